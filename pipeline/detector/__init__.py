@@ -1,0 +1,1 @@
+"""What an ONNX file means, and how it is run."""

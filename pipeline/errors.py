@@ -1,0 +1,47 @@
+"""Which mistakes can a caller make, and what are they called?
+
+    StreamdetError
+    ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
+    ├── SourceError        (OSError)       a source cannot be opened, or broke while it was read
+    ├── ModelError         (ValueError)    an ONNX file cannot be used as a detector
+    ├── DeviceError        (RuntimeError)  the device that was asked for cannot run the model
+    ├── SinkError          (OSError)       a result cannot be written or shown
+    ├── FlowError          (RuntimeError)  a flow is put together wrongly, or a stage broke its law
+    └── MissingExtraError  (ImportError)   an optional package is not installed
+
+Every message is one line that says what must hold, what came, where, and the way out.
+"""
+
+from __future__ import annotations
+
+
+class StreamdetError(Exception):
+    """Base of every error that streamdet raises for a caller's mistake."""
+
+
+class ConfigError(StreamdetError, ValueError):
+    """A configuration file, key, value or option is wrong."""
+
+
+class SourceError(StreamdetError, OSError):
+    """A source cannot be opened, or broke while it was read."""
+
+
+class ModelError(StreamdetError, ValueError):
+    """An ONNX file cannot be used as a detector."""
+
+
+class DeviceError(StreamdetError, RuntimeError):
+    """The device that was asked for cannot run the model."""
+
+
+class SinkError(StreamdetError, OSError):
+    """A result cannot be written or shown."""
+
+
+class FlowError(StreamdetError, RuntimeError):
+    """A flow is put together wrongly, or a stage broke its law."""
+
+
+class MissingExtraError(StreamdetError, ImportError):
+    """An optional package is not installed; the message names the command that installs it."""

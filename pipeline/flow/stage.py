@@ -1,0 +1,71 @@
+"""What may stand in a flow: sources, stages, batch stages and sinks, all of them passive.
+
+None of them starts a thread, owns a queue or prints; `pipeline.flow.running` calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class Stop(Protocol):
+    """Says that the run wants to end; a source that has to wait, waits on it (a `threading.Event` will do)."""
+
+    def is_set(self) -> bool: ...
+
+    def wait(self, timeout: float | None = None) -> bool: ...
+
+
+class Source(Protocol[Out]):
+    """Where items come from. Called from one thread of its own."""
+
+    @property
+    def source_id(self) -> str:
+        """Names the source; unique within a flow."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it goes on without us, so that the newest item is worth more than each item."""
+
+    def items(self, stop: Stop) -> Iterator[Out]:
+        """Yield items in order; return at the end, or soon after `stop` is set."""
+
+    def close(self) -> None:
+        """Let go of every resource; called once, from the thread that called `items`."""
+
+
+class Stage(Protocol[In, Out]):
+    """One step. With several workers, `process` is called from several threads at once."""
+
+    def process(self, item: In) -> Iterable[Out]:
+        """What the item becomes: usually one, possibly none (it ends here) or several."""
+
+    def drain(self) -> Iterable[Out]:
+        """What is still held when no more items come."""
+
+    def close(self) -> None:
+        """Let go of every resource; called once, after the last `process` or `drain`."""
+
+
+class BatchStage(Protocol[In, Out]):
+    """A step that is cheaper for several items at once."""
+
+    def process_batch(self, items: Sequence[In]) -> Sequence[Out]:
+        """One result for each item, in the same order."""
+
+    def close(self) -> None:
+        """Let go of every resource; called once, after the last batch."""
+
+
+class Sink(Protocol[In]):
+    """Where items end. Called from one thread of its own."""
+
+    def write(self, item: In) -> None:
+        """Take one item."""
+
+    def close(self) -> None:
+        """Finish the output; called once, also after a failure."""

@@ -1,0 +1,113 @@
+"""What was found in a frame?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import MissingExtraError
+from pipeline.picture.frame import Frame, PixelArray
+
+if TYPE_CHECKING:
+    import supervision
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Objects found in one frame, in source pixels; all arrays have the same length N, which may be 0.
+
+    Raises ValueError for unequal lengths, other dtypes, scores outside [0, 1], or NaN.
+    """
+
+    boxes_xyxy: FloatArray  # [N, 4], x right, y down
+    scores: FloatArray  # [N], in [0, 1]
+    class_ids: IntArray  # [N], index into DetectorSpec.class_names
+    masks: npt.NDArray[np.bool_] | None = None  # [N, H, W]
+    keypoints: FloatArray | None = None  # [N, points, 3]: x, y, score
+    track_ids: IntArray | None = None  # [N]
+
+    def __post_init__(self) -> None:
+        num = len(self.scores)
+        if self.boxes_xyxy.shape != (num, 4) or self.scores.shape != (num,) or self.class_ids.shape != (num,):
+            raise ValueError(
+                "boxes_xyxy, scores and class_ids must be [N, 4], [N] and [N], got "
+                f"{list(self.boxes_xyxy.shape)}, {list(self.scores.shape)} and {list(self.class_ids.shape)}"
+            )
+        if self.boxes_xyxy.dtype != np.float32 or self.scores.dtype != np.float32 or self.class_ids.dtype != np.int64:
+            raise ValueError(
+                "boxes_xyxy, scores and class_ids must be float32, float32 and int64, got "
+                f"{self.boxes_xyxy.dtype}, {self.scores.dtype} and {self.class_ids.dtype}"
+            )
+        for name in ("masks", "keypoints", "track_ids"):
+            array = getattr(self, name)
+            if array is not None and len(array) != num:
+                raise ValueError(f"{name} must have one entry for each of the {num} boxes, got {len(array)}")
+        if num and not (np.isfinite(self.boxes_xyxy).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
+            raise ValueError("boxes must be finite and scores within [0, 1]")
+
+    @classmethod
+    def empty(cls) -> Detections:
+        """Nothing found: N = 0."""
+        return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def select(self, chosen: npt.NDArray[np.bool_] | IntArray) -> Detections:
+        """The detections that a mask [N] or an index array picks, in that order."""
+        return Detections(
+            self.boxes_xyxy[chosen],
+            self.scores[chosen],
+            self.class_ids[chosen],
+            None if self.masks is None else self.masks[chosen],
+            None if self.keypoints is None else self.keypoints[chosen],
+            None if self.track_ids is None else self.track_ids[chosen],
+        )
+
+    def to_supervision(self, class_names: tuple[str, ...] = ()) -> supervision.Detections:
+        """The same detections as `supervision.Detections`, class names under `data["class_name"]`.
+
+        Raises MissingExtraError if supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise MissingExtraError("to_supervision() needs supervision: pip install supervision") from error
+        data: dict[str, Any] = {}
+        if class_names:
+            data["class_name"] = np.array([class_names[index] for index in self.class_ids], dtype=str)
+        return supervision.Detections(
+            xyxy=self.boxes_xyxy,
+            confidence=self.scores,
+            class_id=self.class_ids,
+            mask=self.masks,
+            tracker_id=self.track_ids,
+            data=data,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A frame and what was found in it."""
+
+    frame: Frame
+    detections: Detections
+    class_names: tuple[str, ...]
+
+    def class_name(self, class_id: int) -> str:
+        """The name of a class, or `class 7` where the model has none for it."""
+        return self.class_names[class_id] if 0 <= class_id < len(self.class_names) else f"class {class_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFrame:
+    """A result and its picture with everything drawn on it, uint8 [H, W, 3] BGR."""
+
+    result: Result
+    canvas: PixelArray

@@ -1,0 +1,1 @@
+"""Where results go: a recording, JSON lines, a window."""

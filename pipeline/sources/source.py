@@ -1,0 +1,49 @@
+"""What must a source of pictures offer?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Shot
+
+
+class FrameSource(Protocol):
+    """A video, a camera, a folder of images, or traffic drawn by the machine.
+
+    Opened in its constructor, which raises SourceError for what cannot be opened; read from one thread.
+    """
+
+    @property
+    def source_id(self) -> str:
+        """Names the source in ledgers, outputs and errors: what the user typed."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it goes on without us, so that the newest frame is worth more than each frame."""
+
+    @property
+    def size_wh(self) -> tuple[int, int] | None:
+        """Width and height of the upright pictures, or None where they differ or are not known."""
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """The declared rate, or None."""
+
+    @property
+    def num_frames(self) -> int | None:
+        """The declared number of frames, which files are known to get wrong, or None."""
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What could not be read, one line each; complete when `pictures` has ended."""
+
+    def pictures(self, stop: Stop) -> Iterator[Shot]:
+        """Yield pictures with media time in order; return at the end, or soon after `stop` is set.
+
+        Raises SourceError for a source that breaks in a way that leaves nothing to go on with.
+        """
+
+    def close(self) -> None:
+        """Let go of every resource. May be called more than once."""

@@ -1,0 +1,1 @@
+"""Where pictures meet the flow; one file a stage."""
