@@ -1,0 +1,148 @@
+"""What became of every frame?
+
+Each captured frame ends in exactly one bucket:
+
+    delivered        it reached the end of the flow in every branch that did not drop it
+    dropped_stale    it was too old when its turn came, or nobody waited for it any more
+    dropped_full     a newer frame took its place in a full queue
+    filtered         a stage ended it on purpose, by returning nothing for it
+    failed           a stage or sink failed on it, or the run failed while it was on its way
+
+At any instant `captured = delivered + dropped_stale + dropped_full + filtered + failed + in_flight`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.flow.meters import Histogram, RateMeter, Spread
+
+Bucket = Literal["delivered", "dropped_stale", "dropped_full", "filtered", "failed"]
+
+# Where the branches of a frame end differently, the first of these that occurs is the frame's bucket.
+_PRECEDENCE: tuple[Bucket, ...] = ("failed", "delivered", "filtered", "dropped_stale", "dropped_full")
+
+
+class Ticket:
+    """Goes with one frame through the flow; only the ledger changes it."""
+
+    __slots__ = ("bucket", "captured_at_seconds", "index", "open_branches", "source_id")
+
+    def __init__(self, source_id: str, index: int, captured_at_seconds: float) -> None:
+        self.source_id = source_id
+        self.index = index
+        self.captured_at_seconds = captured_at_seconds
+        self.open_branches = 1
+        self.bucket: Bucket | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCounts:
+    """How many frames were captured, where they ended, how fast and how late."""
+
+    captured: int
+    delivered: int
+    dropped_stale: int
+    dropped_full: int
+    filtered: int
+    failed: int
+    in_flight: int
+    captured_rate: float | None
+    delivered_rate: float | None
+    recent_captured_rate: float | None
+    recent_delivered_rate: float | None
+    latency: Spread  # capture to the end of the last branch, of delivered frames
+
+    @property
+    def dropped(self) -> int:
+        """Dropped for either reason."""
+        return self.dropped_stale + self.dropped_full
+
+
+class _Account:
+    """The books of one source, or of all."""
+
+    __slots__ = ("buckets", "captured", "captured_rate", "delivered_rate", "latency")
+
+    def __init__(self) -> None:
+        self.captured = 0
+        self.buckets: dict[Bucket, int] = dict.fromkeys(_PRECEDENCE, 0)
+        self.captured_rate, self.delivered_rate = RateMeter(), RateMeter()
+        self.latency = Histogram()
+
+    def counts(self, now_seconds: float) -> FrameCounts:
+        return FrameCounts(
+            captured=self.captured,
+            **self.buckets,
+            in_flight=self.captured - sum(self.buckets.values()),
+            captured_rate=self.captured_rate.overall(),
+            delivered_rate=self.delivered_rate.overall(),
+            recent_captured_rate=self.captured_rate.recent(now_seconds),
+            recent_delivered_rate=self.delivered_rate.recent(now_seconds),
+            latency=Spread.of(self.latency),
+        )
+
+
+class Ledger:
+    """Books every frame of a run; may be used from any thread."""
+
+    def __init__(self, source_ids: Iterable[str], *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._all = _Account()
+        self._by_source = {source_id: _Account() for source_id in source_ids}
+        self._open: set[Ticket] = set()
+
+    def capture(self, source_id: str) -> Ticket:
+        """Book a new frame."""
+        now = self._clock()
+        with self._lock:
+            account = self._by_source[source_id]
+            ticket = Ticket(source_id, account.captured, now)
+            self._open.add(ticket)
+            for each in (account, self._all):
+                each.captured += 1
+                each.captured_rate.tick(now)
+        return ticket
+
+    def branch(self, ticket: Ticket, num_branches: int) -> None:
+        """One item of this frame has become several, each of which will be finished."""
+        with self._lock:
+            ticket.open_branches += num_branches - 1
+
+    def finish(self, ticket: Ticket, bucket: Bucket) -> None:
+        """One branch of this frame has ended; with the last one the frame is in its bucket."""
+        now = self._clock()
+        with self._lock:
+            if ticket.bucket is None or _PRECEDENCE.index(bucket) < _PRECEDENCE.index(ticket.bucket):
+                ticket.bucket = bucket
+            ticket.open_branches -= 1
+            if ticket.open_branches == 0:
+                self._settle(ticket, now)
+
+    def close(self, bucket: Bucket) -> None:
+        """The run is over: whatever is still on its way ends in this bucket, unless a branch had ended before."""
+        now = self._clock()
+        with self._lock:
+            for ticket in list(self._open):
+                ticket.bucket = ticket.bucket or bucket
+                self._settle(ticket, now)
+
+    def statistics(self) -> tuple[FrameCounts, dict[str, FrameCounts]]:
+        """A snapshot: of all sources together, and of each."""
+        now = self._clock()
+        with self._lock:
+            by_source = {source_id: account.counts(now) for source_id, account in self._by_source.items()}
+            return self._all.counts(now), by_source
+
+    def _settle(self, ticket: Ticket, now_seconds: float) -> None:
+        assert ticket.bucket is not None
+        self._open.discard(ticket)
+        for account in (self._by_source[ticket.source_id], self._all):
+            account.buckets[ticket.bucket] += 1
+            if ticket.bucket == "delivered":
+                account.delivered_rate.tick(now_seconds)
+                account.latency.add(now_seconds - ticket.captured_at_seconds)

@@ -1,0 +1,396 @@
+"""Does a run deliver, keep order, drop, drain, fail and stop as the design promises?"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import FlowError
+from pipeline.flow.graph import Flow
+from pipeline.flow.running import Running
+from pipeline.flow.stage import Stop
+from pipeline.testing import CollectingSink, FunctionStage, ItemSource, StepClock
+
+
+def stage_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("streamdet ")]
+
+
+def double() -> FunctionStage[int, int]:
+    return FunctionStage(lambda item: [2 * item])
+
+
+class Summing:
+    """Adds the size of its batch to each item."""
+
+    def process_batch(self, items: Sequence[int]) -> Sequence[tuple[int, int]]:
+        return [(item, len(items)) for item in items]
+
+    def close(self) -> None: ...
+
+
+def test_every_item_of_a_file_goes_through_in_order() -> None:
+    sink: CollectingSink[int] = CollectingSink()
+    with Running(Flow.from_sources(ItemSource(range(100))).then(double()).to(sink)) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert sink.got == list(range(0, 200, 2))
+    assert (frames.captured, frames.delivered, frames.in_flight) == (100, 100, 0)
+    assert stage_threads() == []
+
+
+def test_results_can_be_iterated_over() -> None:
+    running = Running(Flow.from_sources(ItemSource(range(5))).then(double()), results=True)
+    with running:
+        assert list(running) == [0, 2, 4, 6, 8]
+    assert running.statistics().frames.delivered == 5
+
+
+def test_iterating_without_results_says_what_to_do() -> None:
+    with (
+        pytest.raises(FlowError, match="results=True"),
+        Running(Flow.from_sources(ItemSource(range(5)))) as running,
+    ):
+        list(running)
+
+
+def test_a_reader_may_stop_early_and_nothing_is_left_over() -> None:
+    for _ in range(100):
+        running = Running(Flow.from_sources(ItemSource(itertools.count())).then(double(), workers=2), results=True)
+        with running:
+            for item in running:
+                if item >= 6:
+                    break
+        frames = running.statistics().frames
+        assert frames.delivered == 4
+        assert frames.captured == frames.delivered + frames.dropped_stale
+        assert stage_threads() == []
+
+
+def test_several_workers_keep_the_order() -> None:
+    first_is_slow = threading.Event()
+
+    def work(item: int) -> Iterator[int]:
+        if item == 0:
+            first_is_slow.wait()
+        elif item == 3:
+            first_is_slow.set()
+        yield item
+
+    sink: CollectingSink[int] = CollectingSink()
+    flow = Flow.from_sources(ItemSource(range(200))).then(FunctionStage(work), workers=4).to(sink)
+    with Running(flow) as running:
+        running.wait()
+    assert sink.got == list(range(200))
+
+
+def test_several_sources_share_a_stage_and_each_keeps_its_order_and_books() -> None:
+    sources = [ItemSource([(name, index) for index in range(50)], source_id=name) for name in "abc"]
+    everything: CollectingSink[tuple[str, int]] = CollectingSink()
+    only_b: CollectingSink[tuple[str, int]] = CollectingSink()
+    flow = (
+        Flow.from_sources(*sources)
+        .then(FunctionStage[tuple[str, int], tuple[str, int]](lambda item: [item]), workers=3)
+        .to(everything)
+        .to(only_b, only_sources=["b"])
+    )
+    with Running(flow) as running:
+        running.wait()
+    for name in "abc":
+        assert [index for source, index in everything.got if source == name] == list(range(50))
+        assert running.statistics().frames_by_source[name].delivered == 50
+    assert only_b.got == [("b", index) for index in range(50)]
+
+
+def test_a_slow_consumer_of_a_live_source_sees_the_newest_and_every_drop_is_counted() -> None:
+    gate = threading.Event()
+    sink: CollectingSink[int] = CollectingSink(gate=gate)
+
+    def camera() -> Iterator[int]:
+        yield from range(1000)
+        gate.set()
+
+    with Running(Flow.from_sources(ItemSource(camera(), is_live=True)).to(sink)) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert sink.got[-1] == 999
+    assert len(sink.got) == frames.delivered <= 3
+    assert frames.captured == 1000 == frames.delivered + frames.dropped_full
+
+
+def test_frames_of_a_live_source_that_are_too_old_are_dropped_as_stale() -> None:
+    clock = StepClock()
+
+    def age(item: int) -> Iterator[int]:
+        clock.advance(0.3 if item == 1 else 0.0)
+        yield item
+
+    sink: CollectingSink[int] = CollectingSink()
+    flow = (
+        Flow.from_sources(ItemSource(range(3), is_live=True))
+        .with_overflow("block")
+        .then(FunctionStage(age), overflow="block", capacity=1)
+        .then(double(), max_age_seconds=0.2, overflow="block")
+        .to(sink, overflow="block")
+    )
+    with Running(flow, clock=clock) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert 2 not in sink.got
+    assert frames.dropped_stale >= 1
+    assert frames.captured == 3 == frames.delivered + frames.dropped_stale
+
+
+def test_a_stage_that_returns_nothing_filters_and_one_that_returns_several_multiplies() -> None:
+    sink: CollectingSink[int] = CollectingSink()
+    flow = Flow.from_sources(ItemSource(range(10))).then(FunctionStage[int, int](lambda item: [item] * (item % 3)))
+    with Running(flow.to(sink)) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert sink.got == [1, 2, 2, 4, 5, 5, 7, 8, 8]
+    assert (frames.delivered, frames.filtered) == (6, 4)
+
+
+def test_a_holding_stage_gives_back_in_order_and_drains_the_rest() -> None:
+    held: list[int] = []
+
+    def delay_by_two(item: int) -> list[int]:
+        held.append(item)
+        return [held.pop(0)] if len(held) > 2 else []
+
+    sink: CollectingSink[int] = CollectingSink()
+    flow = Flow.from_sources(ItemSource(range(10))).then(FunctionStage(delay_by_two, rest=held), holds=True).to(sink)
+    with Running(flow) as running:
+        running.wait()
+    assert sink.got == list(range(10))
+    assert running.statistics().frames.delivered == 10
+
+
+def test_a_stage_that_drains_what_it_was_not_said_to_hold_is_a_failure() -> None:
+    flow = Flow.from_sources(ItemSource(range(3))).then(FunctionStage[int, int](lambda item: [item], rest=[9]))
+    with pytest.raises(FlowError, match="gave back 1 items but held 0"), Running(flow) as running:
+        running.wait()
+
+
+def test_batches_take_what_waits_and_never_more_than_allowed() -> None:
+    sink: CollectingSink[tuple[int, int]] = CollectingSink()
+    flow = Flow.from_sources(ItemSource(range(40))).then_batched(Summing(), max_batch=4, capacity=8).to(sink)
+    with Running(flow) as running:
+        running.wait()
+    assert [item for item, _ in sink.got] == list(range(40))
+    assert all(1 <= size <= 4 for _, size in sink.got)
+    assert running.statistics().frames.delivered == 40
+
+
+@pytest.mark.parametrize("place", ["source", "middle", "batch", "sink", "close of stage", "close of sink", "drain"])
+def test_a_failure_anywhere_reaches_the_caller_and_leaves_no_thread(place: str) -> None:
+    class Failing(CollectingSink[int]):
+        def write(self, item: int) -> None:
+            if place == "sink" and item == 2 * 7:
+                raise RuntimeError("boom")
+            super().write(item)
+
+        def close(self) -> None:
+            super().close()
+            if place == "close of sink":
+                raise RuntimeError("boom")
+
+    class FailingStage(FunctionStage[int, int]):
+        def drain(self) -> list[int]:
+            if place == "drain":
+                raise RuntimeError("boom")
+            return []
+
+        def close(self) -> None:
+            super().close()
+            if place == "close of stage":
+                raise RuntimeError("boom")
+
+        def process_batch(self, items: Sequence[int]) -> Sequence[int]:
+            if place == "batch" and 7 in items:
+                raise RuntimeError("boom")
+            return items
+
+    def work(item: int) -> list[int]:
+        if place == "middle" and item == 7:
+            raise RuntimeError("boom")
+        return [2 * item]
+
+    for _ in range(60):
+        source = ItemSource(range(20), failure=RuntimeError("boom") if place == "source" else None)
+        batch, stage, sink, other = FailingStage(work), FailingStage(work), Failing(), CollectingSink[int]()
+        flow = Flow.from_sources(source).then_batched(batch, max_batch=3, name="batch")
+        running = Running(flow.then(stage, name="middle", workers=2).to(sink, name="sink").to(other))
+        with pytest.raises(RuntimeError, match="boom") as caught, running:
+            running.wait()
+        frames = running.statistics().frames
+        assert [source.num_closed, batch.num_closed, stage.num_closed, sink.num_closed, other.num_closed] == [1] * 5
+        assert frames.captured == frames.delivered + frames.failed + frames.dropped + frames.filtered
+        assert stage_threads() == []
+        note = caught.value.__notes__[0]
+        if place in ("middle", "sink"):
+            assert note == f"in {'stage' if place == 'middle' else 'sink'} '{place}', frame 7 of items"
+        if place == "source":
+            assert note == "in source 'items'"
+            assert sink.got == list(range(0, 40, 2)), "what was captured before a source broke is delivered"
+
+
+def test_a_failure_reaches_a_reader_too() -> None:
+    running = Running(
+        Flow.from_sources(ItemSource(range(3), failure=OSError("unplugged"))).then(double()), results=True
+    )
+    with running:
+        items = iter(running)
+        assert [next(items), next(items), next(items)] == [0, 2, 4]
+        with pytest.raises(OSError, match="unplugged"):
+            next(items)
+
+
+def test_stop_lets_what_was_captured_through() -> None:
+    sink: CollectingSink[int] = CollectingSink()
+    enough = threading.Event()
+
+    def watch(item: int) -> list[int]:
+        if item == 10:
+            enough.set()
+        return [item]
+
+    flow = Flow.from_sources(ItemSource(itertools.count())).then(FunctionStage(watch)).to(sink)
+    with Running(flow) as running:
+        enough.wait()
+        running.stop()
+        running.wait()
+    frames = running.statistics().frames
+    assert sink.got == list(range(len(sink.got)))
+    assert frames.captured == frames.delivered == len(sink.got) >= 11
+
+
+def test_a_source_that_hangs_is_left_behind_and_the_rest_ends_properly(caplog: pytest.LogCaptureFixture) -> None:
+    never = threading.Event()
+
+    class Hanging(ItemSource[int]):
+        def items(self, stop: Stop) -> Iterator[int]:
+            yield 1
+            never.wait()  # a driver that does not come back
+
+    sink: CollectingSink[int] = CollectingSink()
+    running = Running(Flow.from_sources(Hanging([], source_id="stuck camera")).to(sink), grace_seconds=0.0)
+    with running:
+        while not sink.got:
+            pass
+        running.stop()
+        running.wait()
+    assert sink.num_closed == 1
+    assert "stuck camera did not return" in caplog.text
+    never.set()
+
+
+def test_a_main_thread_sink_is_driven_by_wait_and_may_end_the_run() -> None:
+    class Window(CollectingSink[int]):
+        num_polls = 0
+        threads: set[str] = set()  # noqa: RUF012 - one window, one test
+
+        @property
+        def wants_stop(self) -> bool:
+            return len(self.got) >= 3
+
+        def write(self, item: int) -> None:
+            self.threads.add(threading.current_thread().name)
+            super().write(item)
+
+        def poll(self) -> None:
+            self.num_polls += 1
+
+    window = Window()
+    with Running(Flow.from_sources(ItemSource(itertools.count())).to(window, in_main_thread=True)) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert window.threads == {threading.current_thread().name}
+    assert window.num_polls >= 3
+    assert window.num_closed == 1
+    assert frames.captured == frames.delivered
+
+
+def test_ticks_come_while_waiting() -> None:
+    clock = StepClock()
+    sink: CollectingSink[int] = CollectingSink()
+    ticks: list[float] = []
+
+    def work(item: int) -> list[int]:
+        clock.advance(0.1)
+        return [item]
+
+    running = Running(Flow.from_sources(ItemSource(itertools.count())).then(FunctionStage(work)).to(sink), clock=clock)
+
+    def on_tick() -> None:
+        ticks.append(clock())
+        if len(ticks) == 2:
+            running.stop()
+
+    with running:
+        running.wait(on_tick=on_tick, tick_seconds=0.5)
+    assert ticks[0] >= 0.5
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    seed=st.integers(0, 2**32),
+    num_sources=st.integers(1, 3),
+    num_items=st.integers(0, 30),
+    is_live=st.booleans(),
+    workers=st.integers(1, 3),
+    failure_rate=st.sampled_from([0.0, 0.0, 0.02, 0.2]),
+    stop_after=st.one_of(st.none(), st.integers(0, 20)),
+)
+def test_the_books_balance_under_random_failures_drops_and_stops(
+    seed: int,
+    num_sources: int,
+    num_items: int,
+    is_live: bool,
+    workers: int,
+    failure_rate: float,
+    stop_after: int | None,
+) -> None:
+    chance = random.Random(seed)
+    lock = threading.Lock()
+
+    def maybe_fail(item: int) -> list[int]:
+        with lock:
+            roll, copies = chance.random(), chance.choice((0, 1, 1, 1, 2))
+        if roll < failure_rate:
+            raise RuntimeError("boom")
+        return [item] * copies
+
+    sources = [ItemSource(range(num_items), source_id=f"s{number}", is_live=is_live) for number in range(num_sources)]
+    flow = (
+        Flow.from_sources(*sources)
+        .then(FunctionStage(maybe_fail), workers=workers)
+        .to(CollectingSink())
+        .then(FunctionStage(maybe_fail))
+        .to(CollectingSink())
+    )
+    running = Running(flow, results=stop_after is not None)
+    try:
+        with running:
+            if stop_after is None:
+                running.wait()
+            else:
+                for count, _ in enumerate(running):
+                    frames = running.statistics().frames
+                    ended = frames.delivered + frames.dropped + frames.filtered + frames.failed
+                    assert frames.captured == ended + frames.in_flight
+                    if count >= stop_after:
+                        break
+    except RuntimeError:
+        assert failure_rate > 0
+    frames, by_source = running.statistics().frames, running.statistics().frames_by_source
+    assert frames.in_flight == 0
+    assert frames.captured == frames.delivered + frames.dropped + frames.filtered + frames.failed
+    assert frames.captured == sum(each.captured for each in by_source.values())
+    assert stage_threads() == []
