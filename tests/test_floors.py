@@ -35,7 +35,6 @@ HEAVY = {
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/", "export/cli"),
     "pydantic": ("pipeline/app/config",),
-    "threading": ("pipeline/flow/", "pipeline/testing"),
 }
 
 
@@ -120,3 +119,12 @@ def test_only_the_app_prints() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
             assert not prints, f"{path}:{getattr(node, 'lineno', 0)} prints"
+
+
+def test_only_running_starts_threads() -> None:
+    for path in modules():
+        if path == ROOT / "pipeline" / "flow" / "running.py":
+            continue
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        names |= {each.rpartition(".")[2] for each in imports_of(path)}
+        assert not names & {"Thread", "ThreadPoolExecutor", "start_new_thread"}, f"{path} starts threads"

@@ -1,0 +1,246 @@
+"""What can be configured, and what is wrong with a given file, key or value?
+
+Three layers, each validated on its own so that an error can name where it stands: a file or preset,
+`--set key=value`, and the command line's options. The later wins.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DetectionConfig(_Section):
+    """Which detections are kept. None takes the model's own value."""
+
+    score_threshold: Share | None = None
+    iou_threshold: Share | None = None
+    suppression: Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"] = "class-aware"
+    max_detections: Count = 300
+    classes: tuple[str, ...] = ()  # empty: all
+    class_score_thresholds: Mapping[str, Share] = {}
+
+
+class EngineConfig(_Section):
+    """What runs the network. None chooses by mode: recorded sources for throughput, live ones for latency."""
+
+    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    threads: Count | None = None  # of one inference
+    inflight: Count | None = None  # inferences at once
+    batch: Count = 1
+
+
+class FlowConfig(_Section):
+    """How frames travel."""
+
+    mode: Literal["auto", "live", "every-frame"] = "auto"  # auto: as each source is
+    queue_capacity: Count = 2
+    max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
+    max_frames: Count | None = None  # of each source
+
+
+class CameraConfig(_Section):
+    """What a webcam is asked for. None takes what it gives."""
+
+    width: Count | None = None
+    height: Count | None = None
+    fps: Positive | None = None
+    pixel_format: Literal["auto", "MJPG", "YUYV"] = "auto"
+
+
+class NetworkConfig(_Section):
+    """Patience with network cameras and streams."""
+
+    open_timeout_s: Positive = 10.0
+    read_timeout_s: Positive = 10.0
+    reconnect_s: Annotated[float, Field(ge=0)] = 30.0
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+
+
+class RenderConfig(_Section):
+    """What is drawn."""
+
+    labels: bool = True
+    scores: bool = True
+    overlay: bool = True
+
+
+class OutputConfig(_Section):
+    """Where results go. `show` None: a window if there is a display and nothing else was asked for."""
+
+    video: str | None = None
+    codec: Literal["libx264", "h264_nvenc"] = "libx264"
+    jsonl: str | None = None
+    report: str | None = None
+    show: bool | None = None
+
+
+class RunConfig(_Section):
+    """A whole run."""
+
+    sources: tuple[str, ...] = ()
+    model: str | None = None  # None: the detector that comes with streamdet
+    strict: bool = False  # whether damage in a source makes the run fail
+    detection: DetectionConfig = DetectionConfig()
+    engine: EngineConfig = EngineConfig()
+    flow: FlowConfig = FlowConfig()
+    camera: CameraConfig = CameraConfig()
+    network: NetworkConfig = NetworkConfig()
+    render: RenderConfig = RenderConfig()
+    output: OutputConfig = OutputConfig()
+
+
+def load_config(
+    word: str | None = None, *, settings: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> RunConfig:
+    """Put a run's configuration together.
+
+    word: a YAML file, or the name of a preset.
+    settings: `key=value` with dotted keys and YAML values, as of `--set`.
+    options: dotted keys from the command line; None values say nothing.
+    Raises ConfigError that names file, key, and the nearest right key or value.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if word is not None:
+        path = find_config(word)
+        layers.append((path.name, _read(path)))
+    layers += [("--set", _setting(each)) for each in settings]
+    given = {key: value for key, value in (options or {}).items() if value is not None and value != ()}
+    layers += [("the command line", _nested(key, value)) for key, value in given.items()]
+    merged: dict[str, Any] = {}
+    for where, values in layers:
+        _validate(values, where)
+        merged = _merge(merged, values)
+    return _validate(merged, "the configuration")
+
+
+def preset_folder() -> Path:
+    """Where the presets are: inside the installed package, or in the repository that it is run from."""
+    inside = Path(__file__).parents[1] / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+
+
+def preset_names() -> list[str]:
+    """The names that `--config` knows."""
+    return sorted(path.stem for path in preset_folder().glob("*.yaml"))
+
+
+def find_config(word: str) -> Path:
+    """The file that a word of `--config` means. Raises ConfigError if there is none."""
+    path = Path(word)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if path.is_file():
+            return path
+        raise ConfigError(f"--config: there is no file {word}")
+    if word in preset_names():
+        return preset_folder() / f"{word}.yaml"
+    raise ConfigError(
+        f"--config must be a YAML file or a preset ({', '.join(preset_names())}), got {word!r}"
+        + _did_you_mean(word, preset_names())
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{place}: is no YAML: {getattr(error, 'problem', error)}") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: must hold keys and values, got {type(values).__name__}")
+    return values
+
+
+def _setting(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set must be key=value, such as flow.mode=live, got {text!r}")
+    try:
+        return _nested(key.strip(), yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {value!r} is no YAML value") from error
+
+
+def _nested(dotted_key: str, value: Any) -> dict[str, Any]:
+    *sections, last = dotted_key.split(".")
+    nested: dict[str, Any] = {last: value}
+    for section in reversed(sections):
+        nested = {section: nested}
+    return nested
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _validate(values: dict[str, Any], where: str) -> RunConfig:
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(dict(each), where) for each in error.errors())) from error
+
+
+def _explain(problem: dict[str, Any], where: str) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        nearest = _nearest_key(key)
+        return f"{where}: there is no key {key}" + (f"; did you mean {nearest}?" if nearest else "")
+    got = problem["input"]
+    choices = problem.get("ctx", {}).get("expected", "")
+    hint = ""
+    if problem["type"] == "literal_error" and isinstance(got, str):
+        hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
+    message = problem["msg"].replace("Input should be", "must be")
+    return f"{where}: {key} {message}, got {got!r}{hint}"
+
+
+def _nearest_key(key: str) -> str | None:
+    known = _known_keys(RunConfig)
+    by_last = {each.rpartition(".")[2]: each for each in known}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near_last = difflib.get_close_matches(key.rpartition(".")[2], list(by_last), n=1, cutoff=0.7)
+    return near[0] if near else by_last[near_last[0]] if near_last else None
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys = []
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if get_origin(kind) in (Union, UnionType):
+            kind = next(each for each in get_args(kind) if each is not type(None))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _known_keys(kind, f"{prefix}{name}.")
+        keys.append(prefix + name)
+    return keys
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""

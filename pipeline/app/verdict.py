@@ -1,0 +1,72 @@
+"""What limits a run, and what is the one change to make? Derived from its numbers alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.flow.meters import StageStatistics
+from pipeline.flow.running import RunStatistics
+
+# A live run that loses less than this share of its frames keeps up.
+_KEEPS_UP = 0.02
+# Below this share of its time no stage is to blame.
+_BUSY = 0.6
+
+_ADVICE = {
+    "source": "give it fewer pixels to decode, or a codec that is cheaper to decode",
+    "preprocess": "feed a video nearer to the network's size",
+    "detect": "take a smaller network or input size, or a faster --device",
+    "nms": "raise --score-threshold, so that fewer candidates reach it",
+    "render": "leave out what is drawn (--set render.labels=false) or the outputs that need it",
+    "record": "record on a GPU (--set output.codec=h264_nvenc) or leave -o out",
+    "jsonl": "write the JSON lines to a faster disk",
+    "window": "run without the window (--no-show)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The node that limits a run (or `nothing`), and a sentence for a person."""
+
+    limited_by: str
+    advice: str
+
+
+def judge(statistics: RunStatistics, *, is_live: bool) -> Verdict:
+    """Say what limits a run, from a snapshot of it."""
+    frames = statistics.frames
+    if not frames.delivered:
+        return Verdict("nothing", "No frame was delivered, so nothing can be said about speed.")
+    workers = [node for node in statistics.nodes if node.service.num and not (is_live and node.kind == "source")]
+    busiest = max(workers, key=lambda node: node.busy, default=None)
+    if is_live and frames.dropped <= _KEEPS_UP * frames.captured:
+        rate = f"{frames.captured_rate:.1f} frames/s" if frames.captured_rate else "its frames"
+        spare = f", with {busiest.name} {busiest.busy:.0%} busy" if busiest is not None else ""
+        return Verdict("source", f"Limited by the source: it gives {rate} and the run keeps up{spare}; change nothing.")
+    if busiest is None or busiest.busy < _BUSY:
+        return Verdict(
+            "waiting",
+            "Limited by no stage (none is busy more than "
+            f"{busiest.busy if busiest else 0:.0%} of the time): look for other work on this machine.",
+        )
+    advice = _ADVICE.get(_role(busiest), "make this stage cheaper, or give it more workers")
+    sentence = f"Limited by {busiest.name} ({busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame): {advice}"
+    runner_up = max((node for node in workers if node is not busiest), key=lambda node: node.busy, default=None)
+    ceiling = _ceiling(runner_up) if runner_up is not None else None
+    if runner_up is not None and ceiling is not None:
+        sentence += f"; {runner_up.name} would limit next, at about {ceiling:.0f} frames/s"
+    return Verdict(busiest.name, sentence + ".")
+
+
+def _role(node: StageStatistics) -> str:
+    if node.kind == "source":
+        return "source"
+    return next((role for role in _ADVICE if node.name == role or node.name.startswith(role + " ")), node.name)
+
+
+def _milliseconds(node: StageStatistics) -> str:
+    return f"{1000 * (node.service.mean or 0):.1f}"
+
+
+def _ceiling(node: StageStatistics) -> float | None:
+    return node.workers / node.service.mean if node.service.mean else None

@@ -1,0 +1,51 @@
+"""How does a source of pictures become a source of frames in a flow?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Frame
+from pipeline.sources.source import FrameSource
+
+
+class Capture:
+    """Numbers and stamps a source's pictures, and paces a recorded source where it stands in for a camera.
+
+    source_id: the name in the flow, where two sources were typed alike; the source's own by default.
+    is_live: whether frames may be dropped for newer ones; a recorded source is then played at its own pace.
+    max_frames: end after so many.
+    clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        source_id: str | None = None,
+        is_live: bool | None = None,
+        max_frames: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._max_frames = max_frames
+        self.source_id = source.source_id if source_id is None else source_id
+        self.is_live = source.is_live if is_live is None else is_live
+        self._is_paced = self.is_live and not source.is_live
+
+    def items(self, stop: Stop) -> Iterator[Frame]:
+        """Yield frames in order. At pace, a frame comes when its media time has come."""
+        began: float | None = None
+        for index, (picture, pts_seconds) in enumerate(self._source.pictures(stop)):
+            if self._is_paced:
+                began = self._clock() - pts_seconds if began is None else began
+                if stop.wait(max(0.0, began + pts_seconds - self._clock())):
+                    return
+            yield Frame(picture, self.source_id, index, pts_seconds, self._clock())
+            if index + 1 == self._max_frames:
+                return
+
+    def close(self) -> None:
+        self._source.close()
