@@ -1,3 +1,77 @@
-"""Streaming object detection on video (the full drawing and the public names follow)."""
+"""Streaming object detection on video.
 
-__version__ = "0.1.0"
+    capture → preprocess → detect → nms → render → sinks
+            q           q        q     q         q        every arrow is a bounded queue
+
+    for result in pipeline.detect("street.mp4", model="yolox.onnx"):
+        print(result.frame.index, len(result.detections))
+
+Picture side (`pipeline.picture`): arrays, no threads. Flow side (`pipeline.flow`): threads, no arrays.
+They meet in `pipeline.stages`. Names are imported when they are first used, so that `import pipeline` is cheap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from pipeline.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from pipeline.app.detecting import detect as detect
+    from pipeline.detector.engine import OrtEngine as OrtEngine
+    from pipeline.detector.recognise import recognise as recognise
+    from pipeline.errors import StreamdetError as StreamdetError
+    from pipeline.flow.graph import Flow as Flow
+    from pipeline.flow.running import Running as Running
+    from pipeline.picture.detections import Detections as Detections
+    from pipeline.picture.detections import RenderedFrame as RenderedFrame
+    from pipeline.picture.detections import Result as Result
+    from pipeline.picture.detector_spec import DetectorSpec as DetectorSpec
+    from pipeline.picture.frame import Frame as Frame
+    from pipeline.picture.letterbox import Letterbox as Letterbox
+    from pipeline.picture.suppression import suppress as suppress
+    from pipeline.sinks.jsonl import JsonLines as JsonLines
+    from pipeline.sinks.recording import Recording as Recording
+    from pipeline.sources.opening import open_source as open_source
+    from pipeline.stages.capture import Capture as Capture
+    from pipeline.stages.detect import Detect as Detect
+    from pipeline.stages.nms import Nms as Nms
+    from pipeline.stages.preprocess import Preprocess as Preprocess
+    from pipeline.stages.render import Render as Render
+
+_HOMES = {
+    "detect": "pipeline.app.detecting",
+    "OrtEngine": "pipeline.detector.engine",
+    "recognise": "pipeline.detector.recognise",
+    "StreamdetError": "pipeline.errors",
+    "Flow": "pipeline.flow.graph",
+    "Running": "pipeline.flow.running",
+    "Detections": "pipeline.picture.detections",
+    "RenderedFrame": "pipeline.picture.detections",
+    "Result": "pipeline.picture.detections",
+    "DetectorSpec": "pipeline.picture.detector_spec",
+    "Frame": "pipeline.picture.frame",
+    "Letterbox": "pipeline.picture.letterbox",
+    "suppress": "pipeline.picture.suppression",
+    "JsonLines": "pipeline.sinks.jsonl",
+    "Recording": "pipeline.sinks.recording",
+    "open_source": "pipeline.sources.opening",
+    "Capture": "pipeline.stages.capture",
+    "Detect": "pipeline.stages.detect",
+    "Nms": "pipeline.stages.nms",
+    "Preprocess": "pipeline.stages.preprocess",
+    "Render": "pipeline.stages.render",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 # A folder imports only what stands on a lower floor, or itself.
 FLOORS = {
     "pipeline.errors": 1,
+    "pipeline.version": 1,
     "pipeline.flow": 2,
     "pipeline.picture": 2,
     "pipeline.detector": 3,
@@ -25,7 +26,14 @@ FLOORS = {
     "pipeline.app": 5,
     "pipeline": 6,  # __init__: the public names
 }
-EXPORT_MAY_USE = {"export", "pipeline.picture", "pipeline.detector", "pipeline.sources", "pipeline.errors"}
+EXPORT_MAY_USE = {
+    "export",
+    "pipeline.picture",
+    "pipeline.detector",
+    "pipeline.sources",
+    "pipeline.errors",
+    "pipeline.version",
+}
 HEAVY = {
     "torch": ("export/",),
     "torchvision": ("export/",),

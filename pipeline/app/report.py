@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.app.machine import versions
 from pipeline.app.verdict import Verdict
 from pipeline.errors import SinkError
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import Spread, StageStatistics
 from pipeline.flow.running import RunStatistics
-
-_PACKAGES = ("streamdet", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "opencv-python", "av", "numpy")
 
 
 def report_of(
@@ -92,17 +89,6 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         f"p99 {_number(latency['p99'])} ms, capture to sink"
     )
     console.print(report["advice"], style="bold", markup=False)
-
-
-def versions() -> dict[str, str]:
-    """The versions of what a run's numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class DetectorSpec:
         try:
             values = json.loads(text)
             schema = values.pop("schema")
-        except (ValueError, AttributeError, KeyError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError) as error:
             raise ModelError(f"the {METADATA_KEY} metadata is no spec of ours: {error!r}; export it again") from error
         known = {each.name for each in fields(cls)}
         if schema != SCHEMA_VERSION or not values.keys() <= known:

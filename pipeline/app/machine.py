@@ -1,0 +1,25 @@
+"""What is this machine, and what is installed on it?"""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+
+_PACKAGES = ("streamdet", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino", "opencv-python", "av", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a run's numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,25 @@
+"""How are the outputs of our own export read?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.detector.heads.candidates import Candidates, Outputs, boxes_to_network
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import DetectorSpec
+
+
+def boxes(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
+    """`boxes [B, K, 4]`, `scores [B, K]`, `class_ids [B, K]`: decoded in the graph, padded with score 0 or class -1."""
+    try:
+        all_boxes, scores, class_ids = (outputs[name][batch_index] for name in ("boxes", "scores", "class_ids"))
+    except KeyError as error:
+        raise ModelError(
+            f"head boxes reads the outputs boxes, scores and class_ids, the model returns {', '.join(outputs)}"
+        ) from error
+    chosen = (scores >= np.float32(score_threshold)) & (class_ids >= 0)  # [K]
+    return Candidates(
+        boxes_to_network(all_boxes[chosen], spec),
+        scores[chosen].astype(np.float32),
+        class_ids[chosen].astype(np.int64),
+    )

@@ -1,0 +1,96 @@
+"""Do real detectors find in real photographs what others measured that they find?
+
+AP and AP50 on a hundred VOC photographs against the table in ../shared/assets/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.recognise import recognise
+from pipeline.picture.detections import Result
+from pipeline.picture.frame import Frame
+from pipeline.stages.detect import Detect
+from pipeline.stages.nms import Nms
+from pipeline.stages.one_frame import detect_in_frame
+from pipeline.stages.preprocess import Preprocess
+
+ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
+PHOTOGRAPHS = ASSETS / "images" / "voc100"
+VOC_NAMES = {
+    "potted plant": "pottedplant",
+    "motorcycle": "motorbike",
+    "tv": "tvmonitor",
+    "airplane": "aeroplane",
+    "couch": "sofa",
+    "dining table": "diningtable",
+}
+SCORE_THRESHOLD = 0.05
+
+pytestmark = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs ../shared/assets")
+
+
+@pytest.mark.parametrize(
+    ("name", "ap", "ap50"),
+    [
+        ("yolox_nano_coco_416", 0.506, 0.745),
+        ("yolov5n_coco_640", 0.472, 0.733),
+        ("yolov5n_coco_320", 0.477, 0.737),
+        ("yolov8n_coco_640_dynint8", 0.585, 0.796),
+    ],
+)
+def test_a_detector_is_as_good_as_its_publisher_says(
+    name: str, ap: float, ap50: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pycocotools = pytest.importorskip("pycocotools", reason="computes AP with pycocotools")
+    assert pycocotools
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth_path = PHOTOGRAPHS / "instances_default.json"
+    truth = COCO(str(truth_path))
+    evaluation = COCOeval(truth, truth.loadRes(detect_all(name, json.loads(truth_path.read_text()))), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    capsys.readouterr()  # pycocotools prints
+    assert evaluation.stats[:2] == pytest.approx([ap, ap50], abs=0.01)
+
+
+def detect_all(name: str, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a detector finds in every photograph, as COCO's result format has it."""
+    path = ASSETS / "models" / f"{name}.onnx"
+    spec = recognise(path)
+    engine = OrtEngine(path, spec, device="cpu")
+    preprocess = Preprocess(spec)
+    detect = Detect(engine, score_threshold=SCORE_THRESHOLD)
+    nms = Nms(spec, score_threshold=SCORE_THRESHOLD)
+    category_ids = {category["name"]: category["id"] for category in truth["categories"]}
+    found: list[dict[str, Any]] = []
+    for image in truth["images"]:
+        pixels = cv2.imread(str(PHOTOGRAPHS / "images" / Path(image["file_name"]).name))
+        assert pixels is not None
+        frame = Frame.from_pixels(np.asarray(pixels, np.uint8))
+        found += as_coco(detect_in_frame(frame, preprocess, detect, nms), image["id"], category_ids)
+    detect.close()
+    return found
+
+
+def as_coco(result: Result, image_id: int, category_ids: dict[str, int]) -> list[dict[str, Any]]:
+    detections = result.detections
+    rows = []
+    for (left, top, right, bottom), score, class_id in zip(
+        detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True
+    ):
+        name = VOC_NAMES.get(result.class_name(class_id), result.class_name(class_id))
+        if name in category_ids:
+            box_xywh = [left, top, right - left, bottom - top]
+            rows.append({"image_id": image_id, "category_id": category_ids[name], "bbox": box_xywh, "score": score})
+    return rows
