@@ -21,14 +21,14 @@ ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
 
 @pytest.fixture(scope="session")
 def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """30 frames of 96 × 64 at 10 frames/s, H.264; each frame is a grey of its own."""
-    path = tmp_path_factory.mktemp("video") / "grey.mp4"
+    """30 black frames of 96 × 64 at 10 frames/s, H.264."""
+    path = tmp_path_factory.mktemp("video") / "black.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         stream.codec_context.time_base = Fraction(1, 10)
         for index in range(30):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 4 * index, np.uint8), format="bgr24")
+            frame = av.VideoFrame.from_ndarray(np.zeros((64, 96, 3), np.uint8), format="bgr24")
             frame.pts = index
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -37,7 +37,7 @@ def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Finds a cat and, less surely, a dog in every picture, whatever it shows."""
+    """Finds a cat and, less surely, a dog in every black picture."""
     rows = [(8.0, 16.0, 24.0, 32.0, 0.9, 0), (32.0, 24.0, 56.0, 44.0, 0.4, 1)]
     return write_boxes_detector(tmp_path_factory.mktemp("model") / "cats.onnx", rows, dtype="uint8")
 

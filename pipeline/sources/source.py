@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
+from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Shot
 
 
@@ -47,3 +48,15 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let go of every resource. May be called more than once."""
+
+
+@runtime_checkable
+class KnowsTruth(Protocol):
+    """A source that knows what is in its pictures, as one that draws them does."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the class ids of `truth` mean."""
+
+    def truth(self, frame_index: int) -> Detections:
+        """The objects of a frame, in source pixels, with score 1."""

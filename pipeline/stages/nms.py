@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 
 from pipeline.detector.heads import Candidates
+from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections, FloatArray, IntArray, Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import SuppressionMode, suppress
@@ -46,12 +47,17 @@ class Nms:
         self._suppress(Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)))
 
     def process(self, detected: Detected) -> Iterable[Result]:
-        """One Result. May be called from several threads at once."""
+        """One Result. May be called from several threads at once. Raises ModelError for NaN and impossible scores."""
         candidates = self._kept_classes(detected.candidates)
-        kept, scores = self._suppress(candidates)  # [K], [K]
-        boxes = detected.letterbox.boxes_to_source(candidates.boxes_xyxy[kept])  # [K, 4]
-        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # [K]; not so: in the padding
-        detections = Detections(boxes[seen], scores[seen], candidates.class_ids[kept][seen])
+        try:
+            kept, scores = self._suppress(candidates)  # [K], [K]
+            boxes = detected.letterbox.boxes_to_source(candidates.boxes_xyxy[kept])  # [K, 4]
+            seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # [K]; not so: in the padding
+            detections = Detections(boxes[seen], scores[seen], candidates.class_ids[kept][seen])
+        except ValueError as error:
+            raise ModelError(
+                f"what the model returns makes no detections, read as {self._spec.head}: {error}"
+            ) from error
         return (Result(detected.frame, detections, self._spec.class_names),)
 
     def drain(self) -> Iterable[Result]:

@@ -1,0 +1,258 @@
+"""Who is built from what? The one function that turns a configuration into a flow that can run."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.app.config import RunConfig
+from pipeline.app.machine import available_cores
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ConfigError, SinkError
+from pipeline.flow.graph import Flow
+from pipeline.picture.detections import Result
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.frame import Frame
+from pipeline.sources.opening import SourceOptions, open_source
+from pipeline.sources.source import FrameSource
+from pipeline.stages.capture import Capture
+from pipeline.stages.detect import Detect
+from pipeline.stages.nms import Nms
+from pipeline.stages.preprocess import Preprocess
+
+DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
+
+Overlay = Callable[[Result], Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A flow whose tip gives results, and what it was built of."""
+
+    flow: Flow[Result]
+    sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
+    engine: OrtEngine
+    is_live: bool  # whether every source is
+    shows_window: bool
+
+    def close(self) -> None:
+        """Let go of everything, for a flow that is never run; a run closes what it was made of."""
+        for node in self.flow.nodes:
+            node.part.close()
+
+
+def assemble(
+    config: RunConfig, *, overlay: Overlay | None = None, clock: Callable[[], float] = time.monotonic
+) -> Assembly:
+    """Open the sources, the model and the outputs, and put them into a flow.
+
+    overlay: the lines to write over each picture.
+    Raises a StreamdetError for whatever cannot be opened; what was opened before is closed.
+    """
+    if not config.sources:
+        raise ConfigError("at least one source must be named, such as 0 for a webcam, a video file, or sim:traffic")
+    with ExitStack() as undo:
+        sources = _open_sources(config, undo)
+        is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
+        engine = _open_engine(config, is_live=all(is_live.values()))
+        undo.callback(engine.close)
+        captures = [
+            Capture(source, source_id=name, is_live=is_live[name], max_frames=config.flow.max_frames, clock=clock)
+            for name, source in sources.items()
+        ]
+        flow = _detecting(Flow.from_sources(*captures), config, engine, is_live=all(is_live.values()))
+        shows_window = _shows_window(config)
+        flow = _with_outputs(flow, config, sources, is_live, overlay, shows_window, engine.spec, undo)
+        undo.pop_all()
+    return Assembly(flow, sources, engine, all(is_live.values()), shows_window)
+
+
+def _open_sources(config: RunConfig, undo: ExitStack) -> dict[str, FrameSource]:
+    options = SourceOptions(
+        open_timeout_seconds=config.network.open_timeout_s,
+        read_timeout_seconds=config.network.read_timeout_s,
+        reconnect_seconds=config.network.reconnect_s,
+        rtsp_transport=config.network.rtsp_transport,
+        camera_size_wh=_camera_size(config),
+        camera_fps=config.camera.fps,
+        camera_pixel_format=config.camera.pixel_format,
+    )
+    sources: dict[str, FrameSource] = {}
+    for word in config.sources:
+        source = open_source(word, options=options)
+        undo.callback(source.close)
+        name, number = source.source_id, 2
+        while name in sources:  # the same source twice
+            name, number = f"{source.source_id}#{number}", number + 1
+        sources[name] = source
+    return sources
+
+
+def _camera_size(config: RunConfig) -> tuple[int, int] | None:
+    width, height = config.camera.width, config.camera.height
+    if (width is None) != (height is None):
+        raise ConfigError("camera.width and camera.height must be given together")
+    return None if width is None or height is None else (width, height)
+
+
+def _runs_live(source: FrameSource, mode: str) -> bool:
+    return source.is_live if mode == "auto" else mode == "live"
+
+
+def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
+    """Live runs want one inference soon, recorded ones many: see shared cores in docs/performance.md."""
+    path = DEMO_MODEL if config.model is None else Path(config.model)
+    spec = recognise(path)
+    threads = config.engine.threads or (max(1, available_cores() - 1) if is_live else 1)
+    engine = OrtEngine(
+        path,
+        spec,
+        device=config.engine.device,
+        intra_op_threads=threads,
+        spin_microseconds=200,
+        precision=None if config.engine.precision == "auto" else config.engine.precision,
+    )
+    engine.warm_up()
+    return engine
+
+
+def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_live: bool) -> Flow[Result]:
+    """frames → preprocess → detect → nms."""
+    spec, detection = engine.spec, config.detection
+    on_cpu = engine.device in ("cpu", "openvino")
+    inflight = config.engine.inflight or (1 if is_live else available_cores() if on_cpu else 2)
+    if config.engine.batch > 1 and spec.batch is not None and spec.batch != config.engine.batch:
+        raise ConfigError(
+            f"engine.batch must be {spec.batch}, which is fixed in the model, got {config.engine.batch}; "
+            "export the model with a dynamic batch"
+        )
+    max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
+    capacity = config.flow.queue_capacity
+    score_threshold = spec.score_threshold if detection.score_threshold is None else detection.score_threshold
+    class_thresholds = {_class_id(name, spec): share for name, share in detection.class_score_thresholds.items()}
+    keep = frozenset(_class_id(name, spec) for name in detection.classes) or None
+    detect = Detect(engine, score_threshold=min([score_threshold, *class_thresholds.values()]))
+    nms = Nms(
+        spec,
+        mode=detection.suppression,
+        score_threshold=score_threshold,
+        iou_threshold=spec.iou_threshold if detection.iou_threshold is None else detection.iou_threshold,
+        class_thresholds=class_thresholds,
+        max_detections=detection.max_detections,
+        keep_class_ids=keep,
+    )
+    prepared = frames.then(Preprocess(spec), name="preprocess", capacity=capacity)
+    if config.engine.batch > 1:
+        detected = prepared.then_batched(
+            detect,
+            name="detect",
+            max_batch=config.engine.batch,
+            workers=inflight,
+            capacity=max(capacity, config.engine.batch),
+            max_age_seconds=max_age_seconds,
+        )
+    else:
+        detected = prepared.then(
+            detect, name="detect", workers=inflight, capacity=capacity, max_age_seconds=max_age_seconds
+        )
+    return detected.then(nms, name="nms", capacity=capacity)
+
+
+def _class_id(name: str, spec: DetectorSpec) -> int:
+    try:
+        return spec.class_names.index(name)
+    except ValueError:
+        near = difflib.get_close_matches(name, spec.class_names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(spec.class_names[:10])} …"
+        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}") from None
+
+
+def _shows_window(config: RunConfig) -> bool:
+    if config.output.show is not None:
+        return config.output.show
+    from pipeline.sinks.window import has_display
+
+    return has_display() and config.output.video is None and config.output.jsonl is None
+
+
+def _with_outputs(
+    flow: Flow[Result],
+    config: RunConfig,
+    sources: Mapping[str, FrameSource],
+    is_live: Mapping[str, bool],
+    overlay: Overlay | None,
+    shows_window: bool,
+    spec: DetectorSpec,
+    undo: ExitStack,
+) -> Flow[Result]:
+    """Hang the outputs on the flow; nothing is rendered where nothing shows it."""
+    capacity = config.flow.queue_capacity
+    if config.output.jsonl is not None:
+        from pipeline.sinks.jsonl import JsonLines
+
+        _refuse_overwriting(config.output.jsonl, config.sources, "--jsonl")
+        lines = JsonLines(config.output.jsonl)
+        undo.callback(lines.close)
+        flow = flow.to(lines, name="jsonl", capacity=capacity)
+    if config.output.video is None and not shows_window:
+        return flow
+    from pipeline.stages.render import Render
+
+    render = Render(
+        overlay=overlay if config.render.overlay else None,
+        labels=config.render.labels,
+        scores=config.render.scores,
+    )
+    rendered = flow.then(render, name="render", capacity=capacity)
+    if config.output.video is not None:
+        from pipeline.sinks.recording import Recording
+
+        paths = recording_paths(config.output.video, list(sources))
+        for name, path in paths.items():
+            _refuse_overwriting(path, config.sources, "--output")
+            recording = Recording(
+                path,
+                frames_per_second=sources[name].frames_per_second,
+                is_live=is_live[name],
+                codec=config.output.codec,
+            )
+            undo.callback(recording.close)
+            rendered = rendered.to(recording, name=f"record {path}", only_sources=[name], capacity=capacity)
+    if shows_window:
+        from pipeline.sinks.window import Window
+
+        for name in sources:
+            window = Window(f"streamdet {name}")
+            undo.callback(window.close)
+            rendered = rendered.to(
+                window, name=f"window {name}", only_sources=[name], capacity=capacity, in_main_thread=True
+            )
+    return Flow(rendered.nodes, flow.tip)
+
+
+def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
+    """Where each source is recorded: `out.mp4` for one, `out-street.mp4`, `out-0.mp4` … for several."""
+    if len(source_ids) == 1:
+        return {source_ids[0]: path}
+    whole = Path(path)
+    paths: dict[str, str] = {}
+    for number, source_id in enumerate(source_ids):
+        name = re.sub(r"[^\w.-]+", "_", Path(source_id).stem or source_id).strip("_") or str(number)
+        candidate = str(whole.with_name(f"{whole.stem}-{name}{whole.suffix}"))
+        if candidate in paths.values():
+            candidate = str(whole.with_name(f"{whole.stem}-{name}-{number}{whole.suffix}"))
+        paths[source_id] = candidate
+    return paths
+
+
+def _refuse_overwriting(output: str, sources: Sequence[str], option: str) -> None:
+    target = Path(output)
+    for word in sources:
+        if output != "-" and target.exists() and Path(word).exists() and target.samefile(word):
+            raise SinkError(f"{option} must not be the source itself, got {output}; it would be overwritten")

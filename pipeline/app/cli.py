@@ -1,0 +1,236 @@
+"""What can be typed? The command line; everything heavy is imported inside the command that needs it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from pipeline.errors import StreamdetError
+from pipeline.version import __version__
+
+if TYPE_CHECKING:
+    from pipeline.app.config import RunConfig
+
+app = typer.Typer(
+    name="streamdet",
+    help="Streaming object detection on video: an ONNX detector on a webcam, a file or a network camera, live.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Device = Annotated[
+    Optional[str],  # noqa: UP045 - typer reads it at run time
+    typer.Option(help="auto, cpu, openvino, cuda or tensorrt; what is asked for is what runs, or an error."),
+]
+Model = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--model", "-m", help="An ONNX detector; the one that comes with streamdet if left out."),
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show tracebacks.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 1, never a traceback."""
+    try:
+        app()
+    except StreamdetError as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            logging.getLogger(__name__).error("the traceback", exc_info=error)
+        print(f"streamdet: error: {error}{notes}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("streamdet: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away, as `head` does; that is no mistake.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"streamdet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _streamdet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def run(
+    sources: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="SOURCE...",
+            help="A camera (0, /dev/video0), a video, an image, a folder or glob of images, rtsp:// or http(s)://, "
+            "- for a stream on stdin, sim:traffic; several run side by side.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Model = None,
+    device: Device = None,
+    output: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--output", "-o", help="Record the video with everything drawn on it (.mp4, .mkv, .mov)."),
+    ] = None,
+    jsonl: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Write a JSON line a frame; - is stdout."),
+    ] = None,
+    report: Annotated[Optional[str], typer.Option(help="Write the run's numbers as JSON.")] = None,  # noqa: UP045
+    show: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--show/--no-show",
+            help="Show a window; by default if there is a display and no other output.",
+            show_default=False,
+        ),
+    ] = None,
+    max_frames: Annotated[Optional[int], typer.Option(help="End after so many frames of each source.")] = None,  # noqa: UP045
+    score_threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Keep detections from this score on; the model's own value if left out."),
+    ] = None,
+    iou_threshold: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Of two boxes that overlap by more, the better one stays; the model's own if left out."),
+    ] = None,
+    classes: Annotated[Optional[str], typer.Option(help="Keep only these classes: person,car.")] = None,  # noqa: UP045
+    live: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--live/--every-frame",
+            help="Drop old frames for new ones, or never drop; by default as the source is.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--strict/--no-strict", help="Exit with 1 if a part of a source could not be read.", show_default=False
+        ),
+    ] = None,
+    config: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--config", "-c", help="A YAML file, or a preset: demo, file, gpu, rtsp, throughput, webcam."),
+    ] = None,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration, such as engine.threads=1."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage graph and exit.")] = False,
+    verbose: Verbose = False,
+) -> None:
+    """Detect objects in one source or several; show, record, write and measure the result live."""
+    from pipeline.app.config import load_config
+
+    _log(verbose)
+    options: dict[str, Any] = {
+        "sources": tuple(sources or ()),
+        "model": model,
+        "strict": strict,
+        "engine.device": device,
+        "output.video": output,
+        "output.jsonl": jsonl,
+        "output.report": report,
+        "output.show": show,
+        "flow.max_frames": max_frames,
+        "flow.mode": None if live is None else "live" if live else "every-frame",
+        "detection.score_threshold": score_threshold,
+        "detection.iou_threshold": iou_threshold,
+        "detection.classes": tuple(name.strip() for name in (classes or "").split(",") if name.strip()),
+    }
+    _run(load_config(config, settings=settings or (), options=options), dry_run=dry_run)
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="The folder for video, JSON lines and report.")
+    ] = "demo-output",
+    device: Device = None,
+    show: Annotated[bool, typer.Option("--show/--no-show", help="Show a window as well.")] = False,
+    settings: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration."),
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Run the detector that comes with streamdet on a street that the machine draws itself: no camera, no network."""
+    from pipeline.app.config import load_config
+
+    _log(verbose)
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StreamdetError(f"--output must be a folder that can be made, got {output}: {error.strerror}") from error
+    options = {
+        "engine.device": device,
+        "output.video": str(folder / "demo.mp4"),
+        "output.jsonl": str(folder / "demo.jsonl"),
+        "output.report": str(folder / "report.json"),
+        "output.show": show,
+    }
+    _run(load_config("demo", settings=settings or (), options=options), dry_run=False)
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="An ONNX file.")],
+    verbose: Verbose = False,
+) -> None:
+    """Say what an ONNX file expects and returns; exit with 0 only if it would run."""
+    from pipeline.app.inspecting import print_model
+
+    _log(verbose)
+    print_model(Path(model))
+
+
+@app.command()
+def doctor(verbose: Verbose = False) -> None:
+    """Say what this machine can do, and what is wrong with the installation."""
+    from pipeline.app.doctor import print_diagnosis
+
+    _log(verbose)
+    if not print_diagnosis():
+        raise typer.Exit(1)
+
+
+def _run(config: RunConfig, *, dry_run: bool) -> None:
+    """Run, and exit with what the run came to."""
+    from pipeline.app.running_command import run_and_report
+
+    status = run_and_report(config, dry_run=dry_run)
+    if status:
+        raise typer.Exit(status)
+
+
+def _log(verbose: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.WARNING,
+        format="streamdet: %(levelname)s: %(message)s"
+        if not verbose
+        else "%(asctime)s %(name)s %(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""How does each frame's result become a line of JSON?
+
+    {"source": str, "frame": int, "pts": seconds,
+     "detections": [{"box": [x1, y1, x2, y2], "score": f, "class_id": i, "class_name": s}]}
+
+Boxes are in source pixels, x right, y down. Fields that not every detector gives (`track_id`) come only where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SinkError
+from pipeline.picture.detections import Result
+
+
+class JsonLines:
+    """Writes a line a frame, each flushed whole, so that a killed run leaves only lines that parse.
+
+    path: a file, which is overwritten, or `-` for stdout. Raises SinkError if it cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = str(path)
+        self._closes = self._path != "-"
+        try:
+            self._file = Path(self._path).open("wb") if self._closes else sys.stdout.buffer  # noqa: SIM115 - see close
+        except OSError as error:
+            raise SinkError(f"{self._path}: JSON lines cannot be written there: {error.strerror or error}") from error
+
+    def write(self, item: Result) -> None:
+        """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout went away."""
+        line = json.dumps(as_json(item), ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SinkError(f"{self._path}: JSON lines cannot be written: {error.strerror or error}") from error
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        if self._closes:
+            self._file.close()
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    """One frame's result in JSON types."""
+    found = result.detections
+    track_ids = [None] * len(found) if found.track_ids is None else found.track_ids.tolist()
+    rows = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.class_ids.tolist(), track_ids, strict=True)
+    return {
+        "source": result.frame.source_id,
+        "frame": result.frame.index,
+        "pts": round(result.frame.pts_seconds, 6),
+        "detections": [
+            {
+                "box": [round(side, 2) for side in box],
+                "score": round(score, 4),
+                "class_id": class_id,
+                "class_name": result.class_name(class_id),
+            }
+            | ({} if track_id is None else {"track_id": track_id})
+            for box, score, class_id, track_id in rows
+        ],
+    }

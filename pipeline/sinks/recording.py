@@ -1,0 +1,161 @@
+"""How is the result recorded as a video that plays everywhere, even if the recording is killed?"""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.logging
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.error import FFmpegError
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import SinkError
+from pipeline.picture.detections import RenderedFrame
+from pipeline.picture.frame import PixelArray
+from pipeline.picture.letterbox import Letterbox
+
+log = logging.getLogger(__name__)
+
+Codec = Literal["libx264", "h264_nvenc"]
+
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60 frames/s
+_KEYFRAME_TICKS = _TICKS  # a killed recording loses what came after the last key frame
+# One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
+_ONE_THREAD_PIXELS = 1920 * 1088
+_CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "forced-idr": "1", "g": "100000"},
+    "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
+}
+_SMPTE170M, _LIMITED = 6, 1  # AVColorSpace, AVColorRange: what cv2.COLOR_BGR2YUV_I420 makes
+
+
+class Recording:
+    """Writes rendered frames as H.264, 4:2:0, in the first frame's size.
+
+    A file's frames keep their media times, so that size, duration and a variable rate stay the source's; a live
+    source's frames keep the times at which they were captured. An odd width or height is made even by repeating the
+    last column or row; later frames of another size are fitted into the first one's.
+
+    path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
+    at the end) or .mkv.
+    frames_per_second: what the source declares; a hint for players, no frame is moved by it.
+    Raises SinkError if it cannot be written there.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        frames_per_second: float | None = None,
+        is_live: bool = False,
+        codec: Codec = "libx264",
+    ) -> None:
+        self._path = Path(path)
+        if self._path.suffix.lower() not in _FORMATS:
+            raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
+        try:
+            # Found out now, not after the model was loaded; an existing file is left as it is until a frame comes.
+            existed = self._path.exists()
+            self._path.open("ab").close()
+            if not existed:
+                self._path.unlink()
+        except OSError as error:
+            raise SinkError(f"{path}: a recording cannot be written there: {error.strerror or error}") from error
+        self._frames_per_second = frames_per_second
+        self._is_live = is_live
+        self._codec: Codec = codec
+        self._container: OutputContainer | None = None
+        self._stream: VideoStream | None = None
+        self._size_wh = (0, 0)  # of the first frame
+        self._began_at_seconds = 0.0
+        self._last_ticks = -1
+        self._last_keyframe_ticks = -_KEYFRAME_TICKS
+        self._has_resized = False
+
+    def write(self, item: RenderedFrame) -> None:
+        """Encode a frame. Raises SinkError if it cannot be written; what was written before stays playable."""
+        frame = item.result.frame
+        seconds = frame.captured_at_seconds if self._is_live else frame.pts_seconds
+        try:
+            if self._stream is None or self._container is None:
+                self._began_at_seconds = seconds
+                self._container, self._stream = self._open(item.canvas)
+            ticks = max(self._last_ticks + 1, round((seconds - self._began_at_seconds) * _TICKS))
+            picture = VideoFrame.from_numpy_buffer(self._planes(item.canvas), format="yuv420p")
+            picture.pts, picture.time_base = ticks, Fraction(1, _TICKS)
+            picture.colorspace, picture.color_range = _SMPTE170M, _LIMITED
+            if ticks - self._last_keyframe_ticks >= _KEYFRAME_TICKS:
+                picture.pict_type = PictureType.I
+                self._last_keyframe_ticks = ticks
+            self._container.mux(self._stream.encode(picture))
+            self._last_ticks = ticks
+        except (FFmpegError, OSError) as error:
+            raise SinkError(f"{self._path}: cannot be written any further: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Finish the file. May be called more than once. Raises SinkError if the end cannot be written."""
+        container, self._container = self._container, None
+        if container is None or self._stream is None:
+            return
+        try:
+            try:
+                container.mux(self._stream.encode(None))
+            finally:
+                container.close()
+        except (FFmpegError, OSError) as error:
+            raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
+
+    def _open(self, canvas: PixelArray) -> tuple[OutputContainer, VideoStream]:
+        height, width = canvas.shape[:2]
+        self._size_wh = (width, height)
+        even_wh = (width + width % 2, height + height % 2)
+        if even_wh != self._size_wh:
+            log.warning("%s: recorded as %d × %d, because H.264 needs even sides", self._path, *even_wh)
+        file_format = _FORMATS[self._path.suffix.lower()]
+        options = {"flush_packets": "1"}
+        if file_format != "matroska":
+            options |= {"movflags": "hybrid_fragmented", "video_track_timescale": str(_TICKS)}
+        container = av.open(str(self._path), "w", format=file_format, options=options)
+        rate = Fraction(self._frames_per_second or 30.0).limit_denominator(1001)
+        stream = container.add_stream(self._codec, rate=rate, options=_CODEC_OPTIONS[self._codec])
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = *even_wh, "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, _TICKS)
+        context.colorspace, context.color_range = _SMPTE170M, _LIMITED
+        if width * height <= _ONE_THREAD_PIXELS:
+            context.thread_count = 1
+        return container, stream
+
+    def _planes(self, canvas: PixelArray) -> PixelArray:
+        """A canvas [H, W, 3] BGR → [H' * 3 / 2, W'] Y, U and V, BT.601, H' and W' even."""
+        if (canvas.shape[1], canvas.shape[0]) != self._size_wh:
+            canvas = self._fitted(canvas)
+        height, width = canvas.shape[:2]
+        if width % 2 or height % 2:
+            canvas = np.pad(canvas, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        return np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2YUV_I420), np.uint8)
+
+    def _fitted(self, canvas: PixelArray) -> PixelArray:
+        """A canvas of another size in the middle of a black one of the recording's size."""
+        if not self._has_resized:
+            self._has_resized = True
+            log.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
+        box = Letterbox.fit((canvas.shape[1], canvas.shape[0]), self._size_wh, "letterbox-center")
+        whole = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
+        rows = slice(box.pad_top, box.pad_top + box.content_wh[1])
+        columns = slice(box.pad_left, box.pad_left + box.content_wh[0])
+        whole[rows, columns] = cv2.resize(canvas, box.content_wh, interpolation=cv2.INTER_AREA)
+        return whole
+
+
+def _reason(error: FFmpegError | OSError) -> str:
+    return error.strerror or str(error).splitlines()[0]

@@ -1,0 +1,94 @@
+"""How is the result shown in a window, and what do its keys do?"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+
+import cv2
+
+from pipeline.errors import SinkError
+from pipeline.picture.detections import RenderedFrame
+from pipeline.picture.frame import PixelArray
+
+log = logging.getLogger(__name__)
+
+_LARGEST_WH = (1600, 900)  # a larger picture is shown smaller
+
+
+def has_display() -> bool:
+    """Whether this process could show a window."""
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+class Window:
+    """Shows frames; q, Esc or closing it ends the run, space pauses, s saves what is shown as PNG.
+
+    To be made and driven in the main thread. Raises SinkError where no window can be shown.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self.wants_stop = False
+        self.is_paused = False
+        self._shown: RenderedFrame | None = None
+        if not has_display():
+            raise SinkError("there is no display to show a window on; use --no-show, and -o or --jsonl for the result")
+        try:
+            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        except cv2.error as error:
+            raise SinkError(
+                "no window can be shown; is the display reachable, and OpenCV not a headless build? Use --no-show "
+                f"({' '.join(str(error).split())[:120]})"
+            ) from error
+        self._is_open = True
+
+    def write(self, item: RenderedFrame) -> None:
+        """Show a frame, unless paused: then it counts as seen, and the picture stays."""
+        if self.is_paused or self.wants_stop:
+            return
+        if self._shown is None:
+            self._fit(item.canvas)
+        self._shown = item
+        cv2.imshow(self._title, item.canvas)
+
+    def poll(self) -> None:
+        """Let the window live, and heed its keys."""
+        key = cv2.waitKey(1) & 0xFF
+        if key in (ord("q"), 27):
+            self.wants_stop = True
+        elif key == ord(" "):
+            self.is_paused = not self.is_paused
+        elif key == ord("s"):
+            self.save()
+        if self._shown is not None and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            self.wants_stop = True
+
+    def save(self) -> Path | None:
+        """Save what is shown beside where the program was started; None if nothing is shown yet."""
+        if self._shown is None:
+            return None
+        frame = self._shown.result.frame
+        source = re.sub(r"[^\w.-]+", "_", Path(frame.source_id).stem or frame.source_id)
+        path = Path(f"{source}-{frame.index:06d}.png")
+        if not cv2.imwrite(str(path), self._shown.canvas):
+            raise SinkError(f"{path.absolute()}: the picture cannot be written there")
+        log.warning("saved %s", path)
+        return path
+
+    def close(self) -> None:
+        """Close the window. May be called more than once."""
+        if self._is_open:
+            self._is_open = False
+            try:
+                cv2.destroyWindow(self._title)
+            except cv2.error:
+                pass  # the person closed it
+
+    def _fit(self, canvas: PixelArray) -> None:
+        height, width = canvas.shape[:2]
+        scale = min(1.0, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
+        cv2.resizeWindow(self._title, max(1, round(width * scale)), max(1, round(height * scale)))
