@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 from collections.abc import Iterator
@@ -77,34 +76,18 @@ def _providers() -> Iterator[Finding]:
 def _codecs() -> Iterator[Finding]:
     import av
 
-    logging.getLogger("libav").setLevel(logging.CRITICAL)
+    from pipeline.sinks.recording import CODECS, encoder_failure
+
     for name in ("h264", "hevc", "av1", "vp9", "mjpeg"):
         try:
             av.Codec(name, "r")
             yield Finding("video", "ok", f"decodes {name}")
         except ValueError:
             yield Finding("video", "no", f"does not decode {name}: this PyAV was built without it")
-    for name in ("libx264", "h264_nvenc"):
-        failure = _encoder_failure(name)
-        yield Finding(
-            "video", "no" if failure else "ok", f"encodes with {name}" + (f": no, {failure}" if failure else "")
-        )
-
-
-def _encoder_failure(name: str) -> str | None:
-    """Why an encoder does not work, found by encoding a black frame; None if it does."""
-    import av
-
-    try:
-        encoder = av.CodecContext.create(name, "w")
-        assert isinstance(encoder, av.VideoCodecContext)
-        encoder.width, encoder.height, encoder.pix_fmt = 256, 256, "yuv420p"
-        encoder.framerate = 30  # type: ignore[assignment]
-        encoder.encode(av.VideoFrame(256, 256, "yuv420p"))
-        encoder.encode(None)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        return str(error).splitlines()[0]
-    return None
+    for codec in CODECS:
+        failure = encoder_failure(codec)
+        text = f"does not encode with {codec}: {failure}" if failure else f"encodes with {codec}"
+        yield Finding("video", "no" if failure else "ok", text)
 
 
 def _cameras() -> Iterator[Finding]:

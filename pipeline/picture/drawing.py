@@ -34,7 +34,7 @@ def draw_result(canvas: PixelArray, result: Result, *, labels: bool = True, scor
     if not len(found):
         return
     height, width = canvas.shape[:2]
-    thickness = max(1, round((width + height) * 0.001))
+    thickness = max(2, round((width + height) * 0.001))
     order = np.argsort(-found.scores, kind="stable")  # the surest first
     boxes = np.clip(np.rint(found.boxes_xyxy), -9999, 99999).astype(int).tolist()
     names = [result.class_name(class_id) for class_id in found.class_ids.tolist()]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import av.logging
 import cv2
 import numpy as np
+from av.codec.context import CodecContext
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 
@@ -23,7 +25,12 @@ from pipeline.picture.letterbox import Letterbox
 
 log = logging.getLogger(__name__)
 
+# Print nothing, but keep the last error of libav, which says more than the code that av raises.
+av.logging.set_level(av.logging.PANIC)
+
 Codec = Literal["libx264", "h264_nvenc"]
+
+CODECS: tuple[Codec, ...] = ("libx264", "h264_nvenc")
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60 frames/s
@@ -31,7 +38,7 @@ _KEYFRAME_TICKS = _TICKS  # a killed recording loses what came after the last ke
 # One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
 _ONE_THREAD_PIXELS = 1920 * 1088
 _CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
-    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "23", "forced-idr": "1", "g": "100000"},
+    "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "forced-idr": "1", "g": "100000"},
     "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
 }
 _SMPTE170M, _LIMITED = 6, 1  # AVColorSpace, AVColorRange: what cv2.COLOR_BGR2YUV_I420 makes
@@ -69,6 +76,9 @@ class Recording:
                 self._path.unlink()
         except OSError as error:
             raise SinkError(f"{path}: a recording cannot be written there: {error.strerror or error}") from error
+        failure = encoder_failure(codec)
+        if failure is not None:
+            raise SinkError(f"{path}: cannot be recorded with {codec} on this machine: {failure}; use libx264")
         self._frames_per_second = frames_per_second
         self._is_live = is_live
         self._codec: Codec = codec
@@ -78,7 +88,7 @@ class Recording:
         self._began_at_seconds = 0.0
         self._last_ticks = -1
         self._last_keyframe_ticks = -_KEYFRAME_TICKS
-        self._has_resized = False
+        self._has_resized = self._is_broken = False
 
     def write(self, item: RenderedFrame) -> None:
         """Encode a frame. Raises SinkError if it cannot be written; what was written before stays playable."""
@@ -89,7 +99,10 @@ class Recording:
                 self._began_at_seconds = seconds
                 self._container, self._stream = self._open(item.canvas)
             ticks = max(self._last_ticks + 1, round((seconds - self._began_at_seconds) * _TICKS))
-            picture = VideoFrame.from_numpy_buffer(self._planes(item.canvas), format="yuv420p")
+            planes = self._planes(item.canvas)
+            # av 18 takes a buffer without copying, but cuts off rows unless their number is a multiple of 4.
+            make_frame = VideoFrame.from_ndarray if len(planes) % 6 else VideoFrame.from_numpy_buffer
+            picture = make_frame(planes, format="yuv420p")
             picture.pts, picture.time_base = ticks, Fraction(1, _TICKS)
             picture.colorspace, picture.color_range = _SMPTE170M, _LIMITED
             if ticks - self._last_keyframe_ticks >= _KEYFRAME_TICKS:
@@ -98,6 +111,7 @@ class Recording:
             self._container.mux(self._stream.encode(picture))
             self._last_ticks = ticks
         except (FFmpegError, OSError) as error:
+            self._is_broken = True
             raise SinkError(f"{self._path}: cannot be written any further: {_reason(error)}") from error
 
     def close(self) -> None:
@@ -111,7 +125,8 @@ class Recording:
             finally:
                 container.close()
         except (FFmpegError, OSError) as error:
-            raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
+            if not self._is_broken:  # else it was said already
+                raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
 
     def _open(self, canvas: PixelArray) -> tuple[OutputContainer, VideoStream]:
         height, width = canvas.shape[:2]
@@ -157,5 +172,22 @@ class Recording:
         return whole
 
 
-def _reason(error: FFmpegError | OSError) -> str:
-    return error.strerror or str(error).splitlines()[0]
+def encoder_failure(codec: Codec) -> str | None:
+    """Why an encoder does not work on this machine, found by opening it; None if it does."""
+    try:
+        context = CodecContext.create(codec, "w")
+        assert isinstance(context, VideoCodecContext)
+        context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
+        context.time_base = Fraction(1, _TICKS)
+        context.options = _CODEC_OPTIONS[codec]
+        context.open()
+    except (FFmpegError, ValueError) as error:
+        return _reason(error)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """One line: what libav logged last, or what the error says."""
+    log_entry: Any = getattr(error, "log", None)  # (level, name, text)
+    text = log_entry[2] if log_entry else getattr(error, "strerror", None) or str(error)
+    return " ".join(str(text).split()).rstrip(".")

@@ -1,0 +1,111 @@
+"""Is everything drawn where it belongs, readable, and inside the picture?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.drawing import class_colour, draw_overlay, draw_result, text_colour
+from pipeline.picture.frame import Frame, PixelArray
+
+NAMES = ("person", "car")
+
+
+def result_of(rows: list[tuple[float, float, float, float, float, int]], canvas: PixelArray, **more: object) -> Result:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    found = Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64), **more)  # type: ignore[arg-type]
+    return Result(Frame.from_pixels(canvas), found, NAMES)
+
+
+def drawn(rows: list[tuple[float, float, float, float, float, int]], size_wh: tuple[int, int]) -> PixelArray:
+    canvas = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
+    draw_result(canvas, result_of(rows, canvas))
+    return canvas
+
+
+def test_a_box_is_drawn_in_its_class_colour_and_nowhere_else() -> None:
+    canvas = np.zeros((120, 200, 3), np.uint8)
+    draw_result(canvas, result_of([(50, 40, 150, 100, 0.9, 1)], canvas), labels=False)
+    inked = np.argwhere(canvas.any(axis=2))
+    assert tuple(canvas[40, 100]) == class_colour("car")
+    assert not canvas[60:80, 70:130].any()
+    assert (inked.min(axis=0) >= [39, 49]).all()
+    assert (inked.max(axis=0) <= [100, 150]).all()
+
+
+def test_a_label_stands_above_its_box_and_inside_where_there_is_no_room() -> None:
+    assert drawn([(50, 60, 150, 100, 0.9, 1)], (200, 120))[45:58, 50:80].any()
+    assert drawn([(50, 0, 150, 100, 0.9, 1)], (200, 120))[3:14, 54:80].any()
+
+
+def test_labels_of_boxes_in_one_place_do_not_cover_each_other() -> None:
+    rows = [(50.0, 60.0, 150.0, 100.0, 0.9, 1), (50.0, 60.0, 150.0, 100.0, 0.8, 0)]
+    both = drawn(rows, (200, 140))
+    colours = {tuple(pixel) for pixel in both.reshape(-1, 3)}
+    assert {class_colour("car"), class_colour("person")} <= colours
+    for row, name in ((0, "car"), (1, "person")):
+        alone = drawn([rows[row]], (200, 140))
+        num_alone = (alone == class_colour(name)).all(axis=2).sum()
+        num_both = (both == class_colour(name)).all(axis=2).sum()
+        assert num_both >= 0.4 * num_alone
+
+
+def test_a_class_has_the_same_colour_in_every_run() -> None:
+    assert class_colour("person") == (99, 90, 242)
+    assert len({class_colour(name) for name in ("person", "car", "bus", "truck", "bicycle", "dog", "cat")}) == 7
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_text_reads_on_any_ground(ground: tuple[int, int, int]) -> None:
+    def luminance(colour: tuple[int, int, int]) -> float:
+        blue, green, red = (float((channel / 255) ** 2.2) for channel in colour)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    light, dark = sorted((luminance(ground), luminance(text_colour(ground))), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.4  # WCAG asks for 4.5 : 1
+
+
+@pytest.mark.parametrize("size_wh", [(1, 1), (16, 16), (17, 3), (640, 360), (1921, 1081)])
+def test_awkward_boxes_and_pictures_are_survived(size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    rows = [
+        (0.0, 0.0, float(width), float(height), 1.0, 0),
+        (-50.0, -50.0, -10.0, -10.0, 0.5, 1),
+        (width - 1.0, height - 1.0, width + 90.0, height + 90.0, 0.5, 1),
+        (3.0, 3.0, 3.0, 3.0, 0.5, 10**6),
+        (3.0, 3.0, 4.0, 4.0, 0.5, 0),
+        (-1e9, -1e9, 1e9, 1e9, 0.5, 0),
+    ]
+    canvas = drawn(rows, size_wh)
+    draw_overlay(canvas, ["FPS 29.7 · latency 35 ms", "dropped 0"])
+    assert canvas.shape == (height, width, 3)
+
+
+def test_nothing_found_leaves_the_picture_as_it_is() -> None:
+    assert not drawn([], (64, 64)).any()
+
+
+def test_masks_keypoints_and_tracks_are_drawn() -> None:
+    canvas = np.zeros((200, 300, 3), np.uint8)
+    mask = np.zeros((1, 200, 300), np.bool_)
+    mask[0, 120:130, 120:130] = True
+    more = {
+        "masks": mask,
+        "keypoints": np.array([[[200, 150, 0.9], [220, 150, 0.1]]], np.float32),
+        "track_ids": np.array([7], np.int64),
+    }
+    draw_result(canvas, result_of([(100, 100, 250, 180, 0.9, 0)], canvas, **more))
+    assert canvas[125, 125].any()
+    assert tuple(canvas[150, 200]) == class_colour("person")
+    assert not canvas[150, 220].any()
+
+
+def test_the_overlay_darkens_its_ground_and_stays_on_top_left() -> None:
+    canvas = np.full((360, 640, 3), 200, np.uint8)
+    draw_overlay(canvas, ["FPS 30.0"])
+    assert canvas[:40, :120].min() < 80
+    assert canvas[:40, :120].max() > 240
+    assert (canvas[100:] == 200).all()

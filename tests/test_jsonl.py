@@ -1,0 +1,81 @@
+"""Is every line whole, valid and as the schema says?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SinkError
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
+from pipeline.sinks.jsonl import JsonLines
+
+
+def result(index: int = 0, *, track_ids: list[int] | None = None) -> Result:
+    frame = Frame.from_pixels(np.zeros((9, 9, 3), np.uint8), source_id="café", index=index, pts_seconds=index / 30)
+    found = Detections(
+        np.array([[1, 2.004, 3.14159, 4], [0, 0, 9, 9]], np.float32),
+        np.array([0.87654321, 0.5], np.float32),
+        np.array([0, 9]),
+        track_ids=None if track_ids is None else np.array(track_ids),
+    )
+    return Result(frame, found, ("person",))
+
+
+def test_a_line_has_the_schema(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "o.jsonl")
+    sink.write(result(1))
+    sink.close()
+    assert json.loads((tmp_path / "o.jsonl").read_text()) == {
+        "source": "café",
+        "frame": 1,
+        "pts": 0.033333,
+        "detections": [
+            {"box": [1.0, 2.0, 3.14, 4.0], "score": 0.8765, "class_id": 0, "class_name": "person"},
+            {"box": [0.0, 0.0, 9.0, 9.0], "score": 0.5, "class_id": 9, "class_name": "class 9"},
+        ],
+    }
+
+
+def test_each_line_is_in_the_file_before_the_next_is_written(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "o.jsonl")
+    for index in range(3):
+        sink.write(result(index))
+        text = (tmp_path / "o.jsonl").read_text()
+        assert text.endswith("}\n")
+        assert [json.loads(line)["frame"] for line in text.splitlines()] == list(range(index + 1))
+    sink.close()
+
+
+def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "o.jsonl")
+    sink.write(result(track_ids=[5, 6]))
+    sink.close()
+    line = json.loads((tmp_path / "o.jsonl").read_text())
+    assert [each["track_id"] for each in line["detections"]] == [5, 6]
+
+
+def test_a_frame_without_detections_is_a_line_too(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "o.jsonl")
+    sink.write(Result(result().frame, Detections.empty(), ("person",)))
+    sink.close()
+    sink.close()
+    assert json.loads((tmp_path / "o.jsonl").read_text())["detections"] == []
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"o\.jsonl: JSON lines cannot be written there: No such file"):
+        JsonLines(tmp_path / "nowhere" / "o.jsonl")
+
+
+def test_a_full_disk_is_one_clear_error() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    sink = JsonLines("/dev/full")
+    with pytest.raises(SinkError, match="/dev/full: JSON lines cannot be written: No space left"):
+        sink.write(result())
+    with pytest.raises(OSError, match="No space"):
+        sink.close()

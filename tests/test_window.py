@@ -1,0 +1,75 @@
+"""Does the window show, pause, save and end as its keys say, and refuse where there is no display?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import SinkError
+from pipeline.picture.detections import Detections, RenderedFrame, Result
+from pipeline.picture.frame import Frame
+from pipeline.sinks.window import Window, has_display
+
+needs_xvfb = pytest.mark.skipif(
+    shutil.which("Xvfb") is None or shutil.which("xdotool") is None, reason="needs Xvfb and xdotool"
+)
+
+
+@pytest.fixture
+def _screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A screen of its own, its number chosen by the server, which says it when it is ready."""
+    reader, writer = os.pipe()
+    command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", "800x600x24"]
+    with subprocess.Popen(command, pass_fds=[writer], stderr=subprocess.DEVNULL) as server:
+        os.close(writer)
+        with os.fdopen(reader) as ready:
+            monkeypatch.setenv("DISPLAY", f":{ready.readline().strip()}")
+        monkeypatch.setenv("QT_LOGGING_RULES", "*=false")
+        yield
+        server.terminate()
+
+
+def rendered(value: int, index: int = 0) -> RenderedFrame:
+    pixels = np.full((120, 160, 3), value, np.uint8)
+    frame = Frame.from_pixels(pixels, source_id="street.mp4", index=index)
+    return RenderedFrame(Result(frame, Detections.empty(), ("dog",)), pixels)
+
+
+def press(key: str, window: Window, title: str) -> None:
+    found = subprocess.run(["xdotool", "search", "--sync", "--name", title], capture_output=True, text=True, check=True)
+    for number in found.stdout.split():
+        subprocess.run(["xdotool", "windowfocus", number, "key", "--window", number, key], check=False)
+    for _ in range(50):
+        window.poll()
+
+
+def test_without_a_display_the_error_says_what_to_do() -> None:
+    assert not has_display()
+    with pytest.raises(SinkError, match="no display to show a window on; use --no-show"):
+        Window("streamdet")
+
+
+@needs_xvfb
+@pytest.mark.usefixtures("_screen")
+def test_keys_pause_save_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    window = Window("streamdet test")
+    window.write(rendered(10, index=7))
+    window.poll()
+    press("s", window, "streamdet test")
+    assert [path.name for path in tmp_path.glob("*.png")] == ["street-000007.png"]
+    press("space", window, "streamdet test")
+    assert window.is_paused
+    press("space", window, "streamdet test")
+    assert not window.is_paused
+    assert not window.wants_stop
+    press("q", window, "streamdet test")
+    assert window.wants_stop
+    window.close()
+    window.close()
