@@ -5,7 +5,6 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -22,6 +21,8 @@ ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
 @pytest.fixture(scope="session")
 def small_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 black frames of 96 × 64 at 10 frames/s, H.264."""
+    import av  # after OpenCV, see pipeline/sinks/__init__.py
+
     path = tmp_path_factory.mktemp("video") / "black.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)

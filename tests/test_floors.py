@@ -39,7 +39,7 @@ HEAVY = {
     "torchvision": ("export/",),
     "onnx": ("export/",),
     "onnxruntime": ("pipeline/detector/", "export/"),
-    "av": ("pipeline/sources/video", "pipeline/sinks/recording", "pipeline/app/doctor"),
+    "av": ("pipeline/sources/video", "pipeline/sinks/recording"),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/", "export/cli"),
     "pydantic": ("pipeline/app/config",),

@@ -42,9 +42,9 @@ def rendered(value: int, index: int = 0) -> RenderedFrame:
 
 
 def press(key: str, window: Window, title: str) -> None:
-    found = subprocess.run(["xdotool", "search", "--sync", "--name", title], capture_output=True, text=True, check=True)
+    found = subprocess.run(["xdotool", "search", "--name", title], capture_output=True, text=True, timeout=20)
     for number in found.stdout.split():
-        subprocess.run(["xdotool", "windowfocus", number, "key", "--window", number, key], check=False)
+        subprocess.run(["xdotool", "windowfocus", number, "key", "--window", number, key], timeout=20, check=True)
     for _ in range(50):
         window.poll()
 

@@ -74,16 +74,12 @@ def _providers() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    import av
-
     from pipeline.sinks.recording import CODECS, encoder_failure
+    from pipeline.sources.video import decodable
 
-    for name in ("h264", "hevc", "av1", "vp9", "mjpeg"):
-        try:
-            av.Codec(name, "r")
-            yield Finding("video", "ok", f"decodes {name}")
-        except ValueError:
-            yield Finding("video", "no", f"does not decode {name}: this PyAV was built without it")
+    wanted = ("h264", "hevc", "av1", "vp9", "mjpeg")
+    known = decodable(wanted)
+    yield Finding("video", "ok" if known == wanted else "no", f"decodes {', '.join(known)}")
     for codec in CODECS:
         failure = encoder_failure(codec)
         text = f"does not encode with {codec}: {failure}" if failure else f"encodes with {codec}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.codec.context import CodecContext
@@ -24,9 +23,6 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.letterbox import Letterbox
 
 log = logging.getLogger(__name__)
-
-# Print nothing, but keep the last error of libav, which says more than the code that av raises.
-av.logging.set_level(av.logging.PANIC)
 
 Codec = Literal["libx264", "h264_nvenc"]
 
@@ -187,7 +183,4 @@ def encoder_failure(codec: Codec) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """One line: what libav logged last, or what the error says."""
-    log_entry: Any = getattr(error, "log", None)  # (level, name, text)
-    text = log_entry[2] if log_entry else getattr(error, "strerror", None) or str(error)
-    return " ".join(str(text).split()).rstrip(".")
+    return getattr(error, "strerror", None) or " ".join(str(error).split())

@@ -1,0 +1,110 @@
+"""Which source does a word on the command line mean?"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+from urllib.parse import unquote
+
+from pipeline.errors import SourceError
+from pipeline.sources.source import FrameSource
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """What is asked of sources; each kind of source takes what concerns it."""
+
+    open_timeout_seconds: float = 10.0  # of networks and pipes
+    read_timeout_seconds: float = 10.0  # of networks
+    reconnect_seconds: float = 30.0  # of live streams
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    decode_threads: int | None = None
+    camera_size_wh: tuple[int, int] | None = None
+    camera_fps: float | None = None
+    camera_pixel_format: Literal["auto", "YUYV", "MJPG"] = "auto"
+
+
+def open_source(word: str, *, options: SourceOptions | None = None, stdin: BinaryIO | None = None) -> FrameSource:
+    """Open what the word means. Raises SourceError, with the nearest name for a file that is not there.
+
+    `0` or `/dev/video0`: a camera. `sim:traffic?seed=1`: drawn traffic. `-`: a stream from `stdin`, the process's
+    own if None. `rtsp://…`, `http://…`: a stream or a file on the network. A folder, a glob or an image file:
+    images. Any other file, or a named pipe: a video.
+    """
+    # The kinds of source are imported as they are needed: each brings a heavy library along.
+    options = options or SourceOptions()
+    if word.startswith("sim:"):
+        from pipeline.sources.traffic import TrafficSource
+
+        return TrafficSource.from_spec(word)
+    if word == "-":
+        return _open_video(stdin or _stdin(), word, options)
+    if word.isdecimal() or word.startswith(("/dev/video", "/dev/v4l/")):
+        return _open_camera(word, options)
+    if word.startswith("file://"):
+        return _open_path(unquote(word.removeprefix("file://")), options)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word):
+        return _open_video(word, word, options)
+    return _open_path(word, options)
+
+
+def _open_path(word: str, options: SourceOptions) -> FrameSource:
+    from pipeline.sources.images import IMAGE_SUFFIXES, ImagesSource
+
+    path = Path(word).expanduser()
+    if not path.exists() and not glob.has_magic(word):
+        raise SourceError(_missing(path))
+    if path.is_dir() or not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+        return ImagesSource(word)
+    return _open_video(path, word, options)
+
+
+def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
+    from pipeline.sources.reconnecting import ReconnectingSource
+    from pipeline.sources.video import VideoOptions, VideoSource
+
+    asked = VideoOptions(
+        open_timeout_seconds=options.open_timeout_seconds,
+        read_timeout_seconds=options.read_timeout_seconds,
+        rtsp_transport=options.rtsp_transport,
+        decode_threads=options.decode_threads,
+    )
+    source = VideoSource(address, source_id=word, options=asked)
+    if not source.is_live or source.format_name == "hls":
+        return source  # libav itself goes on with a playlist, and one that is opened again would be replayed
+    return ReconnectingSource(
+        source,
+        lambda: VideoSource(address, source_id=word, options=asked),
+        reconnect_seconds=options.reconnect_seconds,
+    )
+
+
+def _open_camera(word: str, options: SourceOptions) -> FrameSource:
+    from pipeline.sources.webcam import WebcamOptions, WebcamSource
+
+    asked = WebcamOptions(
+        size_wh=options.camera_size_wh,
+        frames_per_second=options.camera_fps,
+        pixel_format=options.camera_pixel_format,
+    )
+    return WebcamSource(int(word) if word.isdecimal() else word, options=asked)
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SourceError("-: nothing is piped in; for example: ffmpeg -i … -f mpegts - | streamdet run -")
+    return sys.stdin.buffer
+
+
+def _missing(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"{path}: there is no folder {path.parent}"
+    names = [each.name for each in path.parent.iterdir()]
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    suggestion = f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
+    return f"{path}: there is no such file{suggestion}"

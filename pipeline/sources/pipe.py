@@ -1,0 +1,40 @@
+"""How are bytes read from a pipe, so that a stop or a silent writer ends the wait?"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from pipeline.errors import SourceError
+from pipeline.flow.stage import Stop
+
+
+class PipeReader:
+    """A pipe as libav wants to read it: no seeking, and `b""` at the end.
+
+    Until `stop` is given, silence longer than `patience_seconds` raises SourceError; after that the writer may
+    be silent as long as it likes, and setting `stop` ends the stream.
+    """
+
+    def __init__(self, pipe: BinaryIO, *, patience_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = "<pipe>"
+        self.stop: Stop | None = None
+        self._descriptor = pipe.fileno()
+        self._pipe = pipe  # kept from being closed by the garbage collector
+        self._patience_seconds = patience_seconds
+        self._clock = clock
+
+    def read(self, num_bytes: int) -> bytes:
+        """Up to that many bytes, as soon as there are any."""
+        silent_since = self._clock()
+        while not (self.stop and self.stop.is_set()):
+            if select.select([self._descriptor], [], [], 0.1)[0]:
+                return os.read(self._descriptor, num_bytes)
+            if self.stop is None and self._clock() - silent_since > self._patience_seconds:
+                raise SourceError(
+                    f"no video came through the pipe for {self._patience_seconds:g} s; does the command before it run?"
+                )
+        return b""

@@ -1,0 +1,85 @@
+"""How does a live stream go on after it broke?"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from pipeline.errors import SourceError
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Shot
+from pipeline.sources.source import FrameSource
+
+LOG = logging.getLogger(__name__)
+
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 5.0
+
+
+class ReconnectingSource:
+    """A live stream that is opened again when it breaks, or ends, for a live stream has no end.
+
+    Media time goes on by as much as was lost. Raises SourceError when it has been away for `reconnect_seconds`.
+    """
+
+    is_live = True
+    num_frames = None
+
+    def __init__(
+        self,
+        stream: FrameSource,
+        reopen: Callable[[], FrameSource],
+        *,
+        reconnect_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.source_id = stream.source_id
+        self.size_wh = stream.size_wh
+        self.frames_per_second = stream.frames_per_second
+        self._stream = stream
+        self._reopen = reopen
+        self._reconnect_seconds = reconnect_seconds
+        self._clock = clock
+        self._num_breaks = 0
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        breaks = (f"breaks in the stream: {self._num_breaks}",) if self._num_breaks else ()
+        return (*breaks, *self._stream.damage)
+
+    def pictures(self, stop: Stop) -> Iterator[Shot]:
+        shift_seconds: float | None = 0.0
+        last_pts_seconds, last_at_seconds = 0.0, self._clock()
+        while True:
+            why = f"{self.source_id}: the stream ended"
+            try:
+                for picture, pts_seconds in self._stream.pictures(stop):
+                    if shift_seconds is None:
+                        shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - pts_seconds
+                    last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()
+                    yield Shot(picture, last_pts_seconds)
+            except SourceError as error:
+                why = str(error)
+            if stop.is_set() or not self._reconnect(why, stop):
+                return
+            shift_seconds = None
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _reconnect(self, why: str, stop: Stop) -> bool:
+        """Whether the stream is there again; False if the run wants to end."""
+        self._stream.close()
+        self._num_breaks += 1
+        broke_at_seconds, delay_seconds = self._clock(), FIRST_DELAY_SECONDS
+        while self._clock() - broke_at_seconds < self._reconnect_seconds:
+            LOG.warning("%s; trying again in %g s", why, delay_seconds)
+            if stop.wait(delay_seconds):
+                return False
+            try:
+                self._stream = self._reopen()
+                return True
+            except SourceError as error:
+                why = str(error)
+            delay_seconds = min(2 * delay_seconds, LONGEST_DELAY_SECONDS)
+        raise SourceError(f"{why}; gave up after {self._reconnect_seconds:g} s")

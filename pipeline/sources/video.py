@@ -1,0 +1,301 @@
+"""Which pictures does a video file, a network stream or a pipe hold, and at what times?"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import av
+import av.error
+import av.logging
+from av.codec.context import ThreadType
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from pipeline.errors import SourceError
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Shot
+from pipeline.sources.pipe import PipeReader
+from pipeline.sources.video_picture import VideoPicture
+
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
+"""An address of another scheme is live only if what it leads to has no duration."""
+
+MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
+
+TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
+_opening_lock = threading.Lock()
+_num_opening = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VideoOptions:
+    """How a video is opened and read; the timeouts are for networks and pipes, a file is waited for."""
+
+    open_timeout_seconds: float = 10.0
+    read_timeout_seconds: float = 10.0  # also the longest that a stream that has fallen silent takes to stop
+    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    decode_threads: int | None = None  # None: as many as there are cores, up to 4
+
+
+class VideoSource:
+    """The largest video stream of a file, a URL, or an open binary file; what cannot seek is read as a pipe.
+
+    Raises SourceError, with the reason, for what holds no picture. The first picture is decoded at once, so that
+    the size is known and a stream that only looks like video is refused.
+    """
+
+    def __init__(
+        self,
+        address: str | Path | BinaryIO,
+        *,
+        source_id: str | None = None,
+        options: VideoOptions | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
+        self.source_id = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", name)  # no password in logs and outputs
+        self._options = options or VideoOptions()
+        self._clock = clock
+        self._scheme = address.split("://")[0].lower() if isinstance(address, str) and "://" in address else ""
+        self._pipe: PipeReader | None = None
+        self._stop: Stop | None = None
+        self._num_packets = self._num_frames = self._num_discarded = 0
+        self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
+        self._reason = ""
+        self._end_seconds: float | None = None  # set when the last frame has been read
+
+        with ExitStack() as undo:
+            self._container = self._open(address, undo)
+            self._stream = self._choose_stream()
+            self._describe()
+            self._set_up_decoder(undo)
+            self._frames = self._decode()
+            self._first = next(self._frames, None)
+            if self._first is None:
+                cure = "send MPEG-TS, Matroska or fragmented MP4 through a pipe" if self._pipe else "is it damaged?"
+                raise SourceError(f"{self.source_id}: not one picture can be decoded{self._because}; {cure}")
+            self.size_wh: tuple[int, int] | None = VideoPicture(self._first).size_wh
+            self._undo = undo.pop_all()
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        lines = []
+        if self._num_undecodable:
+            lines.append(f"{self._num_undecodable} of {self._num_packets} packets not decodable{self._because}")
+        if self._num_broken_reads:
+            lines.append(f"the container is broken in {self._num_broken_reads} places{self._because}")
+        if self._num_corrupt:
+            lines.append(f"{self._num_corrupt} of {self._num_frames} frames decoded with errors")
+        if self._num_backwards:
+            lines.append(f"{self._num_backwards} of {self._num_frames} timestamps did not go forward and were replaced")
+        if self._end_seconds is not None and not self.is_live:
+            lines.extend(self._shortfall(self._end_seconds))
+        return tuple(lines)
+
+    def pictures(self, stop: Stop) -> Iterator[Shot]:
+        self._stop = stop
+        if self._pipe:
+            self._pipe.stop = stop
+        step = 1 / (self.frames_per_second or 25.0)
+        started_at = self._clock()
+        previous: float | None = None
+        while not stop.is_set():
+            frame, self._first = self._first or next(self._frames, None), None
+            if frame is None:
+                if not stop.is_set():
+                    self._end_seconds = 0.0 if previous is None else previous + step
+                return
+            seconds = self._media_seconds(frame) if self._has_times else self._clock() - started_at
+            if previous is not None and (seconds is None or seconds <= previous):
+                self._num_backwards += seconds is not None
+                seconds = previous + step
+            previous = seconds or 0.0
+            self._num_frames += 1
+            self._num_corrupt += frame.is_corrupt
+            yield Shot(VideoPicture(frame), previous)
+
+    def close(self) -> None:
+        self._undo.close()
+
+    @property
+    def _because(self) -> str:
+        return f" ({self._reason})" if self._reason else ""
+
+    def _open(self, address: str | Path | BinaryIO, undo: ExitStack) -> InputContainer:
+        options = self._options
+        timeouts = (options.open_timeout_seconds, options.read_timeout_seconds) if self._scheme else None
+        target: str | BinaryIO | PipeReader
+        if isinstance(address, str | Path) and not self._scheme and Path(address).is_fifo():
+            address = undo.enter_context(Path(address).open("rb", buffering=0))  # noqa: SIM115 - closed with the rest
+        if isinstance(address, str | Path):
+            target = str(address) if self._scheme else f"file:{address}"  # so that "a:b.mp4" is no protocol
+        elif address.seekable():
+            target = address
+        else:
+            target = self._pipe = PipeReader(address, patience_seconds=options.open_timeout_seconds)
+        # Times that are missing are filled in here: libav would hold packets back for it, and gets it wrong.
+        flags = {"fflags": "-genpts"}
+        if self._scheme in ("rtsp", "rtsps"):
+            flags["rtsp_transport"] = options.rtsp_transport
+        try:
+            with _hearing_libav():
+                container = av.open(target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts)
+        except av.error.FFmpegError as error:
+            raise SourceError(f"{self.source_id}: {self._refusal(error, address)}") from error
+        undo.callback(container.close)
+        return container
+
+    def _refusal(self, error: av.error.FFmpegError, address: str | Path | BinaryIO) -> str:
+        reason = _reason(error)
+        if isinstance(error, av.error.ExitError):
+            waited = f"{self._options.open_timeout_seconds:g} s"
+            return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
+        if isinstance(error, EOFError):
+            return "ended before a picture came"
+        if isinstance(error, av.error.InvalidDataError):
+            if isinstance(address, str | Path) and not self._scheme and Path(address).stat().st_size == 0:
+                return "is empty (0 bytes); record or copy it again"
+            if "moov atom not found" in reason:
+                return "its index is missing (moov atom not found): it was cut off while being written; copy it again"
+            return f"is not a video that can be read ({reason})"
+        return f"cannot be opened: {reason}"
+
+    def _choose_stream(self) -> VideoStream:
+        container = self._container
+        kinds = ", ".join(_kind(stream) for stream in container.streams) or "nothing"
+        streams = [stream for stream in container.streams.video if _kind(stream).startswith("video")]
+        if not streams:
+            raise SourceError(f"{self.source_id}: no video stream; as {container.format.name} it holds {kinds}")
+        streams = [stream for stream in streams if stream.codec_context is not None]
+        if not streams:
+            raise SourceError(f"{self.source_id}: this build of av has no decoder for its video; it holds {kinds}")
+        return max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+
+    def _describe(self) -> None:
+        """Take note of what the headers declare; libav forgets it when the container is closed."""
+        container, stream = self._container, self._stream
+        self.is_live = self._scheme in LIVE_SCHEMES or (bool(self._scheme) and container.duration is None)
+        rate = stream.average_rate or (None if self.is_live else stream.guessed_rate)
+        self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
+        self.num_frames = stream.frames or None
+        self._time_base = stream.time_base or Fraction(1, 1_000_000)
+        self.format_name = container.format.name
+        # mpjpeg counts 25 frames a second, whatever the camera does: there, the time is that of arrival.
+        self._has_times = self.format_name != "mpjpeg"
+        self._declared_end_seconds: float | None = None
+        if stream.duration is not None:
+            self._declared_end_seconds = float((stream.duration + (stream.start_time or 0)) * self._time_base)
+        elif container.duration is not None and len(container.streams) == 1:
+            self._declared_end_seconds = (container.duration + (container.start_time or 0)) / av.time_base
+
+    def _set_up_decoder(self, undo: ExitStack) -> None:
+        decoder = self._stream.codec_context
+        # Frame threads are quick but hold a frame each; live, the newest frame matters more.
+        decoder.thread_type = ThreadType.SLICE if self.is_live else ThreadType.AUTO
+        decoder.thread_count = self._options.decode_threads or min(4, os.cpu_count() or 1)
+        undo.callback(decoder.flush_buffers)  # parks its threads, see _hearing_libav
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        decoder = self._stream.codec_context
+        for packet in self._packets():
+            try:
+                frames = decoder.decode(packet)
+            except EOFError:
+                return
+            except av.error.FFmpegError as error:
+                self._num_undecodable += 1
+                self._reason = _reason(error)
+                continue
+            yield from frames
+
+    def _packets(self) -> Iterator[Packet[VideoStream] | None]:
+        """Every packet that can be read, then None, which makes the decoder give back what it holds."""
+        num_in_a_row = 0
+        while num_in_a_row < MAX_BROKEN_READS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    if self._stop and self._stop.is_set():
+                        return
+                    if packet.size:  # an empty one would end the decoder
+                        num_in_a_row = 0
+                        self._num_packets += 1
+                        self._num_discarded += packet.is_discard
+                        yield packet
+                break
+            except av.error.FFmpegError as error:
+                self._reason = _reason(error)
+                if self._scheme and not isinstance(error, av.error.InvalidDataError):
+                    raise SourceError(f"{self.source_id}: {self._breakdown(error)}") from error
+                self._num_broken_reads += 1
+                num_in_a_row += 1
+        yield None
+
+    def _breakdown(self, error: av.error.FFmpegError) -> str:
+        if isinstance(error, av.error.ExitError):
+            return f"fell silent for {self._options.read_timeout_seconds:g} s (network.read_timeout_s sets the wait)"
+        return f"broke off: {self._reason}"
+
+    def _media_seconds(self, frame: VideoFrame) -> float | None:
+        stamp = frame.dts if frame.pts is None else frame.pts
+        return None if stamp is None else float(stamp * self._time_base)
+
+    def _shortfall(self, end_seconds: float) -> Iterator[str]:
+        """What was declared and did not come; headers are known to lie, so this accuses nobody."""
+        if self.num_frames is not None:
+            num_declared = self.num_frames - self._num_discarded  # an edit list may hide frames on purpose
+            if self._num_frames < num_declared:
+                yield f"{num_declared} frames declared, {self._num_frames} read"
+        elif self._declared_end_seconds is not None and end_seconds < self._declared_end_seconds - 1.0:
+            yield f"declared to last until {self._declared_end_seconds:.1f} s, read until {end_seconds:.1f} s"
+
+
+@contextmanager
+def _hearing_libav() -> Iterator[None]:
+    """Keep libav's last words for the error that av raises; nothing is printed.
+
+    Only while something is opened: a decoder's thread that logs waits for the GIL, which av holds while it waits for
+    that thread when a decoder is freed, or which is gone for good when the process ends.
+    """
+    global _num_opening
+    with _opening_lock:
+        _num_opening += 1
+        av.logging.set_level(av.logging.PANIC)
+    try:
+        yield
+    finally:
+        with _opening_lock:
+            _num_opening -= 1
+            if not _num_opening:
+                av.logging.set_level(None)
+
+
+def decodable(codecs: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the named codecs that this build of av can decode."""
+    return tuple(codec for codec in codecs if codec in av.codecs_available)
+
+
+def _reason(error: av.error.FFmpegError) -> str:
+    """One line: what libav logged last, or what its code means."""
+    log: Any = error.log  # (level, name, text)
+    text = log[2] if log else error.strerror
+    return " ".join(str(text).split()).rstrip(".")
+
+
+def _kind(stream: Stream) -> str:
+    """What a stream is, as `video (h264)`; a cover picture or ANSI art is no video."""
+    codec = stream.codec_context.name if stream.codec_context is not None else "unknown codec"
+    if stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails):
+        return f"cover picture ({codec})"
+    return f"{'text' if codec in TEXT_CODECS else stream.type} ({codec})"

@@ -1,0 +1,128 @@
+"""How does a decoded video frame become pixels in the size and colour order that somebody needs?
+
+To the network's size, each plane is resized as it was decoded and only the small picture is converted: for
+1080p that costs less than half of converting in full and resizing after, and gives what `cv2.resize` gives.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import cache
+from typing import Literal
+
+import cv2
+import numpy as np
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
+
+# A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
+_contexts = threading.local()
+
+_QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+_UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
+
+
+class VideoPicture:
+    """A picture as the decoder left it, converted when and as somebody asks; upright, whatever way it was filmed."""
+
+    __slots__ = ("_frame", "_lock", "_pixels", "_quarter_turns", "size_wh")
+
+    def __init__(self, frame: VideoFrame) -> None:
+        self._frame = frame
+        self._lock = threading.Lock()
+        self._pixels: PixelArray | None = None
+        self._quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
+        self.size_wh = self._turned_wh((frame.width, frame.height))
+
+    @property
+    def pixels(self) -> PixelArray:
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._turned(_converted(self._frame, "bgr", tags_of=self._frame))
+                self._pixels.flags.writeable = False
+            return self._pixels
+
+    def copy_pixels(self) -> PixelArray:
+        with self._lock:
+            if self._pixels is not None:
+                return self._pixels.copy()
+            pixels = self._turned(_converted(self._frame, "bgr", tags_of=self._frame))
+        # Frames that are decoded to BGR are not converted: these are the decoder's own pixels.
+        return pixels.copy() if self._frame.format.name == "bgr24" else pixels
+
+    def resized(self, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
+        if size_wh == self.size_wh or not _bytes_a_sample(self._frame.format.name):
+            return ArrayPicture(self.pixels).resized(size_wh, colour=colour)
+        small = _resized(self._frame, self._turned_wh(size_wh))
+        return self._turned(_converted(small, colour, tags_of=self._frame))
+
+    def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        return size_wh[::-1] if self._quarter_turns % 2 else size_wh
+
+    def _turned(self, pixels: PixelArray) -> PixelArray:
+        if not self._quarter_turns:
+            return pixels
+        return np.asarray(cv2.rotate(pixels, _QUARTER_TURNS[self._quarter_turns]), np.uint8)
+
+
+def _converted(frame: VideoFrame, colour: ColourOrder, *, tags_of: VideoFrame) -> PixelArray:
+    """uint8 [H, W, 3]: a view into a new buffer, or into the frame's own if it is in that format already.
+
+    The frame's tags are changed meanwhile: no two threads may convert the same frame at once.
+    """
+    key = (frame.width, frame.height, frame.format.name, colour)
+    contexts: dict[tuple[int, int, str, str], VideoReformatter] = _contexts.__dict__.setdefault("by_key", {})
+    if key not in contexts:
+        contexts[key] = VideoReformatter()
+    converted = contexts[key].reformat(
+        frame,
+        format=f"{colour}24",
+        src_colorspace=_matrix(tags_of),
+        src_color_range=tags_of.color_range,
+        interpolation=Interpolation.BILINEAR,
+        threads=1,
+    )
+    rows = _rows(converted.planes[0])  # [H, at least 3 W]
+    return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
+
+
+def _matrix(frame: VideoFrame) -> int:
+    """The colour matrix as swscale numbers it; where the file does not tell, HD is BT.709 and the rest BT.601."""
+    if frame.colorspace == _UNTAGGED:
+        return Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
+    return {_SMPTE170M: Colorspace.ITU601, _BT2020_CONSTANT: Colorspace.BT2020}.get(frame.colorspace, frame.colorspace)
+
+
+def _resized(frame: VideoFrame, size_wh: tuple[int, int]) -> VideoFrame:
+    """The frame in another size and the same format, each plane resized for itself."""
+    sample_type: np.dtype[np.integer] = np.dtype(f"u{_bytes_a_sample(frame.format.name)}")
+    small = VideoFrame(*size_wh, frame.format.name)
+    for source, target in zip(frame.planes, small.planes, strict=True):
+        cv2.resize(
+            _rows(source).view(sample_type)[:, : source.width],
+            (target.width, target.height),
+            dst=_rows(target).view(sample_type)[:, : target.width],
+            interpolation=cv2.INTER_LINEAR,
+        )
+    return small
+
+
+@cache
+def _bytes_a_sample(format_name: str) -> Literal[0, 1, 2]:
+    """For a format that keeps each component in a plane of its own; 0 for the others."""
+    frame_format = VideoFormat(format_name, 16, 16)
+    components = frame_format.components
+    if frame_format.has_palette or frame_format.is_big_endian or len({c.plane for c in components}) < len(components):
+        return 0
+    bits = {component.bits for component in components}
+    return 1 if bits == {8} else 2 if bits <= set(range(9, 17)) else 0
+
+
+def _rows(plane: VideoPlane) -> PixelArray:
+    """The bytes of a plane, uint8 [H, bytes of a row with its padding], top row first; a view if they lie that way."""
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, abs(plane.line_size))  # type: ignore[call-overload]
+    return rows if plane.line_size > 0 else np.ascontiguousarray(rows[::-1])
