@@ -16,8 +16,24 @@ def detections(*rows: tuple[float, float, float, float, float, int]) -> Detectio
     return Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64))
 
 
-def tally_of(truth: Detections, found: Detections) -> tuple[ClassTally, ...]:
-    sink = TruthTally(lambda _: truth, NAMES)
+class Scene:
+    """One frame whose truth is given."""
+
+    class_names = NAMES
+
+    def __init__(self, truth: Detections, unlabelled: Detections | None = None) -> None:
+        self._truth = truth
+        self._unlabelled = unlabelled or Detections.empty()
+
+    def truth(self, frame_index: int) -> Detections:
+        return self._truth
+
+    def unlabelled(self, frame_index: int) -> Detections:
+        return self._unlabelled
+
+
+def tally_of(truth: Detections, found: Detections, unlabelled: Detections | None = None) -> tuple[ClassTally, ...]:
+    sink = TruthTally(Scene(truth, unlabelled))
     sink.write(Result(Frame.from_pixels(np.zeros((8, 8, 3), np.uint8)), found, NAMES))
     return sink.tally()
 
@@ -38,3 +54,8 @@ def test_nothing_there_and_nothing_found_are_ordinary() -> None:
     assert tally_of(Detections.empty(), Detections.empty()) == ()
     assert tally_of(Detections.empty(), detections((0, 0, 1, 1, 0.5, 1))) == (ClassTally("person", 0, 0, 1),)
     assert tally_of(detections((0, 0, 1, 1, 1, 1)), Detections.empty()) == (ClassTally("person", 1, 0, 0),)
+
+
+def test_what_is_there_but_not_wanted_is_forgiven() -> None:
+    small = detections((0, 0, 4, 4, 1, 1))
+    assert tally_of(Detections.empty(), detections((0, 0, 4, 4, 0.5, 1)), small) == ()

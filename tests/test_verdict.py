@@ -13,11 +13,11 @@ from pipeline.testing import StepClock
 NAMES = ("street.mp4", "preprocess", "detect", "nms", "render", "record out.mp4", "jsonl", "window")
 
 
-def node(name: str, *, busy: float, workers: int = 1) -> StageStatistics:
+def node(name: str, *, busy: float | None, workers: int = 1) -> StageStatistics:
     kind = "source" if name == "street.mp4" else "sink" if name in NAMES[5:] else "stage"
     meter = StageMeter(name=name, kind=kind, workers=workers)
     for _ in range(100):
-        meter.served(busy * workers / 100, "street.mp4", 1.0)
+        meter.served(None if busy is None else busy * workers / 100, "street.mp4", 1.0)
     return meter.statistics(now_seconds=1.0, elapsed_seconds=1.0)
 
 
@@ -59,14 +59,14 @@ def test_the_sentence_says_what_would_limit_next() -> None:
 
 
 def test_a_camera_that_is_kept_up_with_is_the_limit() -> None:
-    verdict = judge(run((node("street.mp4", busy=1.0), node("detect", busy=0.5))), is_live=True)
+    verdict = judge(run((node("street.mp4", busy=None), node("detect", busy=0.5))), is_live=True)
     assert verdict.limited_by == "source"
     assert "100.0 frames/s" in verdict.advice
     assert "detect 50% busy" in verdict.advice
 
 
 def test_a_camera_that_outruns_the_network_is_not_the_limit() -> None:
-    verdict = judge(run((node("street.mp4", busy=1.0), node("detect", busy=0.99)), dropped=50), is_live=True)
+    verdict = judge(run((node("street.mp4", busy=None), node("detect", busy=0.99)), dropped=50), is_live=True)
     assert verdict.limited_by == "detect"
 
 

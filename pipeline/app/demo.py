@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.picture.detections import Detections, Result
+from pipeline.picture.detections import Result
 from pipeline.picture.suppression import intersection_over_union
+from pipeline.sources.source import KnowsTruth
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,31 +23,31 @@ class ClassTally:
 
 
 class TruthTally:
-    """A sink that compares each result with the truth.
+    """A sink that compares each result with what its source knows to be there."""
 
-    truth: the objects of a frame by its index, in source pixels, class ids into `class_names`.
-    """
-
-    def __init__(self, truth: Callable[[int], Detections], class_names: tuple[str, ...]) -> None:
-        self._truth = truth
-        self._class_names = class_names
+    def __init__(self, source: KnowsTruth) -> None:
+        self._source = source
+        self._class_names = source.class_names
         self._there: Counter[str] = Counter()
         self._found: Counter[str] = Counter()
         self._false: Counter[str] = Counter()
 
     def write(self, item: Result) -> None:
-        truth = self._truth(item.frame.index)
+        truth = self._source.truth(item.frame.index)
         there = np.array([self._class_names[class_id] for class_id in truth.class_ids], dtype=str)  # [M]
         said = np.array([item.class_name(int(class_id)) for class_id in item.detections.class_ids], dtype=str)  # [N]
-        iou = intersection_over_union(item.detections.boxes_xyxy, truth.boxes_xyxy)  # [N, M]
-        iou = np.where(said[:, None] == there[None, :], iou, 0.0).astype(np.float32)
+        boxes = item.detections.boxes_xyxy
+        iou = np.nan_to_num(intersection_over_union(boxes, truth.boxes_xyxy))  # [N, M]
+        iou[said[:, None] != there[None, :]] = 0.0
+        unlabelled = intersection_over_union(boxes, self._source.unlabelled(item.frame.index).boxes_xyxy)  # [N, L]
+        is_forgiven = np.any(unlabelled >= 0.5, axis=1).tolist()  # [N]
         self._there.update(there.tolist())
-        for index in np.argsort(-item.detections.scores, kind="stable"):  # the surest chooses first
+        for index in np.argsort(-item.detections.scores, kind="stable").tolist():  # the surest chooses first
             best = int(iou[index].argmax()) if len(truth) else 0
             if len(truth) and iou[index, best] >= 0.5:
                 self._found[str(said[index])] += 1
                 iou[:, best] = 0.0  # each object is found once
-            else:
+            elif not is_forgiven[index]:
                 self._false[str(said[index])] += 1
 
     def close(self) -> None: ...

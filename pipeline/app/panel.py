@@ -101,7 +101,7 @@ class LivePanel:
                 _milliseconds(node.wait.p50, unit=""),
                 str(node.waiting),
                 str(node.dropped),
-                f"{node.busy:.0%}",
+                f"{node.busy:.0%}" if node.service.num else "–",
                 Text("█" * round(10 * node.busy), style="green" if node.busy < 0.8 else "yellow"),
             )
         return Group(Text(self._title, style="bold"), Text(summary_line(statistics)), table)

@@ -66,11 +66,11 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
     for name, stage in report["stages"].items():
         table.add_row(
-            name,
+            _short(name),
             _number(stage["fps"]),
             f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
             f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
-            f"{stage['busy']:.0%}",
+            "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
             str(stage["workers"]),
         )
     console.print(table)
@@ -88,7 +88,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         f"latency  p50 {_number(latency['p50'])} ms, p95 {_number(latency['p95'])} ms, "
         f"p99 {_number(latency['p99'])} ms, capture to sink"
     )
-    console.print(report["advice"], style="bold", markup=False)
+    console.print(report["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
 
 
 def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:
@@ -129,6 +129,12 @@ def _spread(spread: Spread, *names: str) -> dict[str, float | None]:
 
 def _rounded(rate: float | None) -> float | None:
     return None if rate is None else round(rate, 3)
+
+
+def _short(name: str) -> str:
+    """A node's name without the folders of the file in it."""
+    verb, space, rest = name.rpartition(" ")
+    return verb + space + (rest if "://" in rest else rest.rpartition("/")[2] or rest)
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -34,6 +34,8 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     """
     prepare_process()
     console = Console(stderr=config.output.jsonl == "-")
+    if not console.is_terminal:
+        console.width = 140  # a log has no edge; rich would cut the tables at 80
     overlay = OverlayText()
     assembly = assemble(config, overlay=overlay)
     if dry_run:
@@ -99,7 +101,7 @@ def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     (source, *others) = assembly.sources.values()
     if others or not isinstance(source, KnowsTruth):
         return assembly.flow, None
-    tally = TruthTally(source.truth, source.class_names)
+    tally = TruthTally(source)
     return assembly.flow.to(tally, name="truth"), tally
 
 

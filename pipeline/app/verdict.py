@@ -37,7 +37,7 @@ def judge(statistics: RunStatistics, *, is_live: bool) -> Verdict:
     frames = statistics.frames
     if not frames.delivered:
         return Verdict("nothing", "No frame was delivered, so nothing can be said about speed.")
-    workers = [node for node in statistics.nodes if node.service.num and not (is_live and node.kind == "source")]
+    workers = [node for node in statistics.nodes if node.service.num]
     busiest = max(workers, key=lambda node: node.busy, default=None)
     if is_live and frames.dropped <= _KEEPS_UP * frames.captured:
         rate = f"{frames.captured_rate:.1f} frames/s" if frames.captured_rate else "its frames"

@@ -136,10 +136,11 @@ class StageMeter:
         with self._lock:
             self._wait.add(seconds)
 
-    def served(self, seconds: float, source_id: str, now_seconds: float) -> None:
-        """Note how long an item was worked on."""
+    def served(self, seconds: float | None, source_id: str, now_seconds: float) -> None:
+        """Note that an item was done, and how long it was worked on, or None where work and waiting cannot be told."""
         with self._lock:
-            self._service.add(seconds)
+            if seconds is not None:
+                self._service.add(seconds)
             self._rate.tick(now_seconds)
             self._rate_by_source.setdefault(source_id, RateMeter()).tick(now_seconds)
 

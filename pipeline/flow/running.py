@@ -217,7 +217,8 @@ class Running(Generic[T]):
                     break
                 ticket = self._ledger.capture(node.name)
                 now = self._clock()
-                self._meters[node.name].served(now - began, node.name, now)
+                # A camera's time goes into waiting for the world, which is no work.
+                self._meters[node.name].served(None if self._live[node.name] else now - began, node.name, now)
                 self._send(node, _Parcel(ticket, payload))
         except QueueAbandoned:
             pass

@@ -60,3 +60,6 @@ class KnowsTruth(Protocol):
 
     def truth(self, frame_index: int) -> Detections:
         """The objects of a frame, in source pixels, with score 1."""
+
+    def unlabelled(self, frame_index: int) -> Detections:
+        """Objects too small or too hidden to be wanted; finding one is neither right nor wrong."""
