@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.drawing import class_colour, draw_overlay, draw_result, text_colour
 from pipeline.picture.frame import Frame, PixelArray
@@ -53,9 +54,10 @@ def test_labels_of_boxes_in_one_place_do_not_cover_each_other() -> None:
         assert num_both >= 0.4 * num_alone
 
 
-def test_a_class_has_the_same_colour_in_every_run() -> None:
-    assert class_colour("person") == (99, 90, 242)
-    assert len({class_colour(name) for name in ("person", "car", "bus", "truck", "bicycle", "dog", "cat")}) == 7
+def test_a_class_has_the_same_colour_in_every_run_and_no_two_of_coco_share_one() -> None:
+    assert class_colour("person") == (76, 17, 212)
+    assert class_colour("forklift") == (212, 35, 17)
+    assert len({class_colour(name) for name in COCO_80}) == 80
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
@@ -88,13 +90,17 @@ def test_nothing_found_leaves_the_picture_as_it_is() -> None:
     assert not drawn([], (64, 64)).any()
 
 
+def test_a_box_outside_the_picture_leaves_no_label_in_it() -> None:
+    assert not drawn([(-90, -90, -50, -50, 0.9, 0), (64, 10, 90, 30, 0.9, 0)], (64, 64)).any()
+
+
 def test_masks_keypoints_and_tracks_are_drawn() -> None:
     canvas = np.zeros((200, 300, 3), np.uint8)
     mask = np.zeros((1, 200, 300), np.bool_)
     mask[0, 120:130, 120:130] = True
     more = {
         "masks": mask,
-        "keypoints": np.array([[[200, 150, 0.9], [220, 150, 0.1]]], np.float32),
+        "keypoints": np.array([[[200, 150, 0.9], [220, 150, 0.1], [np.nan, 1, 0.9], [1e12, 1, 0.9]]], np.float32),
         "track_ids": np.array([7], np.int64),
     }
     draw_result(canvas, result_of([(100, 100, 250, 180, 0.9, 0)], canvas, **more))

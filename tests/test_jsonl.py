@@ -58,6 +58,15 @@ def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
     assert [each["track_id"] for each in line["detections"]] == [5, 6]
 
 
+def test_a_source_whose_name_is_no_valid_utf8_is_written_all_the_same(tmp_path: Path) -> None:
+    sink = JsonLines(tmp_path / "o.jsonl")
+    source_id = "caf\udce9.mp4"  # os.fsdecode(b"caf\xe9.mp4")
+    frame = Frame.from_pixels(np.zeros((9, 9, 3), np.uint8), source_id=source_id)
+    sink.write(Result(frame, Detections.empty(), ("person",)))
+    sink.close()
+    assert json.loads((tmp_path / "o.jsonl").read_bytes())["source"] == source_id
+
+
 def test_a_frame_without_detections_is_a_line_too(tmp_path: Path) -> None:
     sink = JsonLines(tmp_path / "o.jsonl")
     sink.write(Result(result().frame, Detections.empty(), ("person",)))
@@ -77,5 +86,4 @@ def test_a_full_disk_is_one_clear_error() -> None:
     sink = JsonLines("/dev/full")
     with pytest.raises(SinkError, match="/dev/full: JSON lines cannot be written: No space left"):
         sink.write(result())
-    with pytest.raises(OSError, match="No space"):
-        sink.close()
+    sink.close()

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ctypes.util import find_library
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -55,9 +57,16 @@ def test_without_a_display_the_error_says_what_to_do() -> None:
         Window("streamdet")
 
 
+@pytest.mark.skipif(find_library("X11") is None, reason="needs libX11")
+def test_a_display_that_cannot_be_reached_is_an_error_and_no_abort(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DISPLAY", ":9999")
+    with pytest.raises(SinkError, match="the display ':9999' cannot be reached; use --no-show"):
+        Window("streamdet")
+
+
 @needs_xvfb
 @pytest.mark.usefixtures("_screen")
-def test_keys_pause_save_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_pause_save_and_end_and_so_does_closing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     window = Window("streamdet test")
     window.write(rendered(10, index=7))
@@ -70,6 +79,11 @@ def test_keys_pause_save_and_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not window.is_paused
     assert not window.wants_stop
     press("q", window, "streamdet test")
+    assert window.wants_stop
+    # In the same test, because a process has one life with Qt: neither another display nor a new start.
+    window.wants_stop = False
+    cv2.destroyWindow("streamdet test")  # what Qt does when the person closes the last one
+    window.poll()
     assert window.wants_stop
     window.close()
     window.close()

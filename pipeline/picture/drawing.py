@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import Result
 from pipeline.picture.frame import PixelArray
 
@@ -36,6 +37,9 @@ def draw_result(canvas: PixelArray, result: Result, *, labels: bool = True, scor
     height, width = canvas.shape[:2]
     thickness = max(2, round((width + height) * 0.001))
     order = np.argsort(-found.scores, kind="stable")  # the surest first
+    right_bottom = np.array([width, height], np.float32)
+    is_inside = np.logical_and(found.boxes_xyxy[:, 2:] > 0, found.boxes_xyxy[:, :2] < right_bottom)  # [N, 2]
+    order = order[is_inside[order].all(axis=1)]
     boxes = np.clip(np.rint(found.boxes_xyxy), -9999, 99999).astype(int).tolist()
     names = [result.class_name(class_id) for class_id in found.class_ids.tolist()]
     colours = [class_colour(name) for name in names]
@@ -49,8 +53,9 @@ def draw_result(canvas: PixelArray, result: Result, *, labels: bool = True, scor
         cv2.rectangle(canvas, (left, top), corner, colours[index], thickness)
         if found.keypoints is not None:
             for x, y, score in found.keypoints[index].tolist():
-                if score >= _KEYPOINT_SCORE:
-                    cv2.circle(canvas, (round(x), round(y)), thickness + 1, colours[index], cv2.FILLED, cv2.LINE_AA)
+                # A point that is not a number fails the comparison, and is left out as one outside is.
+                if score >= _KEYPOINT_SCORE and 0 <= x < width and 0 <= y < height:
+                    cv2.circle(canvas, (int(x), int(y)), thickness + 1, colours[index], cv2.FILLED, cv2.LINE_AA)
     if not labels:
         return
     size = _text_size(canvas)
@@ -83,8 +88,9 @@ def draw_overlay(canvas: PixelArray, lines: Sequence[str]) -> None:
 @lru_cache(maxsize=4096)
 def class_colour(name: str) -> Colour:
     """A strong colour that belongs to a class name, whatever model or run it comes from."""
-    number = zlib.crc32(name.encode())
-    hue, lightness = (number % 1009) / 1009, (0.45, 0.55, 0.65)[number // 1009 % 3]
+    # COCO's names follow each other by the golden ratio, so that no two of them look alike; others go by a checksum.
+    number = COCO_80.index(name) if name in COCO_80 else zlib.crc32(name.encode(errors="replace"))
+    hue, lightness = (number * 0.618034 + 0.95) % 1, (0.45, 0.55, 0.65)[number % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
     return round(255 * blue), round(255 * green), round(255 * red)
 
@@ -152,4 +158,11 @@ def _paste(canvas: PixelArray, plate: PixelArray, left: int, top: int) -> None:
 
 def _tint(canvas: PixelArray, mask: npt.NDArray[np.bool_], colour: Colour) -> None:
     """Mix half of a colour into the pixels of a mask [H, W]."""
-    canvas[mask] = (canvas[mask] // 2 + np.array(colour, np.uint8) // 2).astype(np.uint8)
+    inked = mask.view(np.uint8)
+    left, top, width, height = cv2.boundingRect(inked)
+    if not width:
+        return
+    rows, columns = slice(top, top + height), slice(left, left + width)
+    ground = canvas[rows, columns]
+    mixed = cv2.addWeighted(ground, 0.5, np.full_like(ground, colour), 0.5, 0)
+    cv2.copyTo(mixed, inked[rows, columns], ground)

@@ -27,15 +27,19 @@ class JsonLines:
         self._path = str(path)
         self._closes = self._path != "-"
         try:
-            self._file = Path(self._path).open("wb") if self._closes else sys.stdout.buffer  # noqa: SIM115 - see close
+            # Unbuffered: a line is one write, and nothing is left over that close could fail on.
+            self._file = Path(self._path).open("wb", buffering=0) if self._closes else sys.stdout.buffer  # noqa: SIM115
         except OSError as error:
             raise SinkError(f"{self._path}: JSON lines cannot be written there: {error.strerror or error}") from error
 
     def write(self, item: Result) -> None:
         """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout went away."""
-        line = json.dumps(as_json(item), ensure_ascii=False, allow_nan=False, separators=(", ", ": ")) + "\n"
+        # ASCII, because a file's name, and so a source's, need not be valid UTF-8.
+        line = json.dumps(as_json(item), allow_nan=False).encode() + b"\n"
         try:
-            self._file.write(line.encode())
+            written = self._file.write(line)
+            while written < len(line):  # a full disk or pipe takes a part, and says why only at the next
+                written += self._file.write(line[written:])
             self._file.flush()
         except BrokenPipeError:
             raise

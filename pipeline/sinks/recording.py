@@ -133,7 +133,9 @@ class Recording:
         file_format = _FORMATS[self._path.suffix.lower()]
         options = {"flush_packets": "1"}
         if file_format != "matroska":
-            options |= {"movflags": "hybrid_fragmented", "video_track_timescale": str(_TICKS)}
+            # Hybrid alone writes its head with the first fragment; with the others it plays from the first second on.
+            flags = "hybrid_fragmented+empty_moov+frag_keyframe+default_base_moof"
+            options |= {"movflags": flags, "video_track_timescale": str(_TICKS)}
         container = av.open(str(self._path), "w", format=file_format, options=options)
         rate = Fraction(self._frames_per_second or 30.0).limit_denominator(1001)
         stream = container.add_stream(self._codec, rate=rate, options=_CODEC_OPTIONS[self._codec])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -37,6 +38,13 @@ class Window:
         self._shown: RenderedFrame | None = None
         if not has_display():
             raise SinkError("there is no display to show a window on; use --no-show, and -o or --jsonl for the result")
+        if sys.platform.startswith("linux") and not _reaches_x_server():
+            raise SinkError(
+                f"no window can be shown, because the display {os.environ.get('DISPLAY', '')!r} cannot be reached; "
+                "use --no-show, and -o or --jsonl for the result"
+            )
+        # Qt looks for fonts, of which this window needs none, and complains on stderr where their folder is missing.
+        os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)
         try:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
@@ -64,7 +72,7 @@ class Window:
             self.is_paused = not self.is_paused
         elif key == ord("s"):
             self.save()
-        if self._shown is not None and cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+        if self._shown is not None and not self._is_visible():
             self.wants_stop = True
 
     def save(self) -> Path | None:
@@ -88,7 +96,24 @@ class Window:
             except cv2.error:
                 pass  # the person closed it
 
+    def _is_visible(self) -> bool:
+        try:
+            return cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) >= 1
+        except cv2.error:
+            return False  # Qt's answer once its last window was closed
+
     def _fit(self, canvas: PixelArray) -> None:
         height, width = canvas.shape[:2]
         scale = min(1.0, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
         cv2.resizeWindow(self._title, max(1, round(width * scale)), max(1, round(height * scale)))
+
+
+def _reaches_x_server() -> bool:
+    """Whether an X server answers. OpenCV's Qt does not raise where none does: it aborts the whole process."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return True  # cannot be told
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    # Left open: a server without a window manager starts over when its only client leaves, and Qt would hang on that.
+    return x11.XOpenDisplay(None) is not None
