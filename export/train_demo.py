@@ -1,0 +1,251 @@
+"""How is the detector that comes with streamdet trained?
+
+    python -m export.train_demo -o pipeline/detector/demo.onnx
+
+On drawn traffic, whose truth is exact, in the classic manner of SSD: anchors that overlap an object by IoU >= 0.5 are
+positive, and each object's best anchor as well; cross entropy over the positives and the three hardest negatives for
+each; smooth L1 on the offsets of the positives. Seeded: the same machine gives the same network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torchvision.ops import box_convert, box_iou
+
+from export.demo_network import NETWORK_WH, DemoDetector, DemoNetwork, anchors, encode, normalised
+from export.to_onnx import export_boxes_form
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.frame import PixelArray
+from pipeline.picture.letterbox import Letterbox
+from pipeline.sources.traffic import TrafficSource
+
+log = logging.getLogger(__name__)
+
+PAD_VALUE = 114
+POSITIVE_IOU = 0.5
+IGNORED_IOU = 0.4
+NEGATIVES_PER_POSITIVE = 3
+# Seeds below this are for training, all others are held out.
+FIRST_HELD_OUT_SEED = 1000
+SIZES = ((640, 360), (640, 360), (1280, 720))
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One picture as the network sees it, uint8 [H, W, 3] RGB, and its truth in network pixels."""
+
+    pixels: PixelArray
+    boxes_xyxy: npt.NDArray[np.float32]  # [N, 4]
+    class_ids: npt.NDArray[np.int64]  # [N]
+    ignored_xyxy: npt.NDArray[np.float32]  # [M, 4]: too small or too hidden to be wanted, or to be held against it
+
+
+def examples_of(spec: str) -> Iterator[Example]:
+    """Every frame of a traffic source, letterboxed as the runtime does it."""
+    source = TrafficSource.from_spec(spec)
+    for index, (picture, _) in enumerate(source.pictures(threading.Event())):
+        letterbox = Letterbox.fit(picture.size_wh, NETWORK_WH, "letterbox-center")
+        pixels = np.full((NETWORK_WH[1], NETWORK_WH[0], 3), PAD_VALUE, np.uint8)
+        rows = slice(letterbox.pad_top, letterbox.pad_top + letterbox.content_wh[1])
+        columns = slice(letterbox.pad_left, letterbox.pad_left + letterbox.content_wh[0])
+        pixels[rows, columns] = picture.resized(letterbox.content_wh, colour="rgb")
+        truth = source.truth(index)
+        ignored = letterbox.boxes_to_network(source.unlabelled(index).boxes_xyxy)
+        yield Example(pixels, letterbox.boxes_to_network(truth.boxes_xyxy), truth.class_ids, ignored)
+    source.close()
+
+
+def match_anchors(
+    boxes_xyxy: Tensor, class_ids: Tensor, ignored_xyxy: Tensor, anchors_cxcywh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """For each of A anchors its label [A] (0: background, 1 + class, -1: not counted) and its offsets [A, 4].
+
+    An anchor takes the object that it overlaps most if that is by at least POSITIVE_IOU; and the best anchor of each
+    object takes it in any case, so that no object goes unlearnt. What else overlaps an ignored box is not counted.
+    """
+    labels = torch.zeros(len(anchors_cxcywh), dtype=torch.int64)
+    offsets = torch.zeros(len(anchors_cxcywh), 4)
+    corners = box_convert(anchors_cxcywh, "cxcywh", "xyxy")
+    if len(ignored_xyxy):
+        labels[box_iou(ignored_xyxy, corners).max(dim=0).values >= IGNORED_IOU] = -1
+    if len(boxes_xyxy):
+        iou = box_iou(boxes_xyxy, corners)  # [N, A]
+        best_iou, best_object = iou.max(dim=0)  # [A], [A]
+        best_anchor = iou.argmax(dim=1)  # [N]
+        best_object[best_anchor] = torch.arange(len(boxes_xyxy))
+        best_iou[best_anchor] = 1.0
+        is_positive = best_iou >= POSITIVE_IOU  # [A]
+        chosen = best_object[is_positive]
+        labels[is_positive] = 1 + class_ids[chosen]
+        offsets[is_positive] = encode(boxes_xyxy[chosen], anchors_cxcywh[is_positive])
+    return labels, offsets
+
+
+def multibox_loss(logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
+    """The loss of logits [N, A, 1 + C] and offsets [N, A, 4] against labels [N, A] and wanted offsets [N, A, 4]."""
+    is_positive = labels > 0  # [N, A]
+    num_positive = is_positive.sum(dim=1)  # [N]
+    costs = nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="none", ignore_index=-1
+    ).view_as(labels)
+    negative_costs = costs.detach().masked_fill(labels != 0, -1.0)  # [N, A]
+    rank = negative_costs.argsort(dim=1, descending=True).argsort(dim=1)  # [N, A]: 0 is the hardest
+    num_negative = (NEGATIVES_PER_POSITIVE * num_positive).clamp(min=NEGATIVES_PER_POSITIVE)
+    is_counted = is_positive | ((rank < num_negative[:, None]) & (labels == 0))
+    box_cost = nn.functional.smooth_l1_loss(offsets[is_positive], wanted[is_positive], reduction="sum")
+    return (costs[is_counted].sum() + box_cost) / num_positive.sum().clamp(min=1)
+
+
+def augmented(example: Example, chance: np.random.Generator) -> Example:
+    """The example mirrored half of the time, a part of it made larger half of the time, lighter or darker."""
+    pixels, width, height = example.pixels, *NETWORK_WH
+    boxes = np.concatenate([example.boxes_xyxy, example.ignored_xyxy])  # [N + M, 4]
+    is_ignored = np.arange(len(boxes)) >= len(example.boxes_xyxy)  # [N + M]
+    class_ids = np.concatenate([example.class_ids, np.zeros(len(example.ignored_xyxy), np.int64)])
+    if chance.random() < 0.5:
+        pixels = pixels[:, ::-1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
+    if chance.random() < 0.5:  # at least three quarters each way
+        share = chance.uniform(0.75, 1.0)
+        w, h = int(width * share), int(height * share)
+        x, y = int(chance.integers(0, width - w + 1)), int(chance.integers(0, height - h + 1))
+        pixels = np.asarray(cv2.resize(np.ascontiguousarray(pixels[y : y + h, x : x + w]), NETWORK_WH), np.uint8)
+        moved = (boxes - np.array([x, y, x, y], np.float32)) * np.array([width / w, height / h] * 2, np.float32)
+        boxes = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
+        whole, inside = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (moved, boxes))
+        is_seen = inside > 0.01 * whole
+        is_ignored |= inside < 0.5 * whole
+        boxes, class_ids, is_ignored = boxes[is_seen], class_ids[is_seen], is_ignored[is_seen]
+    light = chance.uniform(0.75, 1.25) * chance.uniform(0.95, 1.05, size=3)  # [3]
+    table = np.clip(np.arange(256)[:, None] * light + chance.uniform(-12, 12), 0, 255).astype(np.uint8)  # [256, 3]
+    pixels = np.asarray(cv2.LUT(np.ascontiguousarray(pixels), table[None]), np.uint8)
+    boxes = boxes.astype(np.float32)
+    return Example(pixels, boxes[~is_ignored], class_ids[~is_ignored], boxes[is_ignored])
+
+
+def _examples_of_scene(scene: tuple[int, int, tuple[int, int]]) -> list[Example]:
+    seed, num_frames, (width, height) = scene
+    cv2.setNumThreads(1)
+    return list(examples_of(f"sim:traffic?seed={seed}&seconds={num_frames}&fps=1&size={width}x{height}"))
+
+
+def gather(num_scenes: int, *, first_seed: int, frames_per_scene: int) -> list[Example]:
+    """Pictures of so many streets, a second apart, in turn at each of SIZES; drawn by all cores."""
+    scenes = [(first_seed + scene, frames_per_scene, SIZES[scene % len(SIZES)]) for scene in range(num_scenes)]
+    examples: list[Example] = []
+    began = time.monotonic()
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        for number, drawn in enumerate(pool.imap(_examples_of_scene, scenes)):
+            examples += drawn
+            if number % 50 == 49:
+                log.info("%d scenes, %d pictures, %.0f s", number + 1, len(examples), time.monotonic() - began)
+    return examples
+
+
+def train(
+    network: DemoNetwork, examples: list[Example], *, num_epochs: int, batch_size: int, learning_rate: float, seed: int
+) -> None:
+    """Train in place: SGD's successor AdamW, one cycle of the learning rate."""
+    chance = np.random.default_rng(seed)
+    anchors_cxcywh = anchors()
+    optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)
+    steps_per_epoch = len(examples) // batch_size
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=num_epochs * steps_per_epoch, pct_start=0.1
+    )
+    network.train()
+    began = time.monotonic()
+    for epoch in range(num_epochs):
+        order = chance.permutation(len(examples))
+        losses = []
+        for step in range(steps_per_epoch):
+            chosen = order[step * batch_size : (step + 1) * batch_size]
+            batch = [augmented(examples[index], chance) for index in chosen]
+            matched = [
+                match_anchors(
+                    torch.from_numpy(each.boxes_xyxy),
+                    torch.from_numpy(each.class_ids),
+                    torch.from_numpy(each.ignored_xyxy),
+                    anchors_cxcywh,
+                )
+                for each in batch
+            ]
+            labels, wanted = (torch.stack(each) for each in zip(*matched, strict=True))
+            pixels = normalised(torch.from_numpy(np.stack([each.pixels for each in batch])))
+            # bf16 products: half the time where the processor has them, and batch norm keeps them in range.
+            with torch.autocast("cpu", torch.bfloat16):
+                logits, offsets = network(pixels.contiguous(memory_format=torch.channels_last))
+            loss = multibox_loss(logits.float(), offsets.float(), labels, wanted)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.item())
+        log.info("epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - began)
+
+
+def main() -> None:
+    """Draw, train, export."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path, default=Path("pipeline/detector/demo.onnx"))
+    parser.add_argument("--scenes", type=int, default=250, help="streets to train on")
+    parser.add_argument("--frames-per-scene", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.scenes > FIRST_HELD_OUT_SEED:
+        parser.error(f"--scenes must be at most {FIRST_HELD_OUT_SEED}; later seeds are held out for evaluation")
+
+    torch.manual_seed(options.seed)
+    class_names = TrafficSource.from_spec("sim:traffic?seed=0&seconds=1").class_names
+    network = DemoNetwork(len(class_names)).to(memory_format=torch.channels_last)
+    log.info("%.2f M parameters", sum(each.numel() for each in network.parameters()) / 1e6)
+    examples = gather(options.scenes, first_seed=0, frames_per_scene=options.frames_per_scene)
+    train(
+        network,
+        examples,
+        num_epochs=options.epochs,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    spec = DetectorSpec(
+        input_name="pixels",
+        network_wh=NETWORK_WH,
+        head="boxes",
+        class_names=class_names,
+        layout="nhwc",
+        dtype="uint8",
+        batch=None,
+        resize="letterbox-center",
+        pad_value=PAD_VALUE,
+        colour="rgb",
+        needs_nms=True,
+        score_threshold=0.4,
+        iou_threshold=0.45,
+        model_name="streamdet demo",
+    )
+    held_out = gather(8, first_seed=FIRST_HELD_OUT_SEED, frames_per_scene=2)
+    module = DemoDetector(network.to(memory_format=torch.contiguous_format))
+    export_boxes_form(module, spec, options.output, images=[example.pixels for example in held_out])
+
+
+if __name__ == "__main__":
+    main()
