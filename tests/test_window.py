@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from ctypes.util import find_library
 from pathlib import Path
@@ -87,3 +88,14 @@ def test_keys_pause_save_and_end_and_so_does_closing_it(tmp_path: Path, monkeypa
     assert window.wants_stop
     window.close()
     window.close()
+
+
+def test_the_import_order_that_makes_windows_hang_is_refused() -> None:
+    program = (
+        "import av, os; os.environ['DISPLAY'] = ':0'\n"
+        "import pipeline.sinks.window as window\n"
+        "window._reaches_x_server = lambda: True\n"
+        "window.Window('streamdet')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert "av was imported before OpenCV: import cv2 first" in done.stderr

@@ -106,7 +106,8 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
 
 
 def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
-    """Live runs want one inference soon, recorded ones many: see shared cores in docs/performance.md."""
+    """Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
+    many, and several inferences of one thread each get more out of the cores than one of several threads."""
     path = DEMO_MODEL if config.model is None else Path(config.model)
     spec = recognise(path)
     threads = config.engine.threads or (max(1, available_cores() - 1) if is_live else 1)

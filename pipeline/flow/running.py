@@ -19,6 +19,7 @@ from pipeline.errors import FlowError
 from pipeline.flow.graph import Flow, Node
 from pipeline.flow.ledger import FrameCounts, Ledger, Ticket
 from pipeline.flow.meters import StageMeter, StageStatistics
+from pipeline.flow.order import Order
 from pipeline.flow.queue import LaneRule, QueueAbandoned, QueueEnded, StageQueue
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,7 @@ class Running(Generic[T]):
             if task is not None:
                 self._threads[node.name] = [self._thread(node, task, node)]
             else:
-                order = _Order(limit=2 * node.workers)
+                order: Order[list[_Parcel]] = Order(limit=2 * node.workers)
                 self._threads[node.name] = [
                     self._thread(node, self._run_stage, node, order) for _ in range(node.workers)
                 ]
@@ -232,7 +233,7 @@ class Running(Generic[T]):
             self._close(node)
             self._end_downstream(node)
 
-    def _run_stage(self, node: Node, order: _Order) -> None:
+    def _run_stage(self, node: Node, order: Order[list[_Parcel]]) -> None:
         held: deque[Ticket] = deque()
         try:
             while True:
@@ -472,53 +473,3 @@ class Running(Generic[T]):
 
 
 _END = object()
-
-
-class _Order:
-    """Lets several workers of a stage finish in any order and send in the order in which they took."""
-
-    def __init__(self, *, limit: int) -> None:
-        self.taking = threading.Lock()
-        self._limit = limit
-        self._changed = threading.Condition()
-        self._ready: dict[int, list[_Parcel]] = {}
-        self._num_taken = self._num_sent = 0
-        self._someone_sends = False
-        self._abandoned = False
-
-    def next_place(self) -> int:
-        """The place in the order of what was just taken; call while holding `taking`.
-
-        Waits while too many finished items wait for a slow one, so that what is kept stays bounded.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: self._abandoned or self._num_taken - self._num_sent < self._limit)
-            self._num_taken += 1
-            return self._num_taken - 1
-
-    def hand_in(self, place: int, outputs: list[_Parcel]) -> Iterator[list[_Parcel]]:
-        """Yield everything whose turn has come; nothing if another worker is sending already and will take it."""
-        with self._changed:
-            self._ready[place] = outputs
-            if self._someone_sends:
-                return
-            self._someone_sends = True
-        while True:
-            with self._changed:
-                ready = self._ready.pop(self._num_sent, None)
-                if ready is None:
-                    self._someone_sends = False
-                    return
-            yield ready
-
-    def sent(self) -> None:
-        """What was yielded last has been sent."""
-        with self._changed:
-            self._num_sent += 1
-            self._changed.notify_all()
-
-    def abandon(self) -> None:
-        """The run was given up: let no one wait."""
-        with self._changed:
-            self._abandoned = True
-            self._changed.notify_all()

@@ -43,6 +43,10 @@ class Window:
                 f"no window can be shown, because the display {os.environ.get('DISPLAY', '')!r} cannot be reached; "
                 "use --no-show, and -o or --jsonl for the result"
             )
+        loaded = list(sys.modules)  # in the order in which they were imported
+        if sys.platform.startswith("linux") and "av" in loaded and loaded.index("av") < loaded.index("cv2"):
+            # See pipeline/sinks/__init__.py; better an error than a program that hangs.
+            raise SinkError("a window would hang, because av was imported before OpenCV: import cv2 first")
         # Qt looks for fonts, of which this window needs none, and complains on stderr where their folder is missing.
         os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)
         try:
