@@ -58,6 +58,8 @@ def export_boxes_form(
         )
     assert program is not None
     model = program.model_proto
+    _forget_how_it_was_made(model)
+    _store_exact_halves(model)
     onnx.checker.check_model(model, full_check=True)
     parity = _compare(module, model.SerializeToString(), spec, images)
     if parity["max_score_difference"] > largest_difference or parity["max_box_difference_px"] > 10 * largest_difference:
@@ -67,6 +69,33 @@ def export_boxes_form(
     path.write_bytes(model.SerializeToString())
     log.info("%s: %.2f MB, %s", path, path.stat().st_size / 1e6, parity)
     return described
+
+
+def _forget_how_it_was_made(model: onnx.ModelProto) -> None:
+    """Take out the exporter's notes on every node, which weigh more than the graph and name our modules."""
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    del model.graph.value_info[:]  # shape inference writes them anew wherever they are wanted
+
+
+def _store_exact_halves(model: onnx.ModelProto) -> None:
+    """Store weights that float16 holds exactly as float16, and cast them back; loses nothing but size.
+
+    ONNX Runtime casts them once, when it loads the file.
+    """
+    casts = []
+    for weight in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        with np.errstate(over="ignore"):
+            halves = values.astype(np.float16)
+        if values.dtype != np.float32 or values.size < 256 or not np.array_equal(halves.astype(np.float32), values):
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(halves, f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def _compare(

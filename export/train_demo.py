@@ -198,6 +198,25 @@ def train(
         log.info("epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - began)
 
 
+def fold_batch_norms(module: nn.Module) -> None:
+    """Put each batch norm that follows a convolution into its weights, in place; for a network in eval mode."""
+    for part in module.modules():
+        if not isinstance(part, nn.Sequential):
+            continue
+        for index in range(len(part) - 1):
+            convolution, norm = part[index], part[index + 1]
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                part[index] = nn.utils.fusion.fuse_conv_bn_eval(convolution, norm)
+                part[index + 1] = nn.Identity()
+
+
+def round_weights(module: nn.Module) -> None:
+    """Round the convolutions' weights to float16, in place, so that export can store them in half the bytes."""
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d):
+            part.weight.data = part.weight.data.half().float()
+
+
 def main() -> None:
     """Draw, train, export."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -208,6 +227,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--checkpoint", type=Path, help="keep the trained network there; if it is there, do not train")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.scenes > FIRST_HELD_OUT_SEED:
@@ -217,15 +237,22 @@ def main() -> None:
     class_names = TrafficSource.from_spec("sim:traffic?seed=0&seconds=1").class_names
     network = DemoNetwork(len(class_names)).to(memory_format=torch.channels_last)
     log.info("%.2f M parameters", sum(each.numel() for each in network.parameters()) / 1e6)
-    examples = gather(options.scenes, first_seed=0, frames_per_scene=options.frames_per_scene)
-    train(
-        network,
-        examples,
-        num_epochs=options.epochs,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
+    if options.checkpoint is not None and options.checkpoint.exists():
+        network.load_state_dict(torch.load(options.checkpoint, weights_only=True))
+    else:
+        train(
+            network,
+            gather(options.scenes, first_seed=0, frames_per_scene=options.frames_per_scene),
+            num_epochs=options.epochs,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            seed=options.seed,
+        )
+        if options.checkpoint is not None:
+            torch.save(network.state_dict(), options.checkpoint)
+    network = network.to(memory_format=torch.contiguous_format).eval()
+    fold_batch_norms(network)
+    round_weights(network)
     spec = DetectorSpec(
         input_name="pixels",
         network_wh=NETWORK_WH,
@@ -243,8 +270,7 @@ def main() -> None:
         model_name="streamdet demo",
     )
     held_out = gather(8, first_seed=FIRST_HELD_OUT_SEED, frames_per_scene=2)
-    module = DemoDetector(network.to(memory_format=torch.contiguous_format))
-    export_boxes_form(module, spec, options.output, images=[example.pixels for example in held_out])
+    export_boxes_form(DemoDetector(network), spec, options.output, images=[example.pixels for example in held_out])
 
 
 if __name__ == "__main__":

@@ -21,9 +21,18 @@ from torchvision.ops import box_iou
 
 from export.demo_network import NETWORK_WH, STRIDES, DemoDetector, DemoNetwork, anchors, decode, encode
 from export.to_onnx import export_boxes_form
-from export.train_demo import Example, augmented, match_anchors, multibox_loss
+from export.train_demo import Example, augmented, fold_batch_norms, match_anchors, multibox_loss, round_weights
 
 NOTHING = torch.zeros(0, 4)
+SMALL_SPEC = DetectorSpec(
+    input_name="pixels",
+    network_wh=(64, 64),
+    head="boxes",
+    class_names=("a", "b"),
+    layout="nhwc",
+    dtype="uint8",
+    batch=None,
+)
 
 
 def random_boxes(count: int, seed: int = 0) -> torch.Tensor:
@@ -118,24 +127,48 @@ def test_augmentation_keeps_boxes_on_their_objects() -> None:
         assert np.abs(changed.boxes_xyxy[0] - [left, top, right, bottom]).max() <= 2
 
 
+def test_folding_batch_norms_changes_nothing_and_rounding_little() -> None:
+    torch.manual_seed(0)
+    network = DemoNetwork(2, width=16)
+    images = torch.randn(4, 3, 64, 64)
+    network(images)  # moves the statistics off their start
+    network.eval()
+    with torch.inference_mode():
+        before, _ = network(images)
+    fold_batch_norms(network)
+    assert not [part for part in network.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images)[0], before, rtol=1e-3, atol=1e-4)
+        round_weights(network)
+        torch.testing.assert_close(network(images)[0], before, rtol=0.05, atol=0.05)
+
+
+def test_rounded_weights_are_stored_in_half_the_bytes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = DemoNetwork(2, width=16).eval()
+    fold_batch_norms(network)
+    images = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(2)]
+    sizes = []
+    for rounds in (False, True):
+        if rounds:
+            round_weights(network)
+        for head in network.classify:
+            head[-1].weight.data.mul_(64)  # type: ignore[index]
+        module = DemoDetector(network, network_wh=(64, 64), max_candidates=20)
+        export_boxes_form(module, SMALL_SPEC, tmp_path / "tiny.onnx", images=images)
+        sizes.append((tmp_path / "tiny.onnx").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+
+
 def test_export_proves_the_file_or_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    spec = DetectorSpec(
-        input_name="pixels",
-        network_wh=(64, 64),
-        head="boxes",
-        class_names=("a", "b"),
-        layout="nhwc",
-        dtype="uint8",
-        batch=None,
-    )
     network = DemoNetwork(2, width=16)
     with torch.no_grad():  # a network at its random start scores everything alike, and ties may order differently
         for head in network.classify:
             head[-1].weight.mul_(100)  # type: ignore[index]
     module = DemoDetector(network, network_wh=(64, 64), max_candidates=20)
     images = [np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8) for seed in range(3)]
-    written = export_boxes_form(module, spec, tmp_path / "tiny.onnx", images=images)
+    written = export_boxes_form(module, SMALL_SPEC, tmp_path / "tiny.onnx", images=images)
     assert written.parity is not None
     assert recognise(tmp_path / "tiny.onnx").parity == written.parity
 
@@ -150,7 +183,7 @@ def test_export_proves_the_file_or_leaves_none(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(DemoDetector, "forward", drifting)
     with pytest.raises(ModelError, match="must agree"):
-        export_boxes_form(module, spec, tmp_path / "wrong.onnx", images=images)
+        export_boxes_form(module, SMALL_SPEC, tmp_path / "wrong.onnx", images=images)
     assert not (tmp_path / "wrong.onnx").exists()
 
 
