@@ -265,7 +265,7 @@ def main() -> None:
         pad_value=PAD_VALUE,
         colour="rgb",
         needs_nms=True,
-        score_threshold=0.4,
+        score_threshold=0.3,
         iou_threshold=0.45,
         model_name="streamdet demo",
     )

@@ -59,3 +59,12 @@ def test_nothing_there_and_nothing_found_are_ordinary() -> None:
 def test_what_is_there_but_not_wanted_is_forgiven() -> None:
     small = detections((0, 0, 4, 4, 1, 1))
     assert tally_of(Detections.empty(), detections((0, 0, 4, 4, 0.5, 1)), small) == ()
+
+
+def test_only_every_so_manieth_frame_is_examined() -> None:
+    sink = TruthTally(Scene(detections((0, 0, 10, 10, 1, 0))), every=5)
+    for index in range(11):
+        frame = Frame.from_pixels(np.zeros((8, 8, 3), np.uint8), index=index)
+        sink.write(Result(frame, Detections.empty(), NAMES))
+    assert sink.num_frames == 3
+    assert sink.tally() == (ClassTally("car", 3, 0, 0),)

@@ -121,7 +121,7 @@ def _report(
         for line in lines:
             console.print(f"warning: {name}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if truth is not None:
-        _print_tally(truth.tally(), console)
+        _print_tally(truth.tally(), truth.num_frames, console)
     outputs = [each for each in (config.output.jsonl, config.output.report) if each not in (None, "-")]
     outputs += [node.name.removeprefix("record ") for node in assembly.flow.nodes if node.name.startswith("record ")]
     if config.output.report is not None:
@@ -130,12 +130,13 @@ def _report(
         console.print("written  " + ", ".join(str(each) for each in outputs), markup=False, soft_wrap=True)
 
 
-def _print_tally(tally: Sequence[ClassTally], console: Console) -> None:
+def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console) -> None:
     there, found, false = (sum(getattr(each, name) for each in tally) for name in ("there", "found", "false"))
     parts = [f"{each.name} {each.found}/{each.there}" for each in tally]
     share = f"{found / there:.1%}" if there else "–"
     console.print(
-        f"truth    found {found} of {there} objects ({share}; {', '.join(parts)}), reported {false} where nothing is",
+        f"truth    in {num_frames} frames: found {found} of {there} objects ({share}; {', '.join(parts)}), "
+        f"reported {false} where nothing is",
         markup=False,
         highlight=False,
         soft_wrap=True,

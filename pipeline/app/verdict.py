@@ -13,7 +13,7 @@ _KEEPS_UP = 0.02
 _BUSY = 0.6
 
 _ADVICE = {
-    "source": "give it fewer pixels to decode, or a codec that is cheaper to decode",
+    "source": "give it smaller pictures, or a codec that is cheaper to decode",
     "preprocess": "feed a video nearer to the network's size",
     "detect": "take a smaller network or input size, or a faster --device",
     "nms": "raise --score-threshold, so that fewer candidates reach it",

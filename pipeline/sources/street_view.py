@@ -62,6 +62,7 @@ class StreetView:
         self._scenery = painted(street, self._camera, self._light)
         # The truth of a frame is often asked for soon after its picture, from another thread.
         self._layers = lru_cache(maxsize=24)(self._layers_at)
+        self._visible = lru_cache(maxsize=24)(self._visible_at)
         self._bodies: dict[tuple[int, int], Body] = {}
         self._people: dict[tuple[int, int], Person] = {}
         width, height = size_wh
@@ -105,6 +106,9 @@ class StreetView:
         is labelled if at least LEAST_INSIDE of it lies within the picture, at least LEAST_VISIBLE of that is not
         hidden, and its box measures at least LEAST_LONG_SIDE by LEAST_SHORT_SIDE of the picture's height.
         """
+        return self._visible(seconds)
+
+    def _visible_at(self, seconds: float) -> tuple[Detections, Detections]:
         width, height = self.size_wh
         owners = np.zeros((height, width), np.int32)  # whose pixel it is; 0: nobody's
         figures: list[tuple[Figure, int]] = []  # with the number of pixels that it covers
