@@ -3,7 +3,7 @@
 Each party runs in a process of its own, all in turn, several times over; CPU time is that of the whole process, from
 the first frame to the last, start-up and warm-up left out. The floor is `session.run` alone on a fixed tensor: `bare`
 with ONNX Runtime's default threads, which keep all cores busy as the loop and we do, and `bare-1` with one thread,
-which has the caches to itself. The loop is what one writes with OpenCV and ONNX Runtime in an hour, if one writes it well.
+which has the caches to itself. The loop is what one writes with OpenCV and ONNX Runtime in an hour, and writes well.
 
     python -m benchmarks.end_to_end VIDEO --model MODEL [--frames 200] [--repeats 3]
 """

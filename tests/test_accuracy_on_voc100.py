@@ -1,4 +1,4 @@
-"""Do real detectors find in real photographs what others measured that they find?
+"""Do real detectors, run through the whole pipeline, find in real photographs what others measured?
 
 AP and AP50 on a hundred VOC photographs against the table in ../shared/assets/README.md.
 """
@@ -9,18 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 
-from pipeline.detector.engine import OrtEngine
-from pipeline.detector.recognise import recognise
+import pipeline
 from pipeline.picture.detections import Result
-from pipeline.picture.frame import Frame
-from pipeline.stages.detect import Detect
-from pipeline.stages.nms import Nms
-from pipeline.stages.one_frame import detect_in_frame
-from pipeline.stages.preprocess import Preprocess
+from pipeline.sources.images import ImagesSource
 
 ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
 PHOTOGRAPHS = ASSETS / "images" / "voc100"
@@ -65,21 +58,19 @@ def test_a_detector_is_as_good_as_its_publisher_says(
 
 
 def detect_all(name: str, truth: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a detector finds in every photograph, as COCO's result format has it."""
-    path = ASSETS / "models" / f"{name}.onnx"
-    spec = recognise(path)
-    engine = OrtEngine(path, spec, device="cpu")
-    preprocess = Preprocess(spec)
-    detect = Detect(engine, score_threshold=SCORE_THRESHOLD)
-    nms = Nms(spec, score_threshold=SCORE_THRESHOLD)
+    """What a detector finds in every photograph when the whole pipeline runs over the folder, as COCO has it."""
+    photographs = ImagesSource(str(PHOTOGRAPHS / "images")).paths
+    image_ids = {Path(image["file_name"]).name: image["id"] for image in truth["images"]}
     category_ids = {category["name"]: category["id"] for category in truth["categories"]}
     found: list[dict[str, Any]] = []
-    for image in truth["images"]:
-        pixels = cv2.imread(str(PHOTOGRAPHS / "images" / Path(image["file_name"]).name))
-        assert pixels is not None
-        frame = Frame.from_pixels(np.asarray(pixels, np.uint8))
-        found += as_coco(detect_in_frame(frame, preprocess, detect, nms), image["id"], category_ids)
-    detect.close()
+    results = pipeline.detect(
+        str(PHOTOGRAPHS / "images"),
+        model=str(ASSETS / "models" / f"{name}.onnx"),
+        settings={"detection.score_threshold": SCORE_THRESHOLD, "engine.device": "cpu"},
+    )
+    for result in results:
+        image_id = image_ids[photographs[int(result.frame.pts_seconds)].name]
+        found += as_coco(result, image_id, category_ids)
     return found
 
 

@@ -18,7 +18,6 @@ from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
 from pipeline.stages.detect import Detect, Detected
 from pipeline.stages.nms import Nms
-from pipeline.stages.one_frame import detect_in_frame
 from pipeline.stages.preprocess import Preprocess
 from tests.tiny_detector import write_boxes_detector
 
@@ -104,6 +103,8 @@ def test_a_frame_goes_through_all_stages_without_threads(tmp_path: Path) -> None
     spec = recognise(path)
     engine = OrtEngine(path, spec, device="cpu", intra_op_threads=1)
     frame = Frame.from_pixels(np.zeros((320, 640, 3), np.uint8))
-    result = detect_in_frame(frame, Preprocess(spec), Detect(engine), Nms(spec))
+    (prepared,) = Preprocess(spec).process(frame)
+    (detected,) = Detect(engine).process(prepared)
+    (result,) = Nms(spec).process(detected)
     assert result.detections.boxes_xyxy.tolist() == [[0, 0, 320, 320]]
     assert result.class_names == ("cat", "dog")

@@ -28,6 +28,9 @@ from pipeline.stages.preprocess import Preprocess
 
 DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
 
+# Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
+_MOST_INFLIGHT = 8
+
 Overlay = Callable[[Result], Sequence[str]]
 
 
@@ -110,7 +113,8 @@ def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
     many, and several inferences of one thread each get more out of the cores than one of several threads."""
     path = DEMO_MODEL if config.model is None else Path(config.model)
     spec = recognise(path)
-    threads = config.engine.threads or (max(1, available_cores() - 1) if is_live else 1)
+    cores = available_cores()
+    threads = config.engine.threads or max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
     engine = OrtEngine(
         path,
         spec,
@@ -127,7 +131,7 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_
     """frames → preprocess → detect → nms."""
     spec, detection = engine.spec, config.detection
     on_cpu = engine.device in ("cpu", "openvino")
-    inflight = config.engine.inflight or (1 if is_live else available_cores() if on_cpu else 2)
+    inflight = config.engine.inflight or (1 if is_live else min(available_cores(), _MOST_INFLIGHT) if on_cpu else 2)
     if config.engine.batch > 1 and spec.batch is not None and spec.batch != config.engine.batch:
         raise ConfigError(
             f"engine.batch must be {spec.batch}, which is fixed in the model, got {config.engine.batch}; "
