@@ -8,9 +8,7 @@ gives them for an ordinary picture; on one core, beside other implementations of
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.machine import describe_machine
 from pipeline.detector.heads import HEADS, Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -34,8 +33,8 @@ IOU_THRESHOLD, SCORE_THRESHOLD = 0.5, 0.25
 def main() -> None:
     """Print the milliseconds of each step and each implementation."""
     cv2.setNumThreads(1)
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("numpy", "opencv-python"))
-    print(f"{platform.machine()}, Python {platform.python_version()}, {versions}, one core, medians of 50\n")
+    print(describe_machine())
+    print("one core, medians of 50\n")
     print(f"{NUM_BOXES:,} candidates x {NUM_CLASSES} classes, {NUM_OBJECTS * BOXES_EACH} reach the threshold")
     for head, output in {"yolov5": _raw_output(), "yolov8": _without_objectness(_raw_output())}.items():
         spec = _spec(head)
