@@ -134,11 +134,13 @@ class TrafficSource:
         return CLASS_NAMES
 
     def pictures(self, stop: Stop) -> Iterator[Shot]:
-        start = self._clock()
         frame_index = 0
+        start = math.nan
         while self.num_frames is None or frame_index < self.num_frames:
             # Painted before it is due, so that the work costs no punctuality.
             picture = ArrayPicture(self.paint(frame_index))
+            if frame_index == 0:
+                start = self._clock()  # a late first frame would make the rate read too high
             if stop.is_set() or (self.is_live and not self._wait(start + self._due_seconds(frame_index), stop)):
                 return
             self._num_corrupted += self._is_corrupt(frame_index)
