@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,11 +26,11 @@ app = typer.Typer(
 )
 
 Device = Annotated[
-    Optional[str],  # noqa: UP045 - typer reads it at run time
+    str | None,
     typer.Option(help="auto, cpu, openvino, cuda or tensorrt; what is asked for is what runs, or an error."),
 ]
 Model = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--model", "-m", help="An ONNX detector; the one that comes with streamdet if left out."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show tracebacks.")]
@@ -72,7 +72,7 @@ def _streamdet(
 @app.command()
 def run(
     sources: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
             help="A camera (0, /dev/video0), a video, an image, a folder or glob of images, rtsp:// or http(s)://, "
@@ -83,34 +83,34 @@ def run(
     model: Model = None,
     device: Device = None,
     output: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--output", "-o", help="Record the video with everything drawn on it (.mp4, .mkv, .mov)."),
     ] = None,
     jsonl: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option(help="Write a JSON line a frame; - is stdout."),
     ] = None,
-    report: Annotated[Optional[str], typer.Option(help="Write the run's numbers as JSON.")] = None,  # noqa: UP045
+    report: Annotated[str | None, typer.Option(help="Write the run's numbers as JSON.")] = None,
     show: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--show/--no-show",
             help="Show a window; by default if there is a display and no other output.",
             show_default=False,
         ),
     ] = None,
-    max_frames: Annotated[Optional[int], typer.Option(help="End after so many frames of each source.")] = None,  # noqa: UP045
+    max_frames: Annotated[int | None, typer.Option(help="End after so many frames of each source.")] = None,
     score_threshold: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="Keep detections from this score on; the model's own value if left out."),
     ] = None,
     iou_threshold: Annotated[
-        Optional[float],  # noqa: UP045
+        float | None,
         typer.Option(help="Of two boxes that overlap by more, the better one stays; the model's own if left out."),
     ] = None,
-    classes: Annotated[Optional[str], typer.Option(help="Keep only these classes: person,car.")] = None,  # noqa: UP045
+    classes: Annotated[str | None, typer.Option(help="Keep only these classes: person,car.")] = None,
     live: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--live/--every-frame",
             help="Drop old frames for new ones, or never drop; by default as the source is.",
@@ -118,17 +118,17 @@ def run(
         ),
     ] = None,
     strict: Annotated[
-        Optional[bool],  # noqa: UP045
+        bool | None,
         typer.Option(
             "--strict/--no-strict", help="Exit with 1 if a part of a source could not be read.", show_default=False
         ),
     ] = None,
     config: Annotated[
-        Optional[str],  # noqa: UP045
+        str | None,
         typer.Option("--config", "-c", help="A YAML file, or a preset: demo, file, gpu, rtsp, throughput, webcam."),
     ] = None,
     settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration, such as engine.threads=1."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the stage graph and exit.")] = False,
@@ -164,7 +164,7 @@ def demo(
     device: Device = None,
     show: Annotated[bool, typer.Option("--show/--no-show", help="Show a window as well.")] = False,
     settings: Annotated[
-        Optional[list[str]],  # noqa: UP045
+        list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration."),
     ] = None,
     verbose: Verbose = False,

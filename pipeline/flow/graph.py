@@ -85,18 +85,17 @@ class Flow(Generic[A]):
         """
         if holds and workers > 1:
             raise FlowError("a stage that holds items must have one worker, because it gives them back in order")
-        node = Node(
-            self._free_name(name, stage),
+        node = self._node(
             "stage",
             stage,
-            self.tip,
+            name,
             workers=workers,
             holds=holds,
             capacity=capacity,
             overflow=overflow,
             max_age_seconds=max_age_seconds,
         )
-        return Flow(self._with(node), (node.name,))
+        return Flow((*self.nodes, node), (node.name,))
 
     def then_batched(
         self,
@@ -110,18 +109,17 @@ class Flow(Generic[A]):
         max_age_seconds: float | None = None,
     ) -> Flow[B]:
         """Let items go through a stage in batches: as many as wait, up to `max_batch`, never waiting for more."""
-        node = Node(
-            self._free_name(name, stage),
+        node = self._node(
             "batch stage",
             stage,
-            self.tip,
+            name,
             workers=workers,
             max_batch=max_batch,
             capacity=capacity,
             overflow=overflow,
             max_age_seconds=max_age_seconds,
         )
-        return Flow(self._with(node), (node.name,))
+        return Flow((*self.nodes, node), (node.name,))
 
     def to(
         self,
@@ -140,17 +138,16 @@ class Flow(Generic[A]):
         sources = {node.name for node in self.nodes if node.kind == "source"}
         if only_sources is not None and not set(only_sources) <= sources:
             raise FlowError(f"only_sources must name sources of the flow, got {sorted(set(only_sources) - sources)}")
-        node = Node(
-            self._free_name(name, sink),
+        node = self._node(
             "sink",
             sink,
-            self.tip,
+            name,
             capacity=capacity,
             overflow=overflow,
             only_sources=None if only_sources is None else frozenset(only_sources),
             in_main_thread=in_main_thread,
         )
-        return Flow(self._with(node), self.tip)
+        return Flow((*self.nodes, node), self.tip)
 
     def with_overflow(self, overflow: EdgeOverflow) -> Flow[A]:
         """The same graph with this rule in every queue."""
@@ -175,11 +172,13 @@ class Flow(Generic[A]):
             lines.append(f"{indent}{'└─▶' if last else '├─▶'} {node.name}{_details(node)}")
             self._draw(node.name, indent=indent + ("    " if last else "│   "), lines=lines)
 
-    def _with(self, node: Node) -> tuple[Node, ...]:
+    def _node(self, kind: NodeKind, part: object, name: str, **settings: Any) -> Node:
+        """A node behind the tip."""
+        node = Node(self._free_name(name, part), kind, part, self.tip, **settings)
         for key in ("workers", "max_batch", "capacity"):
             if getattr(node, key) < 1:
                 raise FlowError(f"{node.name}: {key} must be at least 1, got {getattr(node, key)}")
-        return (*self.nodes, node)
+        return node
 
     def _free_name(self, name: str, part: object) -> str:
         wanted = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(part).__name__).lower()
