@@ -85,3 +85,9 @@ def test_a_stage_of_ones_own_gets_general_advice() -> None:
 def test_nothing_delivered_is_said_plainly() -> None:
     verdict = judge(run((node("detect", busy=0.0),), delivered=0), is_live=False)
     assert verdict.limited_by == "nothing"
+
+
+def test_a_live_source_among_recorded_ones_sets_the_pace() -> None:
+    verdict = judge(run((node("street.mp4", busy=None), node("detect", busy=0.4))), is_live=False)
+    assert verdict.limited_by == "source"
+    assert "pace of street.mp4" in verdict.advice

@@ -44,11 +44,16 @@ def judge(statistics: RunStatistics, *, is_live: bool) -> Verdict:
         spare = f", with {busiest.name} {busiest.busy:.0%} busy" if busiest is not None else ""
         return Verdict("source", f"Limited by the source: it gives {rate} and the run keeps up{spare}; change nothing.")
     if busiest is None or busiest.busy < _BUSY:
-        return Verdict(
-            "waiting",
-            "Limited by no stage (none is busy more than "
-            f"{busiest.busy if busiest else 0:.0%} of the time): look for other work on this machine.",
-        )
+        idle = f"none is busy more than {busiest.busy if busiest else 0:.0%} of the time"
+        # A live source's time is not work, so its meter has counted frames but no service.
+        live = [
+            node.name
+            for node in statistics.nodes
+            if node.kind == "source" and node.rate_by_source and not node.service.num
+        ]
+        if live:
+            return Verdict("source", f"Limited by no stage ({idle}) but by the pace of {live[0]}; change nothing.")
+        return Verdict("waiting", f"Limited by no stage ({idle}): look for other work on this machine.")
     advice = _ADVICE.get(_role(busiest), "make this stage cheaper, or give it more workers")
     sentence = f"Limited by {busiest.name} ({busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame): {advice}"
     runner_up = max((node for node in workers if node is not busiest), key=lambda node: node.busy, default=None)
