@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import Detections, Result
-from pipeline.picture.drawing import class_colour, draw_overlay, draw_result, text_colour
+from pipeline.picture.drawing import class_colour, draw_result, text_colour
 from pipeline.picture.frame import Frame, PixelArray
 
 NAMES = ("person", "car")
@@ -81,8 +81,8 @@ def test_awkward_boxes_and_pictures_are_survived(size_wh: tuple[int, int]) -> No
         (3.0, 3.0, 4.0, 4.0, 0.5, 0),
         (-1e9, -1e9, 1e9, 1e9, 0.5, 0),
     ]
-    canvas = drawn(rows, size_wh)
-    draw_overlay(canvas, ["FPS 29.7 · latency 35 ms", "dropped 0"])
+    canvas = np.zeros((height, width, 3), np.uint8)
+    draw_result(canvas, result_of(rows, canvas), overlay=["FPS 29.7 · latency 35 ms", "dropped 0"])
     assert canvas.shape == (height, width, 3)
 
 
@@ -111,7 +111,18 @@ def test_masks_keypoints_and_tracks_are_drawn() -> None:
 
 def test_the_overlay_darkens_its_ground_and_stays_on_top_left() -> None:
     canvas = np.full((360, 640, 3), 200, np.uint8)
-    draw_overlay(canvas, ["FPS 30.0"])
+    draw_result(canvas, result_of([], canvas), overlay=["FPS 30.0"])
     assert canvas[:40, :120].min() < 80
     assert canvas[:40, :120].max() > 240
     assert (canvas[100:] == 200).all()
+
+
+def test_a_label_in_the_corner_makes_way_for_the_overlay() -> None:
+    rows = [(0.0, 20.0, 200.0, 300.0, 0.9, 1)]
+    canvas = np.zeros((360, 640, 3), np.uint8)
+    draw_result(canvas, result_of(rows, canvas))
+    alone = (canvas == class_colour("car")).all(axis=2).sum()
+    canvas[:] = 0
+    draw_result(canvas, result_of(rows, canvas), overlay=["FPS 29.7 · latency 35 ms · dropped 0"])
+    assert (canvas == class_colour("car")).all(axis=2).sum() >= 0.85 * alone
+    assert (canvas[:18, :120] >= 250).any(), "the overlay is whole"

@@ -25,64 +25,93 @@ Colour = tuple[int, int, int]
 _KEYPOINT_SCORE = 0.3
 
 
-def draw_result(canvas: PixelArray, result: Result, *, labels: bool = True, scores: bool = True) -> None:
-    """Draw every detection onto a canvas uint8 [H, W, 3] BGR, the surest on top.
+def draw_result(
+    canvas: PixelArray, result: Result, *, labels: bool = True, scores: bool = True, overlay: Sequence[str] = ()
+) -> None:
+    """Draw every detection onto a canvas uint8 [H, W, 3] BGR, the surest on top, and the overlay's lines top left.
 
     Colours go by class name, the same in every run; line and text grow with the picture. Labels keep inside the
-    picture and, where there is room, off each other.
+    picture and, where there is room, off each other and off the overlay.
     """
+    order = _inside_first_surest(canvas, result)
+    boxes = np.clip(np.rint(result.detections.boxes_xyxy), -9999, 99999).astype(int).tolist()
+    thickness = max(2, round(sum(canvas.shape[:2]) * 0.001))
+    _draw_shapes(canvas, result, order, boxes, thickness)
+    taken = _Taken(1 + len(order))
+    taken.add(*_draw_overlay(canvas, overlay))
+    if labels:
+        _draw_labels(canvas, result, order, boxes, thickness, taken, scores=scores)
+
+
+def _inside_first_surest(canvas: PixelArray, result: Result) -> list[int]:
+    """The detections that touch the picture, the surest first."""
     found = result.detections
-    if not len(found):
-        return
-    height, width = canvas.shape[:2]
-    thickness = max(2, round((width + height) * 0.001))
-    order = np.argsort(-found.scores, kind="stable")  # the surest first
-    right_bottom = np.array([width, height], np.float32)
+    right_bottom = np.array([canvas.shape[1], canvas.shape[0]], np.float32)
     is_inside = np.logical_and(found.boxes_xyxy[:, 2:] > 0, found.boxes_xyxy[:, :2] < right_bottom)  # [N, 2]
-    order = order[is_inside[order].all(axis=1)]
-    boxes = np.clip(np.rint(found.boxes_xyxy), -9999, 99999).astype(int).tolist()
-    names = [result.class_name(class_id) for class_id in found.class_ids.tolist()]
-    colours = [class_colour(name) for name in names]
+    order = np.argsort(-found.scores, kind="stable")
+    chosen: list[int] = order[is_inside[order].all(axis=1)].tolist()
+    return chosen
+
+
+def _draw_shapes(canvas: PixelArray, result: Result, order: list[int], boxes: list[list[int]], thickness: int) -> None:
+    """Masks, boxes and keypoints, the surest last."""
+    found = result.detections
+    height, width = canvas.shape[:2]
     if found.masks is not None:
-        for index in order[::-1].tolist():
-            _tint(canvas, found.masks[index], colours[index])
-    for index in order[::-1].tolist():
+        for index in reversed(order):
+            _tint(canvas, found.masks[index], class_colour(result.class_name(int(found.class_ids[index]))))
+    for index in reversed(order):
+        colour = class_colour(result.class_name(int(found.class_ids[index])))
         left, top, right, bottom = boxes[index]
         # A box ends before its right and lower edge: pixel i covers [i, i + 1).
         corner = (max(left, right - 1), max(top, bottom - 1))
-        cv2.rectangle(canvas, (left, top), corner, colours[index], thickness)
+        cv2.rectangle(canvas, (left, top), corner, colour, thickness)
         if found.keypoints is not None:
             for x, y, score in found.keypoints[index].tolist():
                 # A point that is not a number fails the comparison, and is left out as one outside is.
                 if score >= _KEYPOINT_SCORE and 0 <= x < width and 0 <= y < height:
-                    cv2.circle(canvas, (int(x), int(y)), thickness + 1, colours[index], cv2.FILLED, cv2.LINE_AA)
-    if not labels:
-        return
-    size = _text_size(canvas)
-    taken = _Taken(len(order))
+                    cv2.circle(canvas, (int(x), int(y)), thickness + 1, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _draw_labels(
+    canvas: PixelArray,
+    result: Result,
+    order: list[int],
+    boxes: list[list[int]],
+    thickness: int,
+    taken: _Taken,
+    *,
+    scores: bool,
+) -> None:
+    """The surest chooses its place first and is pasted last."""
+    found, size = result.detections, _text_size(canvas)
     plates = []
-    for index in order.tolist():
-        text = names[index]
+    for index in order:
+        text = result.class_name(int(found.class_ids[index]))
+        colour = class_colour(text)
         if found.track_ids is not None:
             text = f"#{found.track_ids[index]} {text}"
         if scores:
             text += f" {found.scores[index]:.0%}"
-        plate = _plate(text, size, colours[index])
+        plate = _plate(text, size, colour)
         plates.append((plate, taken.place(plate.shape, boxes[index], canvas.shape, thickness)))
     for plate, (left, top) in reversed(plates):
         _paste(canvas, plate, left, top)
 
 
-def draw_overlay(canvas: PixelArray, lines: Sequence[str]) -> None:
-    """Write lines over the top left of a canvas uint8 [H, W, 3] BGR, on a darkened ground."""
+def _draw_overlay(canvas: PixelArray, lines: Sequence[str]) -> tuple[int, int, int, int]:
+    """Write lines over the top left on a darkened ground; returns the place that they take, xyxy."""
     size = _text_size(canvas)
-    top = size // 2
+    left = top = size // 2
+    right = left
     for line in lines:
         plate = _plate(line, size, (0, 0, 0))  # white on black
-        ground = canvas[top : top + plate.shape[0], size // 2 : size // 2 + plate.shape[1]]
+        ground = canvas[top : top + plate.shape[0], left : left + plate.shape[1]]
         height, width = ground.shape[:2]
         np.maximum(ground // 3, plate[:height, :width], out=ground)
         top += plate.shape[0]
+        right = max(right, left + plate.shape[1])
+    return (left, size // 2, right, top)
 
 
 @lru_cache(maxsize=4096)
@@ -124,10 +153,10 @@ def _plate(text: str, size: int, ground: Colour) -> PixelArray:
 
 
 class _Taken:
-    """The places of the labels so far."""
+    """The places that are covered so far."""
 
-    def __init__(self, num_labels: int) -> None:
-        self._rectangles = np.zeros((num_labels, 4), np.int64)  # left, top, right, bottom
+    def __init__(self, capacity: int) -> None:
+        self._rectangles = np.zeros((capacity, 4), np.int64)  # left, top, right, bottom
         self._num = 0
 
     def place(
@@ -140,9 +169,13 @@ class _Taken:
         tops = [box[1] - height, box[1], box[3], box[3] - height]
         tops = [top for top in tops if 0 <= top <= lowest] or [min(max(0, tops[0]), lowest)]
         top = next((each for each in tops if self._is_free(left, each, left + width, each + height)), tops[0])
-        self._rectangles[self._num] = left, top, left + width, top + height
-        self._num += 1
+        self.add(left, top, left + width, top + height)
         return left, top
+
+    def add(self, left: int, top: int, right: int, bottom: int) -> None:
+        """Take a place."""
+        self._rectangles[self._num] = left, top, right, bottom
+        self._num += 1
 
     def _is_free(self, left: int, top: int, right: int, bottom: int) -> bool:
         others = self._rectangles[: self._num]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.picture.detections import RenderedFrame, Result
-from pipeline.picture.drawing import draw_overlay, draw_result
+from pipeline.picture.drawing import draw_result
 
 
 class Render:
@@ -28,9 +28,8 @@ class Render:
     def process(self, result: Result) -> Iterable[RenderedFrame]:
         """One RenderedFrame."""
         canvas = result.frame.picture.copy_pixels()
-        draw_result(canvas, result, labels=self._labels, scores=self._scores)
-        if self._overlay is not None:
-            draw_overlay(canvas, self._overlay(result))
+        lines = self._overlay(result) if self._overlay is not None else ()
+        draw_result(canvas, result, labels=self._labels, scores=self._scores, overlay=lines)
         return (RenderedFrame(result, canvas),)
 
     def drain(self) -> Iterable[RenderedFrame]:
