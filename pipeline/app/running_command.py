@@ -21,6 +21,7 @@ from pipeline.app.panel import panel_for
 from pipeline.app.report import print_report, report_of, write_report
 from pipeline.app.verdict import judge
 from pipeline.flow.graph import Flow
+from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
 from pipeline.sources.source import KnowsTruth
@@ -77,23 +78,29 @@ class OverlayText:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lines: dict[str, tuple[str, ...]] = {}
+        self._lines: dict[str, str] = {}
         self._due_at_seconds = 0.0
         self.statistics: Callable[[], RunStatistics] | None = None
 
     def __call__(self, result: Result) -> Sequence[str]:
         now = self._clock()
         if self.statistics is not None and now >= self._due_at_seconds:
-            self._due_at_seconds = now + 0.5
-            self._lines = {
-                source_id: (
-                    f"FPS {counts.recent_delivered_rate:.1f}" if counts.recent_delivered_rate is not None else "FPS –",
-                    f"latency {1000 * counts.latency.p50:.0f} ms" if counts.latency.p50 is not None else "latency –",
-                    f"dropped {counts.dropped}",
-                )
-                for source_id, counts in self.statistics().frames_by_source.items()
-            }
-        return (" · ".join(self._lines.get(result.frame.source_id, ("FPS –",))),)
+            by_source = self.statistics().frames_by_source
+            is_begun = all(counts.recent_delivered_rate is not None for counts in by_source.values())
+            self._due_at_seconds = now + (0.5 if is_begun else 0.05)
+            self._lines = {source_id: _overlay_line(counts) for source_id, counts in by_source.items()}
+        return (self._lines.get(result.frame.source_id, "FPS –"),)
+
+
+def _overlay_line(counts: FrameCounts) -> str:
+    rate, latency = counts.recent_delivered_rate, counts.latency.p50
+    return " · ".join(
+        (
+            "FPS –" if rate is None else f"FPS {rate:.1f}",
+            "latency –" if latency is None else f"latency {1000 * latency:.0f} ms",
+            f"dropped {counts.dropped}",
+        )
+    )
 
 
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
