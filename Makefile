@@ -4,7 +4,7 @@
 PYTHON ?= python3
 RUN = .venv/bin
 
-.PHONY: demo test check lint types unit clean
+.PHONY: demo test check lint types clean
 
 demo: .venv/.installed-run
 	$(RUN)/streamdet demo
@@ -12,7 +12,7 @@ demo: .venv/.installed-run
 test: .venv/.installed-everything
 	$(RUN)/pytest
 
-check: lint types unit
+check: lint types test
 
 lint: .venv/.installed-everything
 	$(RUN)/ruff check .
@@ -20,9 +20,6 @@ lint: .venv/.installed-everything
 
 types: .venv/.installed-everything
 	$(RUN)/mypy
-
-unit: .venv/.installed-everything
-	$(RUN)/pytest
 
 clean:
 	rm -rf .venv build dist demo-output

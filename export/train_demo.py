@@ -59,9 +59,7 @@ def examples_of(spec: str) -> Iterator[Example]:
     for index, (picture, _) in enumerate(source.pictures(threading.Event())):
         letterbox = Letterbox.fit(picture.size_wh, NETWORK_WH, "letterbox-center")
         pixels = np.full((NETWORK_WH[1], NETWORK_WH[0], 3), PAD_VALUE, np.uint8)
-        rows = slice(letterbox.pad_top, letterbox.pad_top + letterbox.content_wh[1])
-        columns = slice(letterbox.pad_left, letterbox.pad_left + letterbox.content_wh[0])
-        pixels[rows, columns] = picture.resized(letterbox.content_wh, colour="rgb")
+        pixels[letterbox.content_window] = picture.resized(letterbox.content_wh, colour="rgb")
         truth = source.truth(index)
         ignored = letterbox.boxes_to_network(source.unlabelled(index).boxes_xyxy)
         yield Example(pixels, letterbox.boxes_to_network(truth.boxes_xyxy), truth.class_ids, ignored)
@@ -158,7 +156,7 @@ def gather(num_scenes: int, *, first_seed: int, frames_per_scene: int) -> list[E
 def train(
     network: DemoNetwork, examples: list[Example], *, num_epochs: int, batch_size: int, learning_rate: float, seed: int
 ) -> None:
-    """Train in place: SGD's successor AdamW, one cycle of the learning rate."""
+    """Train in place, with AdamW and one cycle of the learning rate."""
     chance = np.random.default_rng(seed)
     anchors_cxcywh = anchors()
     optimiser = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=1e-4)

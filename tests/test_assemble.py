@@ -19,7 +19,12 @@ def assembled(config: str | None, video: Path, detector: Path, **options: object
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_can_be_assembled(preset: str, tmp_path: Path, small_video: Path, small_detector: Path) -> None:
+def test_every_preset_can_be_assembled_in_an_empty_folder(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_video: Path, small_detector: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assembly = assembled(preset, small_video, small_detector)
+    assert list(tmp_path.iterdir()) == []
     outputs = {"output.video": str(tmp_path / "o.mp4"), "output.jsonl": str(tmp_path / "o.jsonl")}
     assembly = assembled(preset, small_video, small_detector, **outputs)
     assert [node.name for node in assembly.flow.nodes][1:4] == ["preprocess", "detect", "nms"]

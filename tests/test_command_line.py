@@ -132,9 +132,13 @@ def test_a_stream_comes_through_stdin(tmp_path: Path, small_video: Path, small_d
 
 
 def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_video: Path, small_detector: Path) -> None:
-    lines = tmp_path / "o.jsonl"
-    done = streamdet("run", small_video, "-m", small_detector, "--jsonl", lines, "--dry-run")
+    lines, report = tmp_path / "o.jsonl", tmp_path / "r.json"
+    lines.write_text("precious")
+    outputs: list[str | Path] = ["--jsonl", lines, "--report", report]
+    done = streamdet("run", small_video, "-m", small_detector, *outputs, "--dry-run")
     assert done.returncode == 0, done.stderr
+    assert lines.read_text() == "precious"
+    assert not report.exists()
     names = [line.split("▶")[-1].split()[0] for line in done.stdout.splitlines() if "▶" in line]
     assert names == ["preprocess", "detect", "nms", "jsonl"]
 
@@ -152,6 +156,8 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
         (["run", "VIDEO", "-m", "MODEL", "-o", "VIDEO"], "must not be the source itself"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "nowhere/o.mp4"], "nowhere"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "o.docx"], ".mp4"),
+        (["run", "VIDEO", "-m", "MODEL", "--report", "nowhere/r.json"], "nowhere/r.json: the report cannot be written"),
+        (["run", "VIDEO", "-m", "MODEL", "--jsonl", "VIDEO"], "must not be the source itself"),
         (["run", "VIDEO", "-m", "MODEL", "--config", "webcan"], "did you mean 'webcam'?"),
         (["run", "VIDEO", "-m", "MODEL", "--set", "flow.mod=live"], "did you mean flow.mode?"),
         (["run", "VIDEO", "-m", "MODEL", "--show"], "display"),

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "pipeline.errors": 1,
     "pipeline.version": 1,
+    "pipeline.cache_folder": 1,
     "pipeline.flow": 2,
     "pipeline.picture": 2,
     "pipeline.detector": 3,

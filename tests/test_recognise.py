@@ -171,7 +171,7 @@ def test_a_missing_file_and_one_that_is_no_model_are_refused(tmp_path: Path) -> 
         recognise(tmp_path / "nothing.onnx")
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"no protobuf")
-    with pytest.raises(ModelError, match=r"must be an ONNX model: .*streamdet export"):
+    with pytest.raises(ModelError, match=r"must be an ONNX model: .*must be exported to ONNX first"):
         recognise(weights)
 
 

@@ -27,9 +27,14 @@ def double() -> FunctionStage[int, int]:
 
 
 class Summing:
-    """Adds the size of its batch to each item."""
+    """Adds the size of its batch to each item; `gate`, if given, is waited for before each batch."""
+
+    def __init__(self, *, gate: threading.Event | None = None) -> None:
+        self._gate = gate
 
     def process_batch(self, items: Sequence[int]) -> Sequence[tuple[int, int]]:
+        if self._gate is not None:
+            self._gate.wait()
         return [(item, len(items)) for item in items]
 
     def close(self) -> None: ...
@@ -134,7 +139,6 @@ def test_frames_of_a_live_source_that_are_too_old_are_dropped_as_stale() -> None
     sink: CollectingSink[int] = CollectingSink()
     flow = (
         Flow.from_sources(ItemSource(range(3), is_live=True))
-        .with_overflow("block")
         .then(FunctionStage(age), overflow="block", capacity=1)
         .then(double(), max_age_seconds=0.2, overflow="block")
         .to(sink, overflow="block")
@@ -180,11 +184,19 @@ def test_a_stage_that_drains_what_it_was_not_said_to_hold_is_a_failure() -> None
 
 def test_batches_take_what_waits_and_never_more_than_allowed() -> None:
     sink: CollectingSink[tuple[int, int]] = CollectingSink()
-    flow = Flow.from_sources(ItemSource(range(40))).then_batched(Summing(), max_batch=4, capacity=8).to(sink)
+    gate = threading.Event()
+
+    def items() -> Iterator[int]:
+        for item in range(40):
+            if item == 9:
+                gate.set()  # 9 items are sent, at most 4 of them taken: the next batch is full
+            yield item
+
+    flow = Flow.from_sources(ItemSource(items())).then_batched(Summing(gate=gate), max_batch=4, capacity=8).to(sink)
     with Running(flow) as running:
         running.wait()
     assert [item for item, _ in sink.got] == list(range(40))
-    assert all(1 <= size <= 4 for _, size in sink.got)
+    assert max(size for _, size in sink.got) == 4
     assert running.statistics().frames.delivered == 40
 
 

@@ -19,6 +19,7 @@ from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
+from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import SourceOptions, open_source
 from pipeline.sources.source import FrameSource
 from pipeline.stages.capture import Capture
@@ -42,7 +43,6 @@ class Assembly:
     sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
     engine: OrtEngine
     is_live: bool  # whether every source is
-    shows_window: bool
 
     def close(self) -> None:
         """Let go of everything, for a flow that is never run; a run closes what it was made of."""
@@ -70,10 +70,9 @@ def assemble(
             for name, source in sources.items()
         ]
         flow = _detecting(Flow.from_sources(*captures), config, engine, is_live=all(is_live.values()))
-        shows_window = _shows_window(config)
-        flow = _with_outputs(flow, config, sources, is_live, overlay, shows_window, engine.spec, undo)
+        flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
         undo.pop_all()
-    return Assembly(flow, sources, engine, all(is_live.values()), shows_window)
+    return Assembly(flow, sources, engine, all(is_live.values()))
 
 
 def _open_sources(config: RunConfig, undo: ExitStack) -> dict[str, FrameSource]:
@@ -192,12 +191,14 @@ def _with_outputs(
     sources: Mapping[str, FrameSource],
     is_live: Mapping[str, bool],
     overlay: Overlay | None,
-    shows_window: bool,
-    spec: DetectorSpec,
     undo: ExitStack,
 ) -> Flow[Result]:
     """Hang the outputs on the flow; nothing is rendered where nothing shows it."""
     capacity = config.flow.queue_capacity
+    shows_window = _shows_window(config)
+    if config.output.report is not None:
+        _refuse_overwriting(config.output.report, config.sources, "--report")
+        refuse_unwritable(Path(config.output.report), "the report")
     if config.output.jsonl is not None:
         from pipeline.sinks.jsonl import JsonLines
 

@@ -42,8 +42,7 @@ def main() -> None:
         app()
     except StreamdetError as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
-        if "-v" in sys.argv or "--verbose" in sys.argv:
-            logging.getLogger(__name__).error("the traceback", exc_info=error)
+        logging.getLogger(__name__).debug("the traceback", exc_info=error)
         print(f"streamdet: error: {error}{notes}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
     beside = path.with_name(path.name + ".part")
     try:
         beside.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)  # noqa: PTH105 - replaces on every system, as Path.replace does
+        beside.replace(path)
     except OSError as error:
         raise SinkError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 

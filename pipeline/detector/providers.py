@@ -16,7 +16,6 @@ import importlib.util
 import io
 import json
 import logging
-import os
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,6 +24,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from pipeline.cache_folder import cache_folder
 from pipeline.errors import DeviceError, MissingExtraError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -176,7 +176,7 @@ def open_session(
         session = runtime.InferenceSession(subject, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         name = "the probe" if isinstance(model, bytes) else str(model)
-        reason = _first_line(error)
+        reason = first_line(error)
         if device == "cpu":
             raise ModelError(f"{name} must be a model that ONNX Runtime can load: {reason}") from error
         raise DeviceError(f"{device} cannot run {name}: {_load_failure(device) or reason}") from error
@@ -202,7 +202,7 @@ def _probe(device: Device) -> ProviderReport:
         opened = open_session(_PROBE_MODEL, device, intra_op_threads=1)
         doubled = opened.session.run(None, {"x": _PROBE_INPUT})[0]
     except Exception as error:  # whatever keeps a device from running a node is what the report is about
-        return ProviderReport(device, False, _first_line(error))
+        return ProviderReport(device, False, first_line(error))
     if not np.allclose(doubled, 2, atol=0.01):
         return ProviderReport(device, False, f"computed {doubled.ravel().tolist()} where 2 was right")
     return ProviderReport(device, True, opened.precision)
@@ -235,8 +235,7 @@ def _tensorrt_options(model: Path | bytes, precision: Precision | None) -> dict[
     # ONNX Runtime's own key knows the graph, the GPU and the versions, but not the weights.
     with model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    folder = Path(base) / "streamdet" / "tensorrt" / digest
+    folder = cache_folder() / "tensorrt" / digest
     folder.mkdir(parents=True, exist_ok=True)
     cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
     timing = {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder)}
@@ -272,7 +271,7 @@ def _registered_openvino() -> Any:
     try:
         load_runtime().register_execution_provider_library("streamdet.openvino", plugin.get_library_path())
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise DeviceError(f"openvino cannot be loaded: {_first_line(error)}; use --device cpu") from error
+        raise DeviceError(f"openvino cannot be loaded: {first_line(error)}; use --device cpu") from error
     return plugin
 
 
@@ -333,7 +332,7 @@ def _load_failure(device: Device) -> str | None:
         try:
             ctypes.CDLL(str(library))
         except OSError as error:
-            reason = _first_line(error)
+            reason = first_line(error)
             if "libcuda.so" in reason or "nvcuda.dll" in reason:
                 return f"{reason}; install the NVIDIA driver, or start the container with the GPU"
             missing = next((extra for name, extra in _LIBRARY_EXTRAS.items() if name in reason), "cuda")
@@ -355,7 +354,7 @@ def _is_installed(name: str, installed: Container[str] | None) -> bool:
     return True
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line that says something, without ONNX Runtime's prefix `[ONNXRuntimeError] : 7 : NAME : `."""
     text = str(error).strip()
     if text.startswith("[ONNXRuntimeError]"):

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.detector.heads import HEADS
 from pipeline.detector.heads.yolo import YOLOX_STRIDES
-from pipeline.detector.providers import load_runtime
+from pipeline.detector.providers import first_line, load_runtime
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, InputType, Layout
@@ -69,8 +69,9 @@ def read_facts(path: str | Path) -> ModelFacts:
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        reason = str(error).split(" : ", 3)[-1].splitlines()[0]
-        raise ModelError(f"{path} must be an ONNX model: {reason}; PyTorch models need `streamdet export`") from error
+        raise ModelError(
+            f"{path} must be an ONNX model: {first_line(error)}; a PyTorch model must be exported to ONNX first"
+        ) from error
     return ModelFacts(
         path,
         tuple(_tensor_facts(each) for each in session.get_inputs()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.errors import FlowError
@@ -148,10 +148,6 @@ class Flow(Generic[A]):
             in_main_thread=in_main_thread,
         )
         return Flow((*self.nodes, node), self.tip)
-
-    def with_overflow(self, overflow: EdgeOverflow) -> Flow[A]:
-        """The same graph with this rule in every queue."""
-        return replace(self, nodes=tuple(replace(node, overflow=overflow) for node in self.nodes))
 
     def downstream(self, name: str) -> tuple[Node, ...]:
         """The nodes that a node's items go to."""

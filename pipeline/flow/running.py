@@ -269,14 +269,15 @@ class Running(Generic[T]):
 
     def _drive(self, node: Node) -> bool:
         """Let a main-thread sink take one item or a few milliseconds; False once it has had its last."""
+        sink: MainThreadSink = node.part
         try:
             self._write(node, self._receive(node, timeout=0.01))
         except TimeoutError:
             pass
         except (QueueEnded, QueueAbandoned):
             return False
-        node.part.poll()
-        if node.part.wants_stop:
+        sink.poll()
+        if sink.wants_stop:
             self.stop()
         return True
 

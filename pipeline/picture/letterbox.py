@@ -46,6 +46,12 @@ class Letterbox:
         return cls(source_wh, network_wh, (width, height), left, top)
 
     @property
+    def content_window(self) -> tuple[slice, slice]:
+        """The rows and columns of the network's input in which the resized image lies."""
+        width, height = self.content_wh
+        return slice(self.pad_top, self.pad_top + height), slice(self.pad_left, self.pad_left + width)
+
+    @property
     def scale_xy(self) -> tuple[float, float]:
         """Network pixels per source pixel, along x and along y."""
         return self.content_wh[0] / self.source_wh[0], self.content_wh[1] / self.source_wh[1]

@@ -7,6 +7,7 @@ https://arxiv.org/abs/1704.04503), which lowers the scores of overlapping boxes 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -55,9 +56,9 @@ def suppress(
         return order[kept], scores[order[kept]]
     weigh: Callable[[FloatArray], FloatArray]
     if mode == "soft-linear":
-        weigh = lambda iou: np.where(iou > iou_threshold, 1 - iou, np.float32(1))  # noqa: E731
+        weigh = partial(_linear_weight, iou_threshold=iou_threshold)
     elif mode == "soft-gaussian":
-        weigh = lambda iou: np.exp(-(iou**2) / np.float32(sigma))  # noqa: E731
+        weigh = partial(_gaussian_weight, sigma=sigma)
     else:
         raise ValueError(f"mode must be one of {', '.join(get_args(SuppressionMode))}, got {mode!r}")
     kept, lowered = _suppress_soft(boxes, scores[order], classes, thresholds[order], weigh, max_detections)  # [K], [K]
@@ -72,6 +73,14 @@ def intersection_over_union(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArra
     height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])  # [N, M]
     overlap = np.maximum(width, 0) * np.maximum(height, 0)  # [N, M]
     return np.asarray(overlap / (_areas(a) + _areas(b) - overlap), np.float32)
+
+
+def _linear_weight(iou: FloatArray, *, iou_threshold: float) -> FloatArray:
+    return np.where(iou > iou_threshold, 1 - iou, np.float32(1))
+
+
+def _gaussian_weight(iou: FloatArray, *, sigma: float) -> FloatArray:
+    return np.asarray(np.exp(-(iou**2) / np.float32(sigma)), np.float32)
 
 
 def _areas(boxes_xyxy: FloatArray) -> FloatArray:
@@ -101,7 +110,8 @@ def _suppress_hard(
     kept = np.zeros(0, np.intp)
     for start in range(0, len(boxes), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(boxes)))
-        block = block[~overlaps(kept, block).any(axis=0)]
+        if len(kept):
+            block = block[~overlaps(kept, block).any(axis=0)]
         removes = np.triu(overlaps(block, block), 1)  # [B, B]: row i would remove column j
         stays = np.full(len(block), True)  # [B]
         # Who stays depends on who stays before it: each round settles at least one more, most blocks need two or three.

@@ -11,32 +11,33 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Result
+from pipeline.sinks.writable import refuse_unwritable
 
 
 class JsonLines:
     """Writes a line a frame, each flushed whole, so that a killed run leaves only lines that parse.
 
-    path: a file, which is overwritten, or `-` for stdout. Raises SinkError if it cannot be written.
+    path: a file, which is overwritten with the first line, not before; or `-` for stdout. Raises SinkError if it
+    cannot be written.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = str(path)
-        self._closes = self._path != "-"
-        try:
-            # Unbuffered: a line is one write, and nothing is left over that close could fail on.
-            self._file = Path(self._path).open("wb", buffering=0) if self._closes else sys.stdout.buffer  # noqa: SIM115
-        except OSError as error:
-            raise SinkError(f"{self._path}: JSON lines cannot be written there: {error.strerror or error}") from error
+        self._file: BinaryIO | None = None
+        if self._path != "-":
+            refuse_unwritable(Path(path), "JSON lines")
 
     def write(self, item: Result) -> None:
         """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout went away."""
         # ASCII, because a file's name, and so a source's, need not be valid UTF-8.
         line = json.dumps(as_json(item), allow_nan=False).encode() + b"\n"
         try:
+            if self._file is None:
+                self._file = self._opened()
             written = self._file.write(line)
             while written < len(line):  # a full disk or pipe takes a part, and says why only at the next
                 written += self._file.write(line[written:])
@@ -46,9 +47,15 @@ class JsonLines:
         except OSError as error:
             raise SinkError(f"{self._path}: JSON lines cannot be written: {error.strerror or error}") from error
 
+    def _opened(self) -> BinaryIO:
+        if self._path == "-":
+            return sys.stdout.buffer
+        # Unbuffered: a line is one write, and nothing is left over that close could fail on.
+        return Path(self._path).open("wb", buffering=0)
+
     def close(self) -> None:
         """Close the file. May be called more than once."""
-        if self._closes:
+        if self._file is not None and self._path != "-":
             self._file.close()
 
 

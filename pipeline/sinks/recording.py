@@ -21,6 +21,7 @@ from pipeline.errors import SinkError
 from pipeline.picture.detections import RenderedFrame
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.letterbox import Letterbox
+from pipeline.sinks.writable import refuse_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -64,14 +65,7 @@ class Recording:
         self._path = Path(path)
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
-        try:
-            # Found out now, not after the model was loaded; an existing file is left as it is until a frame comes.
-            existed = self._path.exists()
-            self._path.open("ab").close()
-            if not existed:
-                self._path.unlink()
-        except OSError as error:
-            raise SinkError(f"{path}: a recording cannot be written there: {error.strerror or error}") from error
+        refuse_unwritable(self._path, "a recording")
         failure = encoder_failure(codec)
         if failure is not None:
             raise SinkError(f"{path}: cannot be recorded with {codec} on this machine: {failure}; use libx264")
@@ -164,9 +158,7 @@ class Recording:
             log.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
         box = Letterbox.fit((canvas.shape[1], canvas.shape[0]), self._size_wh, "letterbox-center")
         whole = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
-        rows = slice(box.pad_top, box.pad_top + box.content_wh[1])
-        columns = slice(box.pad_left, box.pad_left + box.content_wh[0])
-        whole[rows, columns] = cv2.resize(canvas, box.content_wh, interpolation=cv2.INTER_AREA)
+        whole[box.content_window] = cv2.resize(canvas, box.content_wh, interpolation=cv2.INTER_AREA)
         return whole
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import cv2
 import numpy as np
 
+from pipeline.cache_folder import cache_folder
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, Shot
@@ -82,7 +83,7 @@ class WebcamSource:
         self._num_failed_reads = 0
         if self._is_real and sys.platform == "linux":
             _refuse_absent(self._node)
-        self._capture = self._open(self._choose_format(cache_path or _default_cache_path()))
+        self._capture = self._open(self._choose_format(cache_path or cache_folder() / "cameras.json"))
         try:
             first = self._read(threading.Event())
         except SourceError:
@@ -199,10 +200,6 @@ def _model(node: Path) -> str:
         return Path("/sys/class/video4linux", node.resolve().name, "name").read_text().strip()
     except OSError:
         return str(node)
-
-
-def _default_cache_path() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "streamdet" / "cameras.json"
 
 
 def _read_cache(path: Path) -> dict[str, str]:

@@ -75,8 +75,7 @@ class Preprocess:
 
     def _write(self, content: PixelArray, image: Tensor, letterbox: Letterbox) -> None:
         """Write content [h, w, 3] into its place in an image [3, H, W] or [H, W, 3], in one pass."""
-        rows = slice(letterbox.pad_top, letterbox.pad_top + letterbox.content_wh[1])
-        columns = slice(letterbox.pad_left, letterbox.pad_left + letterbox.content_wh[0])
+        rows, columns = letterbox.content_window
         if self._spec.layout == "nhwc":
             if self._spec.dtype == "uint8":
                 image[rows, columns] = content
