@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import describe_machine
-from pipeline.detector.heads import HEADS, Candidates
+from pipeline.detector.heads import HEADS
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import suppress

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.detector.heads import HEADS, Candidates
+from pipeline.detector.heads import HEADS
 from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 
 NETWORK_WH = (96, 64)

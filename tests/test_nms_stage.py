@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.heads import Candidates
 from pipeline.detector.recognise import recognise
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame

@@ -32,7 +32,7 @@ class DetectionConfig(_Section):
     score_threshold: Share | None = None
     iou_threshold: Share | None = None
     suppression: Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"] = "class-aware"
-    max_detections: Count = 300
+    max_detections: Count | None = None  # None: the model's own
     classes: tuple[str, ...] = ()  # empty: all
     class_score_thresholds: Mapping[str, Share] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -96,9 +96,10 @@ class OrtEngine:
         if self.device in ("cuda", "tensorrt"):
             if not hasattr(self._each_thread, "run"):
                 self._each_thread.run = _BoundRun(self._session, self.spec.input_name, self._output_names, "cuda")
-            values = self._each_thread.run(tensor)
+            values = self._each_thread.run(tensor, self._extra_inputs(len(tensor)))
         else:
-            values = self._session.run(self._output_names, {self.spec.input_name: tensor})
+            feed = {self.spec.input_name: tensor, **self._extra_inputs(len(tensor))}
+            values = self._session.run(self._output_names, feed)
         return dict(zip(self._output_names, values, strict=True))
 
     def warm_up(self, runs: int = 2) -> None:
@@ -111,6 +112,10 @@ class OrtEngine:
         width, height = self.spec.network_wh
         shape = (3, height, width) if self.spec.layout == "nchw" else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
+
+    def _extra_inputs(self, batch: int) -> dict[str, npt.NDArray[Any]]:
+        """What the network wants to be told beside the images, for so many of them."""
+        return {each.name: np.tile(np.array(each.values, each.dtype), (batch, 1)) for each in self.spec.extra_inputs}
 
     def describe(self) -> str:
         """One line: model, device, precision, versions."""
@@ -137,12 +142,16 @@ class _BoundRun:
         self._binding = session.io_binding()
         self._input: Any = None
 
-    def __call__(self, tensor: npt.NDArray[Any]) -> list[npt.NDArray[Any]]:
+    def __call__(
+        self, tensor: npt.NDArray[Any], extra_inputs: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> list[npt.NDArray[Any]]:
         if self._input is None or tuple(self._input.shape()) != tensor.shape:
             self._input = load_runtime().OrtValue.ortvalue_from_numpy(tensor, self._device_type, 0)
             self._binding.bind_ortvalue_input(self._input_name, self._input)
         else:
             self._input.update_inplace(tensor)
+        for name, values in (extra_inputs or {}).items():  # small, and the same each time
+            self._binding.bind_cpu_input(name, values)
         for name in self._output_names:  # again each time: a bound output of the last shape would be written over
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)

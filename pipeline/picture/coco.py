@@ -1,4 +1,4 @@
-"""What are COCO's 80 classes called, in the order in which detectors number them?"""
+"""What are COCO's classes called, in the two orders in which detectors number them?"""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ COCO_80 = tuple(
     mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors,
     teddy bear, hair drier, toothbrush""".replace("\n    ", " ").split(", ")
 )
+
+_UNUSED_IDS = frozenset((12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
+_names = iter(COCO_80)
+COCO_91 = tuple("N/A" if category_id in _UNUSED_IDS else next(_names) for category_id in range(1, 91))
+"""The names of COCO's category ids 1 to 90, of which ten were never used; with a background that makes 91."""

@@ -6,9 +6,13 @@ into the file's metadata under `METADATA_KEY` as JSON, so that no such number is
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import ModelError
 from pipeline.picture.frame import ColourOrder
@@ -19,6 +23,19 @@ SCHEMA_VERSION = 1
 
 Layout = Literal["nchw", "nhwc"]
 InputType = Literal["float32", "float16", "uint8"]
+BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
+ScoreActivation = Literal["none", "sigmoid", "softmax"]
+Form = Literal["body", "boxes", "frame"]
+"""body: normalised NCHW → raw outputs; boxes: uint8 NHWC of the network's size → the best K; frame: of any size."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraInput:
+    """An input beside the image that is the same for every image, such as the size to which boxes shall be scaled."""
+
+    name: str
+    dtype: Literal["int32", "int64", "float32"]
+    values: tuple[float, ...]  # of one image; the network gets [batch, len(values)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +54,23 @@ class DetectorSpec:
     dtype: InputType = "float32"
     batch: int | None = 1  # None: any
     resize: ResizeMode = "letterbox-center"
-    pad_value: int = 114
+    pad_value: int | tuple[int, int, int] = 114  # one for each channel, in the order of `colour`
     colour: ColourOrder = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the order of `colour`
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-    box_format: Literal["xyxy", "cxcywh"] = "xyxy"
+    extra_inputs: tuple[ExtraInput, ...] = ()
+    box_format: BoxFormat = "xyxy"
     boxes_are_normalised: bool = False  # boxes in 0..1 of the network's input instead of pixels
+    score_activation: ScoreActivation = "none"  # what the head still has to do to the network's class scores
+    first_class_id: int = 0  # what the network calls class_names[0]; smaller ids are background
+    anchors: str = field(default="", repr=False)  # see `pack_anchors`
+    anchor_variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)  # of cx, cy, w, h
+    keypoint_names: tuple[str, ...] = ()
     needs_nms: bool = True
     score_threshold: float = 0.25
     iou_threshold: float = 0.5
+    max_detections: int = 300  # in one image, after NMS
+    form: Form | None = None  # which face of our own export it is; None: somebody else's
     parity: dict[str, Any] | None = None  # the certificate that export wrote
     model_name: str = ""
     provenance: tuple[str, ...] = field(default=())  # why this spec is believed: one reason an entry
@@ -60,8 +85,15 @@ class DetectorSpec:
         for name in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
-        if not 0 <= self.pad_value <= 255:
+        if not all(0 <= each <= 255 for each in self.pad_values):
             raise ModelError(f"pad_value must lie within 0..255, got {self.pad_value}")
+        if self.max_detections < 1:
+            raise ModelError(f"max_detections must be at least 1, got {self.max_detections}")
+
+    @property
+    def pad_values(self) -> tuple[int, int, int]:
+        """The pixel that fills what a letterbox leaves empty, in the order of `colour`."""
+        return (self.pad_value,) * 3 if isinstance(self.pad_value, int) else self.pad_value
 
     def to_json(self) -> str:
         """The text that goes into the metadata; `from_json` reads it back."""
@@ -81,10 +113,23 @@ class DetectorSpec:
                 f"the {METADATA_KEY} metadata has schema {schema} with {sorted(values.keys() - known)}, "
                 f"this version reads schema {SCHEMA_VERSION}; update streamdet or export it again"
             )
-        for name in ("network_wh", "class_names", "mean", "std", "provenance"):
-            if name in values:
-                values[name] = tuple(values[name])
         try:
+            values["extra_inputs"] = tuple(
+                ExtraInput(**{**each, "values": tuple(each["values"])}) for each in values.get("extra_inputs", ())
+            )
+            for name, value in values.items():
+                if isinstance(value, list):
+                    values[name] = tuple(value)
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, KeyError) as error:
             raise ModelError(f"the {METADATA_KEY} metadata is incomplete: {error}; export it again") from error
+
+
+def pack_anchors(anchors_cxcywh: npt.ArrayLike) -> str:
+    """Anchors [A, 4], as fractions of the network's width and height, as the text that `DetectorSpec.anchors` holds."""
+    return base64.b64encode(np.ascontiguousarray(anchors_cxcywh, "<f4").tobytes()).decode("ascii")
+
+
+def unpack_anchors(text: str) -> npt.NDArray[np.float32]:
+    """The anchors [A, 4] that `pack_anchors` packed."""
+    return np.frombuffer(base64.b64decode(text), "<f4").reshape(-1, 4)

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
-ResizeMode = Literal["letterbox-center", "letterbox-topleft", "stretch"]
+ResizeMode = Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"]
+"""in-graph: the network takes images of any size and resizes them itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Letterbox:
         """Fit an image of `source_wh` into `network_wh`. Raises ValueError if a size is below 1."""
         if min(*source_wh, *network_wh) < 1:
             raise ValueError(f"sizes must be at least 1 x 1, got source {source_wh} and network {network_wh}")
+        if mode == "in-graph":
+            return cls(source_wh, source_wh, source_wh, 0, 0)
         if mode == "stretch":
             return cls(source_wh, network_wh, network_wh, 0, 0)
         scale = min(network_wh[0] / source_wh[0], network_wh[1] / source_wh[1])
@@ -56,14 +59,21 @@ class Letterbox:
         """Network pixels per source pixel, along x and along y."""
         return self.content_wh[0] / self.source_wh[0], self.content_wh[1] / self.source_wh[1]
 
-    def boxes_to_source(self, boxes_xyxy: FloatArray) -> FloatArray:
-        """Map boxes [N, 4] from network pixels to source pixels, clipped to the source image."""
+    def boxes_to_source(self, boxes_xyxy: FloatArray, *, clip: bool = True) -> FloatArray:
+        """Map boxes [N, 4] from network pixels to source pixels, clipped to the source image unless told otherwise."""
         scale_x, scale_y = self.scale_xy
         offset = np.array([self.pad_left, self.pad_top] * 2, np.float32)
         scale = np.array([scale_x, scale_y] * 2, np.float32)
-        limit = np.array(self.source_wh * 2, np.float32)
-        boxes = np.clip((boxes_xyxy - offset) / scale, 0, limit)  # [N, 4]
+        boxes = (boxes_xyxy - offset) / scale  # [N, 4]
+        if clip:
+            boxes = np.clip(boxes, 0, np.array(self.source_wh * 2, np.float32))
         return np.asarray(boxes, np.float32)
+
+    def points_to_source(self, points: FloatArray) -> FloatArray:
+        """Map points [..., 3], x and y in network pixels and a score, to source pixels."""
+        scale_x, scale_y = self.scale_xy
+        offset = np.array([self.pad_left, self.pad_top, 0], np.float32)
+        return np.asarray((points - offset) / np.array([scale_x, scale_y, 1], np.float32), np.float32)
 
     def boxes_to_network(self, boxes_xyxy: FloatArray) -> FloatArray:
         """Map boxes [N, 4] from source pixels to network pixels."""

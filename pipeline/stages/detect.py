@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.detector.engine import Engine
-from pipeline.detector.heads import HEADS, Candidates
+from pipeline.detector.heads import HEADS
 from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
 from pipeline.stages.preprocess import Prepared
@@ -45,9 +47,15 @@ class Detect:
         return self.process_batch((prepared,))
 
     def process_batch(self, items: Sequence[Prepared]) -> Sequence[Detected]:
-        """One Detected for each item; the network sees as many at once as its batch allows."""
+        """One Detected for each item; the network sees as many at once as its batch and their shapes allow."""
         size = self._spec.batch or max(1, len(items))
-        return [each for start in range(0, len(items), size) for each in self._run(items[start : start + size])]
+        alike = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.tensor.shape)]
+        return [
+            each
+            for group in alike
+            for start in range(0, len(group), size)
+            for each in self._run(group[start : start + size])
+        ]
 
     def drain(self) -> Iterable[Detected]:
         """Nothing is held."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from pipeline.detector.heads.boxes import boxes
-from pipeline.detector.heads.candidates import Candidates, Head, Outputs
+from pipeline.detector.heads.candidates import Head, Outputs
 from pipeline.detector.heads.yolo import yolov5, yolov8, yolox
 
-__all__ = ["HEADS", "Candidates", "Head", "Outputs"]
+__all__ = ["HEADS", "Head", "Outputs"]
 
 HEADS: Mapping[str, Head] = MappingProxyType({"boxes": boxes, "yolov5": yolov5, "yolov8": yolov8, "yolox": yolox})
 """`DetectorSpec.head` → the function that reads it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.detector.heads.candidates import Candidates, Outputs, boxes_to_network
+from pipeline.detector.heads.candidates import Outputs, boxes_to_network
 from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 
 

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ModelError
-from pipeline.picture.detections import FloatArray, IntArray
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
 Outputs = Mapping[str, npt.NDArray[Any]]
 """What the network returned: output name → array, batch first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The boxes of one image that reach the score threshold, before suppression, in network pixels."""
-
-    boxes_xyxy: FloatArray  # [M, 4], x right, y down
-    scores: FloatArray  # [M]
-    class_ids: IntArray  # [M], index into DetectorSpec.class_names
 
 
 class Head(Protocol):
@@ -46,4 +37,8 @@ def boxes_to_network(boxes: npt.NDArray[Any], spec: DetectorSpec) -> FloatArray:
     if spec.box_format == "cxcywh":
         centres, halves = boxes[:, :2], boxes[:, 2:] / 2
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
+    elif spec.box_format == "xywh":
+        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    elif spec.box_format == "yxyx":
+        boxes = boxes[:, [1, 0, 3, 2]]
     return boxes * np.array(spec.network_wh * 2, np.float32) if spec.boxes_are_normalised else boxes

@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from pipeline.detector.heads.candidates import Candidates, Outputs, boxes_to_network, only_output
+from pipeline.detector.heads.candidates import Outputs, boxes_to_network, only_output
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 

@@ -1,0 +1,51 @@
+"""What does a detector find in a picture, from pixels to boxes in source pixels?
+
+What the stages do, one after the other and without a thread: for export, verification and calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.detector.conclude import Conclusion
+from pipeline.detector.engine import Engine
+from pipeline.detector.heads import HEADS
+from pipeline.detector.tensor import TensorWriter
+from pipeline.picture.detections import Detections
+from pipeline.picture.frame import Picture
+
+
+class WholePath:
+    """Letterbox, network, head, NMS, and back to source pixels.
+
+    Keeps detections from `score_threshold` on (None: the spec's).
+    """
+
+    def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
+        spec = engine.spec
+        self._engine = engine
+        self._score_threshold = spec.score_threshold if score_threshold is None else score_threshold
+        self._writer = TensorWriter(spec)
+        self._head = HEADS[spec.head]
+        self._conclude = Conclusion(spec, score_threshold=self._score_threshold)
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """The detections in each picture, run as one batch where the network's batch is that or any."""
+        spec = self._engine.spec
+        prepared = [self._writer.tensor_of(picture) for picture in pictures]
+        if not prepared:
+            return []
+        tensors = [tensor for _, tensor in prepared]
+        alike = len({tensor.shape for tensor in tensors}) == 1
+        if len(tensors) > 1 and not (alike and spec.batch in (None, len(tensors))):
+            return [found for picture in pictures for found in self([picture])]
+        tensors += tensors[-1:] * ((spec.batch or 0) - len(tensors))
+        outputs = self._engine.infer(np.concatenate(tensors))
+        return [
+            self._conclude(
+                self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=index), letterbox
+            )
+            for index, (letterbox, _) in enumerate(prepared)
+        ]
