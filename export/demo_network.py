@@ -7,18 +7,25 @@ and classes and four offsets. Coarse grids hand their context down to the finer 
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.exportable import Exportable
+from export.read_by_head import reference_by_head
+from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
+
 NETWORK_WH = (512, 288)
 STRIDES = (8, 16, 32, 64)
 ANCHOR_SIZES_PX = ((12.0, 17.0, 25.0), (37.0, 56.0), (84.0, 125.0), (180.0, 280.0))  # square roots of the areas
 ANCHOR_ASPECTS = (0.4, 1.0, 1.9)  # width over height
 OFFSET_SCALE = (0.1, 0.1, 0.2, 0.2)  # "variances": offsets are divided by these, so that they are of order 1
-LARGEST_LOG_RATIO = 4.0  # a box is at most e^4 times its anchor
+LARGEST_LOG_RATIO = math.log(1000 / 16)  # torchvision's limit: a box is at most 62 times its anchor
+PAD_VALUE = 114
 
 
 def anchors(network_wh: tuple[int, int] = NETWORK_WH) -> Tensor:
@@ -139,31 +146,80 @@ def _by_anchor(x: Tensor, values: int) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, values)
 
 
-class DemoDetector(nn.Module):
-    """The network as it is exported: uint8 NHWC pixels in, the best K boxes out.
+class DemoDecode(nn.Module):
+    """Logits [N, A, 1 + classes] and offsets [N, A, 4] → the best K boxes, one anchor for several classes if need be.
 
-    pixels: [N, h, w, 3] RGB. Returns boxes [N, K, 4] xyxy in network pixels, scores [N, K] in 0..1, best first, and
-    class ids [N, K]; one anchor may speak for several classes, and NMS is still to come.
+    Returns boxes [N, K, 4] xyxy in network pixels, clipped to the network's input, scores [N, K] in 0..1, best first,
+    and class ids [N, K]; NMS is still to come.
     """
 
-    def __init__(
-        self, network: DemoNetwork, *, network_wh: tuple[int, int] = NETWORK_WH, max_candidates: int = 300
-    ) -> None:
+    def __init__(self, *, network_wh: tuple[int, int] = NETWORK_WH, max_candidates: int = 1000) -> None:
         super().__init__()
-        self.network = network
         self.max_candidates = max_candidates
         self.anchors: Tensor
+        self.limits: Tensor
         self.register_buffer("anchors", anchors(network_wh))
+        self.register_buffer("limits", torch.tensor(network_wh * 2, dtype=torch.float32))
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, offsets = self.network(normalised(pixels))
-        num_classes = self.network.num_classes
+    def forward(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        num_classes = logits.shape[2] - 1
         likely = logits.softmax(dim=2)[:, :, 1:].flatten(1)  # [N, A * classes]
         scores, places = likely.topk(self.max_candidates, dim=1)  # [N, K]
         anchor_ids = places // num_classes  # [N, K]
         chosen = offsets.gather(1, anchor_ids[:, :, None].expand(-1, -1, 4))  # [N, K, 4]
-        boxes = decode(chosen, self.anchors[anchor_ids])
+        boxes = torch.minimum(decode(chosen, self.anchors[anchor_ids]).clamp(min=0), self.limits)
         return boxes, scores, places % num_classes
+
+
+def demo_exportable(
+    network: DemoNetwork,
+    class_names: tuple[str, ...],
+    *,
+    network_wh: tuple[int, int] = NETWORK_WH,
+    max_candidates: int = 1000,
+) -> Exportable:
+    """The demo detector, ready for export."""
+    head = DetectorSpec(
+        input_name="images",
+        network_wh=network_wh,
+        head="ssd_raw",
+        class_names=class_names,
+        batch=None,
+        resize="letterbox-center",
+        pad_value=PAD_VALUE,
+        mean=(127.5, 127.5, 127.5),
+        std=(127.5, 127.5, 127.5),
+        outputs=("class_logits", "box_deltas"),
+        box_format="cxcywh",
+        score_activation="softmax",
+        first_class_id=1,
+        anchors=pack_anchors((anchors(network_wh) / torch.tensor(network_wh * 2)).numpy()),
+        anchor_variances=OFFSET_SCALE,
+        score_threshold=0.3,
+        iou_threshold=0.45,
+        model_name="streamdet demo",
+    )
+    spec = replace(
+        head,
+        input_name="pixels",
+        head="boxes",
+        layout="nhwc",
+        dtype="uint8",
+        outputs=(),
+        box_format="xyxy",
+        score_activation="none",
+        first_class_id=0,
+        anchors="",
+        form="boxes",
+    )
+    return Exportable(
+        body=network.eval(),
+        decode=DemoDecode(network_wh=network_wh, max_candidates=max_candidates),
+        spec=spec,
+        reference=reference_by_head(network, head),
+        body_outputs=head.outputs,
+        body_head=head,
+    )
 
 
 def normalised(pixels: Tensor) -> Tensor:

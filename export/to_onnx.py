@@ -1,74 +1,107 @@
-"""How does a PyTorch detector become one self-describing ONNX file?"""
+"""How does a PyTorch module become one self-contained ONNX graph?"""
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from export.graph_ops import TRANSLATIONS
 from pipeline.errors import ModelError
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 
 log = logging.getLogger(__name__)
 
-BOXES_OUTPUTS = ("boxes", "scores", "class_ids")
-_LEAST_SCORE = 0.05  # below, nobody looks
+OPSET = 20
+_LARGEST_FILE = 2**31 - 1  # a protobuf message cannot be larger
+_MOST_IMAGES = 1024
 
 
-def export_boxes_form(
+def to_onnx(
     module: nn.Module,
-    spec: DetectorSpec,
-    path: Path,
+    example: Tensor,
     *,
-    images: Sequence[npt.NDArray[np.uint8]],
-    opset: int = 20,
-    largest_difference: float = 1e-3,
-) -> DetectorSpec:
-    """Write a module in the `boxes` form, uint8 [N, H, W, 3] → boxes, scores, class_ids, and prove the file.
+    input_name: str,
+    output_names: Sequence[str],
+    opset: int = OPSET,
+    any_size: bool = False,
+) -> onnx.ModelProto:
+    """The graph of a module with one input, batch first, for any batch; `any_size`: sides 1 and 2 are free as well.
 
-    images: arrays uint8 [H, W, 3] of the network's size, on which PyTorch and ONNX Runtime must agree, in batches
-        of one and all together, to within `largest_difference` in score and in pixels × 0.1.
-    Returns the spec with the comparison in `parity`, as it stands in the file. Raises ModelError, and leaves no
-    file, if they differ.
+    The same module gives the same graph, byte for byte. Raises ModelError, with the exporter's own words, for what
+    cannot be exported.
     """
-    module = module.eval()
-    batch = torch.from_numpy(np.stack([images[0], images[-1]]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            module,
-            (batch,),
-            dynamo=True,
-            opset_version=opset,
-            external_data=False,
-            input_names=[spec.input_name],
-            output_names=list(BOXES_OUTPUTS),
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=1024)},),
-            verbose=False,
-        )
+    sides = {0: torch.export.Dim("batch", min=1, max=_MOST_IMAGES)}
+    if any_size:
+        sides |= {1: torch.export.Dim("height", min=1, max=16384), 2: torch.export.Dim("width", min=1, max=16384)}
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                external_data=False,
+                input_names=[input_name],
+                output_names=list(output_names),
+                dynamic_shapes=(sides,),
+                custom_translation_table=TRANSLATIONS,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter's exceptions have no common base
+        cause = error.__cause__ or error
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        raise ModelError(
+            f"PyTorch's exporter refuses it: {type(cause).__name__}: {' '.join(lines[:2])[:400]}"
+        ) from error
     assert program is not None
     model = program.model_proto
+    # The exporter may settle on the example's batch without a word.
+    if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise ModelError("PyTorch's exporter refuses it: the module only works for a batch of one size")
     _forget_how_it_was_made(model)
     _store_exact_halves(model)
-    onnx.checker.check_model(model, full_check=True)
-    parity = _compare(module, model.SerializeToString(), spec, images)
-    if parity["max_score_difference"] > largest_difference or parity["max_box_difference_px"] > 10 * largest_difference:
-        raise ModelError(f"{path}: ONNX Runtime and PyTorch must agree, they differ by {parity}; no file was written")
-    described = dataclasses.replace(spec, parity=parity)
-    onnx.helper.set_model_props(model, {METADATA_KEY: described.to_json()})
-    path.write_bytes(model.SerializeToString())
-    log.info("%s: %.2f MB, %s", path, path.stat().st_size / 1e6, parity)
-    return described
+    return model
+
+
+def write_model(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph, checked; weights go into a file beside it only where one file cannot hold them (over 2 GB).
+
+    Raises ModelError if it cannot be written or is no valid graph.
+    """
+    try:
+        if model.ByteSize() > _LARGEST_FILE:
+            onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data")
+            onnx.checker.check_model(str(path), full_check=True)
+        else:
+            onnx.checker.check_model(model, full_check=True)
+            onnx.save(model, path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ModelError(f"{path}: the exported graph is not valid: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporter about itself; what matters comes as an exception."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def _forget_how_it_was_made(model: onnx.ModelProto) -> None:
@@ -96,49 +129,3 @@ def _store_exact_halves(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-
-
-def _compare(
-    module: nn.Module, model: bytes, spec: DetectorSpec, images: Sequence[npt.NDArray[np.uint8]]
-) -> dict[str, Any]:
-    """How far ONNX Runtime's detections are from PyTorch's, in both directions."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    box_difference = score_difference = 0.0
-    num_compared = 0
-    for batch in [np.stack(images), *(image[None] for image in images)]:
-        theirs = session.run(list(BOXES_OUTPUTS), {spec.input_name: batch})
-        with torch.inference_mode():
-            ours = [output.numpy() for output in module(torch.from_numpy(batch))]
-        for index in range(len(batch)):
-            one, other = [output[index] for output in ours], [output[index] for output in theirs]
-            for these, those in ((one, other), (other, one)):
-                box, score = _farthest(these, those)
-                box_difference, score_difference = max(box_difference, box), max(score_difference, score)
-            num_compared += int((one[1] >= _LEAST_SCORE).sum())
-    return {
-        "compared_images": len(images),
-        "compared_detections": num_compared,
-        "max_score_difference": round(score_difference, 7),
-        "max_box_difference_px": round(box_difference, 5),
-        "torch": torch.__version__.split("+")[0],
-        "onnxruntime": onnxruntime.__version__,
-    }
-
-
-def _farthest(these: Sequence[npt.NDArray[Any]], those: Sequence[npt.NDArray[Any]]) -> tuple[float, float]:
-    """The largest distance, in pixels and in score, of a detection that counts to its like among those of the other.
-
-    As sets, because where scores tie to the last bit the two may order differently.
-    """
-    counts = these[1] >= _LEAST_SCORE  # [K]
-    boxes, scores, class_ids = (each[counts] for each in these)  # [n, 4], [n], [n]
-    if not len(boxes):
-        return 0.0, 0.0
-    box_distance = np.abs(boxes[:, None] - those[0][None]).max(axis=2)  # [n, K]
-    score_distance = np.abs(scores[:, None] - those[1][None])  # [n, K]
-    distance = np.where(class_ids[:, None] == those[2][None], box_distance + 100 * score_distance, np.inf)
-    nearest = distance.argmin(axis=1)  # [n]
-    rows = np.arange(len(boxes))
-    if not np.isfinite(distance[rows, nearest]).all():
-        return float("inf"), float("inf")
-    return float(box_distance[rows, nearest].max()), float(score_distance[rows, nearest].max())

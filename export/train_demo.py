@@ -25,16 +25,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 
-from export.demo_network import NETWORK_WH, DemoDetector, DemoNetwork, anchors, encode, normalised
-from export.to_onnx import export_boxes_form
-from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.frame import PixelArray
+from export.demo_network import NETWORK_WH, PAD_VALUE, DemoNetwork, anchors, demo_exportable, encode, normalised
+from export.exporting import export_detector
+from export.proof_images import ProofImage, drawn_images
+from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.letterbox import Letterbox
 from pipeline.sources.traffic import TrafficSource
 
 log = logging.getLogger(__name__)
 
-PAD_VALUE = 114
 POSITIVE_IOU = 0.5
 IGNORED_IOU = 0.4
 NEGATIVES_PER_POSITIVE = 3
@@ -251,24 +250,15 @@ def main() -> None:
     network = network.to(memory_format=torch.contiguous_format).eval()
     fold_batch_norms(network)
     round_weights(network)
-    spec = DetectorSpec(
-        input_name="pixels",
-        network_wh=NETWORK_WH,
-        head="boxes",
-        class_names=class_names,
-        layout="nhwc",
-        dtype="uint8",
-        batch=None,
-        resize="letterbox-center",
-        pad_value=PAD_VALUE,
-        colour="rgb",
-        needs_nms=True,
-        score_threshold=0.3,
-        iou_threshold=0.45,
-        model_name="streamdet demo",
-    )
     held_out = gather(8, first_seed=FIRST_HELD_OUT_SEED, frames_per_scene=2)
-    export_boxes_form(DemoDetector(network), spec, options.output, images=[example.pixels for example in held_out])
+    streets = [
+        ProofImage(f"street {number}", ArrayPicture(np.ascontiguousarray(example.pixels[:, :, ::-1])))
+        for number, example in enumerate(held_out)
+    ]
+    exported = export_detector(
+        demo_exportable(network, class_names), options.output, images=[*drawn_images(), *streets]
+    )
+    log.info("%s: %s", exported.path, exported.evidence.parity)
 
 
 if __name__ == "__main__":

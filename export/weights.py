@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline.detector.providers import first_line
 from pipeline.errors import ModelError
 
 # Under which keys training scripts keep the weights, the best first: averaged ones are what their authors evaluate.
-_KEYS = ("ema_state_dict", "model_ema", "ema", "state_dict", "model_state_dict", "model", "module", "net")
+_KEYS = (
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "module",
+    "net",
+)
 
 
 def load_checkpoint(module: nn.Module, path: Path) -> None:
@@ -66,8 +78,12 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
             loaded: Any = load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about what it then fails to read
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if "Unsupported operand" in str(error):
+            raise ModelError(f"{path} must be a PyTorch checkpoint: it is nothing that torch.save writes") from error
         raise ModelError(
             f"{path} must hold tensors only: reading it would run code that it brings along, which is refused; "
             "save model.state_dict() instead of the whole model"
@@ -75,11 +91,11 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
     except ImportError as error:
         raise ModelError(f"{path}: reading it needs safetensors: pip install safetensors") from error
     except Exception as error:  # a broken zip, a cut file, a text file: each has its own exception
-        raise ModelError(f"{path} must be a PyTorch checkpoint: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"{path} must be a PyTorch checkpoint: {first_line(error)}") from error
     while isinstance(loaded, Mapping):
         if loaded and all(isinstance(value, Tensor) for value in loaded.values()):
             return loaded
-        inner = next((loaded[key] for key in _KEYS if isinstance(loaded.get(key), Mapping)), None)
+        inner = next((loaded[key] for key in _KEYS if isinstance(loaded.get(key), Mapping) and loaded[key]), None)
         if inner is None:
             break
         loaded = inner
@@ -89,7 +105,7 @@ def _state_dict(path: Path) -> Mapping[str, Tensor]:
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = dict(state)
-    for prefix in ("_orig_mod.", "module."):
+    for prefix in ("module.", "_orig_mod.", "module."):  # compiled before or after it was made parallel
         if all(name.startswith(prefix) for name in names):
             names = {name.removeprefix(prefix): value for name, value in names.items()}
     return names

@@ -22,7 +22,8 @@ from pipeline.detector.providers import (
 )
 from pipeline.detector.recognise import recognise
 from pipeline.errors import DeviceError, MissingExtraError, ModelError
-from tests.tiny_detector import write_boxes_detector
+from pipeline.picture.detector_spec import ExtraInput
+from tests.tiny_detector import write_boxes_detector, write_detector
 
 REPORTS = {report.device: report for report in probe_providers()}
 ROWS = [(1.0, 2.0, 30.0, 40.0, 0.5, 1)]
@@ -52,6 +53,61 @@ def test_a_batch_is_run_at_once(tmp_path: Path) -> None:
     engine = open_engine(write_boxes_detector(tmp_path / "pets.onnx", ROWS))
     outputs = engine.infer(np.concatenate([image(0), image(0.25), image(0.5)]))
     assert outputs["scores"].tolist() == [[0.5], [0.75], [1.0]]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_extra_inputs_are_fed_for_every_image(tmp_path: Path, batch: int) -> None:
+    boxes = np.array([[0.25, 0.5, 0.5, 1]], np.float32)
+    path = write_detector(
+        tmp_path / "detr.onnx",
+        {"boxes": boxes, "scores": np.array([0.5], np.float32), "labels": np.array([3])},
+        input_shape=("n", 3, 32, 64),
+        adds_mean=False,
+        extra_inputs={"sizes": ("int64", ("n", 2))},
+        scaled_by={"boxes": "sizes"},
+    )
+    engine = open_engine(path)
+    assert engine.spec.extra_inputs == (ExtraInput("sizes", "int64", (64.0, 32.0)),)
+    outputs = engine.infer(np.zeros((batch, 3, 32, 64), np.float32))
+    assert outputs["boxes"].tolist() == [[[16, 16, 32, 32]]] * batch
+    engine.warm_up(runs=1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_a_network_that_takes_one_image_gets_it_without_a_batch(tmp_path: Path, dtype: str) -> None:
+    outputs: dict[str, npt.NDArray[Any]] = {
+        "boxes": np.array([[1, 2, 30, 40]], np.float32),
+        "labels": np.array([3]),
+        "scores": np.array([0.5], np.float32),
+    }
+    path = write_detector(
+        tmp_path / "rank3.onnx",
+        outputs,
+        input_shape=(3, 64, 64),
+        input_type=dtype,
+        unbatched=tuple(outputs),
+        adds_mean=False,
+    )
+    engine = open_engine(path)
+    assert (engine.spec.layout, engine.blank_input().shape) == ("chw", (1, 3, 64, 64))
+    engine.warm_up(runs=1)
+    assert engine.infer(engine.blank_input())["boxes"].tolist() == [[1, 2, 30, 40]]
+
+
+def test_a_bound_run_is_told_the_extra_inputs_too(tmp_path: Path) -> None:
+    path = write_detector(
+        tmp_path / "detr.onnx",
+        {"boxes": np.array([[0.25, 0.5, 0.5, 1]], np.float32)},
+        input_shape=("n", 3, 32, 64),
+        adds_mean=False,
+        extra_inputs={"sizes": ("float32", ("n", 2))},
+        scaled_by={"boxes": "sizes"},
+    )
+    run = _BoundRun(open_session(path, "cpu").session, "images", ["boxes"], "cpu")
+    for batch in (1, 1, 2):
+        sizes = np.tile(np.array([64, 32], np.float32), (batch, 1))
+        (boxes,) = run(np.zeros((batch, 3, 32, 64), np.float32), {"sizes": sizes})
+        assert boxes.tolist() == [[[16, 16, 32, 32]]] * batch
 
 
 def test_several_threads_get_their_own_answers(tmp_path: Path) -> None:

@@ -90,3 +90,41 @@ def test_no_boxes_stay_no_boxes() -> None:
 def test_a_picture_without_pixels_is_refused() -> None:
     with pytest.raises(ValueError, match=r"at least 1 x 1, got source \(0, 5\)"):
         Letterbox.fit((0, 5), (640, 640), "stretch")
+
+
+@pytest.mark.parametrize("network_wh", [(640, 640), (1, 1), (5000, 3)])
+def test_in_graph_leaves_a_picture_as_it_is(network_wh: tuple[int, int]) -> None:
+    letterbox = Letterbox.fit((321, 241), network_wh, "in-graph")
+    assert letterbox.network_wh == letterbox.content_wh == (321, 241)
+    assert (letterbox.pad_left, letterbox.pad_top, letterbox.scale_xy) == (0, 0, (1.0, 1.0))
+    assert letterbox.content_window == (slice(0, 241), slice(0, 321))
+    box = np.array([[1.5, 2.5, 300, 240]], np.float32)
+    assert letterbox.boxes_to_source(box).tolist() == box.tolist()
+
+
+@REPEATABLE
+@given(SIZES, NETWORK_SIZES, st.one_of(MODES, st.just("in-graph")), st.tuples(*[st.floats(-1, 2)] * 4))
+def test_points_come_back_as_the_corners_of_boxes_do(
+    source_wh: tuple[int, int],
+    network_wh: tuple[int, int],
+    mode: ResizeMode,
+    shares: tuple[float, float, float, float],
+) -> None:
+    letterbox = Letterbox.fit(source_wh, network_wh, mode)
+    box = np.array([shares], np.float32) * np.array(network_wh * 2, np.float32)  # [1, 4]
+    scores = np.array([[[0.25], [0.75]]], np.float32)
+    points = letterbox.points_to_source(np.concatenate([box.reshape(1, 2, 2), scores], axis=2))
+    assert points.dtype == np.float32
+    assert points[..., :2].reshape(1, 4) == pytest.approx(letterbox.boxes_to_source(box, clip=False), rel=1e-5)
+    assert points[..., 2].tolist() == [[0.25, 0.75]]
+
+
+def test_no_points_stay_no_points() -> None:
+    letterbox = Letterbox.fit((640, 360), (640, 640), "letterbox-center")
+    assert letterbox.points_to_source(np.zeros((0, 17, 3), np.float32)).shape == (0, 17, 3)
+
+
+def test_boxes_are_not_clipped_where_that_is_asked() -> None:
+    letterbox = Letterbox.fit((640, 360), (640, 640), "letterbox-center")
+    boxes = letterbox.boxes_to_source(np.array([[-10, 100, 700, 600]], np.float32), clip=False)
+    assert boxes.tolist() == [[-10, -40, 700, 460]]

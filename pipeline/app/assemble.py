@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.app.certificates import doubt_about
 from pipeline.app.config import RunConfig
+from pipeline.app.hints import hints_of
 from pipeline.app.machine import available_cores
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
@@ -26,6 +29,8 @@ from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.nms import Nms
 from pipeline.stages.preprocess import Preprocess
+
+logger = logging.getLogger(__name__)
 
 DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
 
@@ -72,6 +77,10 @@ def assemble(
         flow = _detecting(Flow.from_sources(*captures), config, engine, is_live=all(is_live.values()))
         flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
         undo.pop_all()
+    if config.model is not None:  # said last: what cannot be run needs no doubt about its accuracy
+        doubt = doubt_about(Path(config.model), engine.spec)
+        if doubt is not None:
+            logger.warning("%s", doubt)
     return Assembly(flow, sources, engine, all(is_live.values()))
 
 
@@ -111,7 +120,7 @@ def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
     """Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
     many, and several inferences of one thread each get more out of the cores than one of several threads."""
     path = DEMO_MODEL if config.model is None else Path(config.model)
-    spec = recognise(path)
+    spec = recognise(path, hints_of(config.hints))
     cores = available_cores()
     threads = config.engine.threads or max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
     engine = OrtEngine(

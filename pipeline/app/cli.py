@@ -10,6 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.app.logs import Verbose, log_to_stderr
+from pipeline.app.model_commands import (
+    COMMANDS,
+    Anchors,
+    BoxFormat,
+    ClassNames,
+    Colour,
+    Head,
+    Mean,
+    NormalisedBoxes,
+    Resize,
+    Scores,
+    Size,
+    Std,
+    hint_options,
+)
 from pipeline.errors import StreamdetError
 from pipeline.version import __version__
 
@@ -33,7 +49,6 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="An ONNX detector; the one that comes with streamdet if left out."),
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show tracebacks.")]
 
 
 def main() -> None:
@@ -126,6 +141,17 @@ def run(
         str | None,
         typer.Option("--config", "-c", help="A YAML file, or a preset: demo, file, gpu, rtsp, throughput, webcam."),
     ] = None,
+    head: Head = None,
+    size: Size = None,
+    resize: Resize = None,
+    colour: Colour = None,
+    mean: Mean = None,
+    std: Std = None,
+    box_format: BoxFormat = None,
+    normalised_boxes: NormalisedBoxes = None,
+    scores: Scores = None,
+    anchors: Anchors = None,
+    class_names: ClassNames = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration, such as engine.threads=1."),
@@ -136,7 +162,7 @@ def run(
     """Detect objects in one source or several; show, record, write and measure the result live."""
     from pipeline.app.config import load_config
 
-    _log(verbose)
+    log_to_stderr(verbose)
     options: dict[str, Any] = {
         "sources": tuple(sources or ()),
         "model": model,
@@ -151,6 +177,9 @@ def run(
         "detection.score_threshold": score_threshold,
         "detection.iou_threshold": iou_threshold,
         "detection.classes": tuple(name.strip() for name in (classes or "").split(",") if name.strip()),
+        **hint_options(
+            head, size, resize, colour, mean, std, box_format, normalised_boxes, scores, anchors, class_names
+        ),
     }
     _run(load_config(config, settings=settings or (), options=options), dry_run=dry_run)
 
@@ -171,7 +200,7 @@ def demo(
     """Run the detector that comes with streamdet on a street that the machine draws itself: no camera, no network."""
     from pipeline.app.config import load_config
 
-    _log(verbose)
+    log_to_stderr(verbose)
     folder = Path(output)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,23 +217,11 @@ def demo(
 
 
 @app.command()
-def inspect(
-    model: Annotated[str, typer.Argument(help="An ONNX file.")],
-    verbose: Verbose = False,
-) -> None:
-    """Say what an ONNX file expects and returns; exit with 0 only if it would run."""
-    from pipeline.app.inspecting import print_model
-
-    _log(verbose)
-    print_model(Path(model))
-
-
-@app.command()
 def doctor(verbose: Verbose = False) -> None:
     """Say what this machine can do, and what is wrong with the installation."""
     from pipeline.app.doctor import print_diagnosis
 
-    _log(verbose)
+    log_to_stderr(verbose)
     if not print_diagnosis():
         raise typer.Exit(1)
 
@@ -218,17 +235,8 @@ def _run(config: RunConfig, *, dry_run: bool) -> None:
         raise typer.Exit(status)
 
 
-def _log(verbose: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.WARNING,
-        format="streamdet: %(levelname)s: %(message)s"
-        if not verbose
-        else "%(asctime)s %(name)s %(levelname)s: %(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
-    logging.addLevelName(logging.WARNING, "warning")
-    logging.addLevelName(logging.ERROR, "error")
+for command in COMMANDS:
+    app.command()(command)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,24 @@ class DetectionConfig(_Section):
     class_score_thresholds: Mapping[str, Share] = {}
 
 
+class HintsConfig(_Section):
+    """What is said about a foreign model file. None says nothing: it is recognised."""
+
+    head: str | None = None
+    size: Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*$")] | None = None  # WIDTHxHEIGHT
+    resize: Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"] | None = None
+    colour: Literal["rgb", "bgr"] | None = None
+    mean: tuple[float, float, float] | None = None  # in the order of `colour`, of pixels in 0..255
+    std: tuple[float, float, float] | None = None
+    pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
+    box_format: Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"] | None = None
+    normalised_boxes: bool | None = None
+    scores: Literal["none", "sigmoid", "softmax"] | None = None  # what is still to be done to them
+    first_class_id: Annotated[int, Field(ge=0)] | None = None
+    anchors: str | None = None  # a .npy file
+    class_names: str | None = None  # a text file, a name a line
+
+
 class EngineConfig(_Section):
     """What runs the network. None chooses by mode: recorded sources for throughput, live ones for latency."""
 
@@ -98,6 +116,7 @@ class RunConfig(_Section):
     sources: tuple[str, ...] = ()
     model: str | None = None  # None: the detector that comes with streamdet
     strict: bool = False  # whether damage in a source makes the run fail
+    hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
     engine: EngineConfig = EngineConfig()
     flow: FlowConfig = FlowConfig()

@@ -7,17 +7,33 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.app.certificates import doubt_about, rows_of
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.recognise import recognise
+from pipeline.detector.heads.claims import Hints
+from pipeline.detector.recognise import examine, recognise
 from pipeline.picture.detector_spec import DetectorSpec
 
 
-def print_model(path: Path) -> None:
+def print_reasons(path: Path, hints: Hints) -> None:
+    """Print what speaks for and against each reading of a file. Raises ModelError for what is no ONNX model."""
+    found = examine(path, hints)
+    console = Console()
+    for spec in found.accepted:
+        console.print(f"✓ {spec.provenance[0]}", style="green", markup=False, highlight=False, soft_wrap=True)
+        for reason in spec.provenance[1:]:
+            console.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
+    for sign, reasons in (("✗", found.refused), ("–", found.near), ("·", found.far)):
+        for reason in reasons:
+            console.print(f"{sign} {reason}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def print_model(path: Path, hints: Hints | None = None) -> None:
     """Print what a detector expects and returns, after running it once on the CPU.
 
     Raises ModelError for a file that would not run.
     """
-    spec = recognise(path)
+    spec = recognise(path, hints)
     engine = OrtEngine(path, spec, device="cpu")
     engine.warm_up(runs=1)
     outputs = {name: list(value.shape) for name, value in engine.infer(engine.blank_input()).items()}
@@ -27,7 +43,16 @@ def print_model(path: Path) -> None:
     table.add_column()
     for name, value in _rows(path, spec, outputs):
         table.add_row(name, value)
+    doubt = doubt_about(path, spec)
+    table.add_row("parity", "certificate" if doubt is None else doubt)
     console.print(table, markup=False, highlight=False)
+    if spec.parity is not None and "bar" in spec.parity:
+        certificate = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 2))
+        certificate.add_column(style="dim", no_wrap=True)
+        certificate.add_column()
+        for name, value in rows_of(spec.parity):
+            certificate.add_row(name, value)
+        console.print(certificate, markup=False, highlight=False)
 
 
 def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list[tuple[str, str]]:
@@ -45,15 +70,8 @@ def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list
         ("NMS", f"ours, IoU threshold {spec.iou_threshold:g}" if spec.needs_nms else "inside the model"),
         ("score from", f"{spec.score_threshold:g}"),
         ("classes", f"{len(spec.class_names)}: {names}"),
-        ("parity", _parity(spec)),
         ("because", "; ".join(spec.provenance) or "–"),
     ]
-
-
-def _parity(spec: DetectorSpec) -> str:
-    if spec.parity is None:
-        return "no certificate: nobody has shown that this file says what its PyTorch model says"
-    return ", ".join(f"{key} {value}" for key, value in spec.parity.items() if not isinstance(value, dict | list))
 
 
 def _triple(values: tuple[float, float, float]) -> str:

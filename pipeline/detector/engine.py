@@ -93,12 +93,15 @@ class OrtEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         """See `Engine.infer`."""
+        batch = len(tensor)
+        if self.spec.layout in ("chw", "hwc"):
+            tensor = tensor[0]
         if self.device in ("cuda", "tensorrt"):
             if not hasattr(self._each_thread, "run"):
                 self._each_thread.run = _BoundRun(self._session, self.spec.input_name, self._output_names, "cuda")
-            values = self._each_thread.run(tensor, self._extra_inputs(len(tensor)))
+            values = self._each_thread.run(tensor, self._extra_inputs(batch))
         else:
-            feed = {self.spec.input_name: tensor, **self._extra_inputs(len(tensor))}
+            feed = {self.spec.input_name: tensor, **self._extra_inputs(batch)}
             values = self._session.run(self._output_names, feed)
         return dict(zip(self._output_names, values, strict=True))
 
@@ -110,7 +113,7 @@ class OrtEngine:
     def blank_input(self) -> npt.NDArray[Any]:
         """Zeros of the shape and dtype that the network takes."""
         width, height = self.spec.network_wh
-        shape = (3, height, width) if self.spec.layout == "nchw" else (height, width, 3)
+        shape = (3, height, width) if self.spec.layout in ("nchw", "chw") else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
 
     def _extra_inputs(self, batch: int) -> dict[str, npt.NDArray[Any]]:

@@ -1,260 +1,234 @@
 """Which detector is in this ONNX file?
 
-Our own metadata says it; a foreign file is recognised from its graph and its exporter's metadata, or refused with the
-reason. Every conclusion stands in `DetectorSpec.provenance`.
+Our own metadata says it. A foreign file is claimed by conventions that fit its graph and metadata; each claim is then
+tried on a picture, and the one that is borne out is believed. Every conclusion stands in `DetectorSpec.provenance`.
 """
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.detector.heads import HEADS
-from pipeline.detector.heads.yolo import YOLOX_STRIDES
-from pipeline.detector.providers import first_line, load_runtime
+import cv2
+import numpy as np
+
+from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
+from pipeline.detector.heads import FAMILIES, HEADS, Outputs
+from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh
+from pipeline.detector.providers import first_line
+from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
-from pipeline.picture.coco import COCO_80
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, InputType, Layout
+from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
+from pipeline.picture.frame import ArrayPicture, PixelArray
 
-_INPUT_TYPES: Mapping[str, InputType] = {"float": "float32", "float16": "float16", "uint8": "uint8"}
-# The grids of the YOLO family: as usual, with a coarser one (P6), with a finer one (P2).
-_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
-_DEFAULT_SIDE = 640
+_MOST_LOOKED_AT = 100  # boxes of a claim, the surest
 
 
 @dataclass(frozen=True, slots=True)
-class TensorFacts:
-    """An input or output as the graph declares it; a dynamic side is None."""
+class Recognition:
+    """What a file was taken for, and why not for something else."""
 
-    name: str
-    shape: tuple[int | None, ...]
-    element_type: str  # ONNX's word: float, float16, uint8, int64
+    facts: ModelFacts
+    accepted: tuple[DetectorSpec, ...]  # exactly one where the file can be run
+    refused: tuple[str, ...]  # claims that the picture did not bear out: what, and why not
+    near: tuple[str, ...]  # conventions that fit in part
+    far: tuple[str, ...]  # conventions that do not fit
 
-    def __str__(self) -> str:
-        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
-        return f"{self.name} {self.element_type} [{sides}]"
+    def spec(self) -> DetectorSpec:
+        """The one reading. Raises ModelError, with what was seen and the flags that settle it."""
+        if len(self.accepted) == 1:
+            return self.accepted[0]
+        if self.accepted:
+            readings = "; or ".join(_in_words(each) for each in self.accepted)
+            raise ModelError(
+                f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
+                f"{_flags(self.accepted)}, and `streamdet adopt` writes the choice into a copy ({self.facts})"
+            )
+        reasons = "; ".join((*self.refused, *self.near) or ("no convention known here has such outputs",))
+        raise ModelError(
+            f"{self.facts.path}: not recognised: {reasons}. Name it with --head ({', '.join(sorted(HEADS))}) and what "
+            "else it needs (--size, --resize, --colour, --mean, --std, --scores, --box-format, --anchors) "
+            f"({self.facts})"
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What an ONNX file says about itself."""
-
-    path: Path
-    inputs: tuple[TensorFacts, ...]
-    outputs: tuple[TensorFacts, ...]
-    metadata: Mapping[str, str]
-
-
-def recognise(path: str | Path) -> DetectorSpec:
+def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
     """The spec of the detector in an ONNX file.
 
     Raises ModelError, with the reason and the outputs, for a file that is no ONNX model or no detector known here.
     """
-    return recognise_facts(read_facts(path))
+    return examine(path, hints).spec()
 
 
-def read_facts(path: str | Path) -> ModelFacts:
-    """Read inputs, outputs and metadata. Raises ModelError for a missing file and for what is no ONNX model."""
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; --model takes an ONNX file")
-    runtime = load_runtime()
-    options = runtime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL  # only its signature is wanted
+def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
+    """All that speaks for and against the readings of a file.
+
+    Raises ModelError for a file that is no ONNX model, or whose own metadata does not fit it.
+    """
+    hints = hints or Hints()
+    session = open_plainly(path)
+    facts = facts_of(session, Path(path))
+    if METADATA_KEY in facts.metadata:
+        try:
+            return Recognition(facts, (hints.applied_to(_our_own(facts, hints)),), (), (), ())
+        except ModelError as error:
+            raise ModelError(f"{path}: {error} ({facts})") from None
+    claims, near, far = claims_of(facts, hints)
+    accepted: list[DetectorSpec] = []
+    refused: list[str] = []
+    for claim in claims:
+        spec = hints.applied_to(claim.spec)
+        objection = _objection_to(dataclasses.replace(claim, spec=spec), session)
+        if objection is None:
+            if not any(_same(spec, other) for other in accepted):  # hints may have made two readings one
+                accepted.append(spec)
+        else:
+            refused.append(f"{spec.provenance[0]}, but {objection}")
+    return Recognition(facts, tuple(accepted), tuple(refused), tuple(near), tuple(far))
+
+
+def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequence[str], Sequence[str]]:
+    """The readings that fit what a file says of itself, the likeliest first; then near and far misses, in words.
+
+    Raises ModelError for a file without an image among its inputs, and for a head or a hint that cannot be.
+    """
+    if hints.head not in (None, *HEADS):
+        raise ModelError(f"--head must be one of {', '.join(sorted(HEADS))}, got {hints.head}")
     try:
-        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise ModelError(
-            f"{path} must be an ONNX model: {first_line(error)}; a PyTorch model must be exported to ONNX first"
-        ) from error
-    return ModelFacts(
-        path,
-        tuple(_tensor_facts(each) for each in session.get_inputs()),
-        tuple(_tensor_facts(each) for each in session.get_outputs()),
-        session.get_modelmeta().custom_metadata_map,
-    )
-
-
-def recognise_facts(facts: ModelFacts) -> DetectorSpec:
-    """The spec of the detector that these facts describe. Raises ModelError, with the reason and the outputs."""
-    try:
-        if METADATA_KEY in facts.metadata:
-            return _our_own(facts)
-        return _yolo(facts)
+        image_input(facts)
     except ModelError as error:
-        outputs = "; ".join(map(str, facts.outputs))
-        inputs = "; ".join(map(str, facts.inputs))
-        raise ModelError(f"{facts.path}: {error} (inputs: {inputs}; outputs: {outputs})") from None
+        raise ModelError(f"{facts.path}: not recognised: {error} ({facts})") from None
+    found: list[Claim] = []
+    near: list[str] = []
+    far: list[str] = []
+    for family, heads in FAMILIES.items():
+        if hints.head not in (None, *heads):
+            continue
+        try:
+            for claim in family(facts, hints):  # one by one: a later reading may not fit where an earlier does
+                found.append(claim)
+        except NotThisError as reason:
+            (near if reason.is_near or hints.head else far).append(str(reason))
+        except ModelError as error:
+            raise ModelError(f"{facts.path}: {error} ({facts})") from error
+    if hints.head is not None and not found and not near:
+        near.append(f"{hints.head}: the outputs are none that this head reads")
+    return found, near, far
 
 
-def _our_own(facts: ModelFacts) -> DetectorSpec:
+def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     spec = DetectorSpec.from_json(facts.metadata[METADATA_KEY])
     if spec.head not in HEADS:
         raise ModelError(f"head must be one of {', '.join(HEADS)}, its metadata says {spec.head}; update streamdet")
-    declared = [_image_input(facts)] if len(facts.inputs) == 1 else []
-    if [(spec.input_name, spec.layout, spec.dtype)] != [(each.name, each.layout, each.dtype) for each in declared]:
+    image = image_input(facts)
+    inputs = {each.name for each in facts.inputs} - {image.name}
+    if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs != {
+        each.name for each in spec.extra_inputs
+    }:
         raise ModelError(
             f"its metadata describes an input {spec.input_name} {spec.dtype} {spec.layout} that the graph has not; "
             "export it again"
         )
-    reason = f"the {METADATA_KEY} metadata, written by export"
+    network_wh(facts, hints)  # refuses a size that the graph cannot take
+    if hints.class_names is not None and len(hints.class_names) != len(spec.class_names):
+        raise ModelError(f"--class-names must name {len(spec.class_names)} classes, got {len(hints.class_names)}")
+    reason = f"the {METADATA_KEY} metadata, written by {'export' if spec.form else 'adopt'}"
     return dataclasses.replace(
         spec, provenance=(*spec.provenance, reason), model_name=spec.model_name or facts.path.stem
     )
 
 
-def _yolo(facts: ModelFacts) -> DetectorSpec:
-    image = _image_input(facts)
-    task = facts.metadata.get("task", "detect")
-    if task != "detect":
-        raise ModelError(f"its metadata says task {task}, only detectors are read")
-    if len(facts.outputs) != 1 or len(facts.outputs[0].shape) != 3:
-        raise ModelError(
-            "not recognised: YOLOv5 and YOLOX have one output [1, boxes, 5 + classes], YOLOv8 and YOLO11 have "
-            "[1, 4 + classes, boxes], and our own export writes what it is into the file"
-        )
-    _, *sides = facts.outputs[0].shape
-    if sides[1] == 6 and "True" in (facts.metadata.get("end2end"), _exporter_arguments(facts).get("nms")):
-        raise ModelError("its NMS is inside the graph, which is not read yet; export it with nms=False, end2end=False")
-    network_wh, size_reason = _network_wh(facts, image)
-    head, num_classes, reason = _yolo_head(facts, sides, network_wh)
-    class_names, names_reason = _class_names(facts, num_classes)
-    is_yolox = head == "yolox"
-    return DetectorSpec(
-        input_name=image.name,
-        network_wh=network_wh,
-        head=head,
-        class_names=class_names,
-        layout=image.layout,
-        dtype=image.dtype,
-        batch=image.batch,
-        resize="letterbox-topleft" if is_yolox else "letterbox-center",
-        pad_value=114,
-        colour="bgr" if is_yolox else "rgb",
-        std=(1.0, 1.0, 1.0) if is_yolox else (255.0, 255.0, 255.0),
-        box_format="cxcywh",
-        model_name=facts.path.stem,
-        provenance=(
-            reason,
-            size_reason,
-            names_reason,
-            f"preprocessing: {head}'s, "
-            + ("BGR 0..255, letterbox top left" if is_yolox else "RGB 0..1, letterbox centred")
-            + ", pad 114",
-        ),
-    )
-
-
-def _yolo_head(facts: ModelFacts, sides: list[int | None], network_wh: tuple[int, int]) -> tuple[str, int, str]:
-    """Head, number of classes and the reason, from the two sides of the output after the batch."""
-    cells = {sum(network_wh[0] // s * (network_wh[1] // s) for s in strides): strides for strides in _STRIDES}
-    width, height = network_wh
-    rows, columns = sides
-    shape = facts.outputs[0]
-    if rows is None or columns is None:
-        # An export with dynamic sizes. Only Ultralytics writes `stride`; the channels side tells its two families.
-        if "stride" in facts.metadata and rows is not None:
-            return "yolov8", _num_classes(rows, 4), f"yolov8: {shape} and its exporter's metadata"
-        if "stride" in facts.metadata and columns is not None:
-            return "yolov5", _num_classes(columns, 5), f"yolov5: {shape} and its exporter's metadata"
-        raise ModelError("the number of boxes is dynamic, so its family cannot be told; export it with a fixed size")
-    if rows % 3 == 0 and rows // 3 in cells:
-        return "yolov5", _num_classes(columns, 5), f"yolov5: {shape} has 3 anchors for each of {rows // 3} cells"
-    named = _names_of_exporter(facts)
-    if rows in cells and columns - 4 == len(named or COCO_80):
-        return "yolov8", columns - 4, f"yolov8: {shape} has a row for each of {rows} cells and no objectness"
-    if rows in cells and cells[rows] == YOLOX_STRIDES:
-        return "yolox", _num_classes(columns, 5), f"yolox: {shape} has a row for each of {rows} cells"
-    if columns in cells:
-        return "yolov8", _num_classes(rows, 4), f"yolov8: {shape} has a column for each of {columns} cells"
-    raise ModelError(
-        f"not recognised: at {width} x {height} YOLOv5 has 3 x {min(cells)} boxes, "
-        f"YOLOX, YOLOv8 and YOLO11 have {min(cells)}"
-    )
-
-
-def _num_classes(side: int | None, num_others: int) -> int:
-    if side is None or side <= num_others:
-        raise ModelError(f"not recognised: a box has {num_others} values before its classes, got {side} in all")
-    return side - num_others
-
-
-@dataclass(frozen=True, slots=True)
-class _ImageInput:
-    name: str
-    layout: Layout
-    dtype: InputType
-    batch: int | None
-    size_wh: tuple[int | None, int | None]
-
-
-def _image_input(facts: ModelFacts) -> _ImageInput:
-    if len(facts.inputs) != 1 or len(facts.inputs[0].shape) != 4:
-        raise ModelError("not recognised: a detector has one input, an image [batch, 3, height, width]")
-    (declared,) = facts.inputs
-    if declared.element_type not in _INPUT_TYPES:
-        raise ModelError(f"not recognised: an image is {', '.join(_INPUT_TYPES)}, not {declared.element_type}")
-    batch, *rest = declared.shape
-    if rest[0] == 3:
-        return _ImageInput(declared.name, "nchw", _INPUT_TYPES[declared.element_type], batch, (rest[2], rest[1]))
-    if rest[2] == 3:
-        return _ImageInput(declared.name, "nhwc", _INPUT_TYPES[declared.element_type], batch, (rest[1], rest[0]))
-    raise ModelError("not recognised: an image has 3 channels, [batch, 3, height, width] or [batch, height, width, 3]")
-
-
-def _network_wh(facts: ModelFacts, image: _ImageInput) -> tuple[tuple[int, int], str]:
-    width, height = image.size_wh
-    if width is not None and height is not None:
-        return (width, height), f"{width} x {height}: the input's shape"
-    size = _literal(facts.metadata.get("imgsz", ""))
-    if isinstance(size, int):
-        size = [size, size]
-    match size:
-        case [int(h), int(w)] if min(h, w) > 0:
-            reason = "imgsz in its metadata"
-        case _:
-            h = w = _DEFAULT_SIDE
-            reason = "the input is dynamic, and nothing in its metadata says otherwise"
-    width, height = width or w, height or h
-    return (width, height), f"{width} x {height}: {reason}"
-
-
-def _class_names(facts: ModelFacts, num_classes: int) -> tuple[tuple[str, ...], str]:
-    named = _names_of_exporter(facts)
-    if named and len(named) == num_classes:
-        return named, f"{num_classes} class names: its metadata"
-    doubt = f", not the {len(named)} of its metadata" if named else ""
-    if num_classes == len(COCO_80):
-        return COCO_80, f"80 class names: COCO's{doubt}"
-    return tuple(f"class {index}" for index in range(num_classes)), f"{num_classes} classes, names unknown{doubt}"
-
-
-def _names_of_exporter(facts: ModelFacts) -> tuple[str, ...] | None:
-    """The metadata `names`, a dict by class id or a list, or None where there are none that can be read."""
-    names = _literal(facts.metadata.get("names", ""))
-    if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-        names = [names[key] for key in sorted(names)]
-    return tuple(map(str, names)) if isinstance(names, list) and names else None
-
-
-def _exporter_arguments(facts: ModelFacts) -> dict[str, str]:
-    arguments = _literal(facts.metadata.get("args", ""))
-    return {str(key): str(value) for key, value in arguments.items()} if isinstance(arguments, dict) else {}
-
-
-def _literal(text: str) -> Any:
-    """The Python literal in a text, or None."""
+def _objection_to(claim: Claim, session: Any) -> str | None:
+    """What a run on a picture says against a claim, or None where it bears it out."""
+    spec = claim.spec
+    _, tensor = TensorWriter(spec).tensor_of(ArrayPicture(_probe_pixels(*spec.network_wh)))
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return None
+        outputs = run_once(session, spec, np.repeat(tensor, spec.batch or 1, axis=0))
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        return f"it does not run: {first_line(error)}"
+    for name, values in outputs.items():
+        if name in spec.outputs and values.dtype.kind == "f" and not np.isfinite(values).all():
+            return f"{name} has values that are not finite"
+    return claim.objection(outputs, spec) or _objection_to_boxes(outputs, spec)
 
 
-def _tensor_facts(declared: Any) -> TensorFacts:
-    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in declared.shape)
-    return TensorFacts(declared.name, shape, declared.type.removeprefix("tensor(").removesuffix(")"))
+def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    try:
+        found = HEADS[spec.head](outputs, spec, score_threshold=0.0, batch_index=0)
+    except ModelError as error:
+        return str(error)
+    if not len(found.scores):
+        return None  # a graph with NMS inside that finds nothing in the picture: nothing speaks against it
+    if found.scores.min() < 0 or found.scores.max() > 1 + 1e-3:
+        return f"its scores reach from {found.scores.min():g} to {found.scores.max():g}, which is not within 0..1"
+    if found.class_ids.max() >= len(spec.class_names):
+        return f"it has a class {found.class_ids.max()} and only {len(spec.class_names)} are known; see --class-names"
+    surest = np.argsort(-found.scores, kind="stable")[:_MOST_LOOKED_AT]
+    boxes = found.boxes_xyxy[surest].astype(np.float64)  # [M, 4]
+    if not np.isfinite(boxes).all():
+        return "its boxes are not finite"
+    network = np.array(spec.network_wh, np.float64)
+    sizes, centres = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2  # [M, 2], [M, 2]
+    if np.median(sizes.max(axis=1)) < 2 and np.abs(boxes).max() < 4:
+        return f"its boxes are {np.median(sizes.max(axis=1)):.2g} pixels large"
+    if np.mean((sizes >= 0).all(axis=1)) < 0.8:
+        return "the corners of its boxes are not in order"
+    inside = ((centres > -0.5 * network) & (centres < 1.5 * network) & (sizes < 3 * network)).all(axis=1)
+    if np.mean(inside) < 0.8:
+        return f"its boxes lie outside the picture, up to {np.abs(boxes).max():.3g} pixels off"
+    return None
+
+
+def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
+    """Run a bare session on a tensor as the spec wants it."""
+    if spec.layout in ("chw", "hwc"):
+        tensor = tensor[0]
+    extra = {each.name: np.tile(np.array(each.values, each.dtype), (len(tensor), 1)) for each in spec.extra_inputs}
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, {spec.input_name: tensor, **extra}), strict=True))
+
+
+def _probe_pixels(width: int, height: int) -> PixelArray:
+    """A picture with large and small things in it, the same each time, uint8 [height, width, 3]."""
+    chance = np.random.default_rng(0)
+    pixels = np.zeros((height, width, 3), np.float32)
+    for cells in (4, 16, 64):
+        noise = chance.uniform(0, 255, (cells, cells, 3)).astype(np.float32)
+        pixels += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) / 3
+    for _ in range(12):
+        left, top = int(chance.integers(0, width)), int(chance.integers(0, height))
+        w, h = (
+            int(chance.integers(width // 16 + 1, width // 3 + 2)),
+            int(chance.integers(height // 16 + 1, height // 3 + 2)),
+        )
+        pixels[top : top + h, left : left + w] = chance.uniform(0, 255, 3)
+    return np.clip(pixels, 0, 255).astype(np.uint8)
+
+
+def _in_words(spec: DetectorSpec) -> str:
+    return f"{spec.provenance[0]} ({spec.colour.upper()}, {spec.resize})"
+
+
+def _same(one: DetectorSpec, other: DetectorSpec) -> bool:
+    """Whether two readings differ in nothing but their reasons."""
+    return dataclasses.replace(one, provenance=()) == dataclasses.replace(other, provenance=())
+
+
+def _flags(specs: Sequence[DetectorSpec]) -> str:
+    """The flags in which readings differ."""
+    flags = {"--head": "head", "--colour": "colour", "--resize": "resize", "--mean": "mean", "--std": "std"}
+    flags |= {"--scores": "score_activation", "--box-format": "box_format"}
+    flags |= {"--normalised-boxes": "boxes_are_normalised"}
+    differing = [
+        f"{flag} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
+        for flag, name in flags.items()
+        if len({getattr(spec, name) for spec in specs}) > 1
+    ]
+    return ", ".join(differing) or "--head"
+
+
+def _as_typed(value: Any) -> str:
+    return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else str(value)

@@ -21,9 +21,9 @@ from pipeline.picture.letterbox import ResizeMode
 METADATA_KEY = "streamdet.detector_spec"
 SCHEMA_VERSION = 1
 
-Layout = Literal["nchw", "nhwc"]
+Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
 InputType = Literal["float32", "float16", "uint8"]
-BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "xywh"]
+BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"]
 ScoreActivation = Literal["none", "sigmoid", "softmax"]
 Form = Literal["body", "boxes", "frame"]
 """body: normalised NCHW → raw outputs; boxes: uint8 NHWC of the network's size → the best K; frame: of any size."""
@@ -59,6 +59,8 @@ class DetectorSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the order of `colour`
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     extra_inputs: tuple[ExtraInput, ...] = ()
+    outputs: tuple[str, ...] = ()  # the outputs that the head reads, in its order; (): by the head's own names
+    columns: tuple[str, ...] = ()  # of a table of detections: x1, y1, x2, y2, score, class, image
     box_format: BoxFormat = "xyxy"
     boxes_are_normalised: bool = False  # boxes in 0..1 of the network's input instead of pixels
     score_activation: ScoreActivation = "none"  # what the head still has to do to the network's class scores

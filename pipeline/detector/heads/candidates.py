@@ -24,11 +24,27 @@ class Head(Protocol):
         """The candidates of image `batch_index` with a score of at least `score_threshold`."""
 
 
-def only_output(outputs: Outputs, spec: DetectorSpec) -> npt.NDArray[Any]:
-    """The single output of a convention that has one. Raises ModelError if there are several."""
-    if len(outputs) != 1:
-        raise ModelError(f"head {spec.head} reads one output, the model returns {', '.join(outputs)}")
-    return next(iter(outputs.values()))
+def output(outputs: Outputs, spec: DetectorSpec, place: int = 0) -> npt.NDArray[Any]:
+    """The output that the spec names at a place; where it names none, the only one there is.
+
+    Raises ModelError if the model has no such output.
+    """
+    if not spec.outputs and len(outputs) == 1 and place == 0:
+        return next(iter(outputs.values()))
+    try:
+        return outputs[spec.outputs[place]]
+    except (IndexError, KeyError):
+        wanted = ", ".join(spec.outputs) or "one output"
+        raise ModelError(f"head {spec.head} reads {wanted}, the model returns {', '.join(outputs)}") from None
+
+
+def refuse_nan(scores: npt.NDArray[Any], spec: DetectorSpec) -> None:
+    """Raise ModelError for NaN among scores: they would fail every threshold, and look like an empty scene."""
+    if np.isnan(np.min(scores, initial=0)):
+        raise ModelError(
+            f"{spec.model_name or 'the model'} returns NaN for scores, as a network does that overflows in float16; "
+            "run it in float32"
+        )
 
 
 def boxes_to_network(boxes: npt.NDArray[Any], spec: DetectorSpec) -> FloatArray:
@@ -39,6 +55,9 @@ def boxes_to_network(boxes: npt.NDArray[Any], spec: DetectorSpec) -> FloatArray:
         boxes = np.concatenate([centres - halves, centres + halves], axis=1)
     elif spec.box_format == "xywh":
         boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    elif spec.box_format == "cycxhw":
+        centres, halves = boxes[:, [1, 0]], boxes[:, [3, 2]] / 2
+        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
     elif spec.box_format == "yxyx":
         boxes = boxes[:, [1, 0, 3, 2]]
     return boxes * np.array(spec.network_wh * 2, np.float32) if spec.boxes_are_normalised else boxes

@@ -1,47 +1,194 @@
-"""How are the outputs of the YOLO family read?
+"""How is the YOLO family told, and how are its outputs read?
+
+YOLOv5 and v7: https://github.com/ultralytics/yolov5, https://arxiv.org/abs/2207.02696; v6: https://arxiv.org/abs/2209.02976;
+v8, 9, 11 and 12: https://docs.ultralytics.com; YOLOX: https://arxiv.org/abs/2107.08430.
 
 Every function thresholds in the order in which the numbers lie in memory: of 25,200 × 85 values most are never touched.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+import dataclasses
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, only_output
+from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
+from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
 YOLOX_STRIDES = (8, 16, 32)
+# The grids of the family: as usual, with a coarser one (P6), with a finer one (P2).
+_STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+_ULTRALYTICS: dict[str, Any] = {"recipe": "RGB 0..1, letterbox centred, pad 114", "box_format": "cxcywh"}
+_YOLOX: dict[str, Any] = {
+    "recipe": "YOLOX's, BGR 0..255, letterbox top left, pad 114",
+    "box_format": "cxcywh",
+    "resize": "letterbox-topleft",
+    "colour": "bgr",
+    "std": (1.0, 1.0, 1.0),
+}
 
 
 def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]`: box, objectness, class scores; the score is objectness × best class."""
-    rows = only_output(outputs, spec)[batch_index]  # [N, 5 + C]
+    rows = output(outputs, spec)[batch_index]  # [N, 5 + C]
+    refuse_nan(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
     return _best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
 
 
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]` like YOLOv5, but boxes are offsets and log sizes in cells of strides 8, 16, 32, row by row."""
-    rows = only_output(outputs, spec)[batch_index]  # [N, 5 + C]
+    rows = output(outputs, spec)[batch_index]  # [N, 5 + C]
+    refuse_nan(rows[:, 4], spec)
+    corners, strides = grid(spec.network_wh, YOLOX_STRIDES)  # [N, 2], [N, 1]
+    check_cells(len(rows), corners, spec)
     chosen = np.flatnonzero(rows[:, 4] >= np.float32(score_threshold))  # [few]
     rows = rows[chosen].astype(np.float32)  # [few, 5 + C]
-    corners, strides = (cells[chosen] for cells in _cells(spec.network_wh))  # [few, 2], [few, 1]
-    boxes = np.concatenate([(rows[:, :2] + corners) * strides, np.exp(rows[:, 2:4]) * strides], axis=1)  # [few, 4]
+    corners, strides = corners[chosen], strides[chosen]  # [few, 2], [few, 1]
+    sizes = np.exp(rows[:, 2:4]) * strides  # [few, 2]
+    boxes = np.concatenate([(rows[:, :2] + corners) * strides, sizes], axis=1)  # [few, 4]
     return _best_class(boxes, rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
 
 
 def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness."""
-    columns = only_output(outputs, spec)[batch_index]  # [4 + C, N]
+    columns = output(outputs, spec)[batch_index]  # [4 + C, N]
     if len(columns) != 4 + len(spec.class_names):
         columns = columns.T
-    chosen = np.flatnonzero(columns[4:].max(axis=0) >= np.float32(score_threshold))  # [few]
+    best = columns[4:].max(axis=0)  # [N]
+    refuse_nan(best, spec)
+    chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [few]
     columns = columns[:, chosen].astype(np.float32)  # [4 + C, few]
     return _best_class(columns[:4].T, columns[4:].T, spec, score_threshold)
+
+
+def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
+    """One output of three sides; its number of boxes is what the strides of its family give in that size."""
+    task = facts.metadata.get("task", "detect")
+    if task != "detect":
+        raise NotThisError(f"its metadata says task {task}, only detectors are read", is_near=True)
+    whole = _whole_output(facts)
+    *_, rows, columns = whole.shape
+    network = network_wh(facts, hints)
+    cells = {sum(network[0] // s * (network[1] // s) for s in strides): strides for strides in _STRIDES}
+    names = hints.class_names or facts.names_of_exporter() or COCO_80
+    is_v5 = rows is not None and rows % 3 == 0 and rows // 3 in cells
+    is_v8 = columns is not None and columns in cells and rows is not None
+    is_v8_turned = rows is not None and rows in cells and columns == 4 + len(names)
+    is_one_a_cell = rows is not None and rows in cells and not is_v8_turned
+    # Nothing but the names tells 4 + 3 columns from 5 + 2.
+    may_be_turned = is_one_a_cell and columns not in (None, 4, 5, 5 + len(names)) and hints.head is None
+    if rows is None or columns is None:
+        # An export with dynamic sizes. Only Ultralytics writes `stride`; the channels side tells its two families.
+        if hints.head is None and "stride" not in facts.metadata:
+            raise NotThisError(
+                "the number of boxes is dynamic, so its family cannot be told; name it with --head, or export it with "
+                "a fixed size",
+                is_near=True,
+            )
+        is_v5, is_v8, is_one_a_cell = columns is not None, rows is not None, columns is not None
+    if hints.head in ("yolov5", "yolov8", "yolox"):  # whoever says so may have other strides
+        is_v5 = is_one_a_cell = columns is not None
+        is_v8, is_v8_turned = rows is not None and columns != 4 + len(names), columns == 4 + len(names)
+    elif not (is_v5 or is_v8 or is_v8_turned or is_one_a_cell):
+        raise NotThisError(
+            f"yolo: at {network[0]} x {network[1]} YOLOv5 has 3 x {min(cells)} boxes, YOLOX, YOLOv8 and YOLO11 have "
+            f"{min(cells)}, not {rows} or {columns}",
+            is_near=True,
+        )
+    common: dict[str, Any] = {"facts": facts, "hints": hints, "outputs": (whole.name,)}
+    if is_v5 and hints.head in (None, "yolov5"):
+        reason = f"yolov5: {whole} has 3 anchors for each of {'its' if rows is None else rows // 3} cells"
+        spec = spec_for(head="yolov5", num_classes=_classes(columns, 5), reason=reason, **_ULTRALYTICS, **common)
+        yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=3))
+    if (is_v8 or is_v8_turned) and hints.head in (None, "yolov8"):
+        side, num = ("row", rows) if is_v8_turned else ("column", columns)
+        reason = f"yolov8: {whole} has a {side} for each of {'its' if num is None else num} cells and no objectness"
+        num_classes = _classes(columns if is_v8_turned else rows, 4)
+        spec = spec_for(head="yolov8", num_classes=num_classes, reason=reason, **_ULTRALYTICS, **common)
+        if hints.boxes_are_normalised is not True:
+            yield Claim(spec)
+        if hints.boxes_are_normalised is not False:
+            yield Claim(_normalised(spec))
+    if may_be_turned:
+        reason = (
+            f"yolov8: {whole} has a row for each of {rows} cells, and no objectness if it has {columns} - 4 classes"
+        )
+        spec = spec_for(head="yolov8", num_classes=_classes(columns, 4), reason=reason, **_ULTRALYTICS, **common)
+        yield Claim(spec, _objection_to_turned)
+    if is_one_a_cell and hints.head in (None, "yolox", "yolov5"):
+        num_classes, reason = _classes(columns, 5), f"{whole} has a row for each of {rows} cells"
+        if hints.head != "yolov5" and cells.get(rows or 0, YOLOX_STRIDES) == YOLOX_STRIDES:
+            spec = spec_for(head="yolox", num_classes=num_classes, reason=f"yolox: {reason}", **_YOLOX, **common)
+            yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=1))
+        if hints.head != "yolox":
+            for recipe, name in ((_YOLOX, "YOLOX"), (_ULTRALYTICS, "YOLOv6")):
+                words = f"yolov5: {reason}, decoded in the graph: {name}"
+                spec = spec_for(head="yolov5", num_classes=num_classes, reason=words, **recipe, **common)
+                yield Claim(spec, partial(_objection, cells=cells, is_v6=name == "YOLOv6"))
+
+
+def _whole_output(facts: ModelFacts) -> TensorFacts:
+    """The decoded output; a YOLOv5 may hand out its three raw maps [1, 3, h, w, 5 + C] as well."""
+    if not facts.outputs or len(image_input(facts).layout) != 4 or len(facts.inputs) != 1:
+        raise NotThisError("yolo: one input, a batch of images, and one output")
+    found = [each for each in facts.outputs if len(each.shape) == 3]
+    if len(found) != 1 or any(len(each.shape) != 5 for each in facts.outputs if each is not found[0]):
+        raise NotThisError(
+            "yolo: YOLOv5 and YOLOX have one output [1, boxes, 5 + classes], YOLOv8 and YOLO11 [1, 4 + classes, boxes]",
+            is_near=len(facts.outputs) == 1,
+        )
+    return found[0]
+
+
+def _classes(side: int | None, num_others: int) -> int:
+    if side is None or side <= num_others:
+        raise NotThisError(f"yolo: a box has {num_others} values before its classes, got {side} in all", is_near=True)
+    return side - num_others
+
+
+def _normalised(spec: DetectorSpec) -> DetectorSpec:
+    reasons = (f"{spec.provenance[0]}, boxes in 0..1", *spec.provenance[1:])
+    return dataclasses.replace(spec, boxes_are_normalised=True, provenance=reasons)
+
+
+def _objection_to_number(
+    outputs: Outputs, spec: DetectorSpec, *, cells: Collection[int], num_a_cell: Literal[1, 3]
+) -> str | None:
+    """A graph that leaves the number of boxes open shows it when it is run."""
+    num, other = output(outputs, spec).shape[1], 4 - num_a_cell
+    if num % other == 0 and num // other in cells and (num % num_a_cell or num // num_a_cell not in cells):
+        return f"it has {num} boxes, {other} for each cell"
+    return None
+
+
+def _objection(outputs: Outputs, spec: DetectorSpec, *, cells: Collection[int], is_v6: bool) -> str | None:
+    """What speaks against boxes that are decoded in the graph, with YOLOX's objectness or YOLOv6's."""
+    number = _objection_to_number(outputs, spec, cells=cells, num_a_cell=1)
+    if number is not None:
+        return number
+    rows = output(outputs, spec)  # [B, N, 5 + C]
+    if rows[..., 2:4].min(initial=0) < 0 or np.ptp(rows[..., 0]) < spec.network_wh[0] / 2:
+        return "its boxes are offsets from their cells"
+    if np.all(rows[..., 4] == 1) != is_v6:
+        return f"its objectness is {'not ' if is_v6 else ''}1 throughout, as YOLOv6 has it"
+    return None
+
+
+def _objection_to_turned(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    rows = output(outputs, spec)  # [B, N, 4 + C]
+    if rows[..., 2:4].min(initial=0) < 0 or np.ptp(rows[..., 0]) < spec.network_wh[0] / 2:
+        return "its boxes are offsets from their cells"
+    return "its first class would be sure of every box" if np.all(rows[..., 4] == 1) else None
 
 
 def _best_class(boxes: FloatArray, class_scores: FloatArray, spec: DetectorSpec, score_threshold: float) -> Candidates:
@@ -50,15 +197,3 @@ def _best_class(boxes: FloatArray, class_scores: FloatArray, spec: DetectorSpec,
     scores = np.take_along_axis(class_scores, class_ids[:, None], axis=1)[:, 0]  # [few]
     enough = scores >= np.float32(score_threshold)  # [few]
     return Candidates(boxes_to_network(boxes[enough], spec), scores[enough], class_ids[enough].astype(np.int64))
-
-
-@lru_cache(maxsize=8)
-def _cells(network_wh: tuple[int, int]) -> tuple[FloatArray, FloatArray]:
-    """Top left corner [N, 2] (x, y), in cells, and stride [N, 1] of every YOLOX cell."""
-    corners, strides = [], []
-    for stride in YOLOX_STRIDES:
-        width, height = (side // stride for side in network_wh)
-        y, x = np.divmod(np.arange(width * height), width)  # [cells], [cells]
-        corners.append(np.stack([x, y], axis=1))
-        strides.append(np.full((width * height, 1), stride))
-    return np.concatenate(corners).astype(np.float32), np.concatenate(strides).astype(np.float32)

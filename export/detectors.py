@@ -1,0 +1,67 @@
+"""Which PyTorch detectors can be exported by name?"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Protocol
+
+from export import effdet_detectors, torchvision_detectors, transformers_detectors, yolox_detectors
+from export.adapter import build_own
+from export.exportable import Exportable, Wanted
+from pipeline.errors import ModelError
+
+class Family(Protocol):
+    """A library's detectors: a module of this package."""
+
+    NAMES: tuple[str, ...]
+
+    def build(self, wanted: Wanted) -> Exportable:
+        """The detector of that name."""
+
+
+_FAMILIES: dict[str, Family] = {
+    "torchvision": torchvision_detectors,
+    "transformers": transformers_detectors,
+    "effdet": effdet_detectors,
+    "yolox": yolox_detectors,
+}
+
+
+def known_names() -> dict[str, tuple[str, ...]]:
+    """The names that `build` knows, by the library that they come from; hub ids of transformers are known besides."""
+    return {library: family.NAMES for library, family in _FAMILIES.items()}
+
+
+def build(wanted: Wanted, *, adapter: str | None = None) -> Exportable:
+    """The detector of a name, a hub id, a folder, or `package.module:function` with an adapter.
+
+    Raises ModelError for what is not known or does not fit, and MissingExtraError for a library that is not installed.
+    """
+    if adapter is not None or (":" in wanted.name and "/" not in wanted.name):
+        return build_own(wanted, adapter)
+    for family in _FAMILIES.values():
+        if wanted.name in family.NAMES:
+            return family.build(wanted)
+    if transformers_detectors.accepts(wanted.name):
+        return transformers_detectors.build(wanted)
+    raise ModelError(_refusal(wanted.name))
+
+
+def _refusal(name: str) -> str:
+    if Path(name).suffix == ".onnx":
+        return f"{name} is an ONNX file already: streamdet inspect says what is in it, streamdet adopt what is missing"
+    if "yolo" in name.lower() and Path(name).suffix in (".pt", ".pth", ""):
+        return (
+            f"{name}: checkpoints of Ultralytics are exported by their own (AGPL) package: yolo export model={name} "
+            "format=onnx; the file is then recognised, verified and run here"
+        )
+    if Path(name).suffix in (".pt", ".pth", ".safetensors"):
+        return f"MODEL must name the network, and {name} be its weights: streamdet export NAME --checkpoint {name}"
+    every = [each for names in known_names().values() for each in names]
+    near = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
+    return (
+        f"MODEL must be one of the names of `streamdet export --list`, a hub id of transformers such as "
+        f"PekingU/rtdetr_r18vd, or package.module:function with --adapter, got {name!r}"
+        + (f"; did you mean {near[0]}?" if near else "")
+    )

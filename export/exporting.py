@@ -1,0 +1,153 @@
+"""How does a PyTorch detector become a file that has been shown to say the same?"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.accuracy import Labels
+from export.exportable import Exportable
+from export.forms import FitFrame, module_for
+from export.proof_images import ProofImage
+from export.to_onnx import OPSET, to_onnx, write_model
+from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
+from export.weights import weights_hash
+from pipeline.detector.conclude import Conclusion
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.heads import HEADS
+from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
+from pipeline.detector.tensor import TensorWriter
+from pipeline.detector.whole_path import WholePath
+from pipeline.errors import ModelError
+from pipeline.picture.detections import Detections
+from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form
+from pipeline.picture.frame import Picture
+from pipeline.picture.parity import FP16_BAR, FP32_BAR
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file, and what is known of it."""
+
+    path: Path
+    spec: DetectorSpec
+    evidence: Evidence
+    num_nodes: int
+    export_seconds: float
+    proof_seconds: float
+
+
+def export_detector(
+    exportable: Exportable,
+    path: Path,
+    *,
+    images: Sequence[ProofImage],
+    form: Form = "boxes",
+    half: bool = False,
+    opset: int = OPSET,
+    force: bool = False,
+    labels: Labels | None = None,
+    batch_sizes: Sequence[int] = (1, 2, 3, 4),
+) -> Exported:
+    """Write a detector into one self-describing file, shown to say what PyTorch says on these images.
+
+    Raises ModelError for what cannot be exported, and for a file that does not meet its bar; then no file is left,
+    unless `force`, which marks it.
+    """
+    began = time.monotonic()
+    module, spec, names = module_for(exportable, form, half=half)
+    model = to_onnx(
+        module,
+        _example(spec),
+        input_name=spec.input_name,
+        output_names=names,
+        opset=opset,
+        any_size=form == "frame",
+    )
+    with tempfile.TemporaryDirectory(prefix="streamdet-export-") as folder:
+        plain = Path(folder) / path.name
+        write_model(model, plain)
+        seconds = time.monotonic() - began
+        bar = FP16_BAR if half else FP32_BAR
+        asked = bar.score_from * ASKED_SHARE
+        evidence = gather_evidence(
+            WholePath(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked),
+            TorchPath(exportable, score_threshold=asked, form=form),
+            images,
+            bar=bar,
+            batch_sizes=batch_sizes,
+            labels=labels,
+            class_names=spec.class_names,
+            iou_threshold=exportable.spec.iou_threshold if exportable.spec.needs_nms else None,
+        )
+        if not evidence.passes and not force:
+            raise ModelError(
+                f"{path} was not written: ONNX Runtime must say what PyTorch says, but {evidence.shortfall()}; "
+                "--force writes it all the same, and marks it"
+            )
+        described = dataclasses.replace(
+            spec,
+            parity=certificate(
+                evidence,
+                against=f"PyTorch {spec.model_name}",
+                graph_sha256=graph_hash(plain),
+                weights_sha256=weights_hash(exportable.body),
+                is_forced=not evidence.passes,
+            ),
+        )
+        side_file = plain.with_name(f"{plain.name}.data")
+        if side_file.exists():
+            side_file.replace(path.with_name(side_file.name))
+        copy_with_metadata(plain, path, {METADATA_KEY: described.to_json()})
+    return Exported(path, described, evidence, len(model.graph.node), seconds, time.monotonic() - began - seconds)
+
+
+class TorchPath:
+    """What the PyTorch detector finds in pictures: the reference for a file, from pixels to boxes in source pixels."""
+
+    def __init__(self, exportable: Exportable, *, score_threshold: float, form: Form = "boxes") -> None:
+        self._exportable = exportable
+        self._fit = FitFrame(exportable.spec) if form == "frame" else None  # resizing is then a part of the detector
+        self._score_threshold = score_threshold
+        self._writer = TensorWriter(exportable.spec)
+        # Suppressing again what the reference has suppressed changes nothing.
+        self._conclude = Conclusion(exportable.spec, score_threshold=score_threshold)
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """The detections in each picture, run one by one."""
+        return [self._detect(picture) for picture in pictures]
+
+    def _detect(self, picture: Picture) -> Detections:
+        letterbox, tensor = self._writer.tensor_of(picture)
+        if self._fit is not None:
+            fitted = self._fit(torch.from_numpy(np.array(picture.pixels))[None])[0].to(torch.uint8)
+            tensor = (fitted.flip(3) if self._exportable.spec.colour == "rgb" else fitted).numpy()
+        with torch.inference_mode():
+            if self._exportable.reference is not None:
+                (candidates,) = self._exportable.reference(torch.from_numpy(tensor))
+                candidates = candidates.select(candidates.scores >= np.float32(self._score_threshold))
+            else:
+                module, spec, names = module_for(self._exportable, "boxes", half=False)
+                outputs = dict(zip(names, (each.numpy() for each in module(torch.from_numpy(tensor))), strict=True))
+                candidates = HEADS["boxes"](outputs, spec, score_threshold=self._score_threshold, batch_index=0)
+        return self._conclude(candidates, letterbox)
+
+
+def _example(spec: DetectorSpec) -> torch.Tensor:
+    """An input of two images, because one would be taken for a constant."""
+    width, height = spec.network_wh
+    if spec.form == "body":
+        return torch.zeros(2, 3, height, width)
+    if spec.form == "frame":
+        return torch.zeros(2, height + 32, width + 64, 3, dtype=torch.uint8)
+    return torch.zeros(2, height, width, 3, dtype=torch.uint8)

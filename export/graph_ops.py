@@ -1,0 +1,224 @@
+"""Which operations does a two-stage detector need that have no static-shape form of their own?
+
+Each is a torch operation with a fixed output shape, opaque to `torch.export`, and a translation to ONNX, which hides
+inside the data-dependent shapes. Give `TRANSLATIONS` to `torch.onnx.export(custom_translation_table=...)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import onnxscript
+import torch
+import torch.nn.functional as F
+import torchvision
+from onnx import TensorProto, helper, parser
+from onnxscript import ir
+from torch import Tensor
+
+op: Any = onnxscript.opset20  # its own types know nothing of values that are still to be computed
+
+_EVERY = 2**63 - 1
+_CUBIC = -0.75  # PyTorch's bicubic kernel
+
+
+@torch.library.custom_op("streamdet::keep_best", mutates_args=())
+def keep_best(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
+    """Which of the boxes [N, P, 4] with scores [N, P] stay in each image after suppression? bool [N, P].
+
+    Only boxes that score more than `score_threshold` take part; one that overlaps a better one by more than
+    `iou_threshold` goes. As torchvision.ops.nms, image by image.
+    """
+    stays = torch.zeros_like(scores, dtype=torch.bool)
+    for image in range(len(boxes)):
+        chosen = torch.where(scores[image] > score_threshold)[0]  # [M]
+        kept = torchvision.ops.nms(boxes[image, chosen], scores[image, chosen], iou_threshold)
+        stays[image, chosen[kept]] = True
+    return stays
+
+
+@keep_best.register_fake
+def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
+    return torch.empty_like(scores, dtype=torch.bool)
+
+
+def _keep_best_in_onnx(boxes: Any, scores: Any, iou_threshold: float, score_threshold: float) -> Any:
+    picked = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), _EVERY, iou_threshold, score_threshold)  # [S, 3]
+    places = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)  # [S, 2]: image, box
+    nobody = op.ConstantOfShape(op.Shape(scores), value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
+    count = op.Shape(places, start=0, end=1)
+    ones = op.ConstantOfShape(count, value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
+    return op.Cast(op.ScatterND(nobody, places, ones), to=TensorProto.BOOL)
+
+
+@torch.library.custom_op("streamdet::pool_regions", mutates_args=())
+def pool_regions(
+    features: Sequence[Tensor], regions: Tensor, levels: Tensor, scales: Sequence[float], side: int, sampling_ratio: int
+) -> Tensor:
+    """Pool each of the regions [N, R, 4], xyxy in network pixels, from its own level: [N * R, C, side, side].
+
+    features: of each level, [N, C, h, w]; levels: int64 [N, R], index into features, -1 for a region that is padding,
+    which becomes zeros; scales: feature cells per network pixel. As torchvision.ops.roi_align with aligned=False.
+    """
+    num_images, num_regions = levels.shape
+    images = torch.arange(num_images).to(regions).repeat_interleave(num_regions)[:, None]  # [N * R, 1]
+    rois = torch.cat([images, regions.reshape(-1, 4)], dim=1)  # [N * R, 5]
+    pooled = regions.new_zeros(len(rois), features[0].shape[1], side, side)
+    for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
+        mine = torch.where(levels.reshape(-1) == level)[0]
+        pooled[mine] = torchvision.ops.roi_align(feature, rois[mine], side, scale, sampling_ratio)
+    return pooled
+
+
+@pool_regions.register_fake
+def _(
+    features: Sequence[Tensor], regions: Tensor, levels: Tensor, scales: Sequence[float], side: int, sampling_ratio: int
+) -> Tensor:
+    return regions.new_empty(levels.shape[0] * levels.shape[1], features[0].shape[1], side, side)
+
+
+def _pool_regions_in_onnx(
+    features: Sequence[Any],
+    regions: Any,
+    levels: Any,
+    scales: Sequence[float],
+    side: int,
+    sampling_ratio: int,
+) -> Any:
+    flat_levels = op.Reshape(levels, op.Constant(value_ints=[-1]))  # [N * R]
+    rois = op.Reshape(regions, op.Constant(value_ints=[-1, 4]))  # [N * R, 4]
+    num_regions = op.Shape(levels, start=1, end=2)  # [1]
+    pooled, places = [], []
+    for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
+        here = op.NonZero(op.Equal(flat_levels, op.Constant(value_ints=[level])))
+        mine = op.Reshape(here, op.Constant(value_ints=[-1]))  # [M]
+        pooled.append(
+            op.RoiAlign(
+                feature,
+                op.Gather(rois, mine, axis=0),
+                op.Div(mine, num_regions),
+                coordinate_transformation_mode="output_half_pixel",
+                spatial_scale=scale,
+                output_height=side,
+                output_width=side,
+                sampling_ratio=sampling_ratio,
+            )
+        )
+        places.append(mine)
+    # Back into the order of the regions by one Gather; a region of no level takes the row of zeros at the end.
+    place = op.Unsqueeze(op.Concat(*places, axis=0), [1])  # [S, 1]
+    count = op.Shape(place, start=0, end=1)  # [1]
+    rows = op.Range(op.Constant(value_int=0), op.Squeeze(count), op.Constant(value_int=1))  # [S]
+    row_of = op.ScatterND(op.Expand(count, op.Shape(flat_levels)), place, rows)  # [N * R]
+    channels = op.Shape(features[0], start=1, end=2)
+    empty_shape = op.Concat(op.Constant(value_ints=[1]), channels, op.Constant(value_ints=[side, side]), axis=0)
+    empty = op.ConstantOfShape(empty_shape, value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
+    return op.Gather(op.Concat(*pooled, empty, axis=0), row_of, axis=0)
+
+
+@torch.library.custom_op("streamdet::find_peaks", mutates_args=())
+def find_peaks(maps: Tensor, sizes: Tensor) -> Tensor:
+    """Where each of the heat maps [R, P, h, w] is highest once it is enlarged: [R, P, 3] column, row, value.
+
+    sizes: int64 [R, 2], height and width in whole pixels, to which each region's maps are enlarged by bicubic
+    interpolation. As torchvision's heatmaps_to_keypoints.
+    """
+    peaks = maps.new_zeros(*maps.shape[:2], 3)
+    for region, (height, width) in enumerate(sizes.tolist()):
+        enlarged = F.interpolate(maps[region][:, None], (height, width), mode="bicubic", align_corners=False)
+        best = enlarged.flatten(1).max(dim=1)  # [P]
+        row = torch.div(best.indices, width, rounding_mode="floor")
+        peaks[region] = torch.stack([best.indices - row * width, row, best.values], dim=1)
+    return peaks
+
+
+@find_peaks.register_fake
+def _(maps: Tensor, sizes: Tensor) -> Tensor:
+    return maps.new_empty(maps.shape[0], maps.shape[1], 3)
+
+
+def _find_peaks_in_onnx(maps: Any, sizes: Any) -> Any:
+    # Two matrix products a region instead of Resize, whose cubic mode is slow on a CPU. Two more cells on each side
+    # repeat the border, so that the kernel needs no rule for it.
+    around = op.Constant(value_ints=[0, 0, 2, 2, 0, 0, 2, 2])
+    return op.Scan(op.Pad(maps, around, mode="edge"), sizes, body=_peaks_of_one_region(), num_scan_inputs=2)
+
+
+def _peaks_of_one_region() -> ir.Graph:
+    """Maps [P, 4 + h, 4 + w] and a size [2] → peaks [P, 3]."""
+
+    def kernel(axis: str, place: int) -> str:
+        """The weights [enlarged, 4 + cells] of the cells along an axis."""
+        return f"""
+            {axis}_length = Gather <axis = 0> (size, {axis}_place)
+            {axis}_float = Cast <to = 1> ({axis}_length)
+            {axis}_padded = Shape <start = {place + 1}, end = {place + 2}> (maps)
+            {axis}_cells = Sub ({axis}_padded, four)
+            {axis}_cells_float = Cast <to = 1> ({axis}_cells)
+            {axis}_scale = Div ({axis}_cells_float, {axis}_float)
+            {axis}_range = Range (zero, {axis}_length, one)
+            {axis}_range_float = Cast <to = 1> ({axis}_range)
+            {axis}_centres = Add ({axis}_range_float, half)
+            {axis}_scaled = Mul ({axis}_centres, {axis}_scale)
+            {axis}_source = Add ({axis}_scaled, one_and_half)
+            {axis}_column = Unsqueeze ({axis}_source, last)
+            {axis}_padded_scalar = Squeeze ({axis}_padded)
+            {axis}_all = Range (zero, {axis}_padded_scalar, one)
+            {axis}_all_float = Cast <to = 1> ({axis}_all)
+            {axis}_difference = Sub ({axis}_column, {axis}_all_float)
+            d_{axis} = Abs ({axis}_difference)
+            near1_{axis} = Mul (d_{axis}, near_a)
+            near2_{axis} = Add (near1_{axis}, near_b)
+            near3_{axis} = Mul (near2_{axis}, d_{axis})
+            near4_{axis} = Mul (near3_{axis}, d_{axis})
+            near_{axis} = Add (near4_{axis}, near_c)
+            far1_{axis} = Mul (d_{axis}, far_a)
+            far2_{axis} = Add (far1_{axis}, far_b)
+            far3_{axis} = Mul (far2_{axis}, d_{axis})
+            far4_{axis} = Add (far3_{axis}, far_c)
+            far5_{axis} = Mul (far4_{axis}, d_{axis})
+            far_{axis} = Add (far5_{axis}, far_d)
+            is_near_{axis} = LessOrEqual (d_{axis}, near_c)
+            is_far_{axis} = Less (d_{axis}, two)
+            far_or_none_{axis} = Where (is_far_{axis}, far_{axis}, nothing)
+            {axis}_weights = Where (is_near_{axis}, near_{axis}, far_or_none_{axis})
+        """
+
+    a = _CUBIC
+    numbers = {"half": 0.5, "one_and_half": 1.5, "two": 2.0, "nothing": 0.0, "near_c": 1.0}
+    numbers |= {"near_a": a + 2, "near_b": -(a + 3), "far_a": a, "far_b": -5 * a, "far_c": 8 * a, "far_d": -4 * a}
+    constants = "\n".join(f"{name} = Constant <value_float = {value}> ()" for name, value in numbers.items())
+    whole = {"zero": 0, "one": 1, "row_place": 0, "column_place": 1}
+    constants += "\n" + "\n".join(f"{name} = Constant <value_int = {value}> ()" for name, value in whole.items())
+    text = f"""
+        one_region (float[points, rows, columns] maps, int64[2] size) => (float[points, 3] peaks) {{
+            {constants}
+            four = Constant <value_ints = [4]> ()
+            last = Constant <value_ints = [1]> ()
+            flat = Constant <value_ints = [0, -1]> ()
+            {kernel("row", 0)}
+            {kernel("column", 1)}
+            enlarged_rows = MatMul (row_weights, maps)
+            across = Transpose <perm = [1, 0]> (column_weights)
+            enlarged = MatMul (enlarged_rows, across)
+            values = Reshape (enlarged, flat)
+            best = ArgMax <axis = 1, keepdims = 1> (values)
+            value = GatherElements <axis = 1> (values, best)
+            row = Div (best, column_length)
+            row_start = Mul (row, column_length)
+            column = Sub (best, row_start)
+            row_found = Cast <to = 1> (row)
+            column_found = Cast <to = 1> (column)
+            peaks = Concat <axis = 1> (column_found, row_found, value)
+        }}
+    """
+    return ir.serde.deserialize_graph(parser.parse_graph(text))
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.streamdet.keep_best.default: _keep_best_in_onnx,
+    torch.ops.streamdet.pool_regions.default: _pool_regions_in_onnx,
+    torch.ops.streamdet.find_peaks.default: _find_peaks_in_onnx,
+}
+"""For `torch.onnx.export(custom_translation_table=...)`; needs opset 20 or later."""

@@ -1,0 +1,73 @@
+"""How does a network with random weights become worth comparing?
+
+As it is initialised its signal dies or explodes on the way, and its scores are all alike or below every threshold, so
+that two implementations agree, or seem not to, about nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def calibrate(network: nn.Module, run: Callable[[], object]) -> None:
+    """Let every batch norm take the statistics of what passes through it in one `run`, in place.
+
+    The rest of the network is and stays in eval mode, so that `run` may be its ordinary forward.
+    """
+    network.eval()
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        run()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How the outputs of last layers, all taken together, shall be distributed."""
+
+    layers: Sequence[nn.Module]
+    std: float
+    mean: float | None = 0.0
+    share: float = 0.0  # where there is no mean: how many of the values would pass a score of 0.05 after a sigmoid
+
+
+def spread(run: Callable[[], object], *wanted: Spread) -> None:
+    """Scale last layers, in place, by what comes out of them in one `run`; they must not depend on each other."""
+    outputs: list[list[Tensor]] = [[] for _ in wanted]
+    hooks = [
+        layer.register_forward_hook(lambda _layer, _inputs, output, kept=kept: kept.append(output))
+        for each, kept in zip(wanted, outputs, strict=True)
+        for layer in each.layers
+    ]
+    with torch.no_grad():
+        run()
+    for hook in hooks:
+        hook.remove()
+    for each, kept in zip(wanted, outputs, strict=True):
+        _scale(each, torch.cat([output.flatten() for output in kept]).double())
+
+
+def _scale(wanted: Spread, values: Tensor) -> None:
+    factor = wanted.std / float(values.std())
+    if wanted.mean is None:
+        passing = values.kthvalue(max(1, round(len(values) * (1 - wanted.share)))).values
+        shift = -2.94 - float(passing) * factor
+    else:
+        shift = wanted.mean - float(values.mean()) * factor
+    for layer in wanted.layers:
+        assert isinstance(layer.weight, Tensor)
+        assert isinstance(layer.bias, Tensor)
+        with torch.no_grad():
+            layer.weight.mul_(factor)
+            layer.bias.mul_(factor).add_(shift)

@@ -1,0 +1,132 @@
+"""What happens between `streamdet export` and its file?"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.app.certificates import rows_of
+from pipeline.app.hints import read_class_names, size_of
+from pipeline.errors import ConfigError, MissingExtraError
+from pipeline.picture.detector_spec import Form
+from pipeline.sinks.writable import refuse_unwritable
+
+if TYPE_CHECKING:
+    from export.exportable import Wanted
+    from export.exporting import Exported
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What was typed."""
+
+    model: str
+    output: str | None
+    form: str
+    weights: str
+    checkpoint: str | None
+    num_classes: int | None
+    class_names: str | None
+    adapter: str | None
+    size: str | None
+    half: bool
+    opset: int
+    verify_on: str | None
+    max_images: int
+    force: bool
+
+
+def print_names() -> None:
+    """Print the names that export knows. Raises MissingExtraError without PyTorch."""
+    console = Console()
+    for library, names in load("export.detectors").known_names().items():
+        console.print(library, style="bold", markup=False)
+        console.print("  " + "  ".join(names), markup=False, highlight=False)
+    console.print("or a hub id or folder of transformers, or package.module:function with --adapter", markup=False)
+
+
+def run_export(options: ExportOptions) -> None:
+    """Build, export, prove, write, and print what came of it. Raises a StreamdetError for what cannot be done."""
+    if options.form not in get_args(Form):
+        raise ConfigError(f"--form must be one of {', '.join(get_args(Form))}, got {options.form!r}")
+    wanted = _wanted(options)  # what is wrong with the options is said before PyTorch is loaded
+    name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
+    output = Path(options.output or f"{name}.onnx")
+    refuse_unwritable(output, "the ONNX file")
+    console = Console(stderr=True)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(
+            f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
+        )
+
+    proof_images, accuracy = load("export.proof_images"), load("export.accuracy")
+    images, labels = proof_images.drawn_images(), None
+    if options.verify_on is not None:
+        given = proof_images.images_of(options.verify_on, most=options.max_images)
+        images, labels = (*images, *given), accuracy.Labels.find(Path(options.verify_on))
+    say(f"building {options.model}")
+    exportable = load("export.detectors").build(wanted, adapter=options.adapter)
+    say(f"exporting the {options.form} form, then comparing on {len(images)} images")
+    exported = load("export.exporting").export_detector(
+        exportable,
+        output,
+        images=images,
+        form=options.form,
+        half=options.half,
+        opset=options.opset,
+        force=options.force,
+        labels=labels,
+    )
+    say(f"written: {output}")
+    _print_outcome(exported)
+
+
+def load(module: str) -> Any:
+    """A module of `export`. Raises MissingExtraError if PyTorch or another of its packages is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if isinstance(error, MissingExtraError):
+            raise
+        raise MissingExtraError(
+            f'this needs PyTorch and its friends ({error.name} is missing): pip install "streamdet[export]"'
+        ) from error
+
+
+def _wanted(options: ExportOptions) -> Wanted:
+    if options.weights not in ("DEFAULT", "none"):
+        raise ConfigError(f"--weights must be DEFAULT or none, got {options.weights!r}; your own go to --checkpoint")
+    names = None if options.class_names is None else read_class_names(Path(options.class_names))
+    if names is not None and options.num_classes not in (None, len(names)):
+        raise ConfigError(f"--num-classes is {options.num_classes}, but --class-names names {len(names)}")
+    network_wh = None if options.size is None else size_of(options.size)
+    wanted: Wanted = load("export.exportable").Wanted(
+        name=options.model,
+        weights=options.weights,
+        checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
+        num_classes=options.num_classes if names is None else len(names),
+        class_names=names,
+        network_wh=network_wh,
+    )
+    return wanted
+
+
+def _print_outcome(exported: Exported) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    size = exported.path.stat().st_size / 1e6
+    seconds = f"{exported.export_seconds:.1f} s to export, {exported.proof_seconds:.1f} s to compare"
+    table.add_row("file", f"{exported.path}: {size:.1f} MB, {exported.num_nodes} nodes, {seconds}")
+    for name, value in rows_of(exported.spec.parity or {}):
+        table.add_row(name, value)
+    table.add_row("run it", f"streamdet run VIDEO --model {exported.path}")
+    Console().print(table, markup=False, highlight=False)

@@ -1,0 +1,71 @@
+"""What does a user say about a foreign model file?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.app.config import HintsConfig, load_config
+from pipeline.detector.heads.claims import Hints
+from pipeline.errors import ConfigError
+
+
+def hints_of(section: HintsConfig) -> Hints:
+    """The hints of a configuration. Raises ConfigError for class names that cannot be read."""
+    return Hints(
+        head=section.head,
+        network_wh=None if section.size is None else size_of(section.size),
+        resize=section.resize,
+        colour=section.colour,
+        mean=section.mean,
+        std=section.std,
+        pad_value=section.pad_value,
+        box_format=section.box_format,
+        boxes_are_normalised=section.normalised_boxes,
+        score_activation=section.scores,
+        first_class_id=section.first_class_id,
+        class_names=None if section.class_names is None else read_class_names(Path(section.class_names)),
+        anchors=None if section.anchors is None else Path(section.anchors),
+    )
+
+
+def hints_from_options(options: Mapping[str, Any]) -> Hints:
+    """The hints of a command line. Raises ConfigError for values that cannot be."""
+    return hints_of(load_config(options=options).hints)
+
+
+def triple_of(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """Three numbers with commas between them, or one for all three. Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        numbers = [float(each) for each in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 3):
+        raise ConfigError(f"{option} must be one number or three with commas, such as 123.7,116.3,103.5, got {text!r}")
+    first, second, third = numbers * 3 if len(numbers) == 1 else numbers
+    return first, second, third
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Width and height of WIDTHxHEIGHT. Raises ConfigError for anything else."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"--size must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
+    return int(width), int(height)
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """The class names of a text file, one a line, empty lines at the end left out.
+
+    Raises ConfigError for a file that cannot be read or names nothing.
+    """
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {error}") from error
+    if not names or not all(names):
+        raise ConfigError(f"{path} must have a class name in each line, {'none' if not names else 'one is empty'}")
+    return names

@@ -1,0 +1,28 @@
+"""Where do log lines go?"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show tracebacks.")]
+
+
+def log_to_stderr(verbose: bool) -> None:
+    """Warnings in one line each; with `verbose`, everything of ours, with its time and place."""
+    logging.basicConfig(
+        level=logging.WARNING,
+        format="streamdet: %(levelname)s: %(message)s"
+        if not verbose
+        else "%(asctime)s %(name)s %(levelname)s: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    if verbose:
+        for name in ("pipeline", "export", "__main__"):
+            logging.getLogger(name).setLevel(logging.DEBUG)
+    logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.ERROR, "error")

@@ -1,0 +1,131 @@
+"""What does an ONNX file say about itself?"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.detector.providers import first_line, load_runtime
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import InputType, Layout
+
+_INPUT_TYPES: Mapping[str, InputType] = {"float": "float32", "float16": "float16", "uint8": "uint8"}
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """An input or output as the graph declares it; a dynamic side is None."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    element_type: str  # ONNX's word: float, float16, uint8, int64
+
+    def __str__(self) -> str:
+        sides = ", ".join("?" if side is None else str(side) for side in self.shape)
+        return f"{self.name} {self.element_type} [{sides}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What an ONNX file says about itself."""
+
+    path: Path
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+    metadata: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"inputs: {'; '.join(map(str, self.inputs))}; outputs: {'; '.join(map(str, self.outputs))}"
+
+    def names_of_exporter(self) -> tuple[str, ...] | None:
+        """The metadata `names`, a dict by class id or a list, or None where there are none that can be read."""
+        names = literal(self.metadata.get("names", ""))
+        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+            names = [names[key] for key in sorted(names)]
+        return tuple(map(str, names)) if isinstance(names, list) and names else None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInput:
+    """The input that takes the image."""
+
+    name: str
+    layout: Layout
+    dtype: InputType
+    batch: int | None  # None: any
+    size_wh: tuple[int | None, int | None]  # None: any
+
+
+def read_facts(path: str | Path) -> ModelFacts:
+    """Read inputs, outputs and metadata. Raises ModelError for a missing file and for what is no ONNX model."""
+    return facts_of(open_plainly(path), Path(path))
+
+
+def open_plainly(path: str | Path) -> Any:
+    """A session that was not optimised, for a look. Raises ModelError as `read_facts`."""
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; --model takes an ONNX file")
+    runtime = load_runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise ModelError(
+            f"{path} must be an ONNX model: {first_line(error)}; a PyTorch model is exported with streamdet export"
+        ) from error
+
+
+def facts_of(session: Any, path: Path) -> ModelFacts:
+    """What the file of an open session says about itself."""
+    return ModelFacts(
+        path,
+        tuple(_tensor_facts(each) for each in session.get_inputs()),
+        tuple(_tensor_facts(each) for each in session.get_outputs()),
+        session.get_modelmeta().custom_metadata_map,
+    )
+
+
+def image_input(facts: ModelFacts) -> ImageInput:
+    """The one input that can be an image. Raises ModelError where there is none, or several."""
+    found = [each for each in map(_as_image, facts.inputs) if each is not None]
+    if len(found) == 1:
+        return found[0]
+    raise ModelError(
+        "a detector has one image among its inputs, [batch, 3, height, width] or [batch, height, width, 3] of "
+        f"{', '.join(_INPUT_TYPES)}, with or without the batch; this file has {len(found)}"
+    )
+
+
+def _as_image(declared: TensorFacts) -> ImageInput | None:
+    dtype = _INPUT_TYPES.get(declared.element_type)
+    if dtype is None or len(declared.shape) not in (3, 4):
+        return None
+    batched = len(declared.shape) == 4
+    batch, first, second, third = declared.shape if batched else (1, *declared.shape)
+    layout: Layout
+    if third == 3 and first != 3:
+        layout = "nhwc" if batched else "hwc"
+        return ImageInput(declared.name, layout, dtype, batch, (second, first))
+    if first == 3 or (first is None and dtype != "uint8"):
+        layout = "nchw" if batched else "chw"
+        return ImageInput(declared.name, layout, dtype, batch, (third, second))
+    return None
+
+
+def literal(text: str) -> Any:
+    """The Python literal in a text, or None."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None
+
+
+def _tensor_facts(declared: Any) -> TensorFacts:
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in declared.shape)
+    return TensorFacts(declared.name, shape, declared.type.removeprefix("tensor(").removesuffix(")"))

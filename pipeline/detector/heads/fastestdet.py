@@ -1,0 +1,61 @@
+"""How is FastestDet told and read?
+
+https://github.com/dog-qiuqiu/FastestDet: one box a cell of one grid, classes by softmax in the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from pipeline.detector.facts import ModelFacts
+from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output
+from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.grid import grid
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.detector_spec import DetectorSpec
+
+_STRIDE = 16
+
+
+def fastestdet(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
+    """`[B, 5 + C, h, w]`: objectness, tx, ty, tw, th, classes; the score is objectness^0.6 × class^0.4."""
+    maps = output(outputs, spec)[batch_index].astype(np.float32)  # [5 + C, h, w]
+    columns = maps.reshape(len(maps), -1)  # [5 + C, cells]
+    class_ids = columns[5:].argmax(axis=0)  # [cells]
+    scores = columns[0] ** 0.6 * columns[5:].max(axis=0) ** 0.4  # [cells]
+    chosen = np.flatnonzero(scores >= np.float32(score_threshold))  # [M]
+    corners, _ = grid((maps.shape[2], maps.shape[1]), (1,))  # [cells, 2]
+    centres = (corners[chosen] + np.tanh(columns[1:3, chosen].T)) / (maps.shape[2], maps.shape[1])  # [M, 2], 0..1
+    sizes = 1 / (1 + np.exp(-columns[3:5, chosen].T))  # [M, 2], 0..1
+    boxes = np.concatenate([centres, sizes], axis=1)  # [M, 4]
+    return Candidates(boxes_to_network(boxes, spec), scores[chosen].astype(np.float32), class_ids[chosen])
+
+
+def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
+    """One output [B, 5 + C, h, w] with a cell for every 16 pixels."""
+    if len(facts.outputs) != 1 or len(facts.outputs[0].shape) != 4:
+        raise NotThisError("fastestdet: one output [batch, 5 + classes, height / 16, width / 16]")
+    (found,) = facts.outputs
+    _, channels, *cells = found.shape
+    width, height = network_wh(facts, hints)
+    if channels is None or channels <= 5 or cells != [height // _STRIDE, width // _STRIDE]:
+        raise NotThisError(
+            f"fastestdet: one output [batch, 5 + classes, {height // _STRIDE}, {width // _STRIDE}], not {found}",
+            is_near=True,
+        )
+    spec = spec_for(
+        facts,
+        hints,
+        head="fastestdet",
+        num_classes=channels - 5,
+        reason=f"fastestdet: {found} has a cell for every 16 pixels",
+        recipe="BGR 0..1, stretched",
+        outputs=(found.name,),
+        resize="stretch",
+        colour="bgr",
+        box_format="cxcywh",
+        boxes_are_normalised=True,
+    )
+    yield Claim(spec)

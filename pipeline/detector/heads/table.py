@@ -1,0 +1,121 @@
+"""How are tables of finished detections told and read?
+
+YOLOv10 (https://arxiv.org/abs/2405.14458), YOLO26 and Ultralytics' `nms=True`: `[B, 300, 6]`. YOLOv7 with NMS inside:
+`[N, 7]`, the image first. PaddleDetection (https://github.com/PaddlePaddle/PaddleDetection): `[N, 6]`, class and score
+first, and inputs that say how the image was resized. EfficientDet by automl: `[B, 100, 7]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pipeline.detector.facts import ModelFacts, image_input
+from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_91
+from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+
+_CORNERS = ("x1", "y1", "x2", "y2")
+_ULTRALYTICS = (*_CORNERS, "score", "class")
+_CLASS_FIRST = (*_CORNERS, "class", "score")
+_PADDLE = ("class", "score", *_CORNERS)
+_YOLOV7 = ("image", *_CORNERS, "class", "score")
+_AUTOML = ("image", "y1", "x1", "y2", "x2", "score", "class")
+# Number of columns and, with a side for the batch and without it, their orders, the likeliest first.
+_LAYOUTS: Mapping[int, Mapping[int, tuple[tuple[str, ...], ...]]] = {
+    6: {3: (_ULTRALYTICS, _PADDLE, _CLASS_FIRST), 2: (_PADDLE, _ULTRALYTICS, _CLASS_FIRST)},
+    7: {3: (_AUTOML, _YOLOV7), 2: (_YOLOV7, _AUTOML)},
+}
+
+
+def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
+    """`[B, N, columns]`, or `[N, columns]` for all images or the only one; rows of score 0 or class -1 are padding."""
+    rows = output(outputs, spec)
+    if rows.ndim == 3:
+        rows = rows[batch_index]  # [N, columns]
+    elif "image" in spec.columns:
+        rows = rows[rows[:, spec.columns.index("image")] == batch_index]
+    scores = rows[:, spec.columns.index("score")].astype(np.float32)  # [N]
+    refuse_nan(scores, spec)
+    class_ids = rows[:, spec.columns.index("class")].astype(np.int64) - spec.first_class_id  # [N]
+    chosen = np.flatnonzero((scores >= np.float32(score_threshold)) & (class_ids >= 0) & (scores > 0))  # [M]
+    boxes = rows[chosen][:, [spec.columns.index(name) for name in _CORNERS]]  # [M, 4]
+    return Candidates(boxes_to_network(boxes, spec), scores[chosen], class_ids[chosen])
+
+
+def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
+    """One output whose last side is 6 or 7, with or without a count beside it; values tell which column is which."""
+    tables = [each for each in facts.outputs if len(each.shape) in (2, 3) and each.shape[-1] in _LAYOUTS]
+    counts = [each for each in facts.outputs if len(each.shape) == 1]
+    if len(tables) != 1 or len(tables) + len(counts) != len(facts.outputs):
+        raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
+    (found,) = tables
+    if found.shape[-2] is not None and found.shape[-2] > 1000 and hints.head is None:
+        raise NotThisError(f"table: {found.shape[-2]} rows are more than finished detections are", is_near=True)
+    extra_inputs = _extra_inputs(facts, hints)
+    for place, columns in enumerate(_LAYOUTS[found.shape[-1] or 6][len(found.shape)]):
+        is_automl = columns == _AUTOML
+        spec = spec_for(
+            facts,
+            hints,
+            head="table",
+            num_classes=None,
+            known_names=COCO_91 if is_automl else None,
+            reason=f"table: {found} holds {', '.join(columns)}",
+            columns=columns,
+            extra_inputs=extra_inputs,
+            outputs=(found.name,),
+            needs_nms=False,
+            first_class_id=1 if is_automl else 0,
+            **_recipe(columns),
+        )
+        if len(found.shape) == 2 and "image" not in columns:  # without a batch side, for one image
+            spec = dataclasses.replace(spec, batch=1)
+        yield Claim(spec, partial(_objection, is_likeliest=place == 0))
+
+
+def _extra_inputs(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
+    """What PaddleDetection wants to be told beside the image: its height and width, and that it was not scaled."""
+    width, height = network_wh(facts, hints)
+    known = {"im_shape": (float(height), float(width)), "scale_factor": (1.0, 1.0)}
+    others = [each for each in facts.inputs if each.name != image_input(facts).name]
+    for each in others:
+        if each.name not in known or each.element_type != "float" or each.shape[-1:] != (2,):
+            raise NotThisError(f"table: nothing is known to feed {each} with", is_near=True)
+    return tuple(ExtraInput(each.name, "float32", known[each.name]) for each in others)
+
+
+def _recipe(columns: tuple[str, ...]) -> dict[str, Any]:
+    if columns == _PADDLE:
+        return {
+            "recipe": "PP-YOLOE+'s, RGB 0..1, stretched (PP-YOLOE and PicoDet take ImageNet's --mean and --std)",
+            "resize": "stretch",
+        }
+    return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
+
+
+def _objection(outputs: Outputs, spec: DetectorSpec, *, is_likeliest: bool) -> str | None:
+    """Columns are told by their values: classes are whole numbers, scores lie in 0..1, corners are in order."""
+    rows = output(outputs, spec).reshape(-1, len(spec.columns))  # [N, columns]
+    rows = rows[~((rows == 0).all(axis=1) | (rows == -1).all(axis=1))]  # without padding
+    scores, class_ids = rows[:, spec.columns.index("score")], rows[:, spec.columns.index("class")]
+    corners = rows[:, [spec.columns.index(name) for name in _CORNERS]]
+    if not len(rows) and not is_likeliest:
+        return "it finds nothing in the picture by which the order of its columns could be told"
+    if not np.array_equal(class_ids, np.floor(class_ids)):
+        return "its class column holds fractions"
+    if np.any((scores < 0) | (scores > 1)):
+        return f"its score column reaches {scores.min():g} and {scores.max():g}"
+    if len(rows) and np.all(scores == np.floor(scores)) and np.any(class_ids != 0):
+        return "its score column holds whole numbers"
+    if "image" in spec.columns and not np.isin(rows[:, spec.columns.index("image")], range(spec.batch or 1)).all():
+        return "its image column is not 0 for the only image"
+    if np.any(corners[:, 2:] < corners[:, :2]):
+        return "its corners are not in order"
+    return None

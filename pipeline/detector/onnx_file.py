@@ -1,0 +1,137 @@
+"""What can be read from an ONNX file, and written into it, without loading the graph?
+
+An ONNX file is one protobuf message, ModelProto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), whose fields
+lie one after the other: metadata can be exchanged, and everything else be hashed, without the package onnx.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.errors import ModelError
+
+_GRAPH_FIELD = 7
+_METADATA_FIELD = 14  # ModelProto.metadata_props, a StringStringEntryProto: 1 key, 2 value
+_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+
+
+class _Field(NamedTuple):
+    number: int
+    start: int  # of the tag
+    content: int  # of what follows tag and length
+    end: int
+
+
+def graph_hash(path: str | Path) -> str:
+    """SHA-256 of everything in a file but its metadata: the same for a copy that says other things about itself.
+
+    Raises ModelError for a missing file and for what is no protobuf message.
+    """
+    data = memoryview(_read(Path(path)))
+    digest = hashlib.sha256()
+    for field in _model_fields(data, path):
+        if field.number != _METADATA_FIELD:
+            digest.update(data[field.start : field.end])
+    return digest.hexdigest()
+
+
+def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[str, str]) -> None:
+    """Copy a file and set metadata in the copy; every other byte stays. Source and target may be the same.
+
+    Raises ModelError for a source that cannot be read and a target that cannot be written.
+    """
+    data = memoryview(_read(Path(source)))
+    kept = bytearray()
+    for field in _model_fields(data, source):
+        if field.number != _METADATA_FIELD or _key(data[field.content : field.end], source) not in values:
+            kept += data[field.start : field.end]
+    for key, value in values.items():
+        entry = _field_bytes(1, key.encode()) + _field_bytes(2, value.encode())
+        kept += _field_bytes(_METADATA_FIELD, entry)
+    write_whole(Path(target), bytes(kept))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, all of it or nothing: a failure or a kill leaves what was there before.
+
+    Raises ModelError if it cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(content)
+        beside.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _model_fields(data: memoryview, path: str | Path) -> list[_Field]:
+    fields = list(_fields(data, path))
+    if not any(field.number == _GRAPH_FIELD for field in fields):  # empty, or cut off before it
+        raise ModelError(f"{path} must be an ONNX file, it has no graph or was cut off")
+    return fields
+
+
+def _fields(data: memoryview, path: str | Path) -> Iterator[_Field]:
+    position = 0
+    try:
+        while position < len(data):
+            start = position
+            tag, position = _varint(data, position)
+            number, kind = tag >> 3, tag & 7
+            content = position
+            if kind == _LENGTH:
+                length, content = _varint(data, position)
+                position = content + length
+            elif kind == _VARINT:
+                _, position = _varint(data, position)
+            elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
+                position += 8 if kind == _EIGHT_BYTES else 4
+            else:
+                raise IndexError
+            if position > len(data) or number == 0:
+                raise IndexError
+            yield _Field(number, start, content, position)
+    except IndexError:
+        raise ModelError(f"{path} must be an ONNX file, it is no protobuf message or was cut off") from None
+
+
+def _key(entry: memoryview, path: str | Path) -> str:
+    keys = [bytes(entry[field.content : field.end]) for field in _fields(entry, path) if field.number == 1]
+    return keys[-1].decode(errors="replace") if keys else ""
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[position]
+        value |= (byte & 0x7F) << shift
+        position, shift = position + 1, shift + 7
+        if byte < 0x80:
+            return value, position
+
+
+def _field_bytes(number: int, content: bytes) -> bytes:
+    return _varint_bytes(number << 3 | _LENGTH) + _varint_bytes(len(content)) + content
+
+
+def _varint_bytes(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
