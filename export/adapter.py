@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from export.exportable import Exportable, Wanted
 from export.read_by_head import reference_by_head
 from export.weights import load_checkpoint
+from pipeline.detector.providers import first_line
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation
 from pipeline.picture.frame import ColourOrder
@@ -66,7 +67,7 @@ def build_own(wanted: Wanted, adapter_word: str | None) -> Exportable:
     made, adapter = _load(wanted.name, "MODEL"), _load(adapter_word, "--adapter")
     if not isinstance(adapter, Adapter):
         raise ModelError(f"--adapter must name an export.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}")
-    module = made if isinstance(made, nn.Module) else made()
+    module = made if isinstance(made, nn.Module) else _called(made, wanted.name)
     if not isinstance(module, nn.Module):
         raise ModelError(f"{wanted.name} must be or return a torch.nn.Module, got {type(module).__name__}")
     if wanted.checkpoint is not None:
@@ -75,6 +76,10 @@ def build_own(wanted: Wanted, adapter_word: str | None) -> Exportable:
         adapter = replace(adapter, network_wh=wanted.network_wh)
     if wanted.class_names is not None:
         adapter = replace(adapter, class_names=wanted.class_names)
+    if wanted.num_classes not in (None, len(adapter.class_names)):
+        raise ModelError(
+            f"--num-classes is {wanted.num_classes}, but the adapter names {len(adapter.class_names)} classes"
+        )
     return adapt(module, adapter, name=wanted.name.rpartition(":")[2])
 
 
@@ -180,7 +185,7 @@ def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
             values, boxes = body(torch.zeros(2, 3, height, width))
         shapes = f"boxes {list(boxes.shape)} and class values {list(values.shape)}"
     except Exception as error:  # whatever a stranger's code raises
-        raise ModelError(f"{name} and its adapter do not fit: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{name} and its adapter do not fit: {_in_one_line(error)}") from error
     columns = len(adapter.class_names) + adapter.first_class_id
     if boxes.ndim != 3 or boxes.shape[::2] != (2, 4) or values.shape != (2, boxes.shape[1], columns):
         raise ModelError(
@@ -189,18 +194,31 @@ def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
         )
 
 
+def _called(make: Any, word: str) -> Any:
+    try:
+        return make()
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(
+            f"{word} must be a torch.nn.Module or return one when called without arguments: {_in_one_line(error)}"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
 def _load(word: str, what: str) -> Any:
     """What `package.module:name` means; the working folder is looked into first, as by `python -m`."""
-    module_name, colon, name = word.partition(":")
-    if not colon or not name:
+    module_name, _, name = word.partition(":")
+    if not module_name or not name:
         raise ModelError(f"{what} must be package.module:name, got {word!r}")
     here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ModelError(f"{what}: {module_name} cannot be imported: {error}") from error
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(f"{what}: {module_name} cannot be imported: {_in_one_line(error)}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise ModelError(f"{what}: {module_name} has no {name}")

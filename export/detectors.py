@@ -11,6 +11,7 @@ from export.adapter import build_own
 from export.exportable import Exportable, Wanted
 from pipeline.errors import ModelError
 
+
 class Family(Protocol):
     """A library's detectors: a module of this package."""
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable, Reference, Wanted
+from export.forms import Normalise
+from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
 from export.weights import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -67,6 +69,8 @@ def build(wanted: Wanted) -> Exportable:
         form="body",
         model_name=wanted.name,
     )
+    if wanted.weights == "none" and wanted.checkpoint is None:
+        _liven(model, spec)
     return Exportable(
         body=_Body(model),
         decode=DecodeAnchors(anchors, spec.network_wh, num_classes=len(spec.class_names)),
@@ -75,6 +79,17 @@ def build(wanted: Wanted) -> Exportable:
         body_outputs=("class_logits", "box_offsets"),
         body_head=body_head,
     )
+
+
+def _liven(model: Any, spec: DetectorSpec) -> None:
+    """Scale random weights, in place, so that there are many things with many different scores."""
+    pixels = Normalise(spec)(proof_pixels(spec.network_wh))
+    calibrate(model, lambda: model(pixels))
+    classes, boxes = (
+        [each for each in part.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
+        for part in (model.class_net, model.box_net)
+    )
+    spread(lambda: model(pixels), Spread(classes, 2.0, mean=None, share=0.0005), Spread(boxes, 0.3))
 
 
 class _Body(nn.Module):
@@ -198,6 +213,7 @@ def _model(wanted: Wanted, config: Any) -> Any:
     config.num_classes = num_classes
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of timm, about its own names
+        torch.manual_seed(SEED)
         model = _effdet("effdet").EfficientDet(config, pretrained_backbone=False)
     if wanted.checkpoint is not None:
         load_checkpoint(model, wanted.checkpoint)

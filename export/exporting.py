@@ -80,14 +80,17 @@ def export_detector(
         seconds = time.monotonic() - began
         bar = FP16_BAR if half else FP32_BAR
         asked = bar.score_from * ASKED_SHARE
+        found_by = WholePath(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked)
         evidence = gather_evidence(
-            WholePath(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked),
+            found_by,
             TorchPath(exportable, score_threshold=asked, form=form),
             images,
             bar=bar,
             batch_sizes=batch_sizes,
             labels=labels,
             class_names=spec.class_names,
+            max_detections=exportable.spec.max_detections,
+            proposals=found_by.proposals if spec.needs_nms else None,
             iou_threshold=exportable.spec.iou_threshold if exportable.spec.needs_nms else None,
         )
         if not evidence.passes and not force:

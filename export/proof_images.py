@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -32,7 +31,6 @@ class ProofImage:
 def drawn_images() -> tuple[ProofImage, ...]:
     """One of each kind that breaks exports: square, wide, tall, extreme both ways, tiny, empty, crowded."""
     crowd = _street(seed=5, size="960x540", density=3)
-    noise = np.random.default_rng(0).integers(0, 256, (360, 640, 3), dtype=np.uint8)
     strip = np.ascontiguousarray(_street(seed=6, size="2000x360", density=2)[200:232])  # [32, 2000, 3]
     images: dict[str, PixelArray] = {
         "square": _street(seed=3, size="512x512"),
@@ -42,7 +40,6 @@ def drawn_images() -> tuple[ProofImage, ...]:
         "2000 x 32": strip,
         "tiny": np.asarray(cv2.resize(crowd, (9, 7), interpolation=cv2.INTER_AREA), np.uint8),
         "empty": np.full((480, 640, 3), 127, np.uint8),
-        "noise": noise,
         "crowded": np.ascontiguousarray(np.tile(np.asarray(cv2.resize(crowd, (480, 270)), np.uint8), (2, 2, 1))),
     }
     return tuple(ProofImage(name, ArrayPicture(pixels)) for name, pixels in images.items())
@@ -58,13 +55,15 @@ def images_of(word: str, *, most: int = MOST_IMAGES) -> tuple[ProofImage, ...]:
         if source.is_live:
             raise ConfigError(f"images must come from files, got {word}, which is live")
         total = len(source.paths) if isinstance(source, ImagesSource) else source.num_frames
-        step = max(1, (total or most) // most)
-        shots = islice(source.pictures(threading.Event()), 0, None, step)
-        found = []
-        for number, shot in enumerate(islice(shots, most)):
-            at = int(shot.pts_seconds)
-            name = Path(source.paths[at]).name if isinstance(source, ImagesSource) else f"{word} #{number * step}"
-            found.append(ProofImage(name, ArrayPicture(np.array(shot.picture.pixels))))
+        places = [place * total // most for place in range(most)] if total and total > most else range(most)
+        found: list[ProofImage] = []
+        for number, shot in enumerate(source.pictures(threading.Event())):
+            if number == places[len(found)]:
+                at = int(shot.pts_seconds)
+                name = Path(source.paths[at]).name if isinstance(source, ImagesSource) else f"{word} #{number}"
+                found.append(ProofImage(name, ArrayPicture(np.array(shot.picture.pixels))))
+            if len(found) == most:
+                break
         return tuple(found)
     finally:
         source.close()

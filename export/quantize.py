@@ -118,6 +118,8 @@ class _Search:
         say: Say,
     ) -> None:
         self._spec, self._folder, self._images, self._labels, self._say = spec, folder, images, labels, say
+        if _has_half_weights(onnx.load(model, load_external_data=False)):
+            raise ModelError(f"{model} must be float32, its layers are float16")
         prepared = folder / "prepared.onnx"
         quant_pre_process(_with_opset(model, folder), str(prepared), skip_symbolic_shape=True)
         self._graph = onnx.load(prepared)
@@ -209,13 +211,13 @@ class _Search:
 
     def _quantised(self, layers: set[str], name: str) -> Path:
         """A file in which these layers, and what lies between them, are INT8."""
-        nodes = [
-            node.name
-            for node in self._graph.graph.node
-            if node.op_type in _QUANTISED
-            and node.name not in self.tail
-            and (node.name in layers or node.op_type not in _WEIGHTED)
-        ]
+        nodes = []
+        in_int8: set[str] = set()  # tensors that come out of INT8 layers, or of what passes them on
+        for node in self._graph.graph.node:
+            passes_on = node.op_type not in _WEIGHTED and any(each in in_int8 for each in node.input)
+            if node.op_type in _QUANTISED and node.name not in self.tail and (node.name in layers or passes_on):
+                nodes.append(node.name)
+                in_int8.update(node.output)
         graph = onnx.ModelProto()
         graph.CopyFrom(self._graph)
         quantiser = QDQQuantizer(
@@ -250,8 +252,9 @@ class _Search:
 
     def _tensors(self, num: int) -> Iterator[Any]:
         """The network's input for so many images, spread over all."""
-        step = max(1, len(self._images) // max(1, num))
-        for image in self._images[::step][:num]:
+        num = min(num, len(self._images))
+        for place in range(num):
+            image = self._images[place * len(self._images) // num]
             yield np.repeat(self._writer.tensor_of(image.picture)[1], self._spec.batch or 1, axis=0)
 
     def _detect(self, path: Path) -> list[Detections]:
@@ -306,6 +309,11 @@ def _name_all_nodes(model: onnx.ModelProto) -> None:
 def _has_weights(node: onnx.NodeProto, model: onnx.ModelProto) -> bool:
     constants = {each.name for each in model.graph.initializer}
     return any(name in constants for name in node.input[:2])
+
+
+def _has_half_weights(model: onnx.ModelProto) -> bool:
+    halves = {each.name for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16}
+    return any(node.op_type in _WEIGHTED and halves & set(node.input) for node in model.graph.node)
 
 
 def _tail_of(model: onnx.ModelProto) -> set[str]:

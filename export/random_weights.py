@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from export.proof_images import drawn_images
+
+SEED = 0  # of the weights of whoever asks for random ones, so that the same words give the same file
 
 
 def calibrate(network: nn.Module, run: Callable[[], object]) -> None:
@@ -71,3 +76,23 @@ def _scale(wanted: Spread, values: Tensor) -> None:
         with torch.no_grad():
             layer.weight.mul_(factor)
             layer.bias.mul_(factor).add_(shift)
+
+
+def some_images(num_images: int, network_wh: tuple[int, int], *, seed: int = 0) -> Tensor:
+    """Coloured blocks of many sizes, with noise: uint8 [N, h, w, 3]."""
+    generator = torch.Generator().manual_seed(seed)
+    width, height = network_wh
+    images = torch.rand(num_images, 3, height, width, generator=generator) * 40
+    for cells in (3, 7, 17):
+        blocks = torch.rand(num_images, 3, cells, cells, generator=generator)
+        images += nn.functional.interpolate(blocks, (height, width)) * 70
+    return images.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def proof_pixels(network_wh: tuple[int, int]) -> Tensor:
+    """The drawn images on which export compares, stretched to a size: uint8 [N, h, w, 3] RGB.
+
+    A deep network with random weights is steady only on images like those that its norms were calibrated on.
+    """
+    pictures = [image.picture for image in drawn_images() if min(image.picture.size_wh) > 100]
+    return torch.from_numpy(np.stack([each.resized(network_wh, colour="rgb") for each in pictures]))

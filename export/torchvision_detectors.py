@@ -19,6 +19,8 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
 from export.exportable import Exportable, Reference, Wanted
+from export.random_weights import SEED, proof_pixels
+from export.torchvision_random import liven
 from export.two_stage import Features, TwoStageDecode, apply_deltas, clip_to_image
 from export.weights import load_checkpoint
 from pipeline.errors import ModelError
@@ -51,6 +53,9 @@ _NORMS_WITHOUT_EPS = (
 )
 
 _DENSE_OUTPUTS = ("class_logits", "box_deltas", "centerness_logits")
+# With random weights, so much for the background leaves some dozens of things in an image.
+_BACKGROUND = {"ssd": 20.0, "ret": 3.0, "fco": 2.0, "fas": 5.0, "mas": 5.0, "key": 4.0}
+
 _LEAST_SCORE = 0.05  # down to which a detector must be compared
 
 # How many (anchor, class) pairs leave a dense decoder. torchvision takes up to 1000 from each level (RetinaNet, FCOS)
@@ -68,7 +73,14 @@ def build(wanted: Wanted) -> Exportable:
         raise ModelError(f"{wanted.name} is not one of torchvision's detectors: {', '.join(NAMES)}")
     network_wh = _network_wh(wanted)
     class_names = _class_names(wanted)
-    return exportable_of(_load(wanted, len(class_names)), wanted.name, class_names=class_names, network_wh=network_wh)
+    model = _load(wanted, len(class_names))
+    if wanted.weights == "none" and wanted.checkpoint is None:
+        _fix_size(model, network_wh)
+        background = _BACKGROUND.get(wanted.name[:3])
+        liven(
+            model, wanted.name, num_columns=len(class_names) + 1, pixels=proof_pixels(network_wh), background=background
+        )
+    return exportable_of(model, wanted.name, class_names=class_names, network_wh=network_wh)
 
 
 def exportable_of(model: Any, name: str, *, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> Exportable:
@@ -348,6 +360,7 @@ def _keypoint_names(name: str, decode: TwoStageDecode) -> tuple[str, ...]:
 def _load(wanted: Wanted, num_classes: int) -> Any:
     make, published = getattr(torchvision.models.detection, wanted.name), _default_weights(wanted.name)
     if wanted.checkpoint is not None or wanted.weights == "none":
+        torch.manual_seed(SEED)
         model = make(weights=None, weights_backbone=None, num_classes=num_classes + 1)
         if wanted.checkpoint is not None:
             load_checkpoint(model, wanted.checkpoint)

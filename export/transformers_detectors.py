@@ -22,6 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable, Reference, Wanted
+from export.forms import Normalise
+from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
 from export.weights import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -90,7 +92,25 @@ def build(wanted: Wanted) -> Exportable:
     """
     model, processor = _model_and_processor(wanted)
     model.eval().requires_grad_(False)
-    return _exportable(wanted, model, processor)
+    exportable = _exportable(wanted, model, processor)
+    if wanted.weights == "none" and wanted.checkpoint is None:
+        _liven(exportable)
+    return exportable
+
+
+def _liven(exportable: Exportable) -> None:
+    """Scale random weights, in place, so that there are many things with many different scores."""
+    head, body = exportable.body_head, exportable.body
+    assert head is not None
+    by_softmax = head.score_activation == "softmax"
+    pixels = Normalise(exportable.spec)(proof_pixels(head.network_wh))
+    calibrate(body, lambda: body(pixels))
+    columns = len(head.class_names) + by_softmax
+    layers = [each for each in body.modules() if isinstance(each, nn.Linear) and each.out_features == columns]
+    spread(lambda: body(pixels), Spread(layers, 2.0) if by_softmax else Spread(layers, 2.0, mean=None, share=0.01))
+    if by_softmax:  # the last column is no object, which most queries find
+        for layer in layers:
+            layer.bias.data[-1] += 5.0
 
 
 def _exportable(wanted: Wanted, model: Any, processor: Any) -> Exportable:
@@ -273,6 +293,7 @@ def _model_and_processor(wanted: Wanted) -> tuple[Any, Any]:
         warnings.simplefilter("ignore")  # of transformers and timm, about themselves
         try:
             if is_short or wanted.weights == "none" or wanted.checkpoint is not None:
+                torch.manual_seed(SEED)
                 model = transformers.AutoModelForObjectDetection.from_config(config)
             else:
                 model = transformers.AutoModelForObjectDetection.from_pretrained(

@@ -11,6 +11,7 @@ import importlib.metadata
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,15 +79,24 @@ def gather_evidence(
     labels: Labels | None = None,
     class_names: Sequence[str] = (),
     iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    proposals: Detector | None = None,
 ) -> Evidence:
-    """Run both on the images, the reference one by one, the file one by one and in batches, and compare."""
+    """Run both on the images, the reference one by one, the file one by one and in batches, and compare.
+
+    proposals: what the file finds before its NMS, asked for only where something does not match; see `compare`.
+    """
     theirs = [reference([image.picture])[0] for image in images]
     alone = [found_by([image.picture])[0] for image in images]
     rounds = [alone]
     if max(batch_sizes) > 1:
         batches = in_batches(images, batch_sizes)
         rounds.append([each for places in batches for each in found_by([images[place].picture for place in places])])
-    parities = [compare(ours, theirs, bar, iou_threshold=iou_threshold) for ours in rounds]
+    agreement = partial(compare, reference=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
+    parities = [agreement(ours) for ours in rounds]
+    if proposals is not None and iou_threshold is not None and any(each.worst_image is not None for each in parities):
+        before_nms = [proposals([image.picture])[0] for image in images]
+        parities = [agreement(ours, proposals=before_nms) for ours in rounds]
     parity = min(parities, key=lambda each: (each.matched_share, each.least_iou, -each.largest_score_difference))
     accuracy = None
     if labels is not None:

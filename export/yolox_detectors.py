@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable, Reference, Wanted
+from export.forms import Normalise
+from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
 from export.weights import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -40,11 +42,29 @@ def build(wanted: Wanted) -> Exportable:
         )
     experiment = _yolox("yolox.exp").get_exp(None, wanted.name)
     experiment.num_classes = wanted.num_classes or len(wanted.class_names or ()) or experiment.num_classes
+    torch.manual_seed(SEED)
     model = experiment.get_model()
     if wanted.checkpoint is not None:
         load_checkpoint(model, wanted.checkpoint)
     height, width = experiment.test_size
-    return exportable_of(model, wanted, num_classes=experiment.num_classes, own_wh=(width, height))
+    exportable = exportable_of(model, wanted, num_classes=experiment.num_classes, own_wh=(width, height))
+    if wanted.checkpoint is None:
+        _liven(exportable)
+    return exportable
+
+
+def _liven(exportable: Exportable) -> None:
+    """Scale random weights, in place, so that there are many things with many different scores."""
+    body: Any = exportable.body
+    pixels = Normalise(exportable.spec)(proof_pixels(exportable.spec.network_wh))
+    calibrate(body, lambda: body(pixels))
+    head = body.model.head
+    wanted = (
+        Spread(head.cls_preds, 2.0),
+        Spread(head.obj_preds, 1.0, mean=None, share=0.002),
+        Spread(head.reg_preds, 0.5),
+    )
+    spread(lambda: body(pixels), *wanted)
 
 
 def exportable_of(model: Any, wanted: Wanted, *, num_classes: int, own_wh: tuple[int, int]) -> Exportable:

@@ -20,6 +20,7 @@ from torch import Tensor
 from export.exportable import Exportable, Wanted
 from export.forms import BodyForm, BoxesForm, Normalise
 from export.graph_ops import TRANSLATIONS
+from export.random_weights import some_images
 from export.torchvision_detectors import NAMES, build
 from pipeline.detector.heads.ssd import ssd_raw
 from pipeline.errors import ModelError
@@ -27,7 +28,7 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import suppress
-from tests.calibrated import random_exportable, some_images
+from tests.calibrated import random_exportable
 
 SMALL = (192, 128)
 FAMILIES: dict[str, dict[str, Any]] = {

@@ -68,12 +68,13 @@ def run_export(options: ExportOptions) -> None:
         )
 
     proof_images, accuracy = load("export.proof_images"), load("export.accuracy")
-    images, labels = proof_images.drawn_images(), None
+    given, labels = (), None
     if options.verify_on is not None:
         given = proof_images.images_of(options.verify_on, most=options.max_images)
-        images, labels = (*images, *given), accuracy.Labels.find(Path(options.verify_on))
+        labels = accuracy.Labels.find(Path(options.verify_on))
     say(f"building {options.model}")
     exportable = load("export.detectors").build(wanted, adapter=options.adapter)
+    images = (*proof_images.drawn_images(), *given)
     say(f"exporting the {options.form} form, then comparing on {len(images)} images")
     exported = load("export.exporting").export_detector(
         exportable,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def triple_of(text: str | None, option: str) -> tuple[float, float, float] | Non
         numbers = [float(each) for each in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) not in (1, 3):
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
         raise ConfigError(f"{option} must be one number or three with commas, such as 123.7,116.3,103.5, got {text!r}")
     first, second, third = numbers * 3 if len(numbers) == 1 else numbers
     return first, second, third
@@ -63,7 +64,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raises ConfigError for a file that cannot be read or names nothing.
     """
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {error}") from error
     if not names or not all(names):

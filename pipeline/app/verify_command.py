@@ -52,18 +52,22 @@ def run_verify(options: VerifyOptions) -> bool:
     asked = bar.score_from * verify.ASKED_SHARE
     engine = OrtEngine(options.model, spec, device=options.device)  # type: ignore[arg-type]
     reference, against = _reference(options, spec, asked)
-    images, labels = proof_images.drawn_images(), None
-    if options.images is not None:
+    if options.images is None:
+        images, labels = proof_images.drawn_images(), None
+    else:
         images = proof_images.images_of(options.images, most=options.max_images)
         labels = load("export.accuracy").Labels.find(Path(options.images))
+    found_by = WholePath(engine, score_threshold=asked)
     evidence = verify.gather_evidence(
-        WholePath(engine, score_threshold=asked),
+        found_by,
         reference,
         images,
         bar=bar,
         batch_sizes=(1, 2, 3, 4) if spec.batch is None else (spec.batch,),
         labels=labels,
         class_names=spec.class_names,
+        max_detections=spec.max_detections,
+        proposals=found_by.proposals if spec.needs_nms else None,
         iou_threshold=spec.iou_threshold if spec.needs_nms else None,
     )
     console = Console()

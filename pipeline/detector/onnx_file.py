@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -37,7 +38,17 @@ def graph_hash(path: str | Path) -> str:
     for field in _model_fields(data, path):
         if field.number != _METADATA_FIELD:
             digest.update(data[field.start : field.end])
+    weights = side_file(Path(path))
+    if weights.is_file():
+        with weights.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
     return digest.hexdigest()
+
+
+def side_file(path: Path) -> Path:
+    """Where the weights of a file of over 2 GB are, as export and PyTorch name it."""
+    return path.with_name(f"{path.name}.data")
 
 
 def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[str, str]) -> None:
@@ -53,6 +64,9 @@ def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[s
     for key, value in values.items():
         entry = _field_bytes(1, key.encode()) + _field_bytes(2, value.encode())
         kept += _field_bytes(_METADATA_FIELD, entry)
+    weights, folder = side_file(Path(source)), Path(target).parent
+    if weights.is_file() and weights.parent.resolve() != folder.resolve():
+        shutil.copy2(weights, folder / weights.name)  # under the name that the graph knows
     write_whole(Path(target), bytes(kept))
 
 

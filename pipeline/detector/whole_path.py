@@ -6,6 +6,7 @@ What the stages do, one after the other and without a thread: for export, verifi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from pipeline.detector.heads import HEADS
 from pipeline.detector.tensor import TensorWriter
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
+
+_MOST_PROPOSALS = 100_000
 
 
 class WholePath:
@@ -30,9 +33,19 @@ class WholePath:
         self._writer = TensorWriter(spec)
         self._head = HEADS[spec.head]
         self._conclude = Conclusion(spec, score_threshold=self._score_threshold)
+        self._take_all = Conclusion(
+            replace(spec, needs_nms=False, max_detections=_MOST_PROPOSALS), score_threshold=self._score_threshold
+        )
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """The detections in each picture, run as one batch where the network's batch is that or any."""
+        return self._detect(pictures, self._conclude)
+
+    def proposals(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """What there is in each picture before NMS."""
+        return self._detect(pictures, self._take_all)
+
+    def _detect(self, pictures: Sequence[Picture], conclude: Conclusion) -> list[Detections]:
         spec = self._engine.spec
         prepared = [self._writer.tensor_of(picture) for picture in pictures]
         if not prepared:
@@ -40,12 +53,10 @@ class WholePath:
         tensors = [tensor for _, tensor in prepared]
         alike = len({tensor.shape for tensor in tensors}) == 1
         if len(tensors) > 1 and not (alike and spec.batch in (None, len(tensors))):
-            return [found for picture in pictures for found in self([picture])]
+            return [found for picture in pictures for found in self._detect([picture], conclude)]
         tensors += tensors[-1:] * ((spec.batch or 0) - len(tensors))
         outputs = self._engine.infer(np.concatenate(tensors))
         return [
-            self._conclude(
-                self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=index), letterbox
-            )
+            conclude(self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=index), letterbox)
             for index, (letterbox, _) in enumerate(prepared)
         ]

@@ -16,6 +16,10 @@ Mask = npt.NDArray[np.bool_]
 
 # Two boxes that overlap by less are not the same object moved.
 _SAME_OBJECT_IOU = 0.5
+# Of boxes thinner than a pixel or two, no IoU is near 1; they agree where their corners do, to within so many pixels.
+_SAME_CORNERS_PX = 0.05
+# NMS decides in network pixels, and IoU is a little different in source pixels.
+_EDGE_IOU = 0.005
 # A point of a body may be off by this share of its box; of the points, by argmax over a map, one in ten may flip.
 _POINT_TOLERANCE = 0.02
 _LEAST_SHARE_OF_POINTS = 0.9
@@ -72,15 +76,28 @@ class Parity:
 
 
 def compare(
-    found: Sequence[Detections], reference: Sequence[Detections], bar: Bar, *, iou_threshold: float | None = None
+    found: Sequence[Detections],
+    reference: Sequence[Detections],
+    bar: Bar,
+    *,
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    proposals: Sequence[Detections] | None = None,
 ) -> Parity:
     """Match what two detectors found in the same images, as sets: where scores tie, they may order differently.
 
     Both must have been asked for a little less than `bar.score_from`, so that a detection just above it finds a
-    partner just below. `iou_threshold` is that of their NMS: a box that overlaps a better one by just that, to within
-    the bar's score difference, may stay on one side and go on the other; None: there is no NMS.
+    partner just below. `iou_threshold` is that of their NMS: a box that overlaps a better one by just that may stay on
+    one side and go on the other; None: there is no NMS. `proposals` are what
+    the first detector had before its NMS: with them, a box of the other that is among them, and of which one with the
+    same score took the place, is no difference either, as in even surfaces, where neighbouring cells say the same.
+    `max_detections` is the limit of both: what scores no more than the last of a full side may be cut off there.
     """
-    images = [_compare_one(ours, theirs, bar, iou_threshold) for ours, theirs in zip(found, reference, strict=True)]
+    before_nms = [None] * len(found) if proposals is None else proposals
+    images = [
+        _compare_one(ours, theirs, bar, iou_threshold, max_detections, proposed)
+        for ours, theirs, proposed in zip(found, reference, before_nms, strict=True)
+    ]
     missing = [each.num_detections - each.num_matched for each in images]
     return Parity(
         len(images),
@@ -96,16 +113,25 @@ def compare(
     )
 
 
-def _compare_one(found: Detections, reference: Detections, bar: Bar, iou_threshold: float | None) -> Parity:
-    least = np.float32(bar.score_from)
-    counts, counts_there = found.scores >= least, reference.scores >= least  # [N], [M]
+def _compare_one(
+    found: Detections,
+    reference: Detections,
+    bar: Bar,
+    iou_threshold: float | None,
+    max_detections: int | None,
+    proposed: Detections | None,
+) -> Parity:
+    counts = found.scores >= _least_score(bar, reference, max_detections)  # [N]
+    counts_there = reference.scores >= _least_score(bar, found, max_detections)  # [M]
     overlap = intersection_over_union(found.boxes_xyxy, reference.boxes_xyxy)  # [N, M]
     difference = np.abs(found.scores[:, None] - reference.scores[None])  # [N, M]
     same_class = found.class_ids[:, None] == reference.class_ids[None]  # [N, M]
     rows, columns = _pairs(np.where(same_class, overlap, 0), difference)  # [P], [P]
     counted = counts[rows] | counts_there[columns]  # [P]
     rows, columns = rows[counted], columns[counted]
-    within = (overlap[rows, columns] >= bar.least_iou) & (difference[rows, columns] <= bar.largest_score_difference)
+    apart_px = np.abs(found.boxes_xyxy[rows] - reference.boxes_xyxy[columns]).max(axis=1, initial=0)  # [P]
+    same_place = (overlap[rows, columns] >= bar.least_iou) | (apart_px <= _SAME_CORNERS_PX)  # [P]
+    within = same_place & (difference[rows, columns] <= bar.largest_score_difference)
     masks, points = _masks_alike(found, reference, rows, columns), _points_alike(found, reference, rows, columns)
     if masks is not None:
         within &= masks >= bar.least_mask_iou
@@ -117,8 +143,19 @@ def _compare_one(found: Detections, reference: Detections, bar: Bar, iou_thresho
     on_edge, on_edge_there = np.zeros_like(counts), np.zeros_like(counts_there)
     if iou_threshold is not None:
         alike = np.where(same_class, overlap, 0)  # [N, M]
+        tied = np.zeros_like(agreed_there)
+        if proposed is not None:
+            takes_place = (alike > iou_threshold) & (difference <= bar.largest_score_difference)  # [N, M]
+            tied = ~agreed_there & takes_place.any(axis=0) & _is_among(reference, proposed, bar)
         on_edge, on_edge_there = _on_edge(
-            agreed, agreed_there, alike, found.scores, reference.scores, iou_threshold, bar.largest_score_difference
+            agreed,
+            agreed_there,
+            tied,
+            alike,
+            found.scores,
+            reference.scores,
+            iou_threshold,
+            bar.largest_score_difference,
         )
         on_edge, on_edge_there = on_edge & counts, on_edge_there & counts_there
         # A box that stays in the place of another overlaps it well, and was paired with it.
@@ -144,9 +181,26 @@ def _compare_one(found: Detections, reference: Detections, bar: Bar, iou_thresho
     )
 
 
+def _least_score(bar: Bar, other: Detections, max_detections: int | None) -> float:
+    """From which score on a detection must have a partner on the other side."""
+    if max_detections is None or len(other) < max_detections:
+        return float(np.float32(bar.score_from))
+    return max(bar.score_from, float(other.scores.min()) + bar.largest_score_difference)
+
+
+def _is_among(wanted: Detections, known: Detections, bar: Bar) -> Mask:
+    """Which of the wanted [N] are among those that are known, within the bar."""
+    overlap = intersection_over_union(wanted.boxes_xyxy, known.boxes_xyxy)  # [N, M]
+    difference = np.abs(wanted.scores[:, None] - known.scores[None])  # [N, M]
+    same_class = wanted.class_ids[:, None] == known.class_ids[None]  # [N, M]
+    same = same_class & (overlap >= bar.least_iou) & (difference <= bar.largest_score_difference)
+    return np.asarray(same.any(axis=1))
+
+
 def _on_edge(
     agreed: Mask,
     agreed_there: Mask,
+    tied: Mask,
     overlap: FloatArray,
     scores: FloatArray,
     scores_there: FloatArray,
@@ -156,17 +210,18 @@ def _on_edge(
     """Which detections, [N] and [M], of those not agreed upon, NMS took away on the other side because of rounding.
 
     By a hair, for a better one that both sides have; or for a better one that only that side has, for such a reason.
+    tied: of those there [M], which gave way here to one of the same score.
     """
-    by_a_hair = np.abs(overlap - iou_threshold) <= tolerance  # [N, M]
-    at_all = overlap > iou_threshold - tolerance  # [N, M]
+    by_a_hair = np.abs(overlap - iou_threshold) <= _EDGE_IOU  # [N, M]
+    at_all = overlap > iou_threshold - _EDGE_IOU  # [N, M]
     is_better_there = scores_there[None] >= scores[:, None] - tolerance  # [N, M]
     is_better_here = scores[:, None] >= scores_there[None] - tolerance  # [N, M]
-    here, there = np.zeros_like(agreed), np.zeros_like(agreed_there)
+    here, there = np.zeros_like(agreed), tied
     for _ in range(len(here) + len(there)):
         takes_there = (by_a_hair & agreed_there[None]) | (at_all & there[None])  # [N, M]
         takes_here = (by_a_hair & agreed[:, None]) | (at_all & here[:, None])  # [N, M]
         new_here = ~agreed & (is_better_there & takes_there).any(axis=1)
-        new_there = ~agreed_there & (is_better_here & takes_here).any(axis=0)
+        new_there = tied | (~agreed_there & (is_better_here & takes_here).any(axis=0))
         if np.array_equal(new_here, here) and np.array_equal(new_there, there):
             break
         here, there = new_here, new_there
