@@ -50,7 +50,7 @@ class Adapter:
     score_threshold: float = 0.25
     iou_threshold: float = 0.5
     max_detections: int = 300
-    max_candidates: int = 300
+    max_candidates: int = 1000
 
 
 def build_own(wanted: Wanted, adapter_word: str | None) -> Exportable:

@@ -49,4 +49,5 @@ class Exportable:
     body_outputs: tuple[str, ...] = ()  # the names of what `body` returns, for the body form
     body_head: DetectorSpec | None = None  # how the runtime reads the body form; None: it cannot
     no_body_because: str = "its proposals are read again by a second stage"
+    inner_iou_threshold: float | None = None  # of the NMS inside `decode`, where there is one
     half_is_refused_because: str = ""  # where float16 is known to break the body

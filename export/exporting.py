@@ -91,7 +91,7 @@ def export_detector(
             class_names=spec.class_names,
             max_detections=exportable.spec.max_detections,
             proposals=found_by.proposals if spec.needs_nms else None,
-            iou_threshold=exportable.spec.iou_threshold if exportable.spec.needs_nms else None,
+            iou_threshold=spec.iou_threshold if exportable.spec.needs_nms else exportable.inner_iou_threshold,
         )
         if not evidence.passes and not force:
             raise ModelError(

@@ -103,6 +103,7 @@ def exportable_of(model: Any, name: str, *, class_names: tuple[str, ...], networ
         spec=dataclasses.replace(spec, needs_nms=False, keypoint_names=_keypoint_names(name, decode)),
         reference=_reference(model, _detections_of_two_stages),
         more_outputs=decode.more_outputs,
+        inner_iou_threshold=float(parts.nms_thresh),
     )
 
 

@@ -3,7 +3,8 @@
     {"source": str, "frame": int, "pts": seconds,
      "detections": [{"box": [x1, y1, x2, y2], "score": f, "class_id": i, "class_name": s}]}
 
-Boxes are in source pixels, x right, y down. Fields that not every detector gives (`track_id`) come only where they are.
+Boxes are in source pixels, x right, y down. Fields that not every detector gives come only where they are: `track_id`;
+`keypoints`, a list of [x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from pipeline.errors import SinkError
-from pipeline.picture.detections import Result
+from pipeline.picture.detections import Detections, Result
 from pipeline.sinks.writable import refuse_unwritable
 
 
@@ -76,6 +79,22 @@ def as_json(result: Result) -> dict[str, Any]:
                 "class_name": result.class_name(class_id),
             }
             | ({} if track_id is None else {"track_id": track_id})
-            for box, score, class_id, track_id in rows
+            | _shape_of(found, index)
+            for index, (box, score, class_id, track_id) in enumerate(rows)
         ],
     }
+
+
+def _shape_of(found: Detections, index: int) -> dict[str, Any]:
+    """The keypoints and the mask of a detection, where there are some."""
+    shape: dict[str, Any] = {}
+    if found.keypoints is not None:
+        points = np.nan_to_num(found.keypoints[index]).tolist()
+        shape["keypoints"] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in points]
+    if found.masks is not None:
+        mask = found.masks[index]
+        column_wise = np.concatenate([[False], mask.ravel(order="F")])  # counts begin with what is outside
+        changes = np.flatnonzero(column_wise[1:] != column_wise[:-1])
+        counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
+        shape["mask"] = {"size": list(mask.shape), "counts": counts.tolist()}
+    return shape
