@@ -162,18 +162,16 @@ class _Search:
         self._say(f"ranking {len(blocks)} blocks of layers by what they cost")
         harm = {block: self._harm_of(block) for block in blocks}
         ranked += sorted(blocks, key=lambda block: -harm[block])
-        low, high = 0, len(blocks) - 1  # in `low` it fails; in `high` it may not
-        if not attempt(high):
-            best = max(judged.ap for _, _, judged in tried.values())
-            raise ModelError(
-                f"no file was written: even with {len(blocks[0])} layers in INT8, AP falls from "
-                f"{self._original.ap:.4f} to {tried[high][2].ap:.4f} (best: {best:.4f}), more than the "
-                f"{100 * largest_drop:g} points of --max-drop"
-            )
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if attempt(middle) else (middle, high)
-        return tried[high]
+        # One by one: accuracy does not fall evenly with the number of layers, so that halving would miss the least.
+        for num in range(1, len(blocks)):
+            if attempt(num):
+                return tried[num]
+        judged_last = tried[max(tried)][2]
+        best = max(judged.ap for _, _, judged in tried.values())
+        raise ModelError(
+            f"no file was written: even with {len(ranked[-1])} layers in INT8, AP falls from {self._original.ap:.4f} "
+            f"to {judged_last.ap:.4f} (best: {best:.4f}), more than the {100 * largest_drop:g} points of --max-drop"
+        )
 
     def evidence(self, judged: _Judged, largest_drop: float) -> Evidence:
         """What the file that was chosen came to."""
