@@ -191,7 +191,7 @@ class _Search:
                 "reference_ap50": round(original.ap50, 5),
                 "difference_ap": round(judged.ap - original.ap, 5),
             },
-            largest_drop,
+            largest_ap_drop=largest_drop,
         )
 
     def _calibrated(self, prepared: Path) -> Any:

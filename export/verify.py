@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from export.accuracy import Labels, precision_on_labels
+from export.accuracy import Labels, precision_against, precision_on_labels
 from export.proof_images import ProofImage, images_hash, in_batches
+from pipeline.errors import MissingExtraError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.parity import Bar, Parity, compare
@@ -28,6 +29,8 @@ Detector = Callable[[Sequence[Picture]], list[Detections]]
 
 # Both sides are asked for a little less than what is compared, so that .0501 finds its partner at .0499.
 ASKED_SHARE = 0.8
+_SURE_SCORE = 0.25
+_RUINED_AP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,13 @@ class Evidence:
     batch_sizes: tuple[int, ...]
     worst_image: str | None
     accuracy: Mapping[str, float] | None  # AP, AP50 of both and their difference, where labels were given
+    agreement_ap: float | None = None  # AP against what the reference is sure of, where the bar is not met
     largest_ap_drop: float | None = None  # asked for instead of the bar, of a file that is meant to be rougher
+
+    @property
+    def is_ruined(self) -> bool:
+        """Whether the two hardly find the same objects any more, let alone in the same places."""
+        return self.agreement_ap is not None and self.agreement_ap < _RUINED_AP
 
     @property
     def passes(self) -> bool:
@@ -61,6 +70,11 @@ class Evidence:
             f"{self.parity}; asked for were {self.bar.least_matched_share:.1%} at IoU {self.bar.least_iou:g} and "
             f"{self.bar.largest_score_difference:g} in score"
             + (f", the worst image is {self.worst_image!r}" if self.worst_image else "")
+            + (
+                ""
+                if self.agreement_ap is None
+                else f"; AP is {self.agreement_ap:.3f} against what the other is sure of"
+            )
             + (
                 ""
                 if self.accuracy is None
@@ -119,7 +133,18 @@ def gather_evidence(
         tuple(sorted(set(batch_sizes))),
         None if worst is None else images[worst].name,
         accuracy,
+        None if bar.passed_by(parity) else _agreement(alone, theirs),
     )
+
+
+def _agreement(found: Sequence[Detections], reference: Sequence[Detections]) -> float | None:
+    """AP against what the reference is sure of; None where that is nothing, or pycocotools is not installed."""
+    if not any((each.scores >= _SURE_SCORE).any() for each in reference):
+        return None
+    try:
+        return precision_against(found, reference, score_threshold=_SURE_SCORE)[0]
+    except MissingExtraError:
+        return None
 
 
 def certificate(
@@ -152,6 +177,7 @@ def certificate(
         "num_class_flips": parity.num_class_flips,
         "least_mask_iou": parity.least_mask_iou,
         "least_points_share": parity.least_points_share,
+        "agreement_ap": evidence.agreement_ap,
         "accuracy": None if evidence.accuracy is None else dict(evidence.accuracy),
         "batch_sizes": list(evidence.batch_sizes),
         "largest_ap_drop": evidence.largest_ap_drop,

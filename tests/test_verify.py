@@ -10,12 +10,17 @@ import numpy as np
 import pytest
 
 from export.accuracy import Labels
-from export.proof_images import ProofImage, images_hash
+from export.proof_images import ProofImage, images_hash, images_of
 from export.verify import Evidence, certificate, gather_evidence, with_class_names
 from pipeline.app.certificates import rows_of
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.recognise import recognise
+from pipeline.detector.whole_path import WholePath
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
+
+MODELS = Path(__file__).parents[1] / ".." / "shared" / "assets" / "models"
 
 IMAGES = tuple(
     ProofImage(f"{number}.png", ArrayPicture(np.full((48, 64, 3), number, np.uint8))) for number in range(11)
@@ -107,7 +112,16 @@ def test_labels_add_how_accurate_both_are() -> None:
 def test_a_rougher_file_is_judged_by_its_accuracy_alone(drop: float, passes: bool) -> None:
     evidence = gather_evidence(Recorder(score=0.5), Recorder(), IMAGES, bar=FP16_BAR)
     assert not evidence.passes
-    judged = Evidence(evidence.parity, FP16_BAR, 11, evidence.images_sha256, (1,), None, {"difference_ap": -0.01}, drop)
+    judged = Evidence(
+        evidence.parity,
+        FP16_BAR,
+        11,
+        evidence.images_sha256,
+        (1,),
+        None,
+        {"difference_ap": -0.01},
+        largest_ap_drop=drop,
+    )
     assert judged.passes is passes
 
 
@@ -170,3 +184,14 @@ def test_classes_are_matched_by_their_names(
     renamed = with_class_names(found_by, theirs, ours)
     found = renamed([image.picture for image in IMAGES[:3]])
     assert [int(each.class_ids[0]) for each in found] == expected
+
+
+@pytest.mark.skipif(not MODELS.is_dir(), reason="needs ../shared/assets")
+@pytest.mark.parametrize(("name", "passes", "is_ruined"), [("rawdetr", True, False), ("dynint8", False, True)])
+def test_a_real_file_is_told_to_be_the_same_or_ruined(name: str, passes: bool, is_ruined: bool) -> None:
+    pytest.importorskip("pycocotools", reason="counts the average precision")
+    images = images_of(str(MODELS.parent / "images" / "voc100" / "images"), most=12)
+    paths = (MODELS / f"deimv2_atto_coco_320{suffix}.onnx" for suffix in (f"_{name}", ""))
+    ours, theirs = (WholePath(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.04) for path in paths)
+    evidence = gather_evidence(ours, theirs, images, bar=FP32_BAR, batch_sizes=(1,))
+    assert (evidence.passes, evidence.is_ruined) == (passes, is_ruined)

@@ -84,7 +84,8 @@ def run_verify(options: VerifyOptions) -> bool:
     if evidence.passes:
         console.print("It says the same.", style="green", markup=False)
     else:
-        console.print(f"It does NOT say the same: {evidence.shortfall()}", style="red", markup=False, soft_wrap=True)
+        verdict = "It is ruined" if evidence.is_ruined else "It does NOT say the same"
+        console.print(f"{verdict}: {evidence.shortfall()}", style="red", markup=False, soft_wrap=True)
     return bool(evidence.passes)
 
 
