@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from export.effdet_detectors import NAMES, build
 from export.exportable import Exportable, Wanted
 from export.forms import BodyForm, BoxesForm, Normalise
+from export.random_weights import Spread, calibrate, spread
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
@@ -119,16 +120,12 @@ def _calibrated(name: str, *, network_wh: tuple[int, int]) -> Exportable:
     exportable = build(Wanted(name, weights="none", class_names=_FIVE, network_wh=network_wh))
     images = Normalise(exportable.spec)(_pixels(exportable, 3))
     network: Any = exportable.body.model
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = 1.0
-        network.train()(images)
-        network.eval()
-        logits, offsets = exportable.body(images)
-        for net, values, spread in ((network.class_net, logits, 1.5), (network.box_net, offsets, 0.3)):
-            last = [each for each in net.predict.modules() if isinstance(each, nn.Conv2d)][-1]
-            last.weight.mul_(spread / values.std())
+    calibrate(network, lambda: network(images))  # on these images, not on those that export calibrates on
+    classes, boxes = (
+        [each for each in net.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
+        for net in (network.class_net, network.box_net)
+    )
+    spread(lambda: network(images), Spread(classes, 1.5, mean=None, share=0.01), Spread(boxes, 0.3))
     return exportable
 
 
