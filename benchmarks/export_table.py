@@ -85,7 +85,7 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
             started = time.perf_counter()
             path([picture])
             milliseconds[label].append(1000 * (time.perf_counter() - started))
-    nothing = WholePath(engine, score_threshold=1.0)([image.picture for image in images[:2]])
+    nothing = WholePath(engine, score_threshold=1.5)([image.picture for image in images[:2]])
     parity = done.evidence.parity
     return {
         "size": "{}×{}".format(*done.spec.network_wh),

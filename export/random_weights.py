@@ -60,7 +60,8 @@ def spread(run: Callable[[], object], *wanted: Spread) -> None:
     for hook in hooks:
         hook.remove()
     for each, kept in zip(wanted, outputs, strict=True):
-        _scale(each, torch.cat([output.flatten() for output in kept]).double())
+        if kept:  # some layers only run in training
+            _scale(each, torch.cat([output.flatten() for output in kept]).double())
 
 
 def _scale(wanted: Spread, values: Tensor) -> None:

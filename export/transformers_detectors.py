@@ -107,10 +107,15 @@ def _liven(exportable: Exportable) -> None:
     calibrate(body, lambda: body(pixels))
     columns = len(head.class_names) + by_softmax
     layers = [each for each in body.modules() if isinstance(each, nn.Linear) and each.out_features == columns]
-    spread(lambda: body(pixels), Spread(layers, 2.0) if by_softmax else Spread(layers, 2.0, mean=None, share=0.01))
-    if by_softmax:  # the last column is no object, which most queries find
-        for layer in layers:
-            layer.bias.data[-1] += 5.0
+    # Each by itself, and twice, because what the encoder finds is what the decoder looks at.
+    wanted = [Spread([each], 2.0) if by_softmax else Spread([each], 2.0, mean=None, share=0.002) for each in layers]
+    for _ in range(2):
+        spread(lambda: body(pixels), *wanted)
+    for layer in layers:
+        if by_softmax:  # the last column is no object, which most queries find
+            layer.bias.data[-1] += 3.0
+        else:
+            layer.bias.data += 1.0
 
 
 def _exportable(wanted: Wanted, model: Any, processor: Any) -> Exportable:

@@ -59,11 +59,8 @@ def _liven(exportable: Exportable) -> None:
     pixels = Normalise(exportable.spec)(proof_pixels(exportable.spec.network_wh))
     calibrate(body, lambda: body(pixels))
     head = body.model.head
-    wanted = (
-        Spread(head.cls_preds, 2.0),
-        Spread(head.obj_preds, 1.0, mean=None, share=0.002),
-        Spread(head.reg_preds, 0.5),
-    )
+    wanted = [Spread([each], 1.0) for each in head.cls_preds] + [Spread([each], 0.15) for each in head.reg_preds]
+    wanted += [Spread([each], 1.0, mean=None, share=0.002) for each in head.obj_preds]
     spread(lambda: body(pixels), *wanted)
 
 

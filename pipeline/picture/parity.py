@@ -183,7 +183,8 @@ def _compare_one(
 
 def _least_score(bar: Bar, other: Detections, max_detections: int | None) -> float:
     """From which score on a detection must have a partner on the other side."""
-    if max_detections is None or len(other) < max_detections:
+    # What lay in the padding was dropped after the limit, so that a full list may be a little shorter.
+    if max_detections is None or len(other) < 0.75 * max_detections:
         return float(np.float32(bar.score_from))
     return max(bar.score_from, float(other.scores.min()) + bar.largest_score_difference)
 
