@@ -240,3 +240,20 @@ def test_a_parity_says_in_words_what_was_compared() -> None:
         "2 of 2 detections in 1 images matched (100.00%), least IoU 1.00000, largest score difference 0, "
         "0 class flips, 1 on the edge of NMS"
     )
+
+
+def test_what_a_full_list_may_have_cut_off_is_not_asked_for() -> None:
+    last, other = scored(FAR, 0.3), (500.0, 0.0, 520.0, 20.0, 0.3, 1)
+    full, cut = (A, last), (A, other)
+    limited = compare([detections(*full)], [detections(*cut)], FP32_BAR, max_detections=2)
+    assert FP32_BAR.passed_by(limited)
+    assert (limited.num_detections, limited.num_matched, limited.num_on_edge) == (2, 2, 2)
+    assert not FP32_BAR.passed_by(compare([detections(*full)], [detections(*cut)], FP32_BAR, max_detections=100))
+    surer = (A, scored(other, 0.6))  # the limit takes the least sure, so that this one must have a partner
+    assert not FP32_BAR.passed_by(compare([detections(*full)], [detections(*surer)], FP32_BAR, max_detections=2))
+
+
+def test_lists_that_are_full_of_ties_are_compared_all_the_same() -> None:
+    ties = tuple((10.0 * n, 0.0, 10.0 * n + 9, 9.0, 0.5, 0) for n in range(20))
+    parity = compare([detections(*ties)], [detections(*ties[::-1])], FP32_BAR, max_detections=20)
+    assert (parity.num_detections, parity.num_matched) == (40, 40)

@@ -121,8 +121,8 @@ def _compare_one(
     max_detections: int | None,
     proposed: Detections | None,
 ) -> Parity:
-    counts = found.scores >= _least_score(bar, reference, max_detections)  # [N]
-    counts_there = reference.scores >= _least_score(bar, found, max_detections)  # [M]
+    least = np.float32(bar.score_from)
+    counts, counts_there = found.scores >= least, reference.scores >= least  # [N], [M]
     overlap = intersection_over_union(found.boxes_xyxy, reference.boxes_xyxy)  # [N, M]
     difference = np.abs(found.scores[:, None] - reference.scores[None])  # [N, M]
     same_class = found.class_ids[:, None] == reference.class_ids[None]  # [N, M]
@@ -140,7 +140,11 @@ def _compare_one(
     matched = int(counts[rows[within]].sum() + counts_there[columns[within]].sum())
     agreed, agreed_there = np.zeros_like(counts), np.zeros_like(counts_there)
     agreed[rows[within]], agreed_there[columns[within]] = True, True
-    on_edge, on_edge_there = np.zeros_like(counts), np.zeros_like(counts_there)
+    cut, cut_there = (
+        ~agreed & _may_be_cut_off(found, reference, bar, max_detections),
+        ~agreed_there & _may_be_cut_off(reference, found, bar, max_detections),
+    )
+    on_edge, on_edge_there = cut & counts, cut_there & counts_there
     if iou_threshold is not None:
         alike = np.where(same_class, overlap, 0)  # [N, M]
         tied = np.zeros_like(agreed_there)
@@ -157,7 +161,7 @@ def _compare_one(
             iou_threshold,
             bar.largest_score_difference,
         )
-        on_edge, on_edge_there = on_edge & counts, on_edge_there & counts_there
+        on_edge, on_edge_there = (on_edge | cut) & counts, (on_edge_there | cut_there) & counts_there
         # A box that stays in the place of another overlaps it well, and was paired with it.
         kept = within | ~(on_edge[rows] & on_edge_there[columns])
         rows, columns = rows[kept], columns[kept]
@@ -181,12 +185,12 @@ def _compare_one(
     )
 
 
-def _least_score(bar: Bar, other: Detections, max_detections: int | None) -> float:
-    """From which score on a detection must have a partner on the other side."""
+def _may_be_cut_off(these: Detections, those: Detections, bar: Bar, max_detections: int | None) -> Mask:
+    """Which of these [N] score so little that the limit may have taken their partners from the other side."""
     # What lay in the padding was dropped after the limit, so that a full list may be a little shorter.
-    if max_detections is None or len(other) < 0.75 * max_detections:
-        return float(np.float32(bar.score_from))
-    return max(bar.score_from, float(other.scores.min()) + bar.largest_score_difference)
+    if max_detections is None or len(those) < 0.75 * max_detections:
+        return np.zeros(len(these), np.bool_)
+    return np.asarray(these.scores <= those.scores.min() + bar.largest_score_difference)
 
 
 def _is_among(wanted: Detections, known: Detections, bar: Bar) -> Mask:
