@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.accuracy import Labels
 from export.exportable import Exportable
 from export.forms import FitFrame, module_for
 from export.proof_images import ProofImage
 from export.to_onnx import OPSET, to_onnx, write_model
 from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
 from export.weights import weights_hash
+from pipeline.accuracy.coco import Labels
 from pipeline.detector.conclude import Conclusion
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS

@@ -23,9 +23,9 @@ from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from export.accuracy import Labels, precision_against, precision_on_labels
 from export.proof_images import ProofImage, images_hash
 from export.verify import ASKED_SHARE, Evidence, certificate
+from pipeline.accuracy.coco import Labels, precision_against, precision_on_labels
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.tensor import TensorWriter

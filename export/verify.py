@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from export.accuracy import Labels, precision_against, precision_on_labels
 from export.proof_images import ProofImage, images_hash, in_batches
+from pipeline.accuracy.coco import Labels, precision_against, precision_on_labels
 from pipeline.errors import MissingExtraError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture

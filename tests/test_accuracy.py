@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.accuracy import Labels, precision_against, precision_on_labels
+from pipeline.accuracy.coco import Labels, precision_against, precision_on_labels
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 from tests.conftest import ASSETS

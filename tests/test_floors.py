@@ -16,6 +16,7 @@ FLOORS = {
     "pipeline.errors": 1,
     "pipeline.version": 1,
     "pipeline.cache_folder": 1,
+    "pipeline.accuracy": 3,
     "pipeline.flow": 2,
     "pipeline.picture": 2,
     "pipeline.detector": 3,
@@ -29,6 +30,7 @@ FLOORS = {
 }
 EXPORT_MAY_USE = {
     "export",
+    "pipeline.accuracy",
     "pipeline.picture",
     "pipeline.detector",
     "pipeline.sources",

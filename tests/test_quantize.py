@@ -23,10 +23,10 @@ pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 
 import onnx
 
-from export.accuracy import Labels
 from export.proof_images import ProofImage
 from export.quantize import quantise
 from export.verify import gather_evidence
+from pipeline.accuracy.coco import Labels
 
 LAYERS = ("first", "second", "third", "boxes", "classes")
 CHANNELS = 8

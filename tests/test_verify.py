@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.accuracy import Labels
 from export.proof_images import ProofImage, images_hash, images_of
 from export.verify import Evidence, certificate, gather_evidence, with_class_names
+from pipeline.accuracy.coco import Labels
 from pipeline.app.certificates import rows_of
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise

@@ -67,7 +67,7 @@ def run_export(options: ExportOptions) -> None:
             f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
         )
 
-    proof_images, accuracy = load("export.proof_images"), load("export.accuracy")
+    proof_images, accuracy = load("export.proof_images"), load("pipeline.accuracy.coco")
     given, labels = (), None
     if options.verify_on is not None:
         given = proof_images.images_of(options.verify_on, most=options.max_images)

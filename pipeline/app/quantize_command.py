@@ -33,7 +33,7 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
     images = load("export.proof_images").images_of(calibrate, most=max_images)
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
-    labels = load("export.accuracy").Labels.find(Path(calibrate)) if Path(calibrate).is_dir() else None
+    labels = load("pipeline.accuracy.coco").Labels.find(Path(calibrate)) if Path(calibrate).is_dir() else None
     say(f"{len(images)} images, judged by {labels.path if labels else 'what the float32 file finds in them'}")
     done = load("export.quantize").quantise(
         model, spec, output, images=images, labels=labels, largest_drop=max_drop, say=say

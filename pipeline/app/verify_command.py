@@ -56,7 +56,7 @@ def run_verify(options: VerifyOptions) -> bool:
         images, labels = proof_images.drawn_images(), None
     else:
         images = proof_images.images_of(options.images, most=options.max_images)
-        labels = load("export.accuracy").Labels.find(Path(options.images))
+        labels = load("pipeline.accuracy.coco").Labels.find(Path(options.images))
     found_by = WholePath(engine, score_threshold=asked)
     evidence = verify.gather_evidence(
         found_by,

@@ -1,0 +1,1 @@
+"""How well do detections agree with what is there?"""
