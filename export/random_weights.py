@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from export.proof_images import drawn_images
+from pipeline.detector.tensor import TensorWriter
+from pipeline.picture.detector_spec import DetectorSpec
 
 SEED = 0  # of the weights of whoever asks for random ones, so that the same words give the same file
 
@@ -88,6 +90,13 @@ def some_images(num_images: int, network_wh: tuple[int, int], *, seed: int = 0) 
         blocks = torch.rand(num_images, 3, cells, cells, generator=generator)
         images += nn.functional.interpolate(blocks, (height, width)) * 70
     return images.to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def fitted_proof_pixels(spec: DetectorSpec) -> Tensor:
+    """The drawn images on which export compares, fitted as a spec in boxes form says: uint8 [N, h, w, 3]."""
+    writer = TensorWriter(spec)
+    fitted = [writer.tensor_of(image.picture)[1] for image in drawn_images() if min(image.picture.size_wh) > 100]
+    return torch.from_numpy(np.concatenate(fitted))
 
 
 def proof_pixels(network_wh: tuple[int, int]) -> Tensor:

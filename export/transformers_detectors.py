@@ -104,12 +104,20 @@ def _liven(exportable: Exportable) -> None:
     assert head is not None
     by_softmax = head.score_activation == "softmax"
     pixels = Normalise(exportable.spec)(proof_pixels(head.network_wh))
-    for module in body.modules():
-        if isinstance(module, nn.Embedding):  # queries that are all alike find the same thing
+    for name, module in body.named_modules():
+        if name.endswith((".query_feat", ".reference_point_embed")):
+            # The encoder's choices are dealt out to queries in the order of their scores: where these nearly tie, it
+            # must not matter who gets which.
+            module.weight.data.copy_(module.weight.data[:1].expand_as(module.weight))
+        elif isinstance(module, nn.Embedding):  # queries that are all alike find the same thing
             module.weight.data.div_(module.weight.data.std())
     calibrate(body, lambda: body(pixels))
     columns = len(head.class_names) + by_softmax
     layers = [each for each in body.modules() if isinstance(each, nn.Linear) and each.out_features == columns]
+    # The decoder is sure of what the encoder chose, as if it were trained: what is chosen last, among many that are
+    # nearly alike, is then not found at all.
+    for layer in layers[1:]:
+        layer.weight.data.copy_(layers[0].weight.data)
     # Each by itself, and twice, because what the encoder finds is what the decoder looks at.
     wanted = [Spread([each], 2.0) if by_softmax else Spread([each], 2.0, mean=None, share=0.002) for each in layers]
     for _ in range(2):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from export.exportable import Exportable, Reference, Wanted
 from export.forms import Normalise
-from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
+from export.random_weights import SEED, Spread, calibrate, fitted_proof_pixels, spread
 from export.weights import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -56,7 +56,7 @@ def build(wanted: Wanted) -> Exportable:
 def _liven(exportable: Exportable) -> None:
     """Scale random weights, in place, so that there are many things with many different scores."""
     body: Any = exportable.body
-    pixels = Normalise(exportable.spec)(proof_pixels(exportable.spec.network_wh))
+    pixels = Normalise(exportable.spec)(fitted_proof_pixels(exportable.spec))
     calibrate(body, lambda: body(pixels))
     head = body.model.head
     wanted = [Spread([each], 1.0) for each in head.cls_preds] + [Spread([each], 0.15) for each in head.reg_preds]
