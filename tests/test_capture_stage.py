@@ -87,3 +87,10 @@ def test_it_ends_after_max_frames_and_closes_its_source() -> None:
     capture.close()
     assert [frame.source_id for frame in frames] == ["ten#2"] * 3
     assert source.num_closed == 1
+
+
+def test_a_recorded_source_can_be_played_at_another_pace() -> None:
+    clock = StoppableClock()
+    capture = Capture(TenPictures(), is_live=True, frames_per_second=50.0, clock=clock)
+    stamps = [frame.captured_at_seconds for frame in capture.items(clock)]
+    assert stamps == pytest.approx([index / 50 for index in range(10)])

@@ -70,3 +70,35 @@ def test_the_books_balance_at_every_instant(frames: list[tuple[str, list[Bucket]
     everything, by_source = ledger.statistics()
     assert everything.in_flight == 0
     assert everything.captured == len(frames) == sum(counts.captured for counts in by_source.values())
+
+
+def test_what_was_captured_before_forgetting_is_in_none_of_the_numbers() -> None:
+    clock = StepClock()
+    ledger = Ledger(["camera"], clock=clock)
+    early = [ledger.capture("camera") for _ in range(3)]
+    ledger.finish(early[0], "delivered")
+    ledger.forget()
+    late = ledger.capture("camera")
+    assert late.index == 3  # frames are numbered on
+    clock.advance(0.020)
+    ledger.finish(early[1], "delivered")
+    ledger.finish(late, "delivered")
+    ledger.close("failed")
+    frames, by_source = ledger.statistics()
+    assert (frames.captured, frames.delivered, frames.failed, frames.in_flight) == (1, 1, 0, 0)
+    assert by_source["camera"] == frames
+    assert frames.latency.num == 1
+
+
+def test_latency_percentiles_go_from_the_fastest_to_the_slowest_frame() -> None:
+    clock = StepClock()
+    ledger = Ledger(["camera"], clock=clock)
+    assert ledger.latency_percentiles_seconds() == ()
+    for milliseconds in (10, 20, 40):
+        ticket = ledger.capture("camera")
+        clock.advance(milliseconds / 1000)
+        ledger.finish(ticket, "delivered")
+    percentiles = ledger.latency_percentiles_seconds()
+    assert len(percentiles) == 101
+    for place, wanted in ((0, 0.010), (50, 0.020), (100, 0.040)):
+        assert abs(percentiles[place] / wanted - 1) < 0.011

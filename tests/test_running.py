@@ -406,3 +406,41 @@ def test_the_books_balance_under_random_failures_drops_and_stops(
     assert frames.captured == frames.delivered + frames.dropped + frames.filtered + frames.failed
     assert frames.captured == sum(each.captured for each in by_source.values())
     assert stage_threads() == []
+
+
+def test_after_the_warm_up_is_forgotten_only_later_frames_count() -> None:
+    clock = StepClock()
+    gate = threading.Event()
+    warm = threading.Event()
+
+    def work(item: int) -> list[int]:
+        if item == 4:
+            warm.set()
+            assert gate.wait(10)
+        clock.advance(1.0 if item < 4 else 0.125)
+        return [item]
+
+    running = Running(Flow.from_sources(ItemSource(range(12))).then(FunctionStage(work), name="work"), clock=clock)
+    with running:
+        assert warm.wait(10)
+        before = running.statistics().frames.captured
+        running.forget_warm_up()
+        assert running.statistics().elapsed_seconds == 0
+        gate.set()
+        running.wait()
+    statistics = running.statistics()
+    (work_node,) = (node for node in statistics.nodes if node.name == "work")
+    assert statistics.frames.captured == statistics.frames.delivered == 12 - before
+    assert work_node.service.num == 8  # frames 4 to 11
+    assert work_node.service.mean == pytest.approx(0.125)
+    assert statistics.elapsed_seconds == pytest.approx(1.0)
+
+
+def test_a_run_tells_the_threads_of_its_nodes() -> None:
+    gate = threading.Event()
+    stage = FunctionStage[int, int](lambda item: [item] if gate.wait(10) else [])
+    with Running(Flow.from_sources(ItemSource(range(3))).then(stage, name="work", workers=2)) as running:
+        names = list(running.thread_ids().values())
+        gate.set()
+        running.wait()
+    assert sorted(names) == ["items", "work", "work"]

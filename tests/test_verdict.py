@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.app.verdict import judge
+from pipeline.app.verdict import ProcessorUse, judge
 from pipeline.flow.ledger import Ledger
 from pipeline.flow.meters import StageMeter, StageStatistics
 from pipeline.flow.running import RunStatistics
@@ -91,3 +91,22 @@ def test_a_live_source_among_recorded_ones_sets_the_pace() -> None:
     verdict = judge(run((node("street.mp4", busy=None), node("detect", busy=0.4))), is_live=False)
     assert verdict.limited_by == "source"
     assert "pace of street.mp4" in verdict.advice
+
+
+def test_where_no_core_is_left_the_processor_limits_and_the_dearest_role_is_to_be_changed() -> None:
+    nodes = (node("street.mp4", busy=0.5), node("detect", busy=0.55, workers=2), node("record out.mp4", busy=0.3))
+    use = ProcessorUse(cores=2, cores_used=1.95, seconds_by_role={"source": 0.2, "detect": 0.4, "record": 1.2})
+    verdict = judge(run(nodes), is_live=False, processor=use)
+    assert verdict.limited_by == "record out.mp4"
+    assert "1.9 of 2 cores busy), of which record takes 67%" in verdict.advice
+    assert "h264_nvenc" in verdict.advice
+
+
+def test_a_processor_with_cores_to_spare_limits_nothing() -> None:
+    use = ProcessorUse(cores=8, cores_used=1.5, seconds_by_role={"detect": 1.0})
+    assert judge(run((node("detect", busy=0.95),)), is_live=False, processor=use).limited_by == "detect"
+
+
+def test_a_live_run_that_keeps_up_is_limited_by_its_source_even_on_a_full_processor() -> None:
+    use = ProcessorUse(cores=2, cores_used=2.0, seconds_by_role={"detect": 1.0})
+    assert judge(run((node("detect", busy=0.95),)), is_live=True, processor=use).limited_by == "source"

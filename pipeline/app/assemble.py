@@ -56,22 +56,40 @@ class Assembly:
 
 
 def assemble(
-    config: RunConfig, *, overlay: Overlay | None = None, clock: Callable[[], float] = time.monotonic
+    config: RunConfig,
+    *,
+    source: FrameSource | None = None,
+    overlay: Overlay | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Assembly:
     """Open the sources, the model and the outputs, and put them into a flow.
 
+    source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
     Raises a StreamdetError for whatever cannot be opened; what was opened before is closed.
     """
-    if not config.sources:
+    if source is None and not config.sources:
         raise ConfigError("at least one source must be named, such as 0 for a webcam, a video file, or sim:traffic")
     with ExitStack() as undo:
-        sources = _open_sources(config, undo)
+        sources = open_sources(config, undo) if source is None else {source.source_id: source}
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         engine = _open_engine(config, is_live=all(is_live.values()))
         undo.callback(engine.close)
+        if config.flow.rate_fps is not None and not any(
+            is_live[name] and not sources[name].is_live for name in sources
+        ):
+            raise ConfigError(
+                "flow.rate_fps paces recorded sources that play live; set flow.mode=live, or leave it out"
+            )
         captures = [
-            Capture(source, source_id=name, is_live=is_live[name], max_frames=config.flow.max_frames, clock=clock)
+            Capture(
+                source,
+                source_id=name,
+                is_live=is_live[name],
+                frames_per_second=config.flow.rate_fps,
+                max_frames=config.flow.max_frames,
+                clock=clock,
+            )
             for name, source in sources.items()
         ]
         flow = _detecting(Flow.from_sources(*captures), config, engine, is_live=all(is_live.values()))
@@ -84,7 +102,11 @@ def assemble(
     return Assembly(flow, sources, engine, all(is_live.values()))
 
 
-def _open_sources(config: RunConfig, undo: ExitStack) -> dict[str, FrameSource]:
+def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, FrameSource]:
+    """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
+
+    Raises a StreamdetError for what cannot be opened.
+    """
     options = SourceOptions(
         open_timeout_seconds=config.network.open_timeout_s,
         read_timeout_seconds=config.network.read_timeout_s,
@@ -97,7 +119,8 @@ def _open_sources(config: RunConfig, undo: ExitStack) -> dict[str, FrameSource]:
     sources: dict[str, FrameSource] = {}
     for word in config.sources:
         source = open_source(word, options=options)
-        undo.callback(source.close)
+        if undo is not None:
+            undo.callback(source.close)
         name, number = source.source_id, 2
         while name in sources:  # the same source twice
             name, number = f"{source.source_id}#{number}", number + 1
@@ -116,11 +139,16 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
     return source.is_live if mode == "auto" else mode == "live"
 
 
+def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
+    """The file of a configuration's detector, and what it is. Raises ModelError for what is none."""
+    path = DEMO_MODEL if config.model is None else Path(config.model)
+    return path, recognise(path, hints_of(config.hints))
+
+
 def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
     """Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
     many, and several inferences of one thread each get more out of the cores than one of several threads."""
-    path = DEMO_MODEL if config.model is None else Path(config.model)
-    spec = recognise(path, hints_of(config.hints))
+    path, spec = model_of(config)
     cores = available_cores()
     threads = config.engine.threads or max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
     engine = OrtEngine(

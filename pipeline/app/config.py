@@ -69,6 +69,7 @@ class FlowConfig(_Section):
     """How frames travel."""
 
     mode: Literal["auto", "live", "every-frame"] = "auto"  # auto: as each source is
+    rate_fps: Positive | None = None  # at which recorded sources are played where the mode is live
     queue_capacity: Count = 2
     max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
     max_frames: Count | None = None  # of each source

@@ -29,11 +29,14 @@ _PRECEDENCE: tuple[Bucket, ...] = ("failed", "delivered", "filtered", "dropped_s
 class Ticket:
     """Goes with one frame through the flow; only the ledger changes it."""
 
-    __slots__ = ("bucket", "captured_at_seconds", "index", "open_branches", "source_id")
+    __slots__ = ("accounts", "bucket", "captured_at_seconds", "index", "open_branches", "source_id")
 
-    def __init__(self, source_id: str, index: int, captured_at_seconds: float) -> None:
+    def __init__(
+        self, source_id: str, index: int, captured_at_seconds: float, accounts: tuple[_Account, _Account]
+    ) -> None:
         self.source_id = source_id
         self.index = index
+        self.accounts = accounts  # that its end is booked in
         self.captured_at_seconds = captured_at_seconds
         self.open_branches = 1
         self.bucket: Bucket | None = None
@@ -94,16 +97,18 @@ class Ledger:
         self._lock = threading.Lock()
         self._all = _Account()
         self._by_source = {source_id: _Account() for source_id in source_ids}
+        self._num_captured = dict.fromkeys(self._by_source, 0)
         self._open: set[Ticket] = set()
 
     def capture(self, source_id: str) -> Ticket:
         """Book a new frame."""
         now = self._clock()
         with self._lock:
-            account = self._by_source[source_id]
-            ticket = Ticket(source_id, account.captured, now)
+            accounts = self._by_source[source_id], self._all
+            ticket = Ticket(source_id, self._num_captured[source_id], now, accounts)
+            self._num_captured[source_id] += 1
             self._open.add(ticket)
-            for each in (account, self._all):
+            for each in accounts:
                 each.captured += 1
                 each.captured_rate.tick(now)
         return ticket
@@ -131,6 +136,18 @@ class Ledger:
                 ticket.bucket = ticket.bucket or bucket
                 self._settle(ticket, now)
 
+    def forget(self) -> None:
+        """Begin new books: what was captured before is in none of the numbers from now on."""
+        with self._lock:
+            self._all = _Account()
+            self._by_source = {source_id: _Account() for source_id in self._by_source}
+
+    def latency_percentiles_seconds(self) -> tuple[float, ...]:
+        """Of delivered frames, the 0th to 100th percentile of the time from capture; empty before the first."""
+        with self._lock:
+            found = [self._all.latency.percentile_seconds(percent) for percent in range(101)]
+        return tuple(each for each in found if each is not None)
+
     def statistics(self) -> tuple[FrameCounts, dict[str, FrameCounts]]:
         """A snapshot: of all sources together, and of each."""
         now = self._clock()
@@ -141,7 +158,7 @@ class Ledger:
     def _settle(self, ticket: Ticket, now_seconds: float) -> None:
         assert ticket.bucket is not None
         self._open.discard(ticket)
-        for account in (self._by_source[ticket.source_id], self._all):
+        for account in ticket.accounts:
             account.buckets[ticket.bucket] += 1
             if ticket.bucket == "delivered":
                 account.delivered_rate.tick(now_seconds)

@@ -127,9 +127,14 @@ class StageMeter:
     def __init__(self, *, name: str, kind: str, workers: int) -> None:
         self._name, self._kind, self._workers = name, kind, workers
         self._lock = threading.Lock()
-        self._service, self._wait = Histogram(), Histogram()
-        self._rate = RateMeter()
-        self._rate_by_source: dict[str, RateMeter] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as if nothing had been done so far."""
+        with self._lock:
+            self._service, self._wait = Histogram(), Histogram()
+            self._rate = RateMeter()
+            self._rate_by_source: dict[str, RateMeter] = {}
 
     def waited(self, seconds: float) -> None:
         """Note how long an item waited in the queue."""

@@ -99,13 +99,13 @@ class Running(Generic[T]):
         # A source or stage ends its followers' lanes when the last of its threads has ended.
         self._senders_left = {node.name: node.workers for node in nodes}
         self._threads: dict[str, list[threading.Thread]] = {}
-        self._started_at_seconds = 0.0
+        self._measured_from_seconds = 0.0
         self._ended_at_seconds: float | None = None
 
     # --- the caller's side -------------------------------------------------------------------------------
 
     def __enter__(self) -> Running[T]:
-        self._started_at_seconds = self._clock()
+        self._measured_from_seconds = self._clock()
         for node in self._nodes.values():
             if node.name == _RESULTS or node.in_main_thread:
                 continue
@@ -187,10 +187,31 @@ class Running(Generic[T]):
         for queue in self._queues.values():
             queue.abandon()
 
+    def forget_warm_up(self) -> None:
+        """Let all statistics begin now: frames that were captured before are in none of them."""
+        with self._lock:
+            self._ledger.forget()
+            for meter in self._meters.values():
+                meter.forget()
+            self._measured_from_seconds = self._clock()
+
+    def latency_percentiles_seconds(self) -> tuple[float, ...]:
+        """Of delivered frames, the 0th to 100th percentile of the time from capture; empty before the first."""
+        return self._ledger.latency_percentiles_seconds()
+
+    def thread_ids(self) -> dict[int, str]:
+        """The operating system's ids of the threads that have begun, and the nodes that they work for."""
+        return {
+            thread.native_id: name
+            for name, threads in self._threads.items()
+            for thread in threads
+            if thread.native_id is not None
+        }
+
     def statistics(self) -> RunStatistics:
         """A snapshot, at any time, from any thread."""
         now = self._clock() if self._ended_at_seconds is None else self._ended_at_seconds
-        elapsed = now - self._started_at_seconds
+        elapsed = now - self._measured_from_seconds
         frames, by_source = self._ledger.statistics()
         nodes = []
         for node in self._flow.nodes:

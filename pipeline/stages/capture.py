@@ -15,6 +15,7 @@ class Capture:
 
     source_id: the name in the flow, where two sources were typed alike; the source's own by default.
     is_live: whether frames may be dropped for newer ones; a recorded source is then played at its own pace.
+    frames_per_second: at which pace a recorded source is played where it is live; its own media time's by default.
     max_frames: end after so many.
     clock: monotonic seconds.
     """
@@ -25,11 +26,13 @@ class Capture:
         *,
         source_id: str | None = None,
         is_live: bool | None = None,
+        frames_per_second: float | None = None,
         max_frames: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._clock = clock
+        self._frames_per_second = frames_per_second
         self._max_frames = max_frames
         self.source_id = source.source_id if source_id is None else source_id
         self.is_live = source.is_live if is_live is None else is_live
@@ -40,8 +43,9 @@ class Capture:
         began: float | None = None
         for index, (picture, pts_seconds) in enumerate(self._source.pictures(stop)):
             if self._is_paced:
-                began = self._clock() - pts_seconds if began is None else began
-                if stop.wait(max(0.0, began + pts_seconds - self._clock())):
+                due = pts_seconds if self._frames_per_second is None else index / self._frames_per_second
+                began = self._clock() - due if began is None else began
+                if stop.wait(max(0.0, began + due - self._clock())):
                     return
             yield Frame(picture, self.source_id, index, pts_seconds, self._clock())
             if index + 1 == self._max_frames:
