@@ -1,4 +1,4 @@
-"""What can be typed about model files? Export, verify, quantise, inspect, adopt."""
+"""What can be typed about model files? Export, verify, quantise, count, inspect, adopt."""
 
 from __future__ import annotations
 
@@ -252,4 +252,18 @@ def quantize(
     )
 
 
-COMMANDS = (inspect, adopt, export, verify, quantize)
+def flops(
+    model: Annotated[str, typer.Argument(help="An ONNX file, or a name that `export` knows.")],
+    size: Size = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Say it of every layer as well.")] = False,
+    json_file: Annotated[str | None, typer.Option("--json", metavar="FILE", help="Write it all as JSON.")] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Count parameters and operations of a network, by layer and in all."""
+    from pipeline.app.flops_command import run_flops
+
+    log_to_stderr(verbose)
+    run_flops(model, size=size, layers=layers, json_file=None if json_file is None else Path(json_file))
+
+
+COMMANDS = (inspect, adopt, export, verify, quantize, flops)
