@@ -1,0 +1,269 @@
+"""How does one configuration run? Measured in a process of its own, so that nothing of the last one is left.
+
+    python -m pipeline.app.one_run < case.json > measured.json
+
+Three kinds of case: the whole pipeline, and its two floors: the sources alone, and the network alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.app.config import RunConfig
+from pipeline.errors import ConfigError, StreamdetError
+from pipeline.measure.processor import Reading, Usage, memory_mb, peak_memory_mb, read_processor
+
+RECORDING = "RECORDING"
+"""As `output.video`: record into a file that is thrown away."""
+
+_TICK_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is run, and for how long: frames of the warm-up are in none of the numbers."""
+
+    config: Mapping[str, Any]  # a RunConfig as JSON types
+    kind: Literal["pipeline", "sources", "network"] = "pipeline"
+    seconds: float = 5.0
+    warm_up_seconds: float = 1.0
+    warm_up_frames: int = 10  # and at least so many
+    network_threads: int | None = None  # of a bare network; None: as many as ONNX Runtime likes
+
+    @classmethod
+    def of(cls, config: RunConfig, **options: Any) -> Case:
+        """A case of a configuration."""
+        return cls(config.model_dump(mode="json"), **options)
+
+
+def measure_apart(case: Case) -> dict[str, Any]:
+    """Measure in a new process. Raises ConfigError with the words of what went wrong there."""
+    command = [sys.executable, "-m", "pipeline.app.one_run"]
+    done = subprocess.run(command, input=json.dumps(asdict(case)), capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    if done.returncode == 0 and lines:
+        measured: dict[str, Any] = json.loads(lines[-1])
+        return measured
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else f"the process that measures ended with {done.returncode}"
+    raise ConfigError(reason.removeprefix("streamdet: error: "))
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Measure in this process. Raises a StreamdetError for what cannot be run, or is over before it is warm."""
+    from pipeline.app.running_command import prepare_process
+
+    prepare_process()
+    config = RunConfig.model_validate(case.config)
+    if case.kind == "sources":
+        return _measure_sources(case, config)
+    if case.kind == "network":
+        return _measure_network(case, config)
+    if config.output.video != RECORDING:
+        return _measure_pipeline(case, config)
+    with tempfile.TemporaryDirectory() as folder:
+        output = config.output.model_copy(update={"video": str(Path(folder) / "recording.mp4")})
+        measured = _measure_pipeline(case, config.model_copy(update={"output": output}))
+        named: dict[str, Any] = json.loads(json.dumps(measured).replace(folder + "/", ""))
+        return named
+
+
+class _Stopwatch:
+    """Reads the processor once it is warm, and again when the time is over."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._began_at_seconds = time.monotonic()
+        self.first: Reading | None = None
+        self.last: Reading | None = None
+
+    def is_warm(self, num_frames: int) -> bool:
+        """Whether the warm-up has passed."""
+        long_enough = time.monotonic() - self._began_at_seconds >= self._case.warm_up_seconds
+        return long_enough and num_frames >= self._case.warm_up_frames
+
+    def is_over(self) -> bool:
+        """Whether it has been measured for long enough."""
+        return self.first is not None and time.monotonic() - self.first.wall_seconds >= self._case.seconds
+
+    def usage(self) -> Usage:
+        """What was used between. Raises ConfigError where there was no time between."""
+        if self.first is None or self.last is None:
+            raise ConfigError(
+                f"the sources must last longer than the warm-up of {self._case.warm_up_seconds:g} s and "
+                f"{self._case.warm_up_frames} frames; take longer ones, or a shorter --warm-up"
+            )
+        return Usage.between(self.first, self.last)
+
+
+def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
+    from pipeline.app.assemble import assemble
+    from pipeline.app.machine import available_cores
+    from pipeline.app.report import report_of
+    from pipeline.app.running_command import OverlayText
+    from pipeline.app.verdict import ProcessorUse, judge, role_of
+    from pipeline.flow.running import Running, RunStatistics
+
+    memory = {"started": memory_mb()}
+    overlay = OverlayText()
+    assembly = assemble(config, overlay=overlay)
+    memory["opened"] = memory_mb()
+    engine_threads = set(read_processor().thread_seconds)
+    running = Running(assembly.flow)
+    overlay.statistics = running.statistics
+    watch = _Stopwatch(case)
+    steady: list[RunStatistics] = []
+    read_at = 0.0
+
+    def look() -> None:
+        nonlocal read_at
+        if steady:
+            return
+        if watch.first is None:
+            if watch.is_warm(running.statistics().frames.delivered):
+                running.forget_warm_up()
+                watch.first = read_processor()
+            return
+        over = watch.is_over()
+        if over or time.monotonic() >= read_at:  # now and then, because threads that end take their numbers along
+            reading, statistics = read_processor(), running.statistics()
+            watch.last, read_at = reading, time.monotonic() + 0.5
+            recent[:] = [statistics]
+        if over:
+            steady[:] = recent
+            running.stop()
+
+    recent: list[RunStatistics] = []
+    with running:
+        threads = running.thread_ids()
+        running.wait(on_tick=look, tick_seconds=_TICK_SECONDS)
+    assembly.engine.close()
+    usage = watch.usage()
+    statistics = running.statistics()
+    roles = {node.name: role_of(node) for node in statistics.nodes}
+    spent_on = usage.by_role({thread: roles[name] for thread, name in threads.items()}, engine_threads=engine_threads)
+    processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
+    num_inferred = next(node.service.num for node in recent[0].nodes if node.name == "detect")
+    spec = assembly.engine.spec
+    verdict = judge(statistics, is_live=assembly.is_live, processor=processor)
+    damage = {name: source.damage for name, source in assembly.sources.items()}
+    report = report_of(
+        statistics,
+        verdict=verdict,
+        model=spec.model_name or assembly.engine.path.name,
+        device=assembly.engine.device,
+        damage=damage,
+    )
+    return {
+        **report,
+        "precision": assembly.engine.precision,
+        "network_wh": list(spec.network_wh),
+        "latency_percentiles_ms": [round(1000 * each, 3) for each in running.latency_percentiles_seconds()],
+        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_inferred),
+        "cpu_ms_by_role": {role: _per_frame(seconds, num_inferred) for role, seconds in spent_on.items()},
+        **_machine(usage, num_inferred),
+        "memory_mb": {**memory, "peak": peak_memory_mb()},
+    }
+
+
+def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
+    """Every source alone and unhindered: decoded and thrown away, in turn."""
+    import threading
+
+    from pipeline.app.assemble import open_sources
+
+    sources = open_sources(config)
+    watch, count, num_frames, stop = _Stopwatch(case), 0, 0, threading.Event()
+    pictures = {name: iter(source.pictures(stop)) for name, source in sources.items()}
+    while pictures and not watch.is_over():
+        for name in list(pictures):
+            if next(pictures[name], None) is None:
+                del pictures[name]
+                continue
+            count += 1
+        if watch.first is None and watch.is_warm(count):
+            watch.first, num_frames = read_processor(), count
+    watch.last = read_processor() if watch.first is not None else None
+    for source in sources.values():
+        source.close()
+    return _floor(watch.usage(), count - num_frames)
+
+
+def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
+    """`session.run` alone, one after the other, on noise."""
+    from pipeline.app.assemble import model_of
+    from pipeline.detector.engine import OrtEngine
+
+    path, spec = model_of(config)
+    engine = OrtEngine(
+        path,
+        spec,
+        device=config.engine.device,
+        intra_op_threads=case.network_threads,
+        spin_microseconds=None,
+        precision=None if config.engine.precision == "auto" else config.engine.precision,
+    )
+    batch = spec.batch or config.engine.batch
+    noise = np.random.default_rng(0).integers(0, 255, engine.blank_input().shape)
+    tensor = np.concatenate([noise] * batch)[:batch].astype(spec.dtype)
+    watch, count, num_runs = _Stopwatch(case), 0, 0
+    while not watch.is_over():
+        engine.infer(tensor)
+        count += 1
+        if watch.first is None and watch.is_warm(count):
+            watch.first, num_runs = read_processor(), count
+    watch.last = read_processor()
+    measured = _floor(watch.usage(), (count - num_runs) * batch)
+    return {**measured, "device": engine.device, "precision": engine.precision}
+
+
+def _floor(usage: Usage, num_frames: int) -> dict[str, Any]:
+    if not num_frames:
+        usage = Usage(usage.wall_seconds, 0.0, usage.other_cores, usage.stolen_cores, {}, {})
+    return {
+        "fps": num_frames / usage.wall_seconds,
+        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_frames),
+        **_machine(usage, num_frames),
+    }
+
+
+def _machine(usage: Usage, num_frames: int) -> dict[str, Any]:
+    return {
+        "num_frames": num_frames,
+        "measured_seconds": round(usage.wall_seconds, 3),
+        "cores_used": round(usage.process_seconds / usage.wall_seconds, 3),
+        "other_cores": round(usage.other_cores, 3),
+        "stolen_cores": round(usage.stolen_cores, 3),
+    }
+
+
+def _per_frame(seconds: float, num_frames: int) -> float:
+    return round(1000 * seconds / max(1, num_frames), 3)
+
+
+def main() -> None:
+    """Read a case from stdin, write what was measured to stdout; an error is one line, exit code 1."""
+    import logging
+
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        print(json.dumps(measure(Case(**json.load(sys.stdin))), allow_nan=False))
+    except StreamdetError as error:
+        print(f"streamdet: error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How fast, how late, at what cost, and what limits it?"""

@@ -1,0 +1,111 @@
+"""How does what was measured look? Charts as SVG, by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import MissingExtraError
+
+_COLOURS = {
+    "source": "#4c78a8",
+    "preprocess": "#72b7b2",
+    "detect": "#f58518",
+    "nms": "#eeca3b",
+    "render": "#b279a2",
+    "record": "#e45756",
+    "jsonl": "#9d755d",
+    "window": "#ff9da6",
+    "other": "#bab0ac",
+}
+_WIDTH_INCHES = 9.0
+
+
+def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, tuple[float, float] | None]) -> str:
+    """Where the processor time of a frame goes: a bar a row, milliseconds by role, beside it the floors.
+
+    floors: of each row, the milliseconds of the sources and of the network alone.
+    """
+    figure, axes = _figure(0.9 + 0.62 * len(rows))
+    roles = [role for role in _COLOURS if any(role in row for row in rows.values())]
+    places = range(len(rows))
+    left = [0.0] * len(rows)
+    for role in roles:
+        widths = [row.get(role, 0.0) for row in rows.values()]
+        axes.barh(places, widths, left=left, height=0.5, color=_COLOURS[role], label=role)
+        left = [sofar + width for sofar, width in zip(left, widths, strict=True)]
+    for place, name in enumerate(rows):
+        floor = floors.get(name)
+        if floor is not None:
+            axes.barh([place - 0.34], [floor[0]], height=0.12, color=_COLOURS["source"], alpha=0.45)
+            axes.barh([place - 0.34], [floor[1]], left=[floor[0]], height=0.12, color=_COLOURS["detect"], alpha=0.45)
+        axes.text(left[place], place, f" {left[place]:.1f}", va="center", fontsize=9)
+    axes.set_yticks(list(places), list(rows))
+    axes.invert_yaxis()
+    axes.margins(x=0.08)
+    axes.set_xlabel("CPU milliseconds a frame (thin bar above: source and network alone)")
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.45, 1.0 + 0.75 / (0.9 + 0.62 * len(rows))), ncols=9, frameon=False
+    )
+    return _svg(figure)
+
+
+def latency_chart(percentiles: Mapping[str, Sequence[float]]) -> str:
+    """The share of frames that are at most so old when they are delivered. Percentiles 0 to 100 a row, milliseconds."""
+    figure, axes = _figure(3.6)
+    for name, values in percentiles.items():
+        axes.step(
+            list(values), [100 * number / (len(values) - 1) for number in range(len(values))], where="post", label=name
+        )
+    axes.set_xlabel("age when delivered, ms")
+    axes.set_ylabel("% of frames")
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
+    return _svg(figure)
+
+
+def trade_chart(points: Mapping[str, tuple[float, float]]) -> str:
+    """Speed against accuracy: frames a second and AP of each name; those that nobody beats in both are joined."""
+    figure, axes = _figure(3.8)
+    front = pareto_front(points)
+    for name, (fps, precision) in points.items():
+        axes.scatter([fps], [precision], s=50, color="#f58518" if name in front else "#bab0ac", zorder=3)
+        axes.annotate(name, (fps, precision), textcoords="offset points", xytext=(7, 5), fontsize=9)
+    line = [points[name] for name in front]
+    axes.plot([x for x, _ in line], [y for _, y in line], color="#f58518", linewidth=1, alpha=0.6, zorder=2)
+    axes.set_xlabel("frames/s of the whole path")
+    axes.set_ylabel("AP")
+    axes.margins(0.2)
+    axes.grid(alpha=0.3)
+    return _svg(figure)
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
+    """The names of the points that no other beats in one coordinate without losing in the other, by the first."""
+    front = [
+        name
+        for name, (x, y) in points.items()
+        if not any((u >= x and v >= y) and (u > x or v > y) for u, v in points.values())
+    ]
+    return sorted(front, key=lambda name: points[name][0])
+
+
+def _figure(height_inches: float) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError('charts need matplotlib: pip install "streamdet[measure]"') from error
+    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

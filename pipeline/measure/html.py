@@ -1,0 +1,81 @@
+"""How does a report of `bench` become one HTML file that needs nothing else?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MissingExtraError, SinkError
+from pipeline.measure.charts import latency_chart, time_chart, trade_chart
+
+_TEMPLATE = Path(__file__).with_name("bench.html.j2")
+
+
+def html_of(report: Mapping[str, Any]) -> str:
+    """The page of a report of `bench`. Raises MissingExtraError without jinja2 or matplotlib."""
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError('the HTML report needs jinja2: pip install "streamdet[measure]"') from error
+    rows = [
+        {
+            **run,
+            "name": f"{candidate['name']}, {kind}",
+            "spread": f"{(run['fps']['most'] - run['fps']['least']) / (run['fps']['median'] or 1):.0%}",
+            "efficiency": "–" if run["cpu_efficiency"] is None else f"{run['cpu_efficiency']:.0%}",
+            "latency": " / ".join(f"{each['median']:.0f}" for each in run["latency_ms"].values()),
+            "accuracy": "–" if candidate.get("accuracy") is None else f"{candidate['accuracy']:.3f}",
+            "floors": candidate["floors"],
+        }
+        for candidate in report["candidates"]
+        for kind, run in candidate["runs"].items()
+    ]
+    points = {
+        candidate["name"]: (next(iter(candidate["runs"].values()))["fps"]["median"], candidate["accuracy"])
+        for candidate in report["candidates"]
+        if candidate.get("accuracy") is not None
+    }
+    charts = (
+        {
+            "time": time_chart(
+                {row["name"]: row["typical"]["cpu_ms_by_role"] for row in rows},
+                {row["name"]: _floor(row) for row in rows},
+            ),
+            "latency": latency_chart({row["name"]: row["typical"]["latency_percentiles_ms"] for row in rows}),
+            "trade": trade_chart(points) if points else "",
+        }
+        if rows
+        else {}
+    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        report=report,
+        pair=_pair,
+        rows=rows,
+        charts=charts,
+        has_accuracy=bool(points),
+        highest=[
+            (each["name"], each["highest_rate"]) for each in report["candidates"] if each["highest_rate"] is not None
+        ],
+    )
+
+
+def write_html(report: Mapping[str, Any], path: Path) -> None:
+    """Write the page of a report, all or nothing. Raises SinkError if it cannot be written."""
+    page = html_of(report)
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(page, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise SinkError(f"the HTML report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def _floor(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    floors = row["floors"]
+    return None if floors is None else (floors["sources_cpu_ms"]["median"], floors["network_cpu_ms"]["median"])
+
+
+def _pair(spread: Mapping[str, float | None]) -> str:
+    return " / ".join("–" if spread[name] is None else f"{spread[name]:.2f}" for name in ("p50", "p95"))

@@ -1,0 +1,130 @@
+"""How much processor time and memory does this process take, thread by thread, and how busy are others?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import MissingExtraError
+
+SOURCE, DETECT, RECORD, OTHER = "source", "detect", "record", "other"
+"""For which roles libraries start threads by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Seconds since some beginning; two readings make a `Usage`."""
+
+    wall_seconds: float
+    process_seconds: float
+    machine_seconds: float  # of all processes on all cores
+    stolen_seconds: float  # that the machine below took from this virtual one
+    thread_seconds: Mapping[int, float]  # by the operating system's id
+    thread_names: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was used between two readings."""
+
+    wall_seconds: float
+    process_seconds: float
+    other_cores: float  # how many cores other processes kept busy, on average
+    stolen_cores: float
+    thread_seconds: Mapping[int, float]
+    thread_names: Mapping[int, str]
+
+    @classmethod
+    def between(cls, first: Reading, last: Reading) -> Usage:
+        """What was used from the first reading to the last; threads that have ended between are not in it."""
+        wall = max(last.wall_seconds - first.wall_seconds, 1e-9)
+        process = last.process_seconds - first.process_seconds
+        return cls(
+            wall,
+            process,
+            # The system counts in ticks, so a little less than nothing can come out.
+            max(0.0, (last.machine_seconds - first.machine_seconds - process) / wall),
+            max(0.0, (last.stolen_seconds - first.stolen_seconds) / wall),
+            {
+                thread: seconds - first.thread_seconds.get(thread, 0.0)
+                for thread, seconds in last.thread_seconds.items()
+            },
+            last.thread_names,
+        )
+
+    def by_role(self, roles: Mapping[int, str], *, engine_threads: Collection[int]) -> dict[str, float]:
+        """Seconds by the role of the node that a thread works for, libraries' own threads included.
+
+        roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
+        libav names the threads of its decoders; what else began during a run that records, encodes.
+        """
+        records = RECORD in roles.values()
+        seconds: dict[str, float] = {}
+        for thread, used in self.thread_seconds.items():
+            if thread in roles:
+                role = roles[thread]
+            elif self.thread_names.get(thread, "").startswith("av:"):
+                is_decoder = self.thread_names[thread].rpartition(":")[2].startswith(("df", "dec"))
+                role = SOURCE if is_decoder or not records else RECORD
+            elif thread in engine_threads:
+                role = DETECT
+            else:
+                role = RECORD if records else OTHER
+            seconds[role] = seconds.get(role, 0.0) + used
+        seconds[OTHER] = max(0.0, self.process_seconds - sum(seconds.values()) + seconds.get(OTHER, 0.0))
+        return seconds
+
+
+def read_processor() -> Reading:
+    """What was used until now. Raises MissingExtraError without psutil."""
+    psutil = _psutil()
+    machine = psutil.cpu_times()._asdict()
+    # Linux counts what guests use among its users' time as well.
+    busy = sum(
+        value for name, value in machine.items() if name not in ("idle", "iowait", "steal", "guest", "guest_nice")
+    )
+    threads = {each.id: each.user_time + each.system_time for each in psutil.Process().threads()}
+    names = {thread: _name_of(thread) for thread in threads}
+    return Reading(time.monotonic(), time.process_time(), busy, machine.get("steal", 0.0), threads, names)
+
+
+def memory_mb() -> float:
+    """The memory that this process holds now, in MB. Raises MissingExtraError without psutil."""
+    return float(_psutil().Process().memory_info().rss) / 1e6
+
+
+def peak_memory_mb() -> float:
+    """The most memory that this process ever held, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return memory_mb()
+    peak = next((line for line in lines if line.startswith("VmHWM:")), None)
+    return memory_mb() if peak is None else int(peak.split()[1]) * 1024 / 1e6
+
+
+def clock_mhz() -> tuple[float, float] | None:
+    """The slowest and the fastest core's clock now, or None where it is not told. Raises MissingExtraError."""
+    try:
+        clocks = [each.current for each in _psutil().cpu_freq(percpu=True)]
+    except (AttributeError, NotImplementedError, OSError):
+        return None
+    return (min(clocks), max(clocks)) if clocks and max(clocks) > 0 else None
+
+
+def _name_of(thread: int) -> str:
+    try:
+        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _psutil() -> Any:
+    try:
+        import psutil
+    except ImportError as error:
+        raise MissingExtraError('measuring needs psutil: pip install "streamdet[measure]"') from error
+    return psutil

@@ -1,0 +1,122 @@
+"""Are processor time, floors, repeats and the meters themselves told truly?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from pipeline.measure.charts import pareto_front
+from pipeline.measure.processor import DETECT, OTHER, RECORD, SOURCE, Reading, Usage, read_processor
+from pipeline.measure.self_test import Check, self_test
+from pipeline.measure.summary import Figure, Floors, Summary, disturbances
+
+
+def usage(seconds: dict[int, float], *, names: dict[int, str] | None = None, process: float | None = None) -> Usage:
+    return Usage(1.0, sum(seconds.values()) if process is None else process, 0.0, 0.0, seconds, names or {})
+
+
+def test_a_busy_loop_reads_as_its_own_processor_time_and_not_as_that_of_others() -> None:
+    first = read_processor()
+    until = time.process_time() + 0.2
+    while time.process_time() < until:
+        pass
+    spent = Usage.between(first, read_processor())
+    assert spent.process_seconds == pytest.approx(0.2, abs=0.05)
+    assert spent.wall_seconds >= 0.19
+    assert sum(spent.thread_seconds.values()) == pytest.approx(spent.process_seconds, abs=0.05)
+
+
+def test_others_are_what_the_machine_did_and_we_did_not() -> None:
+    first = Reading(10.0, 1.0, 100.0, 3.0, {1: 0.5}, {})
+    last = Reading(12.0, 2.0, 104.0, 3.5, {1: 1.0, 2: 0.25}, {})
+    spent = Usage.between(first, last)
+    assert (spent.process_seconds, spent.other_cores, spent.stolen_cores) == (1.0, 1.5, 0.25)
+    assert spent.thread_seconds == {1: 0.5, 2: 0.25}
+
+
+def test_threads_of_libraries_count_for_the_role_that_they_work_for() -> None:
+    seconds = {1: 1.0, 2: 2.0, 3: 4.0, 4: 8.0, 5: 16.0}
+    names = {3: "av:hevc:df0", 4: "python", 5: "python"}
+    roles = {1: SOURCE, 2: RECORD}
+    assert usage(seconds, names=names).by_role(roles, engine_threads={1, 4}) == {
+        SOURCE: 5.0,
+        RECORD: 18.0,
+        DETECT: 8.0,
+        OTHER: 0.0,
+    }
+    without_recording = usage(seconds, names=names, process=35.0).by_role({1: SOURCE, 2: "nms"}, engine_threads={4})
+    assert without_recording == {SOURCE: 5.0, "nms": 2.0, DETECT: 8.0, OTHER: 20.0}
+
+
+def run(fps: float, *, cpu: float = 10.0, dropped: int = 0, others: float = 0.0, stolen: float = 0.0) -> dict[str, Any]:
+    return {
+        "fps": {"delivered": fps, "captured": fps},
+        "cpu_ms_per_frame": cpu,
+        "latency_ms": {"p50": 1000 / fps, "p95": 2000 / fps, "p99": None},
+        "frames": {"captured": 100, "dropped_stale": dropped, "dropped_full": 1},
+        "memory_mb": {"peak": 200.0},
+        "other_cores": others,
+        "stolen_cores": stolen,
+    }
+
+
+def floor(fps: float, cpu: float) -> dict[str, Any]:
+    return {"fps": fps, "cpu_ms_per_frame": cpu}
+
+
+def test_a_summary_is_the_median_with_its_spread_beside_the_floors() -> None:
+    floors = Floors.of([floor(200, 2.0)], [floor(40, 14.0)], [floor(50, 6.0)])
+    summary = Summary.of([run(40), run(20), run(30, dropped=4)], floors)
+    assert (summary.fps.median, summary.fps.least, summary.fps.most) == (30, 20, 40)
+    assert summary.fps.spread == pytest.approx(2 / 3)
+    assert (summary.num_captured, summary.num_dropped) == (300, 7)
+    assert summary.typical["fps"]["delivered"] == 30
+    assert set(summary.latency_ms) == {"p50", "p95"}
+    assert summary.cpu_efficiency == pytest.approx((2 + 6) / 10)  # the cheaper of the two bare networks
+    assert summary.fps_efficiency == pytest.approx(30 / 50)  # the faster of the two, which is slower than the source
+
+
+def test_without_floors_there_is_no_efficiency() -> None:
+    summary = Summary.of([run(10)], None)
+    assert summary.cpu_efficiency is None
+    assert summary.fps_efficiency is None
+
+
+def test_what_disturbed_the_machine_is_said() -> None:
+    quiet = [run(30), run(31)]
+    assert disturbances(quiet, Figure(30, 30, 31), cores=2) == []
+    (others,) = disturbances([run(30, others=0.7)], Figure(30, 30, 30), cores=2)
+    assert "0.7 of 2 cores" in others
+    (stolen,) = disturbances([run(30, stolen=0.4)], Figure(30, 30, 30), cores=2)
+    assert "host" in stolen
+    (apart,) = disturbances(quiet, Figure(30, 20, 40), cores=2)
+    assert "67% apart" in apart
+
+
+def test_nobody_on_the_pareto_front_is_beaten_in_both() -> None:
+    points = {"slow best": (10.0, 0.5), "fast": (40.0, 0.3), "beaten": (9.0, 0.4), "twin": (40.0, 0.3)}
+    assert pareto_front(points) == ["slow best", "fast", "twin"]
+    assert pareto_front({}) == []
+
+
+def test_a_check_fails_beyond_one_percent() -> None:
+    assert Check("", 100.0, 100.9, "").passes
+    assert not Check("", 100.0, 98.9, "").passes
+    assert not Check("", 0.0, 1.0, "").passes
+
+
+def test_the_meters_read_a_run_of_known_rate_and_costs_within_one_percent() -> None:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.0005)
+    try:
+        checks = self_test(num_items=80)
+    finally:
+        sys.setswitchinterval(before)
+    accounted = [check for check in checks if check.unit == ""]
+    assert len(accounted) == 3
+    assert all(check.error == 0 for check in accounted)
+    # Of the durations, that they are about right: a machine that is busy with other tests is no laboratory.
+    assert all(abs(check.error) < 0.2 for check in checks)
