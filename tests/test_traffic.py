@@ -203,6 +203,22 @@ def test_a_cyclist_is_a_bicycle_and_a_person() -> None:
     assert person[1] < bicycle[1] < person[3] < bicycle[3] + 1
 
 
+def test_everybody_keeps_an_identity_of_their_own_from_frame_to_frame() -> None:
+    source = TrafficSource(TrafficOptions(seed=3, seconds=4, fps=10, size_wh=SMALL))
+    truths = [source.truth(index) for index in range(40)]
+    seen: dict[tuple[int, int], list[tuple[int, float]]] = {}
+    for index, truth in enumerate(truths):
+        assert truth.track_ids is not None
+        who = list(zip(truth.class_ids.tolist(), truth.track_ids.tolist(), strict=True))
+        assert len(set(who)) == len(who)  # nobody twice in a frame
+        for each, box in zip(who, truth.boxes_xyxy, strict=True):
+            seen.setdefault(each, []).append((index, float(box[0] + box[2]) / 2))
+    assert len(seen) > 5
+    assert max(len(frames) for frames in seen.values()) > 20
+    for frames in seen.values():  # nobody jumps
+        assert all(abs(there - here) < 80 * (later - index) for (index, here), (later, there) in pairwise(frames))
+
+
 def test_a_vehicle_that_passes_the_camera_is_cut_off_and_not_turned_inside_out() -> None:
     street = Staged()
     view = StreetView(street, size_wh=SMALL)

@@ -38,6 +38,7 @@ class Figure:
     """One object of one class in the picture."""
 
     class_name: str
+    track_id: int  # of the road user that it belongs to
     y_m: float
     polygons: list[npt.NDArray[np.int32]]  # [P, 2] each, in sixteenths of a pixel, in painting order
     colours: list[list[float]]  # BGR, one for each polygon
@@ -102,9 +103,10 @@ class StreetView:
     def visible(self, seconds: float) -> tuple[Detections, Detections]:
         """What is labelled at that moment, and what can be seen but is too small or too hidden to be labelled.
 
-        Boxes enclose the pixels in which an object is seen, in whole pixels of the picture; scores are 1. An object
-        is labelled if at least LEAST_INSIDE of it lies within the picture, at least LEAST_VISIBLE of that is not
-        hidden, and its box measures at least LEAST_LONG_SIDE by LEAST_SHORT_SIDE of the picture's height.
+        Boxes enclose the pixels in which an object is seen, in whole pixels of the picture; scores are 1. A road user
+        keeps its track id, which cyclist and bicycle share. An object is labelled if at least LEAST_INSIDE of it lies
+        within the picture, at least LEAST_VISIBLE of that is not hidden, and its box measures at least LEAST_LONG_SIDE
+        by LEAST_SHORT_SIDE of the picture's height.
         """
         return self._visible(seconds)
 
@@ -120,8 +122,8 @@ class StreetView:
             for corners in layer.polygons:
                 cv2.fillPoly(owners, [corners], owner, cv2.LINE_8, SUBPIXEL_BITS)
             figures.append((layer, int(np.count_nonzero(owners[self._window(layer.box_xyxy)] == owner))))
-        labelled: list[tuple[str, tuple[int, int, int, int]]] = []
-        unlabelled: list[tuple[str, tuple[int, int, int, int]]] = []
+        labelled: list[tuple[Figure, tuple[int, int, int, int]]] = []
+        unlabelled: list[tuple[Figure, tuple[int, int, int, int]]] = []
         for owner, (figure, covered) in enumerate(figures, start=1):
             window = self._window(figure.box_xyxy)
             seen = owners[window] == owner
@@ -138,7 +140,7 @@ class StreetView:
                 and min(wide, high) >= LEAST_SHORT_SIDE * height
             )
             chosen = labelled if is_labelled else unlabelled
-            chosen.append((figure.class_name, (left, top, left + wide, top + high)))
+            chosen.append((figure, (left, top, left + wide, top + high)))
         return _as_detections(labelled), _as_detections(unlabelled)
 
     def _window(self, box_xyxy: tuple[float, float, float, float]) -> tuple[slice, slice]:
@@ -290,7 +292,9 @@ class StreetView:
         """The figure with those outlines [N, 2] px; none if it lies outside the picture."""
         (x0, y0), (x1, y1), (width, height) = points.min(axis=0), points.max(axis=0), self.size_wh
         if x0 < width and y0 < height and x1 > 0 and y1 > 0:
-            yield Figure(class_name, user.y_m, polygons, colours.tolist(), (x0, y0, x1, y1), lamps)
+            lane, slot = user.key
+            track_id = slot * len(self._street.lanes) + lane
+            yield Figure(class_name, track_id, user.y_m, polygons, colours.tolist(), (x0, y0, x1, y1), lamps)
 
     def _with_shadows(self, users: list[RoadUser]) -> PixelArray:
         """A copy of the empty street on which everybody's shadow lies."""
@@ -356,9 +360,10 @@ def _rounded_sticks(ends: Points, radii: Array) -> Points:
     )
 
 
-def _as_detections(found: list[tuple[str, tuple[int, int, int, int]]]) -> Detections:
+def _as_detections(found: list[tuple[Figure, tuple[int, int, int, int]]]) -> Detections:
     return Detections(
         boxes_xyxy=np.array([box for _, box in found], np.float32).reshape(-1, 4),
         scores=np.ones(len(found), np.float32),
-        class_ids=np.array([CLASS_NAMES.index(name) for name, _ in found], np.int64),
+        class_ids=np.array([CLASS_NAMES.index(figure.class_name) for figure, _ in found], np.int64),
+        track_ids=np.array([figure.track_id for figure, _ in found], np.int64),
     )
