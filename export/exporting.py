@@ -19,7 +19,7 @@ from export.proof_images import ProofImage
 from export.to_onnx import OPSET, to_onnx, write_model
 from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
 from export.weights import weights_hash
-from pipeline.accuracy.coco import Labels
+from pipeline.accuracy.truth import LabelledData
 from pipeline.detector.conclude import Conclusion
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
@@ -56,7 +56,7 @@ def export_detector(
     half: bool = False,
     opset: int = OPSET,
     force: bool = False,
-    labels: Labels | None = None,
+    labels: LabelledData | None = None,
     batch_sizes: Sequence[int] = (1, 2, 3, 4),
 ) -> Exported:
     """Write a detector into one self-describing file, shown to say what PyTorch says on these images.

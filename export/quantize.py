@@ -25,7 +25,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from export.proof_images import ProofImage, images_hash
 from export.verify import ASKED_SHARE, Evidence, certificate
-from pipeline.accuracy.coco import Labels, precision_against, precision_on_labels
+from pipeline.accuracy.coco import precision_against, precision_on_labels
+from pipeline.accuracy.truth import LabelledData
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.tensor import TensorWriter
@@ -67,7 +68,7 @@ def quantise(
     output: Path,
     *,
     images: Sequence[ProofImage],
-    labels: Labels | None,
+    labels: LabelledData | None,
     largest_drop: float,
     say: Say = log.info,
 ) -> Quantised:
@@ -114,7 +115,7 @@ class _Search:
         spec: DetectorSpec,
         folder: Path,
         images: Sequence[ProofImage],
-        labels: Labels | None,
+        labels: LabelledData | None,
         say: Say,
     ) -> None:
         self._spec, self._folder, self._images, self._labels, self._say = spec, folder, images, labels, say

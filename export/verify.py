@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from export.proof_images import ProofImage, images_hash, in_batches
-from pipeline.accuracy.coco import Labels, precision_against, precision_on_labels
+from pipeline.accuracy.coco import precision_against, precision_on_labels
+from pipeline.accuracy.truth import LabelledData
 from pipeline.errors import MissingExtraError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
@@ -90,7 +91,7 @@ def gather_evidence(
     *,
     bar: Bar,
     batch_sizes: Sequence[int] = (1, 2, 3, 4),
-    labels: Labels | None = None,
+    labels: LabelledData | None = None,
     class_names: Sequence[str] = (),
     iou_threshold: float | None = None,
     max_detections: int | None = None,

@@ -23,6 +23,7 @@ FLOORS = {
     "pipeline.sources": 3,
     "pipeline.sinks": 3,
     "pipeline.testing": 3,
+    "pipeline.measure": 4,
     "pipeline.stages": 4,
     "export": 4,
     "pipeline.app": 5,

@@ -26,7 +26,7 @@ import onnx
 from export.proof_images import ProofImage
 from export.quantize import quantise
 from export.verify import gather_evidence
-from pipeline.accuracy.coco import Labels
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 
 LAYERS = ("first", "second", "third", "boxes", "classes")
 CHANNELS = 8
@@ -241,8 +241,8 @@ def test_a_bound_that_no_layer_can_keep_is_an_error_and_leaves_no_file(tmp_path:
 
 def test_labels_judge_where_there_are_any(tmp_path: Path) -> None:
     model = write_float_detector(tmp_path / "float.onnx")
-    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 0}
-    labels = Labels(tmp_path / "labels.json", {"0.png": 1}, (annotation,), {"cat": 1})
+    image = LabelledImage("0.png", 1, Truth.of(marked([(0, 0, 5, 5)], [0])))
+    labels = LabelledData("labels.json", ("cat",), (1,), (image,))
     done = quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=labels, largest_drop=0.0)
     assert done.evidence.accuracy is not None
     assert done.evidence.accuracy["reference_ap"] == 0

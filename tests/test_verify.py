@@ -11,7 +11,7 @@ import pytest
 
 from export.proof_images import ProofImage, images_hash, images_of
 from export.verify import Evidence, certificate, gather_evidence, with_class_names
-from pipeline.accuracy.coco import Labels
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.app.certificates import rows_of
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
@@ -88,11 +88,13 @@ def test_nothing_found_is_said_as_such() -> None:
     assert evidence.shortfall().startswith("nothing was found in 11 images by either, so that nothing was shown; ")
 
 
-def labels(num: int) -> Labels:
+def labels(num: int) -> LabelledData:
     """A cat where it is found, in the first `num` images."""
-    box = {"category_id": 5, "bbox": [8, 8, 32, 32], "area": 1024, "iscrowd": 0}
-    annotations = tuple({"id": number + 1, "image_id": number, **box} for number in range(num))
-    return Labels(Path("labels.json"), {f"{number}.png": number for number in range(11)}, annotations, {"cat": 5})
+    cats = [
+        Truth.of(marked([(8, 8, 40, 40)] if number < num else [], [0] if number < num else [])) for number in range(11)
+    ]
+    images = tuple(LabelledImage(f"{number}.png", number, cat) for number, cat in enumerate(cats))
+    return LabelledData("labels.json", ("cat",), (5,), images)
 
 
 def test_labels_add_how_accurate_both_are() -> None:

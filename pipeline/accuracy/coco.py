@@ -8,98 +8,101 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from pipeline.accuracy.classes import in_classes_of_data, match_classes
+from pipeline.accuracy.truth import LabelledData, Truth, marked
 from pipeline.errors import ConfigError, MissingExtraError
-from pipeline.picture.detections import Detections
+from pipeline.picture.detections import Detections, FloatArray
 
-# What COCO's classes are called in Pascal VOC, and the other way round.
-_VOC_NAMES = {
-    "potted plant": "pottedplant",
-    "motorcycle": "motorbike",
-    "tv": "tvmonitor",
-    "airplane": "aeroplane",
-    "couch": "sofa",
-    "dining table": "diningtable",
-}
-_ALIASES = _VOC_NAMES | {voc: coco for coco, voc in _VOC_NAMES.items()}
+COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+"""AP and AR over IoU .50 to .95 unless one is named; of small, medium and large objects (up to 32², 96², beyond);
+AR with 1, 10 or 100 detections an image and class."""
+
+RECALLS: npt.NDArray[np.float64] = np.linspace(0, 1, 101)
+"""Where COCO reads precision off."""
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
-    """The objects that people marked in some images, in COCO's form."""
+class ClassAccuracy:
+    """How accurate the detections of one class are."""
 
-    path: Path
-    image_ids: dict[str, int]  # by the file's name
-    annotations: tuple[dict[str, Any], ...]
-    category_ids: dict[str, int]  # by class name
+    class_id: int
+    num_objects: int  # without the ignored ones
+    ap: float
+    ap50: float
+    ar100: float
+    precisions: npt.NDArray[np.float64]  # [101] at RECALLS, IoU .5; 0 beyond the recall that was reached
 
-    @classmethod
-    def find(cls, folder: Path) -> Labels | None:
-        """The labels of a folder of images: the one COCO JSON in it, beside it, or in `annotations`; or None.
 
-        Raises ConfigError for several, and for a JSON file that is none.
-        """
-        places = (folder, folder / "annotations", folder.parent)
-        found = [path for place in places if place.is_dir() for path in sorted(place.glob("*.json"))]
-        found = [path for path in found if path.name.startswith("instances") or path.parent != folder.parent]
-        if not found:
-            return None
-        if len(found) > 1:
-            raise ConfigError(f"{folder}: one COCO JSON must be with the images, found {', '.join(map(str, found))}")
-        return cls.read(found[0])
+@dataclass(frozen=True, slots=True)
+class CocoAccuracy:
+    """How accurate detections are; of classes that have objects."""
 
-    @classmethod
-    def read(cls, path: Path) -> Labels:
-        """Read COCO JSON. Raises ConfigError for a missing file and for anything else in it."""
-        try:
-            values = json.loads(path.read_text())
-            return cls(
-                path,
-                {Path(image["file_name"]).name: image["id"] for image in values["images"]},
-                tuple(_annotation(each, number) for number, each in enumerate(values["annotations"], 1)),
-                {category["name"]: category["id"] for category in values["categories"]},
+    numbers: Mapping[str, float | None]  # by COCO_NUMBERS; None: there is no object of that kind
+    classes: tuple[ClassAccuracy, ...]
+
+
+def coco_accuracy(found: Sequence[Detections], truths: Sequence[Truth]) -> CocoAccuracy:
+    """Judge what was found in images by what is in them, image by image.
+
+    What was found of a class that has no object counts for nothing, an ignored object counts as a crowd, and of one
+    image and class the best 100 count. Raises MissingExtraError without pycocotools.
+    """
+    truth_rows: list[dict[str, Any]] = []
+    found_rows: list[dict[str, Any]] = []
+    for image_id, (detections, truth) in enumerate(zip(found, truths, strict=True)):
+        truth_rows += _rows(truth.objects, image_id, areas=truth.areas, is_crowd=False)
+        truth_rows += _rows(truth.ignored, image_id, is_crowd=True)
+        found_rows += _rows(detections, image_id, is_crowd=False)
+    objects = np.concatenate([np.zeros(0, np.int64), *(truth.objects.class_ids for truth in truths)])
+    class_ids, nums = np.unique(objects, return_counts=True)  # [C], [C]
+    if not len(class_ids):
+        return CocoAccuracy(dict.fromkeys(COCO_NUMBERS), ())
+    evaluation = _evaluate(truth_rows, found_rows, range(len(truths)), class_ids.tolist())
+    precision = evaluation.eval["precision"][..., 0, 2]  # [10, 101, C], of all sizes, with 100 detections
+    recall = evaluation.eval["recall"][..., 0, 2]  # [10, C]
+    return CocoAccuracy(
+        {name: _known(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)},
+        tuple(
+            ClassAccuracy(
+                class_id,
+                num,
+                float(precision[..., place].mean()),
+                float(precision[0, :, place].mean()),
+                float(recall[:, place].mean()),
+                precision[0, :, place],
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {error!r}") from error
+            for place, (class_id, num) in enumerate(zip(class_ids.tolist(), nums.tolist(), strict=True))
+        ),
+    )
 
 
 def precision_on_labels(
-    found: Sequence[Detections], image_names: Sequence[str], class_names: Sequence[str], labels: Labels
+    found: Sequence[Detections], image_names: Sequence[str], class_names: Sequence[str], labels: LabelledData
 ) -> tuple[float, float]:
     """AP and AP50 of what was found in images, given by their files' names. Classes that have no labels do not count.
 
     Raises ConfigError if no image, or no class, has labels, and MissingExtraError without pycocotools.
     """
-    categories = [
-        labels.category_ids.get(name, labels.category_ids.get(_ALIASES.get(name, ""))) for name in class_names
+    classes = match_classes(class_names, labels.class_names)
+    truths = {Path(image.name).name: image.truth for image in labels.images}
+    judged = [
+        (in_classes_of_data(detections, classes), truths[name])
+        for detections, name in zip(found, image_names, strict=True)
+        if name in truths
     ]
-    numbers = [labels.image_ids.get(name) for name in image_names]
-    if not any(each is not None for each in numbers) or not any(each is not None for each in categories):
+    if not judged or (classes < 0).all():
         raise ConfigError(
-            f"{labels.path}: must label some of the images and of the model's classes, it has none of them"
+            f"{labels.origin}: must label some of the images and of the model's classes, it has none of them"
         )
-    rows: list[dict[str, Any]] = []
-    for detections, image_id in zip(found, numbers, strict=True):
-        if image_id is None:
-            continue
-        boxes = np.concatenate(
-            [detections.boxes_xyxy[:, :2], detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]], axis=1
-        )
-        for box, score, class_id in zip(
-            boxes.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True
-        ):
-            if class_id < len(categories) and categories[class_id] is not None:
-                rows.append({"image_id": image_id, "category_id": categories[class_id], "bbox": box, "score": score})
-    image_ids = [each for each in numbers if each is not None]
-    truth = [each for each in labels.annotations if each["image_id"] in set(image_ids)]
-    return _coco_precision(truth, rows, image_ids, list(labels.category_ids.values()))
+    return _ap_and_ap50([each for each, _ in judged], [truth for _, truth in judged])
 
 
 def precision_against(
@@ -109,64 +112,75 @@ def precision_against(
 
     Raises MissingExtraError without pycocotools.
     """
-    truth: list[dict[str, Any]] = []
-    rows: list[dict[str, Any]] = []
-    for image_id, (ours, theirs) in enumerate(zip(found, reference, strict=True)):
-        sure = theirs.select(theirs.scores >= np.float32(score_threshold))
-        for detections, to in ((sure, truth), (ours, rows)):
-            for (x1, y1, x2, y2), score, class_id in zip(
-                detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), strict=True
-            ):
-                to.append(
-                    {
-                        "id": len(to) + 1,
-                        "image_id": image_id,
-                        "category_id": class_id,
-                        "bbox": [x1, y1, x2 - x1, y2 - y1],
-                        "area": (x2 - x1) * (y2 - y1),
-                        "iscrowd": 0,
-                        "score": score,
-                    }
-                )
-    if not truth:
-        return (1.0, 1.0) if not any(row["score"] >= score_threshold for row in rows) else (0.0, 0.0)
-    return _coco_precision(truth, rows, list(range(len(found))), sorted({each["category_id"] for each in truth}))
+    sure = [each.select(each.scores >= np.float32(score_threshold)) for each in reference]
+    if not any(map(len, sure)):
+        is_sure = any((each.scores >= score_threshold).any() for each in found)
+        return (0.0, 0.0) if is_sure else (1.0, 1.0)
+    return _ap_and_ap50(found, [Truth.of(marked(each.boxes_xyxy.tolist(), each.class_ids.tolist())) for each in sure])
 
 
-def _annotation(values: dict[str, Any], number: int) -> dict[str, Any]:
-    """What counts of an annotation. Some tools write the box alone, or count from 0, which COCO's API misreads."""
-    _, _, width, height = values["bbox"]
-    return {
-        "id": number,
-        "image_id": values["image_id"],
-        "category_id": values["category_id"],
-        "bbox": values["bbox"],
-        "area": values.get("area", width * height),
-        "iscrowd": values.get("iscrowd", 0),
-    }
+def boxes_xywh(boxes_xyxy: FloatArray) -> npt.NDArray[np.float64]:
+    """Left, top, width and height [N, 4], to a thousandth of a pixel.
+
+    As much as float32 corners are good for up to 4096 pixels; and what was written with three decimals comes out as
+    it was, which decides where an IoU meets a threshold exactly.
+    """
+    boxes = boxes_xyxy.astype(np.float64)
+    return np.round(np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), 3)
 
 
-def _coco_precision(
-    truth: list[dict[str, Any]], rows: list[dict[str, Any]], image_ids: list[int], category_ids: list[int]
-) -> tuple[float, float]:
+def _ap_and_ap50(found: Sequence[Detections], truths: Sequence[Truth]) -> tuple[float, float]:
+    numbers = coco_accuracy(found, truths).numbers
+    return numbers["AP"] or 0.0, numbers["AP50"] or 0.0
+
+
+def _rows(
+    detections: Detections, image_id: int, *, is_crowd: bool, areas: npt.NDArray[np.float64] | None = None
+) -> list[dict[str, Any]]:
+    boxes = boxes_xywh(detections.boxes_xyxy)  # [N, 4]
+    areas = boxes[:, 2] * boxes[:, 3] if areas is None else areas  # [N]
+    return [
+        {
+            "image_id": image_id,
+            "category_id": class_id,
+            "bbox": box,
+            "area": area,
+            "score": score,
+            "iscrowd": int(is_crowd),
+        }
+        for class_id, box, area, score in zip(
+            detections.class_ids.tolist(), boxes.tolist(), areas.tolist(), detections.scores.tolist(), strict=True
+        )
+    ]
+
+
+def _evaluate(
+    truth: list[dict[str, Any]], found: list[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> Any:
+    """COCOeval after all its work."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
-        raise MissingExtraError('AP needs pycocotools: pip install "streamdet[export]"') from error
-    if not rows:
-        return 0.0, 0.0
+        raise MissingExtraError('AP needs pycocotools: pip install "streamdet[measure]"') from error
+    datasets = []
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        dataset = COCO()
-        dataset.dataset = {
-            "info": {},
-            "images": [{"id": each} for each in image_ids],
-            "annotations": truth,
-            "categories": [{"id": each} for each in category_ids],
-        }
-        dataset.createIndex()
-        evaluation = COCOeval(dataset, dataset.loadRes(rows), "bbox")
+        for rows in (truth, found):
+            dataset = COCO()
+            dataset.dataset = {
+                "images": [{"id": each} for each in image_ids],
+                # From 1, because it takes the number 0 for no match.
+                "annotations": [{**row, "id": number} for number, row in enumerate(rows, 1)],
+                "categories": [{"id": each} for each in category_ids],
+            }
+            dataset.createIndex()
+            datasets.append(dataset)
+        evaluation = COCOeval(*datasets, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return max(0.0, float(evaluation.stats[0])), max(0.0, float(evaluation.stats[1]))
+    return evaluation
+
+
+def _known(value: float) -> float | None:
+    return None if value < 0 else float(value)

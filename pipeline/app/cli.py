@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.app.logs import Verbose, log_to_stderr
+from pipeline.app.measure_commands import COMMANDS as MEASURE_COMMANDS
 from pipeline.app.model_commands import (
     COMMANDS,
     Anchors,
@@ -237,6 +238,8 @@ def _run(config: RunConfig, *, dry_run: bool) -> None:
 
 for command in COMMANDS:
     app.command()(command)
+for name, measure in MEASURE_COMMANDS.items():
+    app.command(name)(measure)
 
 
 if __name__ == "__main__":

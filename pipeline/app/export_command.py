@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.hints import read_class_names, size_of
 from pipeline.errors import ConfigError, MissingExtraError
@@ -67,11 +68,11 @@ def run_export(options: ExportOptions) -> None:
             f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
         )
 
-    proof_images, accuracy = load("export.proof_images"), load("pipeline.accuracy.coco")
+    proof_images = load("export.proof_images")
     given, labels = (), None
     if options.verify_on is not None:
         given = proof_images.images_of(options.verify_on, most=options.max_images)
-        labels = accuracy.Labels.find(Path(options.verify_on))
+        labels = find_coco_json(Path(options.verify_on))
     say(f"building {options.model}")
     exportable = load("export.detectors").build(wanted, adapter=options.adapter)
     images = (*proof_images.drawn_images(), *given)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.export_command import load
 from pipeline.detector.recognise import recognise
@@ -33,8 +34,8 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
     images = load("export.proof_images").images_of(calibrate, most=max_images)
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
-    labels = load("pipeline.accuracy.coco").Labels.find(Path(calibrate)) if Path(calibrate).is_dir() else None
-    say(f"{len(images)} images, judged by {labels.path if labels else 'what the float32 file finds in them'}")
+    labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
+    say(f"{len(images)} images, judged by {labels.origin if labels else 'what the float32 file finds in them'}")
     done = load("export.quantize").quantise(
         model, spec, output, images=images, labels=labels, largest_drop=max_drop, say=say
     )

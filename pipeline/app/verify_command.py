@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, get_args
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import doubt_about, rows_of
 from pipeline.app.export_command import load
 from pipeline.detector.engine import OrtEngine
@@ -56,7 +57,7 @@ def run_verify(options: VerifyOptions) -> bool:
         images, labels = proof_images.drawn_images(), None
     else:
         images = proof_images.images_of(options.images, most=options.max_images)
-        labels = load("pipeline.accuracy.coco").Labels.find(Path(options.images))
+        labels = find_coco_json(Path(options.images))
     found_by = WholePath(engine, score_threshold=asked)
     evidence = verify.gather_evidence(
         found_by,

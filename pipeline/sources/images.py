@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -24,15 +24,17 @@ class ImagesSource:
 
     `pts_seconds` is the position in `paths`, so that `paths[int(pts_seconds)]` is the file even where one before
     it could not be read. Raises SourceError where there is no image.
+
+    paths: the images themselves, where somebody else has chosen them; `word` is only a name then.
     """
 
     is_live = False
     size_wh = None
     frames_per_second = None
 
-    def __init__(self, word: str | Path) -> None:
+    def __init__(self, word: str | Path, *, paths: Sequence[Path] | None = None) -> None:
         self.source_id = str(word)
-        self.paths = _find(Path(word).expanduser())
+        self.paths = _find(Path(word).expanduser()) if paths is None else tuple(paths)
         self.num_frames: int | None = len(self.paths)
         self._damage: list[str] = []
 

@@ -1,0 +1,44 @@
+"""Which class of the data does a detector mean?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.picture.detections import Detections, IntArray
+
+# What COCO's classes are called in Pascal VOC.
+_VOC_NAMES = {
+    "potted plant": "pottedplant",
+    "motorcycle": "motorbike",
+    "tv": "tvmonitor",
+    "airplane": "aeroplane",
+    "couch": "sofa",
+    "dining table": "diningtable",
+}
+_COCO_NAMES = {voc: coco for coco, voc in _VOC_NAMES.items()}
+
+
+def match_classes(detector_names: Sequence[str], data_names: Sequence[str]) -> IntArray:
+    """For each of a detector's classes its place in the data's, -1 for one that the data does not have.
+
+    COCO's and Pascal VOC's names of the same thing match, and case does not matter.
+    """
+    places = {_key(name): place for place, name in enumerate(data_names)}
+    return np.array([places.get(_key(name), -1) for name in detector_names], np.int64)
+
+
+def in_classes_of_data(found: Detections, classes: IntArray) -> Detections:
+    """The detections of classes that the data has, numbered as there; `classes` is of `match_classes`."""
+    known = found.select(found.class_ids < len(classes))
+    class_ids = classes[known.class_ids]  # [N]
+    kept = known.select(class_ids >= 0)
+    return Detections(
+        kept.boxes_xyxy, kept.scores, class_ids[class_ids >= 0], kept.masks, kept.keypoints, kept.track_ids
+    )
+
+
+def _key(name: str) -> str:
+    name = name.strip().casefold()
+    return _COCO_NAMES.get(name, name)

@@ -1,0 +1,60 @@
+"""Which class is taken for which?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.accuracy.truth import Truth
+from pipeline.picture.detections import Detections, FloatArray, IntArray
+from pipeline.picture.suppression import intersection_over_union
+
+
+def confusion_matrix(
+    found: Sequence[Detections],
+    truths: Sequence[Truth],
+    *,
+    num_classes: int,
+    score_threshold: float,
+    iou_threshold: float = 0.5,
+) -> IntArray:
+    """How often an object of one class (row) was found as another (column), [C + 1, C + 1].
+
+    The last row is background: detections of nothing; the last column is missed objects. Detections that score less
+    than `score_threshold` do not count. Boxes of whatever class pair off, the best IoU first, of equal ones the better
+    score, down to `iou_threshold`. A detection without an object that overlaps an ignored one as much does not count.
+    """
+    matrix = np.zeros((num_classes + 1, num_classes + 1), np.int64)
+    for detections, truth in zip(found, truths, strict=True):
+        # float32 like the scores: a score printed as 0.7 must pass a threshold of 0.7.
+        sure = detections.select(detections.scores >= np.float32(score_threshold))
+        rows = np.full(len(sure), num_classes)  # [N], background where there is no object
+        columns = np.full(len(truth.objects), num_classes)  # [M], missed where there is no detection
+        for place, number in _pairs(sure, truth.objects.boxes_xyxy, iou_threshold):
+            rows[place] = truth.objects.class_ids[number]
+            columns[number] = sure.class_ids[place]
+        in_ignored = _overlaps(sure, truth.ignored.boxes_xyxy).max(axis=1, initial=0) >= iou_threshold  # [N]
+        wrong = (rows == num_classes) & ~in_ignored
+        np.add.at(matrix, (rows[wrong], sure.class_ids[wrong]), 1)
+        np.add.at(matrix, (truth.objects.class_ids, columns), 1)
+    return matrix
+
+
+def _overlaps(found: Detections, boxes_xyxy: FloatArray) -> FloatArray:
+    return np.nan_to_num(intersection_over_union(found.boxes_xyxy, boxes_xyxy))
+
+
+def _pairs(found: Detections, boxes_xyxy: FloatArray, iou_threshold: float) -> list[tuple[int, int]]:
+    overlaps = _overlaps(found, boxes_xyxy)  # [N, M]
+    places, numbers = np.nonzero(overlaps >= iou_threshold)
+    order = np.lexsort((-found.scores[places], -overlaps[places, numbers]))
+    pairs: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    claimed: set[int] = set()
+    for place, number in zip(places[order].tolist(), numbers[order].tolist(), strict=True):
+        if place not in taken and number not in claimed:
+            taken.add(place)
+            claimed.add(number)
+            pairs.append((place, number))
+    return pairs

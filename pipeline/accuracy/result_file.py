@@ -1,0 +1,81 @@
+"""How are detections kept in a file? In COCO's result format, https://cocodataset.org/#format-results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.accuracy.coco import boxes_xywh
+from pipeline.accuracy.truth import LabelledData
+from pipeline.errors import ConfigError, SinkError
+from pipeline.picture.detections import Detections
+
+
+def write_result_file(path: Path, found: Sequence[Detections], data: LabelledData) -> None:
+    """Write what was found in the images of `data`, in its classes, all or nothing.
+
+    Raises SinkError if it cannot be written.
+    """
+    rows = [
+        {"image_id": image.image_id, "category_id": data.category_ids[class_id], "bbox": box, "score": score}
+        for image, detections in zip(data.images, found, strict=True)
+        for class_id, box, score in zip(
+            detections.class_ids.tolist(),
+            boxes_xywh(detections.boxes_xyxy).tolist(),
+            detections.scores.tolist(),
+            strict=True,
+        )
+    ]
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(json.dumps(rows, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise SinkError(f"{path}: the detections cannot be written there: {error.strerror or error}") from error
+
+
+def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
+    """What was found in each image of `data`, in its classes; rows of other images are left out.
+
+    Raises ConfigError for a file that cannot be read, anything else in it, a category that the data does not have,
+    and where not one row is of the data's images.
+    """
+    places = {category_id: place for place, category_id in enumerate(data.category_ids)}
+    by_image: dict[int, list[tuple[float, ...]]] = {image.image_id: [] for image in data.images}
+    others = 0
+    try:
+        rows = json.loads(path.read_bytes())
+        if not isinstance(rows, list):
+            raise TypeError(f"a list is needed, it is {type(rows).__name__}")
+        for number, row in enumerate(rows):
+            where = f"{path}: result {number}"
+            left, top, width, height = map(float, row["bbox"])
+            score = float(row["score"])
+            if row["category_id"] not in places:
+                raise ConfigError(f"{where}: {data.origin} has no category {row['category_id']}")
+            if not (0 <= score <= 1 and all(map(math.isfinite, (left, top, width, height)))):
+                raise ConfigError(
+                    f"{where}: a box must be finite and a score within 0 and 1, got {row['bbox']}, {score:g}"
+                )
+            if row["image_id"] not in by_image:
+                others += 1
+                continue
+            by_image[row["image_id"]].append((left, top, left + width, top + height, score, places[row["category_id"]]))
+    except ConfigError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {error!r}"
+        ) from error
+    if rows and others == len(rows):
+        raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")
+    return [_detections(each) for each in by_image.values()]
+
+
+def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:
+    table = np.array(rows, np.float64).reshape(-1, 6)  # [N, 6]
+    return Detections(table[:, :4].astype(np.float32), table[:, 4].astype(np.float32), table[:, 5].astype(np.int64))

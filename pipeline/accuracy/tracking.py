@@ -1,0 +1,183 @@
+"""How well do tracks follow the objects of a video, as HOTA, MOTA and IDF1 count it?
+
+HOTA: Luiten et al., IJCV 2021, https://arxiv.org/abs/2009.07736. MOTA: Bernardin and Stiefelhagen 2008. IDF1: Ristani
+et al. 2016, https://arxiv.org/abs/1609.01775. All are counted by Roboflow's trackers, whose numbers are TrackEval's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ConfigError, MissingExtraError
+from pipeline.picture.detections import Detections, IntArray
+
+# From this overlap on MOTA and IDF1 take a box for found.
+_LEAST_IOU = 0.5
+# What ByteTrack takes for nothing at all.
+_LEAST_SCORE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingNumbers:
+    """How well objects were followed: shares are at most 1, and MOTA may be negative."""
+
+    hota: float  # the mean over IoU thresholds .05 to .95 of the geometric mean of:
+    deta: float  # how well objects are found
+    assa: float  # how well what is found is held together
+    mota: float  # 1 - (misses + false alarms + id switches) / objects
+    idf1: float  # F1 of boxes that bear the one right identity
+    num_objects: int  # boxes in the truth
+    num_identities: int  # that these belong to
+    num_misses: int
+    num_false_alarms: int
+    num_id_switches: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingAccuracy:
+    """How well objects were followed, over all and by class id."""
+
+    overall: TrackingNumbers | None  # None: there is no object
+    classes: dict[int, TrackingNumbers]  # of classes that have objects
+
+
+def tracking_accuracy(
+    found: Sequence[Detections], truths: Sequence[Detections], *, ignored: Sequence[Detections] | None = None
+) -> TrackingAccuracy:
+    """Judge the tracks found in the frames of one video by the objects in it, frame by frame.
+
+    An identity belongs to its class: what is found as another class is a miss and a false alarm. Scores do not matter.
+    What is found where something `ignored` of its class is, and no object, does not count. Over all, each box weighs
+    the same, whatever its class.
+    Raises ConfigError where identities are not known or not unique in a frame, and MissingExtraError without trackers.
+    """
+    evaluation = _library("trackers.eval")
+    for frame_index, (each, truth) in enumerate(zip(found, truths, strict=True)):
+        _check_identities(each, where=f"what is found in frame {frame_index}")
+        _check_identities(truth, where=f"the truth of frame {frame_index}")
+    if ignored is not None:
+        found = [_without_ignored(*each, evaluation) for each in zip(found, truths, ignored, strict=True)]
+    counts: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = []
+    classes: dict[int, TrackingNumbers] = {}
+    num_identities = 0
+    for class_id in _class_ids([*found, *truths]):
+        theirs, ours = _of_class(truths, class_id), _of_class(found, class_id)
+        overlaps = [
+            evaluation.box_iou(truth.boxes_xyxy, each.boxes_xyxy)  # [N, M]
+            for truth, each in zip(theirs, ours, strict=True)
+        ]
+        tracks = [_ids(each) for each in theirs], [_ids(each) for each in ours], overlaps
+        count = (
+            evaluation.compute_hota_metrics(*tracks),
+            evaluation.compute_clear_metrics(*tracks, threshold=_LEAST_IOU),
+            evaluation.compute_identity_metrics(*tracks, threshold=_LEAST_IOU),
+        )
+        counts.append(count)
+        num_in_class = len(np.unique(np.concatenate(tracks[0])))
+        num_identities += num_in_class
+        if num_in_class:
+            classes[class_id] = _numbers(*count, num_identities=num_in_class)
+    if not classes:
+        return TrackingAccuracy(None, {})
+    hota, clear, identity = map(list, zip(*counts, strict=True))
+    overall = _numbers(
+        evaluation.aggregate_hota_metrics(hota),
+        evaluation.aggregate_clear_metrics(clear),
+        evaluation.aggregate_identity_metrics(identity),
+        num_identities=num_identities,
+    )
+    return TrackingAccuracy(overall, classes)
+
+
+def with_track_ids(
+    found: Sequence[Detections], *, frames_per_second: float, score_threshold: float = 0.6
+) -> list[Detections]:
+    """Give what is found in the frames of one video identities, by ByteTrack, class by class.
+
+    From `score_threshold` on a detection starts a track; from .1 on it continues one. What belongs to no track is left
+    out, and so is the first detection of each: a track is sure from its second frame on.
+    Zhang et al., "ByteTrack", ECCV 2022, https://arxiv.org/abs/2110.06864.
+    Raises MissingExtraError without trackers.
+    """
+    tracking = _library("trackers")
+    track_ids = [np.full(len(each), -1, np.int64) for each in found]  # -1: of no track
+    for class_id in _class_ids(found):
+        num_tracks = 1 + max(int(ids.max(initial=-1)) for ids in track_ids)  # of the classes before
+        tracker = tracking.ByteTrackTracker(
+            frame_rate=frames_per_second,
+            track_activation_threshold=score_threshold,
+            high_conf_det_threshold=score_threshold,
+        )
+        for each, ids in zip(found, track_ids, strict=True):
+            places = np.flatnonzero((each.class_ids == class_id) & (each.scores >= _LEAST_SCORE))  # [M]
+            given = each.select(places).to_supervision()
+            given.data["place"] = places
+            tracked = tracker.update(given)  # [M] in another order
+            if len(tracked):
+                tracked = tracked[tracked.tracker_id >= 0]
+                ids[tracked.data["place"]] = num_tracks + tracked.tracker_id
+    return [replace(each, track_ids=ids).select(ids >= 0) for each, ids in zip(found, track_ids, strict=True)]
+
+
+def _numbers(
+    hota: Mapping[str, Any], clear: Mapping[str, Any], identity: Mapping[str, Any], *, num_identities: int
+) -> TrackingNumbers:
+    return TrackingNumbers(
+        hota["HOTA"],
+        hota["DetA"],
+        hota["AssA"],
+        clear["MOTA"],
+        identity["IDF1"],
+        clear["CLR_TP"] + clear["CLR_FN"],
+        num_identities,
+        clear["CLR_FN"],
+        clear["CLR_FP"],
+        clear["IDSW"],
+    )
+
+
+def _without_ignored(found: Detections, truth: Detections, ignored: Detections, evaluation: Any) -> Detections:
+    """As COCO does with crowds: it is enough that the found box lies within what is ignored."""
+    is_there = found.class_ids[:, None] == truth.class_ids[None]  # [N, M]
+    is_there &= evaluation.box_iou(found.boxes_xyxy, truth.boxes_xyxy) >= _LEAST_IOU
+    is_ignored = found.class_ids[:, None] == ignored.class_ids[None]  # [N, K]
+    is_ignored &= evaluation.box_ioa(found.boxes_xyxy, ignored.boxes_xyxy) >= _LEAST_IOU
+    return found.select(is_there.any(axis=1) | ~is_ignored.any(axis=1))
+
+
+def _check_identities(detections: Detections, *, where: str) -> None:
+    if not len(detections):
+        return
+    if detections.track_ids is None:
+        raise ConfigError(f"{where} must have track_ids to judge tracks by, got {len(detections)} boxes without")
+    pairs, nums = np.unique(np.stack([detections.class_ids, detections.track_ids]), axis=1, return_counts=True)
+    if (nums > 1).any():
+        class_id, track_id = pairs[:, nums.argmax()]
+        raise ConfigError(
+            f"{where} must have each identity once, got {nums.max()} boxes of class {class_id} with track id {track_id}"
+        )
+
+
+def _class_ids(frames: Sequence[Detections]) -> list[int]:
+    return sorted({int(class_id) for each in frames for class_id in each.class_ids})
+
+
+def _of_class(frames: Sequence[Detections], class_id: int) -> list[Detections]:
+    return [each.select(each.class_ids == class_id) for each in frames]
+
+
+def _ids(detections: Detections) -> IntArray:
+    return np.zeros(0, np.int64) if detections.track_ids is None else detections.track_ids
+
+
+def _library(name: str) -> Any:
+    """The heavy library, or a part of it, when it is needed."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise MissingExtraError('tracks need trackers: pip install "streamdet[measure]"') from error

@@ -1,0 +1,168 @@
+"""What can be typed to measure detectors? How fast they are, and how accurate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.app.logs import Verbose, log_to_stderr
+
+Device = Annotated[
+    str | None,
+    typer.Option(help="auto, cpu, openvino, cuda or tensorrt; what is asked for is what runs, or an error."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration, such as engine.threads=1."),
+]
+
+
+def evaluate(
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="An ONNX detector, or several; the one that comes with streamdet if left out."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COCO.json|FOLDER|data.yaml|sim:traffic",
+            help="What is labelled: a COCO JSON, a folder with Pascal VOC's XML, a YOLO dataset, or drawn traffic.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="Where the images are, if not with the labels.")
+    ] = None,
+    device: Device = None,
+    score_threshold: Annotated[
+        float | None, typer.Option(help="Judge detections from this score on; 0.001 if left out.")
+    ] = None,
+    max_images: Annotated[int | None, typer.Option(min=1, help="Judge the first so many images.")] = None,
+    detections: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Judge detections in COCO's result format, without a model.")
+    ] = None,
+    save_detections: Annotated[
+        str | None, typer.Option(metavar="FILE.json", help="Write what was found, in COCO's result format.")
+    ] = None,
+    report: Annotated[str | None, typer.Option(help="Write all numbers as JSON.")] = None,
+    charts: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Draw precision over recall and the confusion of classes, as PNG."),
+    ] = None,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Show a table of the classes as well.")] = False,
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Streaming AP of a live run: judge at each frame's time what is shown then."),
+    ] = False,
+    pretend_latency: Annotated[
+        list[str] | None,
+        typer.Option(metavar="80ms", help="Streaming AP on a simulated clock; measured: with this machine's latency."),
+    ] = None,
+    tracking: Annotated[
+        bool, typer.Option("--tracking", help="Follow what is found by ByteTrack, and judge it: HOTA, MOTA, IDF1.")
+    ] = False,
+    fps: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="Labelled images are frames of a video at that rate, in their order."),
+    ] = None,
+    settings: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say how accurate detectors are on labelled images, run through the pipeline: COCO's and Pascal VOC's AP."""
+    from pipeline.app.eval_command import EvalOptions, run_eval
+
+    log_to_stderr(verbose)
+    run_eval(
+        EvalOptions(
+            models=tuple(models or ()),
+            data=data,
+            images=None if images is None else Path(images),
+            device=device,
+            score_threshold=score_threshold,
+            max_images=max_images,
+            detections=None if detections is None else Path(detections),
+            save_detections=None if save_detections is None else Path(save_detections),
+            report=None if report is None else Path(report),
+            charts=None if charts is None else Path(charts),
+            per_class=per_class,
+            settings=tuple(settings or ()),
+            streams=streaming,
+            pretended_latencies=tuple(pretend_latency or ()),
+            tracks=tracking,
+            frames_per_second=fps,
+        )
+    )
+
+
+def bench(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="What `run` takes; several run side by side.", show_default=False),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", help="An ONNX detector, or several; the one that comes with streamdet if left out."
+        ),
+    ] = None,
+    devices: Annotated[list[str] | None, typer.Option("--device", help="As of `run`, or several.")] = None,
+    precisions: Annotated[list[str] | None, typer.Option("--precision", help="fp32, fp16, bf16, or several.")] = None,
+    sizes: Annotated[
+        list[str] | None, typer.Option("--size", metavar="WxH", help="Of models that leave it open, or several.")
+    ] = None,
+    batches: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Frames at once, or several.")] = None,
+    outputs: Annotated[
+        str, typer.Option(help="boxes: nothing is drawn; recording: drawn and recorded; or both.")
+    ] = "boxes,recording",
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Measure the latency behind a camera of so many frames a second as well."),
+    ] = None,
+    highest_rate: Annotated[
+        bool, typer.Option("--highest-rate", help="Find the fastest camera that nothing of is dropped.")
+    ] = False,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each is measured, in turns.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each time.")] = 5.0,
+    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before that are not counted.")] = 1.0,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Let the meters read what is known first; exit with 1 if they are off.")
+    ] = False,
+    report: Annotated[str | None, typer.Option(help="Write all numbers as JSON.")] = None,
+    html: Annotated[str | None, typer.Option(help="Write a page with charts that needs no other file.")] = None,
+    config: Annotated[str | None, typer.Option("--config", "-c", help="A YAML file, or a preset.")] = None,
+    settings: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Measure real-time FPS of the whole path, where the time goes, and what limits, beside the floors."""
+    from pipeline.app.bench_command import BenchOptions, run_bench
+
+    log_to_stderr(verbose)
+    options = BenchOptions(
+        sources=tuple(sources or ()),
+        models=tuple(models or (None,)),
+        devices=tuple(devices or ("auto",)),
+        precisions=tuple(precisions or ("auto",)),
+        sizes=tuple(sizes or (None,)),
+        batches=tuple(batches or (1,)),
+        outputs=tuple(word.strip() for word in outputs.split(",") if word.strip()),
+        rate=rate,
+        finds_highest_rate=highest_rate,
+        repeats=repeats,
+        seconds=seconds,
+        warm_up_seconds=warm_up,
+        tests_itself=self_test,
+        settings=tuple(settings or ()),
+        config=config,
+        report=None if report is None else Path(report),
+        html=None if html is None else Path(html),
+    )
+    if not run_bench(options):
+        raise typer.Exit(1)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"bench": bench, "eval": evaluate}
