@@ -29,6 +29,7 @@ from pipeline.accuracy.coco import precision_against, precision_on_labels
 from pipeline.accuracy.truth import LabelledData
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
+from pipeline.detector.providers import first_line
 from pipeline.detector.tensor import TensorWriter
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ModelError
@@ -293,7 +294,13 @@ def _with_opset(path: Path, folder: Path) -> str:
     if all(each.version >= _LEAST_OPSET for each in model.opset_import if each.domain in ("", "ai.onnx")):
         return str(path)
     newer = folder / "newer.onnx"
-    onnx.save(onnx.version_converter.convert_version(model, _LEAST_OPSET), newer)
+    try:
+        onnx.save(onnx.version_converter.convert_version(model, _LEAST_OPSET), newer)
+    except Exception as error:  # the converter's errors have no common base
+        raise ModelError(
+            f"{path}: must be of operator set {_LEAST_OPSET} or newer, or be convertible to it: {first_line(error)}; "
+            "export it again with a newer --opset"
+        ) from error
     return str(newer)
 
 

@@ -210,6 +210,13 @@ def test_our_own_file_keeps_its_number_of_classes(tmp_path: Path) -> None:
         recognise(path, Hints(class_names=("lion",)))
 
 
+def test_a_head_that_contradicts_our_own_metadata_is_refused(tmp_path: Path) -> None:
+    path = write_boxes_detector(tmp_path / "pets.onnx", [])
+    assert recognise(path, Hints(head="boxes")).head == "boxes"
+    with pytest.raises(ModelError, match="--head yolox contradicts its metadata, which says boxes"):
+        recognise(path, Hints(head="yolox"))
+
+
 EVERY_ANSWER = every(
     real.yolov5,
     real.yolov5_with_its_maps,

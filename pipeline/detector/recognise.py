@@ -123,6 +123,8 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     spec = DetectorSpec.from_json(facts.metadata[METADATA_KEY])
     if spec.head not in HEADS:
         raise ModelError(f"head must be one of {', '.join(HEADS)}, its metadata says {spec.head}; update streamdet")
+    if hints.head not in (None, spec.head):
+        raise ModelError(f"--head {hints.head} contradicts its metadata, which says {spec.head}; leave it out")
     image = image_input(facts)
     inputs = {each.name for each in facts.inputs} - {image.name}
     if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs != {
