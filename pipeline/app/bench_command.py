@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.config import RunConfig, load_config
+from pipeline.app.eval_command import average_precision, labelled
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.one_run import RECORDING, Case, measure_apart
 from pipeline.app.report import write_report
@@ -48,6 +49,7 @@ class BenchOptions:
     tests_itself: bool = False
     settings: tuple[str, ...] = ()
     config: str | None = None
+    data: str | None = None  # labelled, for the accuracy beside the speed
     report: Path | None = None
     html: Path | None = None
 
@@ -61,6 +63,7 @@ class Candidate:
     floors: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by what comes out: boxes, recording, live
     highest_rate: float | None = None
+    accuracy: float | None = None  # AP
 
     def summaries(self) -> dict[str, Summary]:
         """By what comes out; those of which there is at least one repeat."""
@@ -96,6 +99,7 @@ def run_bench(options: BenchOptions) -> bool:
         checks = self_test()
         _print_checks(checks, console)
     candidates = candidates_of(options) if options.sources else []
+    data = None if options.data is None else labelled(options.data)
     machine = describe_machine()
     interrupted: KeyboardInterrupt | None = None
     try:
@@ -103,6 +107,10 @@ def run_bench(options: BenchOptions) -> bool:
         if options.finds_highest_rate:
             for candidate in candidates:
                 candidate.highest_rate = highest_rate_held(candidate, options, say)
+        for candidate in candidates if data is not None else ():
+            assert data is not None
+            candidate.accuracy = average_precision(candidate.config, data)
+            say(f"{candidate.name}, AP: {candidate.accuracy}")
     except KeyboardInterrupt as error:
         interrupted = error
         say("interrupted: what has been measured until now")
@@ -234,6 +242,7 @@ def report_of_bench(
     return {
         "machine": dict(machine),
         "sources": list(options.sources),
+        "data": options.data,
         "repeats": options.repeats,
         "seconds": options.seconds,
         "warm_up_seconds": options.warm_up_seconds,
@@ -274,6 +283,7 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
             "network_cpu_ms": floors.network_cpu_ms.as_json(),
         },
         "highest_rate": candidate.highest_rate,
+        "accuracy": candidate.accuracy,
         "runs": rows,
     }
 
@@ -366,6 +376,7 @@ def _print_table(candidates: Sequence[Candidate], console: Console) -> None:
                 " / ".join(f"{figure.median:.0f}" for figure in summary.latency_ms.values()) or "–",
                 f"{summary.num_dropped} of {summary.num_captured}",
                 f"{summary.peak_memory_mb.median:.0f}",
+                "–" if candidate.accuracy is None else f"{candidate.accuracy:.3f}",
                 role_in(summary.typical),
             )
         if candidate.highest_rate is not None:

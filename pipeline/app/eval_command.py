@@ -261,6 +261,28 @@ def _labelled(options: EvalOptions, *, needs_images: bool) -> LabelledData:
     return with_images(data, options.images) if needs_images else data
 
 
+def labelled(word: str) -> LabelledData:
+    """What `--data` means, with its images. Raises ConfigError for what is not labelled."""
+    return drawn_data(word) if word.startswith("sim:") else with_images(open_labelled(word), None)
+
+
+def average_precision(config: RunConfig, data: LabelledData) -> float | None:
+    """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
+    asked = config.model_copy(
+        update={
+            "sources": (data.origin,) if data.origin.startswith("sim:") else (),
+            "detection": config.detection.model_copy(
+                update={"score_threshold": _SCORE_THRESHOLD, "max_detections": _MAX_DETECTIONS}
+            ),
+            "flow": config.flow.model_copy(update={"mode": "every-frame", "max_frames": None, "rate_fps": None}),
+            "output": config.output.model_copy(update={"video": None, "jsonl": None, "report": None, "show": False}),
+        }
+    )
+    _, spec = model_of(asked)
+    run = detect_all(asked, data, spec)
+    return coco_accuracy(run.found, [image.truth for image in data.images]).numbers["AP"]
+
+
 def drawn_data(word: str, *, max_images: int | None = None) -> LabelledData:
     """The frames of drawn traffic; what is there but too small or too hidden to be wanted is ignored.
 

@@ -132,6 +132,9 @@ def bench(
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Let the meters read what is known first; exit with 1 if they are off.")
     ] = False,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled images, as of `eval`: the accuracy beside the speed.")
+    ] = None,
     report: Annotated[str | None, typer.Option(help="Write all numbers as JSON.")] = None,
     html: Annotated[str | None, typer.Option(help="Write a page with charts that needs no other file.")] = None,
     config: Annotated[str | None, typer.Option("--config", "-c", help="A YAML file, or a preset.")] = None,
@@ -158,6 +161,7 @@ def bench(
         tests_itself=self_test,
         settings=tuple(settings or ()),
         config=config,
+        data=data,
         report=None if report is None else Path(report),
         html=None if html is None else Path(html),
     )
@@ -165,4 +169,73 @@ def bench(
         raise typer.Exit(1)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"bench": bench, "eval": evaluate}
+def compare(
+    models: Annotated[
+        list[str], typer.Argument(metavar="A.onnx B.onnx...", help="The candidates.", show_default=False)
+    ],
+    on: Annotated[
+        str,
+        typer.Option(
+            "--on", metavar="VIDEO|FOLDER|sim:traffic", help="Your video; no label is needed.", show_default=False
+        ),
+    ],
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            metavar="T.onnx",
+            help="Who labels the frames, in fp32; the candidate that computes most if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher_size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Of a teacher that leaves it open.", show_default=False)
+    ] = None,
+    tiles: Annotated[
+        str,
+        typer.Option(
+            metavar="ROWSxCOLUMNS", help="Let the teacher look at so many overlapping tiles of each frame as well."
+        ),
+    ] = "1x1",
+    frames: Annotated[int, typer.Option(min=1, help="How many frames to label, evenly over the video.")] = 60,
+    sure_score: Annotated[
+        float,
+        typer.Option(
+            min=0.05, max=1.0, help="From which score on a label counts; from half of it on, to find it is no mistake."
+        ),
+    ] = 0.5,
+    device: Device = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst frames to draw of each candidate.")] = 6,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FOLDER", help="Where they are drawn, as PNG.")
+    ] = "compare-output",
+    report: Annotated[str | None, typer.Option(help="Write all numbers as JSON.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long speed is measured each time.")] = 3.0,
+    repeats: Annotated[int, typer.Option(min=1, help="How often, in turns.")] = 2,
+    settings: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Say which detector to take for a video without labels: how near to a teacher, who is no truth, and how fast."""
+    from pipeline.app.compare_command import CompareOptions, run_compare
+
+    log_to_stderr(verbose)
+    run_compare(
+        CompareOptions(
+            models=tuple(models),
+            source=on,
+            teacher=teacher,
+            teacher_size=teacher_size,
+            tiles=tiles,
+            frames=frames,
+            sure_score=sure_score,
+            device=device,
+            worst=worst,
+            output=Path(output),
+            report=None if report is None else Path(report),
+            seconds=seconds,
+            repeats=repeats,
+            settings=tuple(settings or ()),
+        )
+    )
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"bench": bench, "eval": evaluate, "compare": compare}
