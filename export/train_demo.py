@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import logging
 import multiprocessing
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from torchvision.ops import box_convert, box_iou
 from export.demo_network import NETWORK_WH, PAD_VALUE, DemoNetwork, anchors, demo_exportable, encode, normalised
 from export.exporting import export_detector
 from export.proof_images import ProofImage, drawn_images
+from pipeline.errors import StreamdetError
 from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.letterbox import Letterbox
 from pipeline.sources.traffic import TrafficSource
@@ -262,4 +264,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StreamdetError as error:
+        sys.exit(f"train_demo: error: {error}")
