@@ -37,6 +37,9 @@ DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
 # Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
 _MOST_INFLIGHT = 8
 
+# Enough to bridge the gap between two inferences, too little to cost much.
+_SPIN_US = 200
+
 Overlay = Callable[[Result], Sequence[str]]
 
 
@@ -145,18 +148,32 @@ def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
     return path, recognise(path, hints_of(config.hints))
 
 
-def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
-    """Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
-    many, and several inferences of one thread each get more out of the cores than one of several threads."""
-    path, spec = model_of(config)
+def default_threads(*, is_live: bool) -> int:
+    """How many threads an inference has, where nobody says.
+
+    Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
+    many, and several inferences of one thread each get more out of the cores than one of several threads.
+    """
     cores = available_cores()
-    threads = config.engine.threads or max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
+    return max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
+
+
+def default_inflight(*, is_live: bool, device: str) -> int:
+    """How many inferences run at once, where nobody says."""
+    if is_live:
+        return 1
+    return min(available_cores(), _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
+
+
+def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
+    path, spec = model_of(config)
+    threads = config.engine.threads or default_threads(is_live=is_live)
     engine = OrtEngine(
         path,
         spec,
         device=config.engine.device,
         intra_op_threads=threads,
-        spin_microseconds=200,
+        spin_microseconds=_SPIN_US if config.engine.spin_us is None else config.engine.spin_us,
         precision=None if config.engine.precision == "auto" else config.engine.precision,
     )
     engine.warm_up()
@@ -166,8 +183,7 @@ def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
 def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_live: bool) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
     spec, detection = engine.spec, config.detection
-    on_cpu = engine.device in ("cpu", "openvino")
-    inflight = config.engine.inflight or (1 if is_live else min(available_cores(), _MOST_INFLIGHT) if on_cpu else 2)
+    inflight = config.engine.inflight or default_inflight(is_live=is_live, device=engine.device)
     if config.engine.batch > 1 and spec.batch is not None and spec.batch != config.engine.batch:
         raise ConfigError(
             f"engine.batch must be {spec.batch}, which is fixed in the model, got {config.engine.batch}; "

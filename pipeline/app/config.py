@@ -62,6 +62,7 @@ class EngineConfig(_Section):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     threads: Count | None = None  # of one inference
     inflight: Count | None = None  # inferences at once
+    spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
     batch: Count = 1
 
 

@@ -238,4 +238,80 @@ def compare(
     )
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"bench": bench, "eval": evaluate, "compare": compare}
+def tune(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="What `run` takes; read again for each trial.", show_default=False)
+    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="An ONNX detector, and other files of the same one to try, such as its `frame` form, which has resize "
+            "and NMS inside; the one that comes with streamdet if left out.",
+        ),
+    ] = None,
+    device: Device = None,
+    min_fps: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Take the least CPU time a frame of what delivers so many frames a second."),
+    ] = None,
+    max_latency: Annotated[
+        str | None, typer.Option(metavar="80ms", help="Reject what has a greater p95 latency, from capture to sink.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Play the file as a camera of so many frames a second, and tune for its latency."),
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="120s", help="How long to search; TensorRT is tried from 5min on.")
+    ] = "120s",
+    seconds: Annotated[float, typer.Option(min=0.5, help="How long each setting is measured.")] = 2.5,
+    min_agreement: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Reject what agrees with the defaults in a smaller share of detections: IoU .99 and .001 in score, "
+            "IoU .95 and .01 in another precision or file.",
+        ),
+    ] = 0.98,
+    output: Annotated[
+        str, typer.Option("--output", "-o", metavar="FILE.yaml", help="Where the best is written, for `run --config`.")
+    ] = "tuned.yaml",
+    report: Annotated[str | None, typer.Option(help="Write all trials as JSON.")] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="A YAML file, or a preset, to start from.")
+    ] = None,
+    settings: Settings = None,
+    verbose: Verbose = False,
+) -> None:
+    """Find the settings that are best for a source and a model on this machine, and write them as a configuration.
+
+    Best is: of a recorded source, most frames a second; of a live one, the lowest p95 latency without a dropped frame;
+    with --min-fps, the least CPU time a frame. What you set yourself is left alone. Exits with 1 if nothing keeps the
+    limits. Ctrl-C keeps the best until then.
+    """
+    from pipeline.app.tune_command import TuneOptions, run_tune, seconds_of
+
+    log_to_stderr(verbose)
+    options = TuneOptions(
+        source=source,
+        models=tuple(models or ()),
+        device=device,
+        min_fps=min_fps,
+        max_latency_ms=None if max_latency is None else 1000 * seconds_of(max_latency, "--max-latency"),
+        rate=rate,
+        budget_seconds=seconds_of(budget, "--budget"),
+        seconds=seconds,
+        min_agreement=min_agreement,
+        output=Path(output),
+        report=None if report is None else Path(report),
+        config=config,
+        settings=tuple(settings or ()),
+    )
+    if not run_tune(options):
+        raise typer.Exit(1)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"bench": bench, "eval": evaluate, "compare": compare, "tune": tune}

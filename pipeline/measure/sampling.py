@@ -1,0 +1,64 @@
+"""Which frames stand for a whole source?"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+from pipeline.errors import ConfigError
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Shot
+from pipeline.sources.source import FrameSource
+
+# Of a live source so many frames apart, so that something has moved.
+_LIVE_STRIDE = 5
+
+
+class Sample:
+    """Some frames of a source, in memory: a source itself, that can be read again and again."""
+
+    is_live = False
+    size_wh = None
+    frames_per_second = None
+    damage = ()
+
+    def __init__(self, source_id: str, shots: dict[int, Shot], *, is_of_live: bool = False) -> None:
+        self.source_id = source_id
+        self.is_of_live = is_of_live  # whether the source that they are from is live
+        self.frame_indices = tuple(shots)  # in the source
+        self.shots = tuple(shots.values())
+        self.num_frames: int | None = len(shots)
+
+    def pictures(self, stop: Stop) -> Iterator[Shot]:
+        for shot in self.shots:
+            if stop.is_set():
+                return
+            yield shot
+
+    def close(self) -> None:
+        """Nothing is held but memory."""
+
+
+def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = None) -> Sample:
+    """At most so many frames, evenly over a recorded source or its first `of_first` frames; of a live one the next.
+
+    The whole source is read once, because declared lengths are known to be wrong; at most twice as many frames are
+    held on the way. Closes the source. Raises ConfigError where there is no frame, SourceError for what breaks.
+    """
+    stride = _LIVE_STRIDE if source.is_live else max(1, min(source.num_frames or 0, of_first or 2**62) // num_frames)
+    kept: dict[int, Shot] = {}
+    for index, shot in enumerate(source.pictures(threading.Event())):
+        if index == of_first or (source.is_live and len(kept) == num_frames):
+            break
+        if index % stride == 0:
+            kept[index] = shot
+        if len(kept) > 2 * num_frames:  # longer than it said
+            stride *= 2
+            kept = {index: shot for index, shot in kept.items() if index % stride == 0}
+    source.close()
+    if not kept:
+        raise ConfigError(f"{source.source_id}: must have at least one frame to sample, it has none")
+    indices = list(kept)
+    num = min(num_frames, len(indices))
+    chosen = [indices[(2 * place + 1) * len(indices) // (2 * num)] for place in range(num)]  # the middle of each part
+    return Sample(source.source_id, {index: kept[index] for index in chosen}, is_of_live=source.is_live)

@@ -1,0 +1,225 @@
+"""What does a teacher see in frames that nobody has labelled, and how near to it is another detector?
+
+A teacher is no truth. What it misses nobody is blamed for missing, what it invents everybody is asked to find, and
+whoever errs as it does looks better than who does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.accuracy.coco import coco_accuracy
+from pipeline.accuracy.truth import Truth, marked
+from pipeline.picture.detections import Detections, FloatArray
+from pipeline.picture.frame import ArrayPicture, Picture
+from pipeline.picture.suppression import intersection_over_union, suppress
+
+Detector = Callable[[Sequence[Picture]], list[Detections]]
+"""Pictures → what is found in each, in source pixels."""
+
+Mask = npt.NDArray[np.bool_]
+
+SMALL_PX = 32.0**2
+"""An object of fewer square pixels is small, as COCO has it."""
+SMALL_SHARE = SMALL_PX / (640 * 480)
+"""The same share of any frame as COCO's small objects have of a typical picture of COCO."""
+
+_OVERLAP = 0.2
+# A box that ends so near to the border of its tile may go on behind it.
+_CUT_PX = 2.0
+# A cut box of which so much lies in a whole one of its class is a part of that one.
+_PART_SHARE = 0.7
+_SAME_OBJECT_IOU = 0.5
+
+
+class Tiled:
+    """A detector that looks at the whole frame and at overlapping tiles of it, each as large as the network.
+
+    rows, columns: of tiles, which overlap by a fifth. What a border between tiles has cut off is left out where the
+    whole object was found, and of boxes of a class that overlap by more than `iou_threshold` the best stays.
+    """
+
+    def __init__(self, detector: Detector, *, rows: int, columns: int, iou_threshold: float = 0.5) -> None:
+        self._detector = detector
+        self._rows, self._columns = rows, columns
+        self._iou_threshold = iou_threshold
+
+    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
+        """What is found in each picture, best first."""
+        return [self._detect(picture) for picture in pictures]
+
+    def _detect(self, picture: Picture) -> Detections:
+        found = self._detector([picture])
+        is_cut = [np.zeros(len(found[0]), np.bool_)]
+        pixels = picture.copy_pixels()  # the picture itself would keep its pixels for as long as it lives
+        for left, top, right, bottom in tiles_of(picture.size_wh, rows=self._rows, columns=self._columns):
+            (inside,) = self._detector([ArrayPicture(np.ascontiguousarray(pixels[top:bottom, left:right]))])
+            shifted = _shifted(inside, left, top)
+            found.append(shifted)
+            is_cut.append(_is_cut(shifted.boxes_xyxy, (left, top, right, bottom), picture.size_wh))
+        boxes = np.concatenate([each.boxes_xyxy for each in found])  # [N, 4]
+        scores = np.concatenate([each.scores for each in found])  # [N]
+        class_ids = np.concatenate([each.class_ids for each in found])  # [N]
+        cut = np.concatenate(is_cut)  # [N]
+        same_class = class_ids[:, None] == class_ids[None]  # [N, N]
+        in_whole = (share_inside(boxes, boxes) >= _PART_SHARE) & same_class & ~cut[None]  # [N, N]
+        together = Detections(boxes, scores, class_ids).select(~(cut & in_whole.any(axis=1)))
+        kept, _ = suppress(
+            together.boxes_xyxy,
+            together.scores,
+            together.class_ids,
+            iou_threshold=self._iou_threshold,
+            max_detections=max(1, len(together)),
+        )
+        return together.select(kept)
+
+
+def tiles_of(size_wh: tuple[int, int], *, rows: int, columns: int) -> list[tuple[int, int, int, int]]:
+    """Overlapping tiles that cover a frame, row by row: left, top, right and bottom in pixels; none for 1 × 1."""
+    if rows == columns == 1:
+        return []
+    lefts, tops = _sections(size_wh[0], columns), _sections(size_wh[1], rows)
+    return [(left, top, right, bottom) for top, bottom in tops for left, right in lefts]
+
+
+def share_inside(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
+    """Which share of the area of boxes [N, 4] lies inside of others [M, 4], [N, M]; 0 for a box without area."""
+    top_left = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])  # [N, M, 2]
+    bottom_right = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])  # [N, M, 2]
+    overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=2)  # [N, M]
+    areas = _areas(boxes_xyxy)[:, None]  # [N, 1]
+    return np.asarray(np.divide(overlap, areas, out=np.zeros_like(overlap), where=areas > 0), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a teacher says of one frame."""
+
+    sure: Detections
+    unsure: Detections  # to find one of these is neither right nor wrong
+
+    @classmethod
+    def of(cls, found: Detections, *, sure_score: float) -> Labels:
+        """Sure from a score on, and unsure from half of it on; what scores less is forgotten."""
+        is_sure = found.scores >= np.float32(sure_score)
+        is_unsure = ~is_sure & (found.scores >= np.float32(sure_score / 2))
+        return cls(found.select(is_sure), found.select(is_unsure))
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Where a detector and its teacher differ in one frame."""
+
+    is_missed: Mask  # [M], of what the teacher is sure of
+    is_extra: Mask  # [N], of what the detector shows
+    weight: float  # the sum of the scores of both
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How many of some objects were found."""
+
+    num_found: int
+    num_objects: int
+
+    @property
+    def share(self) -> float | None:
+        """None where there is no such object."""
+        return self.num_found / self.num_objects if self.num_objects else None
+
+
+@dataclass(frozen=True, slots=True)
+class Nearness:
+    """How near a detector is to its teacher."""
+
+    ap: float  # COCO's AP and AP50, with what the teacher is sure of for the truth
+    ap50: float
+    all: Recall  # at IoU .5, of what the detector shows
+    small: Recall  # of objects smaller than SMALL_PX
+    small_for_frame: Recall  # of objects smaller than SMALL_SHARE of their frame
+    frames: tuple[Disagreement, ...]
+
+    @classmethod
+    def of(
+        cls,
+        found: Sequence[Detections],
+        labels: Sequence[Labels],
+        frame_sizes_wh: Sequence[tuple[int, int]],
+        *,
+        shown_score: float,
+    ) -> Nearness:
+        """Frame by frame. AP is of everything that was found, the rest of what scores at least `shown_score`.
+
+        Raises MissingExtraError without pycocotools.
+        """
+        truths = [
+            Truth.of(marked(each.sure.boxes_xyxy.tolist(), each.sure.class_ids.tolist()), each.unsure)
+            for each in labels
+        ]
+        numbers = coco_accuracy(found, truths).numbers
+        frames = tuple(disagreement(shown(each, shown_score), label) for each, label in zip(found, labels, strict=True))
+        areas = np.concatenate([_areas(each.sure.boxes_xyxy) for each in labels])  # [M], over all frames
+        shares = np.concatenate(
+            [_areas(each.sure.boxes_xyxy) / (w * h) for each, (w, h) in zip(labels, frame_sizes_wh, strict=True)]
+        )  # [M]
+        is_found = ~np.concatenate([each.is_missed for each in frames])  # [M]
+        kinds = (np.ones_like(is_found), areas < SMALL_PX, shares < SMALL_SHARE)  # [M] each
+        every, small, small_for_frame = (Recall(int((is_found & kind).sum()), int(kind.sum())) for kind in kinds)
+        return cls(numbers["AP"] or 0.0, numbers["AP50"] or 0.0, every, small, small_for_frame, frames)
+
+
+def shown(found: Detections, score: float) -> Detections:
+    """The detections that score at least so much."""
+    return found.select(found.scores >= np.float32(score))
+
+
+def disagreement(found: Detections, labels: Labels) -> Disagreement:
+    """What of the labels was not found in a frame, and what was found that is none of them.
+
+    As COCO matches: the best score first takes the object of its class that it overlaps most, from IoU .5 on. What
+    lies in an unsure object of its class is no extra.
+    """
+    sure, unsure = labels.sure, labels.unsure
+    overlap = np.nan_to_num(intersection_over_union(found.boxes_xyxy, sure.boxes_xyxy))  # [N, M]
+    overlap = np.where(found.class_ids[:, None] == sure.class_ids[None], overlap, 0)  # [N, M]
+    is_missed, is_extra = np.ones(len(sure), np.bool_), np.ones(len(found), np.bool_)
+    for place in np.argsort(-found.scores, kind="stable").tolist():
+        free = np.where(is_missed, overlap[place], 0)  # [M]
+        if free.max(initial=0) >= _SAME_OBJECT_IOU:
+            is_missed[free.argmax()] = is_extra[place] = False
+    same_class = found.class_ids[:, None] == unsure.class_ids[None]  # [N, U]
+    in_unsure = (share_inside(found.boxes_xyxy, unsure.boxes_xyxy) >= _SAME_OBJECT_IOU) & same_class  # [N, U]
+    is_extra &= ~in_unsure.any(axis=1)
+    weight = float(sure.scores[is_missed].sum() + found.scores[is_extra].sum())
+    return Disagreement(is_missed, is_extra, weight)
+
+
+def _sections(length: int, num: int) -> list[tuple[int, int]]:
+    """Starts and ends, in pixels, of parts of equal length that overlap and cover all."""
+    part = min(length, int(np.ceil(length / (1 + (num - 1) * (1 - _OVERLAP)))))
+    return [(start, start + part) for start in np.linspace(0, length - part, num).round().astype(int).tolist()]
+
+
+def _shifted(found: Detections, left: int, top: int) -> Detections:
+    offset = np.array([left, top, left, top], np.float32)
+    return Detections(found.boxes_xyxy + offset, found.scores, found.class_ids)
+
+
+def _is_cut(boxes_xyxy: FloatArray, tile: tuple[int, int, int, int], size_wh: tuple[int, int]) -> Mask:
+    """Which boxes [N, 4] end at a border of their tile that is none of the frame."""
+    left, top, right, bottom = tile
+    width, height = size_wh
+    return np.asarray(
+        ((boxes_xyxy[:, 0] <= left + _CUT_PX) & (left > 0))
+        | ((boxes_xyxy[:, 1] <= top + _CUT_PX) & (top > 0))
+        | ((boxes_xyxy[:, 2] >= right - _CUT_PX) & (right < width))
+        | ((boxes_xyxy[:, 3] >= bottom - _CUT_PX) & (bottom < height))
+    )
+
+
+def _areas(boxes_xyxy: FloatArray) -> FloatArray:
+    return np.asarray((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1), np.float32)
