@@ -90,10 +90,11 @@ def test_what_cannot_run_never_wins_and_what_keeps_the_limits_beats_what_costs_l
     assert not failed.beats(failed)
 
 
-def test_a_gain_holds_if_it_is_more_than_the_repeats_lie_apart() -> None:
+def test_a_gain_holds_if_it_is_there_in_every_turn() -> None:
     assert gain_holds(repeats(10, 10.5, 9.5), repeats(8, 8.2, 7.9))
-    assert not gain_holds(repeats(10, 14, 9.5), repeats(8, 8.2, 7.9))  # the start itself differs by more
+    assert gain_holds(repeats(10, 20, 9.5), repeats(8, 17, 7.9))  # the machine slowed down in the second turn
     assert not gain_holds(repeats(10, 10.5, 9.5), repeats(8, 8.2, 11))
+    assert not gain_holds(repeats(10, 10, 10), repeats(9.9, 9.9, 9.9))  # too little to speak of
     assert not gain_holds(repeats(10, 10, 10), repeats(10, 10, 10))
     assert not gain_holds(repeats(8, 8, 8), repeats(10, 10, 10))
 

@@ -67,7 +67,7 @@ def test_the_best_is_written_as_a_configuration_that_run_takes(
     assert "Take engine.batch=4 flow.queue_capacity=4" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["chosen"] == {"engine.batch": 4, "flow.queue_capacity": 4}
-    assert {len(each["repeats"]) for each in report["finals"]} == {3}
+    assert {len(each["repeats"]) for each in report["finals"]} == {5}
 
 
 def test_where_nothing_is_better_the_defaults_stay_and_nothing_is_written(

@@ -89,15 +89,15 @@ def ranked(trials: Iterable[Trial]) -> list[Trial]:
     )
 
 
-def gain_holds(start: Sequence[Trial], best: Sequence[Trial]) -> bool:
-    """Whether repeats of a setting beat repeats of the start: by more than the repeats of either lie apart.
+def gain_holds(start: Sequence[Trial], best: Sequence[Trial], *, least_gain: float = LEAST_GAIN) -> bool:
+    """Whether repeats of a setting beat repeats of the start, in turns: each in its own turn, and enough in the median.
 
-    Where limits are set and the start misses them, whether every repeat of the other keeps them.
+    A machine drifts by more than a setting gains, but both in a turn drift alike. Where limits are set and the start
+    misses them, whether every repeat of the other keeps them.
     """
     if any(trial.shortfall or math.isinf(trial.cost) for trial in best):
         return False
     if statistics.median(trial.shortfall for trial in start) > 0:
         return True
-    ours, theirs = ([trial.cost for trial in trials] for trials in (best, start))
-    apart = max(max(ours) - min(ours), max(theirs) - min(theirs))
-    return statistics.median(theirs) - statistics.median(ours) > apart
+    ratios = [ours.cost / theirs.cost for ours, theirs in zip(best, start, strict=False)]
+    return max(ratios) < 1 and statistics.median(ratios) <= 1 - least_gain
