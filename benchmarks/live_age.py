@@ -1,0 +1,82 @@
+"""How old is a frame when it is shown, behind a camera that is slower than the model?
+
+    python -m benchmarks.live_age VIDEO --model YOLOX.onnx [--rate 30] [--seconds 10] [--repeats 3]
+
+The video is played at the camera's pace, frames may be dropped for newer ones; the age is counted from when the frame
+is handed out to when its boxes are there, or it is drawn and recorded. Beside it: an inference, as it was in that run.
+The demo detector sees drawn traffic from a file, because drawing it live would take the processor from the detector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.drawn_video import write_street
+from benchmarks.machine import describe_machine
+from pipeline.app.config import load_config
+from pipeline.app.one_run import RECORDING, Case, measure_apart
+
+BAR_MS = 15.0
+"""By which the 95th percentile of the age may exceed an inference."""
+
+
+def age_case(video: str, model: str | None, *, rate: float, records: bool, seconds: float) -> Case:
+    """A camera of that rate, played from a file."""
+    options = {
+        "sources": (video,),
+        "model": model,
+        "flow.mode": "live",
+        "flow.rate_fps": rate,
+        "output.show": False,
+        "output.video": RECORDING if records else None,
+    }
+    return Case.of(load_config(options=options), seconds=seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--model", type=Path, action="append", default=[], help="an ONNX detector, or several")
+    parser.add_argument("--rate", type=float, default=30.0, help="frames a second of the camera")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--report", type=Path, help="write all numbers as JSON")
+    options = parser.parse_args()
+    print(describe_machine())
+    runs: dict[str, list[dict[str, Any]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
+        street = write_street(Path(folder) / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
+        detectors: list[tuple[str, str, str | None]] = [
+            (each.stem, str(options.video), str(each)) for each in options.model
+        ]
+        detectors.append(("demo", str(street), None))
+        for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
+            case = age_case(video, model, rate=options.rate, records=records, seconds=options.seconds)
+            row = f"{name}, {'with a recording' if records else 'boxes only'}"
+            runs.setdefault(row, []).append(measure_apart(case))
+
+    print(f"\nlive at {options.rate:g} frames/s, {options.seconds:g} s, median of {options.repeats} runs, ms")
+    print(f"{'':40} frames/s  dropped  inference p50  age p50  age p95  bar for p95")
+    for row, found in runs.items():
+        inference = statistics.median(each["stages"]["detect"]["service_ms"]["p50"] for each in found)
+        ages = [statistics.median(each["latency_ms"][name] for each in found) for name in ("p50", "p95")]
+        fps = statistics.median(each["fps"]["delivered"] or 0.0 for each in found)
+        dropped = sum(each["frames"][name] for each in found for name in ("dropped_stale", "dropped_full"))
+        bar = inference + BAR_MS
+        print(
+            f"{row:40} {fps:8.1f} {dropped:8} {inference:14.1f} {ages[0]:8.1f} {ages[1]:8.1f}  "
+            f"{bar:5.1f} {'met' if ages[1] <= bar else 'NOT met'}"
+        )
+    if options.report is not None:
+        options.report.write_text(json.dumps({"rate": options.rate, "runs": runs}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Does memory grow over 100,000 frames, and is everything given back after 50 sources?
+
+    python -m benchmarks.memory [--frames 100000] [--sources 50]
+
+Each in a process of its own, through the whole path: a file is decoded, a detector of almost no cost finds ten
+objects, they are drawn, recorded and written as JSON lines. The slope is that of a line through the last two thirds,
+because arenas and caches fill in the beginning; of the sources, the last third counts. Frames go into Matroska, which
+needs no index of all frames, and once more into MP4, whose index is kept until the end: that much is the format's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.drawn_video import write_street
+from benchmarks.fixed_detector import write_fixed_detector
+from benchmarks.machine import describe_machine
+from pipeline.app.assemble import assemble
+from pipeline.app.config import load_config
+from pipeline.app.running_command import prepare_process
+from pipeline.flow.running import Running
+from pipeline.measure.processor import memory_mb
+
+SIZE_WH = (320, 192)
+MOST_MB = 5.0
+"""By which memory may grow in the time that counts, and still be noise."""
+
+PARTS = ("frames", "frames-mp4", "sources")
+
+
+def run_once(
+    video: str, detector: Path, recording: Path, *, max_frames: int | None = None, look: Callable[[int], None]
+) -> None:
+    """One run through the whole path; `look` is told now and then how many frames have come out."""
+    options = {
+        "sources": (video,),
+        "model": str(detector),
+        "flow.max_frames": max_frames,
+        "output.video": str(recording),
+        "output.jsonl": str(recording.with_suffix(".jsonl")),
+        "output.show": False,
+    }
+    assembly = assemble(load_config(options=options))
+    with Running(assembly.flow) as running:
+        running.wait(on_tick=lambda: look(running.statistics().frames.delivered), tick_seconds=0.05)
+    assembly.engine.close()
+
+
+def over_frames(folder: Path, num_frames: int, *, suffix: str) -> dict[str, Any]:
+    """Memory at every tenth of the frames, its slope, and by how much it grew over the last two thirds."""
+    prepare_process()
+    detector = write_fixed_detector(folder / "ten.onnx", 10)
+    video = write_street(folder / "street.mp4", size_wh=SIZE_WH, num_frames=num_frames, num_drawn=20)
+    samples: list[tuple[int, float]] = []
+    step = max(1, num_frames // 100)
+
+    def look(num_delivered: int) -> None:
+        if num_delivered >= step * (1 + len(samples)):
+            samples.append((num_delivered, memory_mb()))
+
+    run_once(str(video), detector, folder / f"out{suffix}", look=look)
+    late = np.array([each for each in samples if each[0] >= num_frames / 3])  # [N, 2]
+    slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 1 else float("nan")
+    return {
+        "frames": num_frames,
+        "memory_mb": samples,
+        "mb_per_100000_frames": 1e5 * slope,
+        "grown_mb": slope * (num_frames * 2 / 3),
+    }
+
+
+def over_sources(folder: Path, num_sources: int) -> dict[str, Any]:
+    """Memory, threads and open files after each source was opened, run for 20 frames, and closed."""
+    prepare_process()
+    detector = write_fixed_detector(folder / "ten.onnx", 10)
+    video = write_street(folder / "street.mp4", size_wh=SIZE_WH, num_frames=60, num_drawn=20)
+    rows: list[dict[str, Any]] = []
+    for number in range(num_sources):
+        word = str(video) if number % 2 else f"sim:traffic?seed={number}&size={SIZE_WH[0]}x{SIZE_WH[1]}"
+        run_once(word, detector, folder / "out.mp4", max_frames=20, look=lambda _: None)
+        gc.collect()
+        rows.append(
+            {
+                "memory_mb": memory_mb(),
+                "python_threads": threading.active_count(),
+                "threads": _num_in("task"),
+                "open_files": _num_in("fd"),
+            }
+        )
+    return {"sources": rows, "grown_mb": rows[-1]["memory_mb"] - rows[2 * len(rows) // 3]["memory_mb"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--frames", type=int, default=100_000)
+    parser.add_argument("--sources", type=int, default=50)
+    parser.add_argument("--report", type=Path, help="write all numbers as JSON")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.part is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure_part(options.part, Path(folder), options.frames, options.sources)))
+        return
+
+    print(describe_machine())
+    found = {}
+    for part in PARTS:
+        command = [sys.executable, "-m", "benchmarks.memory", "--part", part]
+        command += ["--frames", str(options.frames), "--sources", str(options.sources)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
+        found[part] = json.loads(done.stdout.splitlines()[-1])
+    print_frames(found["frames"], "Matroska and JSON lines", verdict=_verdict(found["frames"]["grown_mb"]))
+    print_frames(found["frames-mp4"], "MP4 and JSON lines", verdict="of which the index is MP4's own")
+    print_sources(found["sources"])
+    if options.report is not None:
+        options.report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def measure_part(part: str, folder: Path, num_frames: int, num_sources: int) -> dict[str, Any]:
+    """One part, in this process."""
+    if part == "sources":
+        return over_sources(folder, num_sources)
+    return over_frames(folder, num_frames, suffix=".mp4" if part == "frames-mp4" else ".mkv")
+
+
+def print_frames(found: dict[str, Any], name: str, *, verdict: str) -> None:
+    """Memory every tenth of the frames, and its slope."""
+    samples, num_frames = found["memory_mb"], found["frames"]
+    print(f"\n{'frames':>8}  memory MB  ({name})")
+    for tenth in range(1, 11):
+        until = [each for each in samples if each[0] <= tenth * num_frames / 10]
+        if until:
+            print(f"{until[-1][0]:8}  {until[-1][1]:9.1f}")
+    print(
+        f"slope after the first third: {found['mb_per_100000_frames']:+.2f} MB per 100,000 frames; over these frames "
+        f"{found['grown_mb']:+.2f} MB, {verdict}"
+    )
+
+
+def print_sources(found: dict[str, Any]) -> None:
+    """What was held after the first source, the last, and two between."""
+    first, *_, last = rows = found["sources"]
+    print(f"\n{'source':>8}  memory MB  threads of Python / in all  open files")
+    for number in sorted({0, len(rows) // 3, 2 * len(rows) // 3, len(rows) - 1}):
+        row = rows[number]
+        threads = f"{row['python_threads']} / {row['threads']}"
+        print(f"{number + 1:8}  {row['memory_mb']:9.1f}  {threads:>26}  {row['open_files']:10}")
+    is_same = all(first[name] == last[name] for name in ("python_threads", "threads", "open_files"))
+    print(
+        f"threads and open files are {'the same' if is_same else 'NOT the same'} after the last source as after the "
+        f"first; memory over the last third {found['grown_mb']:+.2f} MB, {_verdict(found['grown_mb'])}"
+    )
+
+
+def _num_in(folder: str) -> int | None:
+    """What the system lists of this process; None where it lists nothing."""
+    place = Path("/proc/self") / folder
+    return sum(1 for _ in place.iterdir()) if place.is_dir() else None
+
+
+def _verdict(grown_mb: float) -> str:
+    return f"{'none beyond noise' if grown_mb <= MOST_MB else 'it GROWS'} (bar: {MOST_MB:g} MB)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""How do speed, age and memory grow with sources, with resolution, with objects, and with the length of queues?
+
+    python -m benchmarks.scaling [--seconds 4] [--repeats 1] [--charts FOLDER] [--report FILE.json]
+
+Each point runs in a process of its own (`pipeline.app.one_run`). Files are drawn traffic, written before. The age is
+that of a frame when its boxes are there, counted from when the source handed it out; recorded sources wait for the
+network, so that theirs is the time in the queues.
+
+- sources: that many on one shared detector, the demo's, in batches of up to 8: files as fast as they go, files as
+  cameras of 10 frames/s each, and traffic that is drawn meanwhile (which costs more than to detect in it);
+- resolution: one file from 360p to 4K, without and with a recording, the demo's detector;
+- detections: a detector of no cost that finds that many, in 720p, without and with a recording;
+- queue: `flow.queue_capacity`, one file in 720p with a recording, the demo's detector.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.drawn_video import write_street
+from benchmarks.fixed_detector import write_fixed_detector
+from benchmarks.machine import describe_machine
+from pipeline.app.config import load_config
+from pipeline.app.machine import available_cores
+from pipeline.app.one_run import RECORDING, Case, measure_apart
+from pipeline.errors import ConfigError
+
+NUM_SOURCES = (1, 2, 4, 8, 16, 32)
+SIZES = {360: (640, 360), 720: (1280, 720), 1080: (1920, 1080), 1440: (2560, 1440), 2160: (3840, 2160)}
+NUM_DETECTIONS = (0, 1, 10, 100, 300, 1000)
+CAPACITIES = (1, 2, 4, 8, 16, 32)
+CAMERA_FPS = 10.0
+MOST_BATCHED = 8
+WARM_UP_SECONDS = 1.0
+
+# Of a core, in 360p: files are so long that they do not end before they have been measured.
+_MOST_FPS = 400
+_AXES = {
+    "sources": "sources",
+    "resolution": "lines of the picture",
+    "detections": "objects in a frame",
+    "queue": "capacity of each queue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured point of a line of a chart."""
+
+    chart: str
+    line: str
+    x: int
+    fps: float  # frames a second that came out, of all sources together
+    age_p95_ms: float | None
+    memory_mb: float  # at most
+    dropped: int
+
+
+def cases(folder: Path, *, seconds: float, charts: Sequence[str]) -> Iterator[tuple[str, str, int, Case]]:
+    """Chart, line, x and what is to be measured; files are written into the folder as they are needed."""
+
+    def street(lines: int) -> str:
+        path = folder / f"{lines}p.mp4"
+        if not path.exists():
+            width, height = SIZES[lines]
+            most_fps = _MOST_FPS * available_cores() * 360 / lines
+            num_frames = round(most_fps * (seconds + WARM_UP_SECONDS + 1))
+            write_street(path, size_wh=(width, height), num_frames=num_frames, num_drawn=30)
+        return str(path)
+
+    def case(sources: Sequence[str], **settings: Any) -> Case:
+        options = {"sources": tuple(sources), "output.show": False}
+        config = load_config(options=options | {key.replace("__", "."): value for key, value in settings.items()})
+        return Case.of(config, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
+
+    if "sources" in charts:
+        for number in NUM_SOURCES:
+            batch = {"engine__batch": min(number, MOST_BATCHED)}
+            files = [street(360)] * number
+            yield "sources", "files, every frame", number, case(files, **batch)
+            live = {"flow__mode": "live", "flow__rate_fps": CAMERA_FPS}
+            yield "sources", f"files as cameras of {CAMERA_FPS:g} frames/s", number, case(files, **batch, **live)
+            drawn = [f"sim:traffic?seed={seed}&seconds={seconds + 600:g}" for seed in range(1, number + 1)]
+            yield "sources", "traffic drawn meanwhile", number, case(drawn, **batch)
+    if "resolution" in charts:
+        for lines in SIZES:
+            yield "resolution", "boxes only", lines, case([street(lines)])
+            yield "resolution", "with a recording", lines, case([street(lines)], output__video=RECORDING)
+    if "detections" in charts:
+        for number in NUM_DETECTIONS:
+            model = str(write_fixed_detector(folder / f"{number}.onnx", number))
+            yield "detections", "boxes only", number, case([street(720)], model=model)
+            yield "detections", "with a recording", number, case([street(720)], model=model, output__video=RECORDING)
+    if "queue" in charts:
+        for capacity in CAPACITIES:
+            settings = {"flow__queue_capacity": capacity, "output__video": RECORDING}
+            yield "queue", "with a recording", capacity, case([street(720)], **settings)
+
+
+def measure_points(folder: Path, *, seconds: float, repeats: int, charts: Sequence[str]) -> Iterator[Point]:
+    """Every point, the median of its repeats. Raises ConfigError, with the point, for what cannot be measured."""
+    for chart, line, x, case in cases(folder, seconds=seconds, charts=charts):
+        try:
+            found = [measure_apart(case) for _ in range(repeats)]
+        except ConfigError as error:
+            raise ConfigError(f"{chart}, {line}, {x}: {error}") from error
+        ages = [each["latency_ms"]["p95"] for each in found if each["latency_ms"]["p95"] is not None]
+        yield Point(
+            chart,
+            line,
+            x,
+            statistics.median(each["num_frames"] / each["measured_seconds"] for each in found),
+            statistics.median(ages) if ages else None,
+            statistics.median(each["memory_mb"]["peak"] for each in found),
+            sum(each["frames"][name] for each in found for name in ("dropped_stale", "dropped_full")),
+        )
+
+
+def draw_charts(points: Sequence[Point], folder: Path, *, title: str) -> list[Path]:
+    """One PNG a chart, with frames/s, age and memory beside each other."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for chart, x_label in _AXES.items():
+        chosen = [point for point in points if point.chart == chart]
+        if not chosen:
+            continue
+        figure = Figure(figsize=(12.0, 3.9), dpi=110, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, 3)
+        for axes, (value, label) in zip(
+            panels,
+            (
+                ("fps", "frames/s, all together"),
+                ("age_p95_ms", "age, 95th percentile, ms"),
+                ("memory_mb", "memory, MB"),
+            ),
+            strict=True,
+        ):
+            for line in dict.fromkeys(point.line for point in chosen):
+                here = [point for point in chosen if point.line == line and getattr(point, value) is not None]
+                axes.plot([point.x for point in here], [getattr(point, value) for point in here], "o-", label=line)
+            # 0 objects have a place on the axis as well.
+            axes.set_xscale("symlog" if any(point.x == 0 for point in chosen) else "log", base=10)
+            ticks = sorted({point.x for point in chosen})
+            axes.set_xticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
+            axes.set(xlabel=x_label, title=label)
+            axes.set_ylim(bottom=0)
+            axes.grid(color="#e4e7eb")
+            axes.set_axisbelow(True)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        figure.suptitle(title, fontsize=9, color="#52606d")
+        path = folder / f"scaling-{chart}.png"
+        figure.savefig(path)
+        written.append(path)
+    return written
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each point, after the warm-up")
+    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--only", action="append", choices=tuple(_AXES), help="of the charts these alone")
+    parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw charts as PNG")
+    parser.add_argument("--report", type=Path, help="write all numbers as JSON")
+    options = parser.parse_args()
+    machine = describe_machine()
+    print(machine)
+    points = []
+    print(f"\n{'':55}  frames/s  age p95 ms  memory MB  dropped")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = tuple(options.only or _AXES)
+        for point in measure_points(Path(folder), seconds=options.seconds, repeats=options.repeats, charts=chosen):
+            points.append(point)
+            age = "–" if point.age_p95_ms is None else f"{point.age_p95_ms:.1f}"
+            name = f"{point.x:5} {_AXES[point.chart]}, {point.line}"
+            print(f"{name:65} {point.fps:8.1f} {age:>8} {point.memory_mb:8.0f} {point.dropped:8}", flush=True)
+    if options.report is not None:
+        text = json.dumps({"machine": machine, "points": [asdict(point) for point in points]}, indent=2)
+        options.report.write_text(text + "\n", encoding="utf-8")
+    if options.charts is not None:
+        for path in draw_charts(points, options.charts, title=machine):
+            print(f"written  {path}")
+
+
+if __name__ == "__main__":
+    main()
