@@ -85,6 +85,21 @@ def test_a_live_source_keeps_wall_clock_time(tmp_path: Path) -> None:
     assert read(tmp_path / "o.mp4")[0] == pytest.approx([0.0, 0.1, 3.0])
 
 
+def test_a_live_mp4_keeps_no_index_that_grows_for_ever(tmp_path: Path) -> None:
+    path = tmp_path / "o.mp4"
+    sink = Recording(path, frames_per_second=10, is_live=True)
+    for index in range(35):
+        sink.write(rendered(grey(index), captured_at=index / 10))
+    sink.close()
+    content, place, boxes = path.read_bytes(), 0, []
+    while place < len(content):
+        boxes.append(content[place + 4 : place + 8])
+        place += int.from_bytes(content[place : place + 4], "big")
+    assert boxes.index(b"moov") < boxes.index(b"moof")  # a head, then fragments
+    assert boxes.count(b"moov") == 1
+    assert len(read(path)[0]) == 35
+
+
 def test_colours_come_back_as_they_went_in(tmp_path: Path) -> None:
     pixels = grey(0, (128, 96))
     pixels[:, :64] = (40, 60, 200)  # red

@@ -128,7 +128,9 @@ class Recording:
         options = {"flush_packets": "1"}
         if file_format != "matroska":
             # Hybrid alone writes its head with the first fragment; with the others it plays from the first second on.
-            flags = "hybrid_fragmented+empty_moov+frag_keyframe+default_base_moof"
+            flags = "empty_moov+frag_keyframe+default_base_moof"
+            if not self._is_live:  # its index of all frames, kept in memory until the end, would grow for ever
+                flags = "hybrid_fragmented+" + flags
             options |= {"movflags": flags, "video_track_timescale": str(_TICKS)}
         container = av.open(str(self._path), "w", format=file_format, options=options)
         rate = Fraction(self._frames_per_second or 30.0).limit_denominator(1001)
