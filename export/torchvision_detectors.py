@@ -54,7 +54,7 @@ _NORMS_WITHOUT_EPS = (
 
 _DENSE_OUTPUTS = ("class_logits", "box_deltas", "centerness_logits")
 # With random weights, so much for the background leaves some dozens of things in an image.
-_BACKGROUND = {"ssd": 20.0, "ret": 6.0, "fco": 2.0, "fas": 7.0, "mas": 8.0, "key": 3.0}
+_BACKGROUND = {"ssd": 20.0, "ret": 6.0, "fco": 2.0, "fas": 7.0, "mas": 8.0, "key": 2.4}
 
 _LEAST_SCORE = 0.05  # down to which a detector must be compared
 
