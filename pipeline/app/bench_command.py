@@ -403,8 +403,8 @@ def _print_table(candidates: Sequence[Candidate], console: Console) -> None:
             table.add_row(f"{candidate.name}, highest rate held", f"{candidate.highest_rate:.1f}")
     console.print(table)
     console.print(
-        "±: how far the repeats lie apart; of the floor: frames/s over those of the bare network or the sources alone, whichever is slower; "
-        "CPU ms: a frame; efficiency: CPU time of both alone over that of the run",
+        "±: how far the repeats lie apart; of the floor: frames/s over those of the bare network or the sources alone, "
+        "whichever is slower; CPU ms: a frame; efficiency: CPU time of both alone over that of the run",
         style="dim",
         soft_wrap=True,
     )
