@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from export.exportable import Exportable
-from export.forms import FitFrame, module_for
+from export.forms import FitFrame, FitNv12, module_for
+from export.nv12 import as_decoded
 from export.proof_images import ProofImage
 from export.to_onnx import OPSET, to_onnx, write_model
 from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
@@ -28,8 +29,9 @@ from pipeline.detector.tensor import TensorWriter
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form
+from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form, Pixels
 from pipeline.picture.frame import Picture
+from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, nv12_of, yuv_to_bgr
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
 
 log = logging.getLogger(__name__)
@@ -53,6 +55,7 @@ def export_detector(
     *,
     images: Sequence[ProofImage],
     form: Form = "boxes",
+    pixels: Pixels = "packed",
     half: bool = False,
     opset: int = OPSET,
     force: bool = False,
@@ -65,11 +68,13 @@ def export_detector(
     unless `force`, which marks it.
     """
     began = time.monotonic()
-    module, spec, names = module_for(exportable, form, half=half)
+    module, spec, names = module_for(exportable, form, half=half, pixels=pixels)
+    if pixels == "nv12":
+        images, batch_sizes = as_decoded(images), (1,)  # planes are run one by one
     model = to_onnx(
         module,
         _example(spec),
-        input_name=spec.input_name,
+        input_name=NV12_INPUTS if pixels == "nv12" else spec.input_name,
         output_names=names,
         opset=opset,
         any_size=form == "frame",
@@ -83,7 +88,7 @@ def export_detector(
         found_by = WholePath(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked)
         evidence = gather_evidence(
             found_by,
-            TorchPath(exportable, score_threshold=asked, form=form),
+            TorchPath(exportable, score_threshold=asked, form=form, pixels=pixels),
             images,
             bar=bar,
             batch_sizes=batch_sizes,
@@ -118,9 +123,13 @@ def export_detector(
 class TorchPath:
     """What the PyTorch detector finds in pictures: the reference for a file, from pixels to boxes in source pixels."""
 
-    def __init__(self, exportable: Exportable, *, score_threshold: float, form: Form = "boxes") -> None:
+    def __init__(
+        self, exportable: Exportable, *, score_threshold: float, form: Form = "boxes", pixels: Pixels = "packed"
+    ) -> None:
         self._exportable = exportable
-        self._fit = FitFrame(exportable.spec) if form == "frame" else None  # resizing is then a part of the detector
+        # Resizing, and reading the planes, are then a part of the detector.
+        self._fit = FitFrame(exportable.spec) if form == "frame" else None
+        self._fit_planes = FitNv12(exportable.spec) if pixels == "nv12" else None
         self._score_threshold = score_threshold
         self._writer = TensorWriter(exportable.spec)
         # Suppressing again what the reference has suppressed changes nothing.
@@ -133,7 +142,10 @@ class TorchPath:
     def _detect(self, picture: Picture) -> Detections:
         letterbox, tensor = self._writer.tensor_of(picture)
         if self._fit is not None:
-            fitted = self._fit(torch.from_numpy(np.array(picture.pixels))[None])[0].to(torch.uint8)
+            if self._fit_planes is not None:
+                fitted = self._fit_planes(*_tensors(nv12_of(picture)))[0].to(torch.uint8)
+            else:
+                fitted = self._fit(torch.from_numpy(np.array(picture.pixels))[None])[0].to(torch.uint8)
             tensor = (fitted.flip(3) if self._exportable.spec.colour == "rgb" else fitted).numpy()
         with torch.inference_mode():
             if self._exportable.reference is not None:
@@ -146,9 +158,17 @@ class TorchPath:
         return self._conclude(candidates, letterbox)
 
 
-def _example(spec: DetectorSpec) -> torch.Tensor:
+def _tensors(planes: Nv12) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(np.array(value)) for value in planes.inputs.values())
+
+
+def _example(spec: DetectorSpec) -> torch.Tensor | tuple[torch.Tensor, ...]:
     """An input of two images, because one would be taken for a constant."""
     width, height = spec.network_wh
+    if spec.pixels == "nv12":
+        y, uv = (torch.zeros(2, rows, width + 96, dtype=torch.uint8) for rows in (height + 32, height // 2 + 16))
+        colours = torch.from_numpy(yuv_to_bgr(BT601, full_range=False))
+        return y, uv, torch.tensor([width + 64.0, height + 32.0]), colours
     if spec.form == "body":
         return torch.zeros(2, 3, height, width)
     if spec.form == "frame":

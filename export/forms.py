@@ -11,20 +11,27 @@ from torch import Tensor, nn
 from export.exportable import Exportable
 from export.graph_ops import keep_best
 from pipeline.errors import ModelError
-from pipeline.picture.detector_spec import DetectorSpec, Form
+from pipeline.picture.detector_spec import DetectorSpec, Form, Pixels
+from pipeline.picture.nv12 import NV12_INPUTS
 
 # What scores less is padding: nobody looks there, and counting it would make every image as full as K.
 SCORE_FLOOR = 1e-3
 BOXES_OUTPUTS = ("boxes", "scores", "class_ids", "num_detections")
 
 
-def module_for(exportable: Exportable, form: Form, *, half: bool) -> tuple[nn.Module, DetectorSpec, tuple[str, ...]]:
+def module_for(
+    exportable: Exportable, form: Form, *, half: bool, pixels: Pixels = "packed"
+) -> tuple[nn.Module, DetectorSpec, tuple[str, ...]]:
     """The module of a form, in eval mode, the spec of its file, and the names of its outputs.
+
+    pixels: what the frame form takes.
 
     Raises ModelError for a form or a precision that this detector cannot have.
     """
     if half and exportable.half_is_refused_because:
         raise ModelError(f"--half: {exportable.spec.model_name} cannot: {exportable.half_is_refused_because}")
+    if pixels == "nv12" and form != "frame":
+        raise ModelError(f"--pixels nv12 needs --form frame, whose graph resizes; got --form {form}")
     if form == "body":
         if exportable.body_head is None:
             raise ModelError(f"--form body: {exportable.spec.model_name} cannot: {exportable.no_body_because}")
@@ -41,7 +48,9 @@ def module_for(exportable: Exportable, form: Form, *, half: bool) -> tuple[nn.Mo
     spec = dataclasses.replace(
         exportable.spec, form="frame", batch=None, resize="in-graph", colour="bgr", needs_nms=False
     )
-    return FrameForm(boxes, exportable.spec).eval(), spec, BOXES_OUTPUTS
+    if pixels == "nv12":
+        spec = dataclasses.replace(spec, pixels="nv12", input_name=NV12_INPUTS[0])
+    return FrameForm(boxes, exportable.spec, pixels).eval(), spec, BOXES_OUTPUTS
 
 
 class BodyForm(nn.Module):
@@ -77,19 +86,19 @@ class BoxesForm(nn.Module):
 
 
 class FrameForm(nn.Module):
-    """Frames uint8 [N, H, W, 3] BGR of any size → what is left after suppression, in their own pixels.
+    """Frames of any size, as `FitFrame` or `FitNv12` takes them → what is left after suppression, in their own pixels.
 
     Returns the same as `BoxesForm`, boxes in frame pixels, K the detector's `max_detections`.
     """
 
-    def __init__(self, boxes_form: BoxesForm, spec: DetectorSpec) -> None:
+    def __init__(self, boxes_form: BoxesForm, spec: DetectorSpec, pixels: Pixels = "packed") -> None:
         super().__init__()
         self.boxes_form = boxes_form
         self.spec = spec
-        self.fit = FitFrame(spec)
+        self.fit = FitNv12(spec) if pixels == "nv12" else FitFrame(spec)
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, ...]:
-        pixels, scale, offset, limit = self.fit(frames)
+    def forward(self, *frames: Tensor) -> tuple[Tensor, ...]:
+        pixels, scale, offset, limit = self.fit(*frames)
         if self.spec.colour == "rgb":
             pixels = pixels.flip(3)
         boxes, scores, class_ids, _ = self.boxes_form(pixels)
@@ -114,16 +123,56 @@ class FitFrame(nn.Module):
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
+        self.lay = Lay(spec)
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        frame_w = torch.scalar_tensor(frames.shape[2], dtype=torch.float32)
+        frame_h = torch.scalar_tensor(frames.shape[1], dtype=torch.float32)
+        lie: _Lie = self.lay(frame_w, frame_h)
+        pixels = _resampled(frames, lie.rows, dim=1)  # [N, h, W, 3]
+        pixels = _resampled(pixels, lie.columns, dim=2)  # [N, h, w, 3]
+        return lie.framed(pixels)
+
+
+class FitNv12(nn.Module):
+    """The two planes of frames → what `FitFrame` makes of their pixels.
+
+    y: uint8 [N, H, pitch]; uv: uint8 [N, H / 2, pitch], U and V in turns; frame_wh: float [2], the true width and
+    height, so that nothing behind the rows is looked at; yuv_to_bgr: float [3, 4]. Planes are resized as they are and
+    only then become colours, each sample of colour lying in the middle of its four pixels.
+    """
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.lay = Lay(spec)
+
+    def forward(
+        self, y: Tensor, uv: Tensor, frame_wh: Tensor, yuv_to_bgr: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        lie: _Lie = self.lay(frame_wh[0], frame_wh[1])
+        light = _resampled(_resampled(y, lie.rows, dim=1), lie.columns, dim=2)  # [N, h, w]
+        both = _resampled(uv, lie.rows.halved(), dim=1)  # [N, h, pitch]
+        blue, red = (_resampled(both, lie.columns.halved(), dim=2, spacing=2, start=start) for start in (0, 1))
+        # Not as a matrix product, which a GPU would round to 10 bits (TF32).
+        pixels = yuv_to_bgr[:, 3]  # [3]
+        for plane, share in zip((light, blue, red), yuv_to_bgr[:, :3].unbind(1), strict=True):
+            pixels = pixels + plane[..., None] * share  # [N, h, w, 3]
+        return lie.framed(pixels.clamp(0, 255))
+
+
+class Lay(nn.Module):
+    """The size of a frame → where it lies in the network's input, as `Letterbox.fit` says."""
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
         self.network_wh = spec.network_wh
         self.resize = spec.resize
         self.padding: Tensor
         padding = spec.pad_values if spec.colour == "bgr" else spec.pad_values[::-1]
         self.register_buffer("padding", torch.tensor(padding, dtype=torch.float32))
 
-    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, frame_w: Tensor, frame_h: Tensor) -> _Lie:
         width, height = self.network_wh
-        frame_w = torch.scalar_tensor(frames.shape[2], dtype=torch.float32)
-        frame_h = torch.scalar_tensor(frames.shape[1], dtype=torch.float32)
         content_w, content_h = torch.scalar_tensor(float(width)), torch.scalar_tensor(float(height))
         left = top = torch.scalar_tensor(0.0)
         if self.resize != "stretch":
@@ -132,15 +181,56 @@ class FitFrame(nn.Module):
             if self.resize == "letterbox-center":
                 left, top = ((content_w - fitted_w) / 2).floor(), ((content_h - fitted_h) / 2).floor()
             content_w, content_h = fitted_w, fitted_h
-        scale_x, scale_y = content_w / frame_w, content_h / frame_h
-        pixels = _resampled(frames, height, top, content_h, frame_h, dim=1)  # [N, h, W, 3]
-        pixels = _resampled(pixels, width, left, content_w, frame_w, dim=2)  # [N, h, w, 3]
-        pixels = pixels.round()  # as cv2.resize, which gives whole values
-        y, x = torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32)
-        inside = ((y >= top) & (y < top + content_h))[:, None] & ((x >= left) & (x < left + content_w))[None]  # [h, w]
-        pixels = torch.where(inside[None, :, :, None], pixels, self.padding)
-        scale = torch.stack([scale_x, scale_y, scale_x, scale_y])
-        return pixels, scale, torch.stack([left, top, left, top]), torch.stack([frame_w, frame_h, frame_w, frame_h])
+        return _Lie(_Side(height, top, content_h, frame_h), _Side(width, left, content_w, frame_w), self.padding)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Side:
+    """One side of the network's input, `content` of which, from `start` on, show the frame's."""
+
+    size: int
+    start: Tensor
+    content: Tensor
+    source: Tensor  # of the frame, in pixels
+    pixels_a_sample: int = 1
+
+    def halved(self) -> _Side:
+        """The same side of a plane that has one sample for two pixels."""
+        return dataclasses.replace(self, pixels_a_sample=2)
+
+    def samples(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For each place [size]: the sample before it, the one after, and the share of the latter."""
+        places = torch.arange(self.size, dtype=torch.float32)
+        position = (places - self.start + 0.5) * (self.source / self.content)
+        num_samples = self.source
+        if self.pixels_a_sample > 1:
+            position = position / self.pixels_a_sample
+            num_samples = (num_samples / self.pixels_a_sample).ceil()
+        position = torch.minimum((position - 0.5).clamp(min=0), num_samples - 1)
+        before = position.floor()
+        return before.long(), torch.minimum(before + 1, num_samples - 1).long(), position - before
+
+    def inside(self) -> Tensor:
+        """Which places show the frame, bool [size]."""
+        places = torch.arange(self.size, dtype=torch.float32)
+        return (places >= self.start) & (places < self.start + self.content)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Lie:
+    """Where a frame lies in the network's input."""
+
+    rows: _Side
+    columns: _Side
+    padding: Tensor  # [3], BGR
+
+    def framed(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Pixels [N, h, w, 3] in whole values, as cv2.resize gives them, padded; scale, offset and limit of boxes."""
+        inside = self.rows.inside()[:, None] & self.columns.inside()[None]  # [h, w]
+        pixels = torch.where(inside[None, :, :, None], pixels.round(), self.padding)
+        sides = (self.columns, self.rows) * 2
+        scale = torch.stack([side.content / side.source for side in sides])
+        return pixels, scale, torch.stack([side.start for side in sides]), torch.stack([side.source for side in sides])
 
 
 class Normalise(nn.Module):
@@ -167,13 +257,11 @@ def padded(boxes: Tensor, scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Te
     return boxes, scores, class_ids, is_real.sum(dim=1)
 
 
-def _resampled(frames: Tensor, size: int, start: Tensor, content: Tensor, source: Tensor, *, dim: int) -> Tensor:
-    """Resample one side of frames [N, H, W, 3] to `size`, `content` of which, from `start` on, show the source."""
-    position = (torch.arange(size, dtype=torch.float32) - start + 0.5) * (source / content) - 0.5  # [size]
-    position = torch.minimum(position.clamp(min=0), source - 1)
-    before = position.floor()
-    share = position - before  # [size]
-    first, second = before.long(), torch.minimum(before + 1, source - 1).long()
-    share = share.view([-1 if each == dim else 1 for each in range(4)])
-    one, other = (frames.index_select(dim, each).to(torch.float32) for each in (first, second))
+def _resampled(planes: Tensor, side: _Side, *, dim: int, spacing: int = 1, start: int = 0) -> Tensor:
+    """Resample one side of planes [N, H, W, ...]; its samples lie `spacing` apart, from `start` on."""
+    first, second, share = side.samples()
+    if spacing > 1:
+        first, second = (each * spacing + start for each in (first, second))
+    share = share.view([-1 if each == dim else 1 for each in range(planes.dim())])
+    one, other = (planes.index_select(dim, each).to(torch.float32) for each in (first, second))
     return one + (other - one) * share

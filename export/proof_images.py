@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from pipeline.errors import ConfigError
-from pipeline.picture.frame import ArrayPicture, PixelArray
+from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
 from pipeline.sources.images import ImagesSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.traffic import TrafficSource
@@ -25,7 +25,7 @@ class ProofImage:
     """An image and what it is called, the file's name where it has one."""
 
     name: str
-    picture: ArrayPicture
+    picture: Picture
 
 
 def drawn_images() -> tuple[ProofImage, ...]:

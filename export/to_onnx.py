@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,32 +27,41 @@ _MOST_IMAGES = 1024
 
 def to_onnx(
     module: nn.Module,
-    example: Tensor,
+    example: Tensor | Sequence[Tensor],
     *,
-    input_name: str,
+    input_name: str | Sequence[str],
     output_names: Sequence[str],
     opset: int = OPSET,
     any_size: bool = False,
 ) -> onnx.ModelProto:
     """The graph of a module with one input, batch first, for any batch; `any_size`: sides 1 and 2 are free as well.
 
+    Of several inputs, those of fewer than three sides are the same for the whole batch, and fixed.
+
     The same module gives the same graph, byte for byte. Raises ModelError, with the exporter's own words, for what
     cannot be exported.
     """
-    sides = {0: torch.export.Dim("batch", min=1, max=_MOST_IMAGES)}
+    examples = (example,) if isinstance(example, Tensor) else tuple(example)
+    names = [input_name] if isinstance(input_name, str) else list(input_name)
+    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
+    sides: list[dict[int, Any]] = [{0: batch} if each.dim() > 2 else {} for each in examples]
     if any_size:
-        sides |= {1: torch.export.Dim("height", min=1, max=16384), 2: torch.export.Dim("width", min=1, max=16384)}
+        for name, free in zip(names, sides, strict=True):
+            prefix = f"{name}_" if len(names) > 1 else ""
+            if free:
+                free[1] = torch.export.Dim(f"{prefix}height", min=1, max=16384)
+                free[2] = torch.export.Dim(f"{prefix}width", min=1, max=16384)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module,
-                (example,),
+                examples,
                 dynamo=True,
                 opset_version=opset,
                 external_data=False,
-                input_names=[input_name],
+                input_names=names,
                 output_names=list(output_names),
-                dynamic_shapes=(sides,),
+                dynamic_shapes=_shapes_of(module, sides),
                 custom_translation_table=TRANSLATIONS,
                 verbose=False,
             )
@@ -68,6 +79,14 @@ def to_onnx(
     _forget_how_it_was_made(model)
     _store_exact_halves(model)
     return model
+
+
+def _shapes_of(module: nn.Module, sides: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """The free sides of each input, as torch.export wants them for `forward(self, *inputs)` or for named inputs."""
+    takes_any = any(
+        each.kind is inspect.Parameter.VAR_POSITIONAL for each in inspect.signature(module.forward).parameters.values()
+    )
+    return (tuple(sides),) if takes_any else tuple(sides)
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:

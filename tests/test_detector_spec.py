@@ -55,6 +55,7 @@ def test_every_field_survives_the_metadata_whatever_its_type() -> None:
         iou_threshold=0.6,
         max_detections=100,
         form="frame",
+        pixels="nv12",
         model_name="street",
     )
     changed = {each.name for each in dataclasses.fields(spec) if getattr(spec, each.name) != getattr(SPEC, each.name)}

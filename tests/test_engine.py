@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.detector import providers
-from pipeline.detector.engine import OrtEngine, _BoundRun
+from pipeline.detector.bound_run import BoundRun
+from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import (
     Device,
     load_runtime,
@@ -103,10 +104,10 @@ def test_a_bound_run_is_told_the_extra_inputs_too(tmp_path: Path) -> None:
         extra_inputs={"sizes": ("float32", ("n", 2))},
         scaled_by={"boxes": "sizes"},
     )
-    run = _BoundRun(open_session(path, "cpu").session, "images", ["boxes"], "cpu")
+    run = BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
     for batch in (1, 1, 2):
         sizes = np.tile(np.array([64, 32], np.float32), (batch, 1))
-        (boxes,) = run(np.zeros((batch, 3, 32, 64), np.float32), {"sizes": sizes})
+        (boxes,) = run({"images": np.zeros((batch, 3, 32, 64), np.float32), "sizes": sizes})
         assert boxes.tolist() == [[[16, 16, 32, 32]]] * batch
 
 
@@ -185,8 +186,10 @@ def test_threads_and_their_spinning_can_be_set(tmp_path: Path, spin_microseconds
 
 def test_a_bound_input_buffer_gives_the_same_answers_also_when_the_batch_changes(tmp_path: Path) -> None:
     session = open_session(write_boxes_detector(tmp_path / "pets.onnx", ROWS), "cpu").session
-    run = _BoundRun(session, "images", ["scores", "boxes"], "cpu")
-    kept = [run(image(value, batch=batch))[0] for value, batch in ((0.0, 1), (0.25, 1), (0.25, 3), (0.5, 1))]
+    run = BoundRun(session, ["scores", "boxes"], "cpu")
+    kept = [
+        run({"images": image(value, batch=batch)})[0] for value, batch in ((0.0, 1), (0.25, 1), (0.25, 3), (0.5, 1))
+    ]
     assert [answer.tolist() for answer in kept] == [[[0.5]], [[0.75]], [[0.75]] * 3, [[1.0]]]
 
 

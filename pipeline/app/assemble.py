@@ -27,6 +27,7 @@ from pipeline.sources.opening import SourceOptions, open_source
 from pipeline.sources.source import FrameSource
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
+from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.nms import Nms
 from pipeline.stages.preprocess import Preprocess
 
@@ -115,6 +116,7 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, 
         read_timeout_seconds=config.network.read_timeout_s,
         reconnect_seconds=config.network.reconnect_s,
         rtsp_transport=config.network.rtsp_transport,
+        decode_device=config.decode.device,
         camera_size_wh=_camera_size(config),
         camera_fps=config.camera.fps,
         camera_pixel_format=config.camera.pixel_format,
@@ -175,6 +177,8 @@ def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
         intra_op_threads=threads,
         spin_microseconds=_SPIN_US if config.engine.spin_us is None else config.engine.spin_us,
         precision=None if config.engine.precision == "auto" else config.engine.precision,
+        max_batch=config.engine.batch,
+        cuda_graph=config.engine.cuda_graph,
     )
     engine.warm_up()
     return engine
@@ -184,6 +188,11 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_
     """frames → preprocess → detect → nms."""
     spec, detection = engine.spec, config.detection
     inflight = config.engine.inflight or default_inflight(is_live=is_live, device=engine.device)
+    if config.engine.batch > 1 and spec.pixels == "nv12":
+        raise ConfigError(
+            f"engine.batch must be 1 for a model that takes the decoder's planes, each where it lies, got "
+            f"{config.engine.batch}; export it with --pixels packed"
+        )
     if config.engine.batch > 1 and spec.batch is not None and spec.batch != config.engine.batch:
         raise ConfigError(
             f"engine.batch must be {spec.batch}, which is fixed in the model, got {config.engine.batch}; "
@@ -194,7 +203,7 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_
     score_threshold = spec.score_threshold if detection.score_threshold is None else detection.score_threshold
     class_thresholds = {_class_id(name, spec): share for name, share in detection.class_score_thresholds.items()}
     keep = frozenset(_class_id(name, spec) for name in detection.classes) or None
-    detect = Detect(engine, score_threshold=min([score_threshold, *class_thresholds.values()]))
+    lowest = min([score_threshold, *class_thresholds.values()])
     nms = Nms(
         spec,
         mode=detection.suppression,
@@ -204,6 +213,12 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_
         max_detections=detection.max_detections,
         keep_class_ids=keep,
     )
+    if spec.pixels == "nv12":  # resizing and colours are in the graph
+        planes = DetectPlanes(engine, score_threshold=lowest)
+        return frames.then(
+            planes, name="detect", workers=inflight, capacity=capacity, max_age_seconds=max_age_seconds
+        ).then(nms, name="nms", capacity=capacity)
+    detect = Detect(engine, score_threshold=lowest)
     prepared = frames.then(Preprocess(spec), name="preprocess", capacity=capacity)
     if config.engine.batch > 1:
         detected = prepared.then_batched(

@@ -64,6 +64,7 @@ class EngineConfig(_Section):
     inflight: Count | None = None  # inferences at once
     spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
     batch: Count = 1
+    cuda_graph: bool = False  # record each run on the GPU once and play it back; for models of fixed shapes
 
 
 class FlowConfig(_Section):
@@ -83,6 +84,12 @@ class CameraConfig(_Section):
     height: Count | None = None
     fps: Positive | None = None
     pixel_format: Literal["auto", "MJPG", "YUYV"] = "auto"
+
+
+class DecodeConfig(_Section):
+    """Where videos and streams are decoded."""
+
+    device: Literal["cpu", "cuda"] = "cpu"  # cuda: by the GPU's decoder; the frames stay there
 
 
 class NetworkConfig(_Section):
@@ -123,6 +130,7 @@ class RunConfig(_Section):
     engine: EngineConfig = EngineConfig()
     flow: FlowConfig = FlowConfig()
     camera: CameraConfig = CameraConfig()
+    decode: DecodeConfig = DecodeConfig()
     network: NetworkConfig = NetworkConfig()
     render: RenderConfig = RenderConfig()
     output: OutputConfig = OutputConfig()

@@ -15,7 +15,7 @@ from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.hints import read_class_names, size_of
 from pipeline.errors import ConfigError, MissingExtraError
-from pipeline.picture.detector_spec import Form
+from pipeline.picture.detector_spec import Form, Pixels
 from pipeline.sinks.writable import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class ExportOptions:
     model: str
     output: str | None
     form: str
+    pixels: str
     weights: str
     checkpoint: str | None
     num_classes: int | None
@@ -56,6 +57,10 @@ def run_export(options: ExportOptions) -> None:
     """Build, export, prove, write, and print what came of it. Raises a StreamdetError for what cannot be done."""
     if options.form not in get_args(Form):
         raise ConfigError(f"--form must be one of {', '.join(get_args(Form))}, got {options.form!r}")
+    if options.pixels not in get_args(Pixels):
+        raise ConfigError(f"--pixels must be one of {', '.join(get_args(Pixels))}, got {options.pixels!r}")
+    if options.pixels == "nv12" and options.form != "frame":
+        raise ConfigError(f"--pixels nv12 needs --form frame, whose graph resizes; got --form {options.form}")
     wanted = _wanted(options)  # what is wrong with the options is said before PyTorch is loaded
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
     output = Path(options.output or f"{name}.onnx")
@@ -82,6 +87,7 @@ def run_export(options: ExportOptions) -> None:
         output,
         images=images,
         form=options.form,
+        pixels=options.pixels,
         half=options.half,
         opset=options.opset,
         force=options.force,

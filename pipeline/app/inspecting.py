@@ -35,8 +35,7 @@ def print_model(path: Path, hints: Hints | None = None) -> None:
     """
     spec = recognise(path, hints)
     engine = OrtEngine(path, spec, device="cpu")
-    engine.warm_up(runs=1)
-    outputs = {name: list(value.shape) for name, value in engine.infer(engine.blank_input()).items()}
+    outputs = {name: list(value.shape) for name, value in engine.infer_blank().items()}
     console = Console()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
@@ -60,11 +59,19 @@ def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list
     batch = "any" if spec.batch is None else str(spec.batch)
     values = "0..255 as they are" if spec.dtype == "uint8" else f"(pixel - {_triple(spec.mean)}) / {_triple(spec.std)}"
     names = ", ".join(spec.class_names[:8]) + (", …" if len(spec.class_names) > 8 else "")
+    takes = f"{spec.input_name}: {spec.dtype} {spec.layout.upper()}, {width} × {height}, batch {batch}"
+    if spec.pixels == "nv12":
+        takes = f"y, uv: NV12 planes of frames of any size and pitch, resized to {width} × {height} in the graph"
     return [
         ("file", f"{path} ({path.stat().st_size / 1e6:.1f} MB)"),
         ("name", spec.model_name or "–"),
-        ("input", f"{spec.input_name}: {spec.dtype} {spec.layout.upper()}, {width} × {height}, batch {batch}"),
-        ("pixels", f"{spec.colour.upper()}, {values}, {spec.resize}, pad {spec.pad_value}"),
+        ("input", takes),
+        (
+            "pixels",
+            "YUV, BT.601, BT.709 or BT.2020 as the video says"
+            if spec.pixels == "nv12"
+            else f"{spec.colour.upper()}, {values}, {spec.resize}, pad {spec.pad_value}",
+        ),
         ("outputs", ", ".join(f"{name} {shape}" for name, shape in outputs.items())),
         ("head", f"{spec.head}, boxes {spec.box_format}{' normalised' if spec.boxes_are_normalised else ''}"),
         ("NMS", f"ours, IoU threshold {spec.iou_threshold:g}" if spec.needs_nms else "inside the model"),

@@ -1,4 +1,4 @@
-"""What can be typed about model files? Export, verify, quantise, count, inspect, adopt."""
+"""What can be typed about model files? Export, verify, quantise, count, inspect, adopt, build."""
 
 from __future__ import annotations
 
@@ -139,6 +139,10 @@ def export(
             "left after NMS out; body: the bare network."
         ),
     ] = "boxes",
+    pixels: Annotated[
+        str,
+        typer.Option(help="What the frame form takes: packed pixels, or nv12, the planes that a video decoder leaves."),
+    ] = "packed",
     weights: Annotated[str, typer.Option(help="DEFAULT: the trained ones; none: random ones, to try.")] = "DEFAULT",
     checkpoint: Annotated[str | None, typer.Option(help="Your weights: a state dict, or a .safetensors file.")] = None,
     num_classes: Annotated[
@@ -174,6 +178,7 @@ def export(
             model=model,
             output=output,
             form=form,
+            pixels=pixels,
             weights=weights,
             checkpoint=checkpoint,
             num_classes=num_classes,
@@ -266,4 +271,25 @@ def flops(
     run_flops(model, size=size, layers=layers, json_file=None if json_file is None else Path(json_file))
 
 
-COMMANDS = (inspect, adopt, export, verify, quantize, flops)
+def build(
+    model: Annotated[str, typer.Argument(help="An ONNX file.")],
+    device: Annotated[str, typer.Option(help="For what: tensorrt.")] = "tensorrt",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, fp16 or bf16; the same as engine.precision of the run.")
+    ] = "auto",
+    batch: Annotated[
+        int, typer.Option(min=1, help="The most images at once; the same as engine.batch of the run.")
+    ] = 1,
+    frame_size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="The frames' size, for a model that takes any.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Build and keep what takes minutes on a GPU, so that the first frame need not wait for it."""
+    from pipeline.app.build_command import BuildOptions, run_build
+
+    log_to_stderr(verbose)
+    run_build(BuildOptions(Path(model), device, precision, batch, frame_size))
+
+
+COMMANDS = (inspect, adopt, export, verify, quantize, flops, build)

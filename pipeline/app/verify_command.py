@@ -58,13 +58,15 @@ def run_verify(options: VerifyOptions) -> bool:
     else:
         images = proof_images.images_of(options.images, most=options.max_images)
         labels = find_coco_json(Path(options.images))
+    if spec.pixels == "nv12":
+        images = load("export.nv12").as_decoded(images)
     found_by = WholePath(engine, score_threshold=asked)
     evidence = verify.gather_evidence(
         found_by,
         reference,
         images,
         bar=bar,
-        batch_sizes=(1, 2, 3, 4) if spec.batch is None else (spec.batch,),
+        batch_sizes=(1,) if spec.pixels == "nv12" else (1, 2, 3, 4) if spec.batch is None else (spec.batch,),
         labels=labels,
         class_names=spec.class_names,
         max_detections=spec.max_detections,
@@ -117,4 +119,5 @@ def _reference(options: VerifyOptions, spec: DetectorSpec, asked: float) -> tupl
         wanted = replace(wanted, num_classes=None, class_names=None)
     exportable = load("export.detectors").build(wanted, adapter=options.adapter)
     form = spec.form or "boxes"
-    return load("export.exporting").TorchPath(exportable, score_threshold=asked, form=form), f"PyTorch {against}"
+    torch_path = load("export.exporting").TorchPath
+    return torch_path(exportable, score_threshold=asked, form=form, pixels=spec.pixels), f"PyTorch {against}"

@@ -6,15 +6,18 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.detector.bound_run import BoundRun, DeviceType, GraphCapture
 from pipeline.detector.heads import Outputs
 from pipeline.detector.providers import Device, OpenedSession, Precision, load_runtime, open_session
+from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.nv12 import BT601, DevicePlane, Nv12, yuv_to_bgr
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +50,21 @@ class Engine(Protocol):
         """Let go of the network. May be called more than once."""
 
 
+@runtime_checkable
+class PlanesEngine(Engine, Protocol):
+    """A network that takes frames as their decoder left them."""
+
+    def infer_planes(self, planes: Nv12) -> Outputs:
+        """Run the network on the planes of one picture, for a spec whose `pixels` are `nv12`; else as `infer`."""
+
+
 class OrtEngine:
     """A network on ONNX Runtime.
 
     `device` is what runs it, or DeviceError says why not; `auto` is CUDA where it truly works, else the CPU, and
     `reason` says why. For the other options see `pipeline.detector.providers.open_session`.
 
+    max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
     Raises ModelError for a file that ONNX Runtime cannot load.
     """
 
@@ -65,9 +77,16 @@ class OrtEngine:
         intra_op_threads: int | None = None,
         spin_microseconds: int | None = 200,
         precision: Precision | None = None,
+        max_batch: int = 1,
+        cuda_graph: bool = False,
     ) -> None:
         self.spec = spec
         self.path = Path(path)
+        if cuda_graph and (spec.form == "frame" or spec.resize == "in-graph"):
+            raise DeviceError(
+                f"engine.cuda_graph needs inputs and outputs of fixed shapes at fixed places, {self.path} takes frames "
+                "of any size; leave it out, or export --form boxes"
+            )
 
         def opened_on(device: Device) -> OpenedSession:
             return open_session(
@@ -76,6 +95,8 @@ class OrtEngine:
                 intra_op_threads=intra_op_threads,
                 spin_microseconds=spin_microseconds,
                 precision=precision,
+                shapes=input_shapes(spec, max_batch=max_batch),
+                cuda_graph=cuda_graph,
             )
 
         if device == "auto":
@@ -86,6 +107,8 @@ class OrtEngine:
         self._session = opened.session
         self._output_names = [each.name for each in self._session.get_outputs()]
         self._each_thread = threading.local()
+        self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
+        self._capture = GraphCapture() if cuda_graph else None
         logger.info("%s", self.describe())
         logger.info("%s", self.reason)
         for remark in self.remarks:
@@ -93,28 +116,43 @@ class OrtEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         """See `Engine.infer`."""
-        batch = len(tensor)
+        extra = self._extra_inputs(len(tensor))
         if self.spec.layout in ("chw", "hwc"):
             tensor = tensor[0]
-        if self.device in ("cuda", "tensorrt"):
-            if not hasattr(self._each_thread, "run"):
-                self._each_thread.run = _BoundRun(self._session, self.spec.input_name, self._output_names, "cuda")
-            values = self._each_thread.run(tensor, self._extra_inputs(batch))
-        else:
-            feed = {self.spec.input_name: tensor, **self._extra_inputs(batch)}
-            values = self._session.run(self._output_names, feed)
-        return dict(zip(self._output_names, values, strict=True))
+        return self._run({self.spec.input_name: tensor, **extra})
+
+    def infer_planes(self, planes: Nv12) -> Outputs:
+        """See `PlanesEngine.infer_planes`. Raises DeviceError for planes that lie where the network does not run."""
+        return self._run(planes.inputs)
+
+    def infer_blank(self) -> Outputs:
+        """Run the network on zeros of the shape and dtype that it takes; frames of any size have the network's."""
+        if self.spec.pixels == "packed":
+            return self.infer(self.blank_input())
+        width, height = self.spec.network_wh
+        y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
+        return self.infer_planes(Nv12(y, uv, (width, height), yuv_to_bgr(BT601, full_range=False)))
 
     def warm_up(self, runs: int = 2) -> None:
         """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches."""
         for _ in range(runs):
-            self.infer(self.blank_input())
+            self.infer_blank()
 
     def blank_input(self) -> npt.NDArray[Any]:
-        """Zeros of the shape and dtype that the network takes."""
+        """Zeros of the shape and dtype that a network that takes pixels takes."""
         width, height = self.spec.network_wh
         shape = (3, height, width) if self.spec.layout in ("nchw", "chw") else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
+
+    def _run(self, inputs: Mapping[str, npt.NDArray[Any] | DevicePlane]) -> Outputs:
+        on_host = {name: value for name, value in inputs.items() if not isinstance(value, DevicePlane)}
+        if self._device_type == "cpu" and len(on_host) == len(inputs):
+            values = self._session.run(self._output_names, on_host)
+        else:
+            if not hasattr(self._each_thread, "run"):
+                self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
+            values = self._each_thread.run(inputs)
+        return dict(zip(self._output_names, values, strict=True))
 
     def _extra_inputs(self, batch: int) -> dict[str, npt.NDArray[Any]]:
         """What the network wants to be told beside the images, for so many of them."""
@@ -129,36 +167,6 @@ class OrtEngine:
         """Let go of the network. May be called more than once; `infer` must not be called after."""
         self._session = None
         self._each_thread = threading.local()
-
-
-class _BoundRun:
-    """Runs with the input in a device buffer that is kept, so that nothing is allocated there for a frame.
-
-    For one thread. `device_type` is ONNX Runtime's word for where the buffer lies: `cuda` or `cpu`.
-    """
-
-    def __init__(self, session: Any, input_name: str, output_names: list[str], device_type: str) -> None:
-        self._session = session
-        self._input_name = input_name
-        self._output_names = output_names
-        self._device_type = device_type
-        self._binding = session.io_binding()
-        self._input: Any = None
-
-    def __call__(
-        self, tensor: npt.NDArray[Any], extra_inputs: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> list[npt.NDArray[Any]]:
-        if self._input is None or tuple(self._input.shape()) != tensor.shape:
-            self._input = load_runtime().OrtValue.ortvalue_from_numpy(tensor, self._device_type, 0)
-            self._binding.bind_ortvalue_input(self._input_name, self._input)
-        else:
-            self._input.update_inplace(tensor)
-        for name, values in (extra_inputs or {}).items():  # small, and the same each time
-            self._binding.bind_cpu_input(name, values)
-        for name in self._output_names:  # again each time: a bound output of the last shape would be written over
-            self._binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(self._binding)
-        return list(self._binding.copy_outputs_to_cpu())
 
 
 def _open_best(opened_on: Callable[[Device], OpenedSession]) -> tuple[OpenedSession, str]:

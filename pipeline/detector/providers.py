@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import ctypes
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import logging
-from collections.abc import Container
+import time
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +23,15 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from pipeline.cache_folder import cache_folder
+from pipeline.detector.tensorrt import (
+    ShapeRange,
+    engine_folder,
+    has_engine,
+    preload_tensorrt,
+    tensorrt_options,
+    tensorrt_version,
+    this_machine,
+)
 from pipeline.errors import DeviceError, MissingExtraError, ModelError
 
 logger = logging.getLogger(__name__)
@@ -145,12 +152,15 @@ def open_session(
     intra_op_threads: int | None = None,
     spin_microseconds: int | None = None,
     precision: Precision | None = None,
+    shapes: Mapping[str, ShapeRange] | None = None,
+    cuda_graph: bool = False,
 ) -> OpenedSession:
     """Open a model (a file, or its bytes) on a device, and on no other.
 
     `intra_op_threads` are for one run (None: one a physical core); `spin_microseconds` is how long an idle one burns
     its core before it sleeps (None: ONNX Runtime's choice, 0: not at all). `precision` is asked of OpenVINO and
-    TensorRT; None leaves it to them.
+    TensorRT; None leaves it to them. `shapes` of inputs whose batch is open is what TensorRT builds its engine for.
+    `cuda_graph` lets runs be recorded and played back.
 
     Raises ModelError for what is no model, and DeviceError, with cause and cure, for a device that does not run it.
     """
@@ -166,12 +176,23 @@ def open_session(
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(spin_microseconds))
 
     _check_precision(device, precision)
+    if cuda_graph and device not in ("cuda", "tensorrt"):
+        raise DeviceError(f"engine.cuda_graph needs engine.device cuda or tensorrt, got {device}")
     subject = model if isinstance(model, bytes) else str(model)
     providers: list[Any] | None = None
+    folder: Path | None = None
+    builds_engine = False
+    began = time.monotonic()
     if device == "openvino":
         options.add_provider_for_devices(_openvino_devices()[:1], _openvino_options(intra_op_threads, precision))
     else:
-        providers = _providers(device, model, precision)
+        _refuse_what_is_not_built_in(device)
+        if device == "tensorrt":
+            folder = tensorrt_folder(model, precision, shapes or {})
+            builds_engine = folder is not None and tensorrt_version() > 0 and not has_engine(folder)
+        providers = _providers(device, folder, precision, shapes or {}, cuda_graph)
+    if builds_engine:
+        logger.warning("%s: TensorRT builds an engine for this GPU, which takes minutes, once: %s", model, folder)
     try:
         session = runtime.InferenceSession(subject, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
@@ -180,6 +201,8 @@ def open_session(
         if device == "cpu":
             raise ModelError(f"{name} must be a model that ONNX Runtime can load: {reason}") from error
         raise DeviceError(f"{device} cannot run {name}: {_load_failure(device) or reason}") from error
+    if builds_engine:
+        logger.info("%s: opened in %.0f s", model, time.monotonic() - began)
     session.disable_fallback()  # else a failing run would go on, silently, on the CPU
 
     wanted = _PROVIDER_NAMES[device]
@@ -208,47 +231,52 @@ def _probe(device: Device) -> ProviderReport:
     return ProviderReport(device, True, opened.precision)
 
 
-def _providers(device: Device, model: Path | bytes, precision: Precision | None) -> list[Any]:
+def tensorrt_folder(model: Path | bytes, precision: Precision | None, shapes: Mapping[str, ShapeRange]) -> Path | None:
+    """Where TensorRT's engine of a file is kept, made if need be; None for a model that is no file."""
+    preload_tensorrt()
+    if isinstance(model, bytes):
+        return None
+    machine = this_machine(load_runtime().__version__)
+    folder = engine_folder(model, precision=precision, shapes=shapes, machine=machine)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cuda_options(*, precision: Precision | None, cuda_graph: bool) -> dict[str, str]:
+    """The options of ONNX Runtime's CUDA provider."""
+    # The exhaustive search (default) pays because the shapes are fixed; memory grows by what is asked for only.
+    options = {"arena_extend_strategy": "kSameAsRequested"}
+    if precision == "fp32":
+        options["use_tf32"] = "0"
+    if cuda_graph:
+        options["enable_cuda_graph"] = "1"
+    return options
+
+
+def _providers(
+    device: Device,
+    folder: Path | None,
+    precision: Precision | None,
+    shapes: Mapping[str, ShapeRange],
+    cuda_graph: bool,
+) -> list[Any]:
     """ONNX Runtime's list of providers, with options, for a device that is built into it."""
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device in ("cuda", "tensorrt"):
+        own_graph = cuda_graph and device == "cuda"
+        providers.insert(0, ("CUDAExecutionProvider", cuda_options(precision=precision, cuda_graph=own_graph)))
+    if device == "tensorrt":
+        options = tensorrt_options(folder, precision=precision, shapes=shapes, cuda_graph=cuda_graph)
+        providers.insert(0, ("TensorrtExecutionProvider", options))
+    return providers
+
+
+def _refuse_what_is_not_built_in(device: Device) -> None:
     if _PROVIDER_NAMES[device] not in load_runtime().get_available_providers():
         raise DeviceError(
             f"{device} is not in the installed {runtime_distribution()}: "
             f'pip uninstall -y {runtime_distribution()} && pip install "streamdet[{_extras(device)}]"'
         )
-    providers: list[Any] = ["CPUExecutionProvider"]
-    if device in ("cuda", "tensorrt"):
-        # The exhaustive search (default) pays because the shapes are fixed; memory grows by what is asked for only.
-        cuda_options = {"arena_extend_strategy": "kSameAsRequested"}
-        if precision == "fp32":
-            cuda_options["use_tf32"] = "0"
-        providers.insert(0, ("CUDAExecutionProvider", cuda_options))
-    if device == "tensorrt":
-        _preload_tensorrt()
-        providers.insert(0, ("TensorrtExecutionProvider", _tensorrt_options(model, precision)))
-    return providers
-
-
-def _tensorrt_options(model: Path | bytes, precision: Precision | None) -> dict[str, str]:
-    options = {"trt_fp16_enable": str(int(precision == "fp16")), "trt_bf16_enable": str(int(precision == "bf16"))}
-    if isinstance(model, bytes):
-        return options
-    # ONNX Runtime's own key knows the graph, the GPU and the versions, but not the weights.
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-    folder = cache_folder() / "tensorrt" / digest
-    folder.mkdir(parents=True, exist_ok=True)
-    cache = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
-    timing = {"trt_timing_cache_enable": "1", "trt_timing_cache_path": str(folder)}
-    return options | cache | timing
-
-
-def _preload_tensorrt() -> None:
-    """Load the libraries of the TensorRT wheel, which lie where the loader does not look."""
-    found = importlib.util.find_spec("tensorrt_libs")
-    for folder in found.submodule_search_locations or () if found else ():
-        for name in ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10"):
-            with contextlib.suppress(OSError):  # a missing one is named when the provider fails to load
-                ctypes.CDLL(str(Path(folder) / name), mode=ctypes.RTLD_GLOBAL)
 
 
 @lru_cache(maxsize=1)

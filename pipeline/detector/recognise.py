@@ -23,6 +23,7 @@ from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
+from pipeline.picture.nv12 import NV12_INPUTS
 
 _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
 
@@ -125,6 +126,8 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
         raise ModelError(f"head must be one of {', '.join(HEADS)}, its metadata says {spec.head}; update streamdet")
     if hints.head not in (None, spec.head):
         raise ModelError(f"--head {hints.head} contradicts its metadata, which says {spec.head}; leave it out")
+    if spec.pixels == "nv12":
+        return _our_own_of_planes(facts, spec)
     image = image_input(facts)
     inputs = {each.name for each in facts.inputs} - {image.name}
     if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs != {
@@ -137,6 +140,20 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     network_wh(facts, hints)  # refuses a size that the graph cannot take
     if hints.class_names is not None and len(hints.class_names) != len(spec.class_names):
         raise ModelError(f"--class-names must name {len(spec.class_names)} classes, got {len(hints.class_names)}")
+    return _as_written(spec, facts)
+
+
+def _our_own_of_planes(facts: ModelFacts, spec: DetectorSpec) -> DetectorSpec:
+    names = tuple(each.name for each in facts.inputs)
+    if names != NV12_INPUTS:
+        raise ModelError(
+            f"its metadata describes the inputs {', '.join(NV12_INPUTS)}, the graph has {', '.join(names)}; "
+            "export it again"
+        )
+    return _as_written(spec, facts)
+
+
+def _as_written(spec: DetectorSpec, facts: ModelFacts) -> DetectorSpec:
     reason = f"the {METADATA_KEY} metadata, written by {'export' if spec.form else 'adopt'}"
     return dataclasses.replace(
         spec, provenance=(*spec.provenance, reason), model_name=spec.model_name or facts.path.stem

@@ -11,11 +11,13 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.detector.conclude import Conclusion
-from pipeline.detector.engine import Engine
+from pipeline.detector.engine import Engine, PlanesEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.tensor import TensorWriter
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
+from pipeline.picture.letterbox import Letterbox
+from pipeline.picture.nv12 import nv12_of
 
 _MOST_PROPOSALS = 100_000
 
@@ -38,7 +40,10 @@ class WholePath:
         )
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """The detections in each picture, run as one batch where the network's batch is that or any."""
+        """The detections in each picture, run as one batch where the network's batch is that or any.
+
+        Raises SourceError for a picture without the planes that the network takes.
+        """
         return self._detect(pictures, self._conclude)
 
     def proposals(self, pictures: Sequence[Picture]) -> list[Detections]:
@@ -47,6 +52,8 @@ class WholePath:
 
     def _detect(self, pictures: Sequence[Picture], conclude: Conclusion) -> list[Detections]:
         spec = self._engine.spec
+        if spec.pixels == "nv12":
+            return [self._detect_planes(picture, conclude) for picture in pictures]
         prepared = [self._writer.tensor_of(picture) for picture in pictures]
         if not prepared:
             return []
@@ -60,3 +67,10 @@ class WholePath:
             conclude(self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=index), letterbox)
             for index, (letterbox, _) in enumerate(prepared)
         ]
+
+    def _detect_planes(self, picture: Picture, conclude: Conclusion) -> Detections:
+        assert isinstance(self._engine, PlanesEngine)
+        spec = self._engine.spec
+        outputs = self._engine.infer_planes(nv12_of(picture))
+        candidates = self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=0)
+        return conclude(candidates, Letterbox.fit(picture.size_wh, spec.network_wh, spec.resize))

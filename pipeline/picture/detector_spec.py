@@ -27,6 +27,8 @@ BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"]
 ScoreActivation = Literal["none", "sigmoid", "softmax"]
 Form = Literal["body", "boxes", "frame"]
 """body: normalised NCHW → raw outputs; boxes: uint8 NHWC of the network's size → the best K; frame: of any size."""
+Pixels = Literal["packed", "nv12"]
+"""packed: the colours of a pixel beside each other; nv12: two planes, as `pipeline.picture.nv12` says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,7 @@ class DetectorSpec:
     resize: ResizeMode = "letterbox-center"
     pad_value: int | tuple[int, int, int] = 114  # one for each channel, in the order of `colour`
     colour: ColourOrder = "rgb"
+    pixels: Pixels = "packed"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the order of `colour`
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     extra_inputs: tuple[ExtraInput, ...] = ()

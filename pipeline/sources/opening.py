@@ -24,6 +24,7 @@ class SourceOptions:
     reconnect_seconds: float = 30.0  # of live streams
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     decode_threads: int | None = None
+    decode_device: Literal["cpu", "cuda"] = "cpu"  # of videos and streams
     camera_size_wh: tuple[int, int] | None = None
     camera_fps: float | None = None
     camera_pixel_format: Literal["auto", "YUYV", "MJPG"] = "auto"
@@ -73,6 +74,7 @@ def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOption
         read_timeout_seconds=options.read_timeout_seconds,
         rtsp_transport=options.rtsp_transport,
         decode_threads=options.decode_threads,
+        decode_device=options.decode_device,
     )
     source = VideoSource(address, source_id=word, options=asked)
     if not source.is_live or source.format_name == "hls":

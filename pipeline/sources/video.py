@@ -27,6 +27,7 @@ from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
 from pipeline.sources.pipe import PipeReader
+from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from pipeline.sources.video_picture import VideoPicture
 
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
@@ -34,6 +35,7 @@ LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp",
 
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
+_ON_CPU = "set decode.device=cpu"
 TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
 _opening_lock = threading.Lock()
 _num_opening = 0
@@ -47,6 +49,7 @@ class VideoOptions:
     read_timeout_seconds: float = 10.0  # also the longest that a stream that has fallen silent takes to stop
     rtsp_transport: Literal["tcp", "udp"] = "tcp"
     decode_threads: int | None = None  # None: as many as there are cores, up to 4
+    decode_device: Literal["cpu", "cuda"] = "cpu"  # cuda: by the GPU's decoder, or an error; the frames stay there
 
 
 class VideoSource:
@@ -86,7 +89,7 @@ class VideoSource:
             if self._first is None:
                 cure = "send MPEG-TS, Matroska or fragmented MP4 through a pipe" if self._pipe else "is it damaged?"
                 raise SourceError(f"{self.source_id}: not one picture can be decoded{self._because}; {cure}")
-            self.size_wh: tuple[int, int] | None = VideoPicture(self._first).size_wh
+            self.size_wh: tuple[int, int] | None = self._picture_of(self._first).size_wh
             self._undo = undo.pop_all()
 
     @property
@@ -124,10 +127,19 @@ class VideoSource:
             previous = seconds or 0.0
             self._num_frames += 1
             self._num_corrupt += frame.is_corrupt
-            yield Shot(VideoPicture(frame), previous)
+            yield Shot(self._picture_of(frame), previous)
 
     def close(self) -> None:
         self._undo.close()
+
+    def _picture_of(self, frame: VideoFrame) -> VideoPicture | GpuPicture:
+        if self._options.decode_device == "cpu":
+            return VideoPicture(frame)
+        if frame.format.name != "cuda":
+            raise SourceError(f"{self.source_id}: was not decoded on the GPU, but to {frame.format.name}; {_ON_CPU}")
+        if frame.rotation:
+            raise SourceError(f"{self.source_id}: is turned by {frame.rotation:g}°, which the GPU leaves so; {_ON_CPU}")
+        return GpuPicture(frame)
 
     @property
     def _because(self) -> str:
@@ -149,11 +161,21 @@ class VideoSource:
         flags = {"fflags": "-genpts"}
         if self._scheme in ("rtsp", "rtsps"):
             flags["rtsp_transport"] = options.rtsp_transport
+        decoder = gpu_decoder() if options.decode_device == "cuda" else None
         try:
             with _hearing_libav():
-                container = av.open(target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts)
+                container = av.open(
+                    target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts, hwaccel=decoder
+                )
         except av.error.FFmpegError as error:
+            missing = what_is_missing() if decoder is not None else None
+            if missing is not None:
+                raise SourceError(f"{self.source_id}: cannot be decoded on the GPU: {missing}; {_ON_CPU}") from error
             raise SourceError(f"{self.source_id}: {self._refusal(error, address)}") from error
+        except RuntimeError as error:  # av's word for streams none of which its GPU decoder takes
+            if decoder is None:
+                raise
+            raise SourceError(f"{self.source_id}: the GPU decodes none of its streams; {_ON_CPU}") from error
         undo.callback(container.close)
         return container
 
@@ -202,6 +224,12 @@ class VideoSource:
 
     def _set_up_decoder(self, undo: ExitStack) -> None:
         decoder = self._stream.codec_context
+        if self._options.decode_device == "cuda":
+            if not decoder.is_hwaccel:
+                raise SourceError(f"{self.source_id}: the GPU does not decode {decoder.name}; {_ON_CPU}")
+            decoder.thread_count = 1
+            undo.callback(decoder.flush_buffers)
+            return
         # Frame threads are quick but hold a frame each; live, the newest frame matters more.
         decoder.thread_type = ThreadType.SLICE if self.is_live else ThreadType.AUTO
         decoder.thread_count = self._options.decode_threads or min(4, os.cpu_count() or 1)

@@ -12,18 +12,29 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
+from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
 
 # A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
 _contexts = threading.local()
 
 _QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 _UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
+_FULL_RANGE = 2  # AVColorRange
+_SHARES: dict[int, tuple[float, float]] = {
+    Colorspace.ITU709: BT709,
+    Colorspace.ITU601: BT601,
+    Colorspace.FCC: (0.30, 0.11),
+    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.BT2020: BT2020,
+}
 
 
 class VideoPicture:
@@ -60,6 +71,25 @@ class VideoPicture:
         small = _resized(self._frame, self._turned_wh(size_wh))
         return self._turned(_converted(small, colour, tags_of=self._frame))
 
+    def nv12(self) -> Nv12:
+        kind = self._frame.format.name
+        if kind not in ("yuv420p", "yuvj420p", "nv12"):
+            raise SourceError(
+                f"the model takes NV12 planes, 8 bits in 4:2:0, this video has {kind}; "
+                "export the model with --pixels packed"
+            )
+        height, width = self._frame.height, self._frame.width
+        planes = [_rows(plane) for plane in self._frame.planes]  # [rows, bytes of a row with its padding]
+        if kind == "nv12":
+            y, uv = planes
+        else:
+            halves = [plane[:, : (width + 1) // 2] for plane in planes[1:]]
+            y, uv = planes[0], np.asarray(cv2.merge(halves), np.uint8)  # [H / 2, W / 2, 2]
+        if self._quarter_turns:
+            pairs = uv.reshape(len(uv), -1)[:, : width + width % 2].reshape(len(uv), -1, 2)
+            y, uv = self._turned(y[:height, :width]), self._turned(pairs)
+        return Nv12(y.reshape(1, len(y), -1), uv.reshape(1, len(uv), -1), self.size_wh, colours_of(self._frame))
+
     def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         return size_wh[::-1] if self._quarter_turns % 2 else size_wh
 
@@ -67,6 +97,12 @@ class VideoPicture:
         if not self._quarter_turns:
             return pixels
         return np.asarray(cv2.rotate(pixels, _QUARTER_TURNS[self._quarter_turns]), np.uint8)
+
+
+def colours_of(frame: VideoFrame) -> npt.NDArray[np.float32]:
+    """What makes B, G, R of a frame's Y, U and V, by its tags; see `yuv_to_bgr`."""
+    full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    return yuv_to_bgr(_SHARES.get(_matrix(frame), BT601), full_range=full_range)
 
 
 def _converted(frame: VideoFrame, colour: ColourOrder, *, tags_of: VideoFrame) -> PixelArray:
