@@ -30,9 +30,9 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/.installed-run: .venv/bin/python pyproject.toml
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,openvino]"
 	@touch $@
 
 .venv/.installed-everything: .venv/bin/python pyproject.toml
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,dev]"
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,openvino,dev]"
 	@touch $@ .venv/.installed-run

@@ -79,4 +79,4 @@ def _frame_size(options: BuildOptions, spec: DetectorSpec) -> tuple[int, int] | 
         return None
     if options.frame_size is None:
         raise ConfigError(f"{options.model} takes frames of any size, give the one to come: --frame-size 1920x1080")
-    return size_of(options.frame_size)
+    return size_of(options.frame_size, "--frame-size")

@@ -97,6 +97,10 @@ def run(
     ] = None,
     model: Model = None,
     device: Device = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="fp32, fp16 or bf16, where the device lets one choose; fp32 refuses OpenVINO's bf16."),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="Record the video with everything drawn on it (.mp4, .mkv, .mov)."),
@@ -169,6 +173,7 @@ def run(
         "model": model,
         "strict": strict,
         "engine.device": device,
+        "engine.precision": precision,
         "output.video": output,
         "output.jsonl": jsonl,
         "output.report": report,

@@ -50,11 +50,11 @@ def triple_of(text: str | None, option: str) -> tuple[float, float, float] | Non
     return first, second, third
 
 
-def size_of(text: str) -> tuple[int, int]:
-    """Width and height of WIDTHxHEIGHT. Raises ConfigError for anything else."""
+def size_of(text: str, option: str = "--size") -> tuple[int, int]:
+    """Width and height of WIDTHxHEIGHT. Raises ConfigError, which names the option, for anything else."""
     width, _, height = text.lower().partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ConfigError(f"--size must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
+        raise ConfigError(f"{option} must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
     return int(width), int(height)
 
 

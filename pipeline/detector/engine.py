@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.bound_run import BoundRun, DeviceType, GraphCapture
+from pipeline.detector.choosing import open_best
 from pipeline.detector.heads import Outputs
 from pipeline.detector.providers import Device, OpenedSession, Precision, load_runtime, open_session
 from pipeline.detector.tensorrt import input_shapes
@@ -61,8 +62,8 @@ class PlanesEngine(Engine, Protocol):
 class OrtEngine:
     """A network on ONNX Runtime.
 
-    `device` is what runs it, or DeviceError says why not; `auto` is CUDA where it truly works, else the CPU, and
-    `reason` says why. For the other options see `pipeline.detector.providers.open_session`.
+    `device` is what runs it, or DeviceError says why not; `auto` is CUDA where it truly works, else whatever runs it
+    faster on the CPU, and `reason` says why. For the other options see `pipeline.detector.providers.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
     Raises ModelError for a file that ONNX Runtime cannot load.
@@ -100,7 +101,12 @@ class OrtEngine:
             )
 
         if device == "auto":
-            opened, self.reason = _open_best(opened_on)
+            opened, self.reason = open_best(
+                opened_on,
+                self._run_blank_on,
+                model=self.path,
+                settings=f"{intra_op_threads} threads, {spin_microseconds} us, {precision}, batch {max_batch}",
+            )
         else:
             opened, self.reason = opened_on(device), f"{device}: as asked for"
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
@@ -116,10 +122,7 @@ class OrtEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         """See `Engine.infer`."""
-        extra = self._extra_inputs(len(tensor))
-        if self.spec.layout in ("chw", "hwc"):
-            tensor = tensor[0]
-        return self._run({self.spec.input_name: tensor, **extra})
+        return self._run(self._inputs_of(tensor))
 
     def infer_planes(self, planes: Nv12) -> Outputs:
         """See `PlanesEngine.infer_planes`. Raises DeviceError for planes that lie where the network does not run."""
@@ -127,11 +130,7 @@ class OrtEngine:
 
     def infer_blank(self) -> Outputs:
         """Run the network on zeros of the shape and dtype that it takes; frames of any size have the network's."""
-        if self.spec.pixels == "packed":
-            return self.infer(self.blank_input())
-        width, height = self.spec.network_wh
-        y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
-        return self.infer_planes(Nv12(y, uv, (width, height), yuv_to_bgr(BT601, full_range=False)))
+        return self._run(self._blank_inputs())
 
     def warm_up(self, runs: int = 2) -> None:
         """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches."""
@@ -144,6 +143,10 @@ class OrtEngine:
         shape = (3, height, width) if self.spec.layout in ("nchw", "chw") else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
 
+    def _run_blank_on(self, opened: OpenedSession) -> None:
+        """One run of a session that is only tried."""
+        opened.session.run(None, self._blank_inputs())
+
     def _run(self, inputs: Mapping[str, npt.NDArray[Any] | DevicePlane]) -> Outputs:
         on_host = {name: value for name, value in inputs.items() if not isinstance(value, DevicePlane)}
         if self._device_type == "cpu" and len(on_host) == len(inputs):
@@ -153,6 +156,17 @@ class OrtEngine:
                 self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
             values = self._each_thread.run(inputs)
         return dict(zip(self._output_names, values, strict=True))
+
+    def _blank_inputs(self) -> Mapping[str, npt.NDArray[Any] | DevicePlane]:
+        if self.spec.pixels == "packed":
+            return self._inputs_of(self.blank_input())
+        width, height = self.spec.network_wh
+        y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
+        return Nv12(y, uv, (width, height), yuv_to_bgr(BT601, full_range=False)).inputs
+
+    def _inputs_of(self, tensor: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        extra = self._extra_inputs(len(tensor))
+        return {self.spec.input_name: tensor[0] if self.spec.layout in ("chw", "hwc") else tensor, **extra}
 
     def _extra_inputs(self, batch: int) -> dict[str, npt.NDArray[Any]]:
         """What the network wants to be told beside the images, for so many of them."""
@@ -167,13 +181,3 @@ class OrtEngine:
         """Let go of the network. May be called more than once; `infer` must not be called after."""
         self._session = None
         self._each_thread = threading.local()
-
-
-def _open_best(opened_on: Callable[[Device], OpenedSession]) -> tuple[OpenedSession, str]:
-    """CUDA where it truly works, else the CPU; and why."""
-    if "CUDAExecutionProvider" not in load_runtime().get_available_providers():
-        return opened_on("cpu"), "cpu: the installed ONNX Runtime is built without CUDA"
-    try:
-        return opened_on("cuda"), "cuda: it works on this machine"
-    except DeviceError as error:
-        return opened_on("cpu"), f"cpu: {error}"
