@@ -45,9 +45,7 @@ def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, tup
     axes.invert_yaxis()
     axes.margins(x=0.08)
     axes.set_xlabel("CPU milliseconds a frame (thin bar above: source and network alone)")
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.45, 1.0 + 0.75 / (0.9 + 0.62 * len(rows))), ncols=9, frameon=False
-    )
+    figure.legend(loc="outside upper center", ncols=len(roles), frameon=False, fontsize=9, columnspacing=1.2)
     return _svg(figure)
 
 
