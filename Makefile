@@ -10,7 +10,7 @@ demo: .venv/.installed-run
 	$(RUN)/streamdet demo
 
 test: .venv/.installed-everything
-	$(RUN)/pytest
+	$(RUN)/pytest -n auto --dist loadfile
 
 check: lint types test
 

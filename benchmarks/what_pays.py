@@ -1,0 +1,130 @@
+"""What does each choice in the pipeline bring? It is taken back, one at a time, and measured in turns with all of them.
+
+    python -m benchmarks.what_pays VIDEO --model MODEL [--seconds 4] [--repeats 5] [--recording] [--chart FILE.svg]
+
+Choices that are settings are set otherwise; the others are undone in the process that measures. The ratio is the median
+over turns of frames a second without the choice over those with it: below 1 it pays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe_machine
+from pipeline.app.config import load_config
+from pipeline.app.one_run import RECORDING, Case, measure
+
+AS_IT_IS = "as it is"
+
+
+def _slow_switches() -> None:
+    sys.setswitchinterval = lambda _: None
+
+
+def _opencvs_own_threads() -> None:
+    import cv2
+
+    def keep(nthreads: int) -> None: ...
+
+    cv2.setNumThreads = keep
+
+
+def _whole_frames() -> None:
+    from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
+    from pipeline.sources.video_picture import VideoPicture
+
+    def resized(self: VideoPicture, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
+        return ArrayPicture(self.pixels).resized(size_wh, colour=colour)
+
+    VideoPicture.resized = resized  # type: ignore[method-assign]
+
+
+def _nothing() -> None: ...
+
+
+# Without the choice: the settings, and what is undone.
+PARTIES: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
+    AS_IT_IS: ({}, _nothing),
+    "one inference on all cores instead of one a core": ({"engine.threads": 2, "engine.inflight": 1}, _nothing),
+    "two inferences on all cores": ({"engine.threads": 2, "engine.inflight": 2}, _nothing),
+    "idle threads spin for 100 ms instead of 0.2": ({"engine.spin_us": 100_000}, _nothing),
+    "idle threads do not spin": ({"engine.spin_us": 0}, _nothing),
+    "the interpreter switches after 5 ms instead of 0.5": ({}, _slow_switches),
+    "OpenCV with a thread pool of its own": ({}, _opencvs_own_threads),
+    "whole frames become BGR before they are resized": ({}, _whole_frames),
+    "8 frames in each queue instead of 2": ({"flow.queue_capacity": 8}, _nothing),
+    "batches of 4 (models of any batch)": ({"engine.batch": 4}, _nothing),
+}
+
+
+def run_party(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one party in this process."""
+    settings, undo = PARTIES[options.party]
+    undo()
+    config = load_config(
+        options={
+            "sources": (options.video,),
+            "model": options.model,
+            "engine.device": "cpu",
+            "output.show": False,
+            "output.video": RECORDING if options.recording else None,
+            **settings,
+        }
+    )
+    return measure(Case.of(config, seconds=options.seconds))
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure all in turns, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--recording", action="store_true", help="with an annotated recording")
+    parser.add_argument("--chart", type=Path, help="where a frame's processor time goes, as SVG")
+    parser.add_argument("--party", choices=PARTIES, help=argparse.SUPPRESS)
+    options = parser.parse_args(words)
+    if options.party is not None:
+        print(json.dumps(run_party(options)))
+        return
+    command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--party"]
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in PARTIES}
+    refused: dict[str, str] = {}
+    for _ in range(options.repeats):
+        for name in [each for each in PARTIES if each not in refused]:
+            done = subprocess.run([*command, name], capture_output=True, text=True)
+            if done.returncode:
+                refused[name] = done.stderr.strip().splitlines()[-1]
+            else:
+                found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    print(describe_machine())
+    print(f"{'':52} frames/s   ratio (each turn)              CPU ms a frame")
+    base = found[AS_IT_IS]
+    for name, runs in found.items():
+        if name in refused:
+            print(f"{name:52} not with this model: {refused[name][:100]}")
+            continue
+        rates = [run["fps"]["delivered"] for run in runs]
+        ratios = [rate / other["fps"]["delivered"] for rate, other in zip(rates, base, strict=True)]
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        milliseconds = statistics.median(run["cpu_ms_per_frame"] for run in runs)
+        print(
+            f"{name:52} {statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({each}) {milliseconds:8.1f}"
+        )
+    if options.chart is not None:
+        from pipeline.measure.charts import time_chart
+
+        rows = {name: runs[len(runs) // 2]["cpu_ms_by_role"] for name, runs in found.items() if runs}
+        options.chart.write_text(time_chart(rows, {}), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
