@@ -108,7 +108,7 @@ def test_a_check_fails_beyond_one_percent() -> None:
     assert not Check("", 0.0, 1.0, "").passes
 
 
-def test_the_meters_read_a_run_of_known_rate_and_costs_within_one_percent() -> None:
+def test_the_meters_account_for_every_frame_of_a_known_run_and_read_its_durations_about_right() -> None:
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.0005)
     try:

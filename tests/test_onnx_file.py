@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.detector.onnx_file import copy_with_metadata, graph_hash, write_whole
+from pipeline.detector.onnx_file import copy_with_metadata, graph_hash, write_onnx
 from pipeline.errors import ModelError
 from tests.tiny_detector import write_detector
 
@@ -134,5 +134,5 @@ def test_a_target_that_fails_keeps_what_was_there(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ModelError, match=r"precious.onnx cannot be written: No space left on device"):
-        write_whole(target, b"new")
+        write_onnx(target, b"new")
     assert target.read_bytes() == b"precious"

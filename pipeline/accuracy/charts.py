@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from pipeline.accuracy.coco import RECALLS, ClassAccuracy, CocoAccuracy
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.picture.detections import IntArray
+from pipeline.whole_file import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,9 +130,9 @@ def _entitle(axes: Axes, title: str) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    beside = path.with_name(path.name + ".part")
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", bbox_inches="tight", pad_inches=0.2)
     try:
-        figure.savefig(beside, format="png", bbox_inches="tight", pad_inches=0.2)
-        beside.replace(path)
+        write_whole(path, picture.getvalue())
     except OSError as error:
         raise SinkError(f"{path}: the chart cannot be written there: {error.strerror or error}") from error

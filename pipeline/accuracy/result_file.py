@@ -13,6 +13,7 @@ from pipeline.accuracy.coco import boxes_xywh
 from pipeline.accuracy.truth import LabelledData
 from pipeline.errors import ConfigError, SinkError
 from pipeline.picture.detections import Detections
+from pipeline.whole_file import write_whole
 
 
 def write_result_file(path: Path, found: Sequence[Detections], data: LabelledData) -> None:
@@ -30,10 +31,8 @@ def write_result_file(path: Path, found: Sequence[Detections], data: LabelledDat
             strict=True,
         )
     ]
-    beside = path.with_name(path.name + ".part")
     try:
-        beside.write_text(json.dumps(rows, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, (json.dumps(rows, allow_nan=False) + "\n").encode())
     except OSError as error:
         raise SinkError(f"{path}: the detections cannot be written there: {error.strerror or error}") from error
 

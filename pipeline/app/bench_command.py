@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.eval_command import average_precision, labelled
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.one_run import RECORDING, Case, measure_apart
 from pipeline.app.report import write_report
+from pipeline.app.terminal import table_of_numbers, wide_console
 from pipeline.errors import ConfigError
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check, self_test
@@ -85,9 +85,7 @@ def run_bench(options: BenchOptions) -> bool:
         refuse_unwritable(options.html, "the HTML report")
     if options.report is not None:
         refuse_unwritable(options.report, "the report")
-    console, began = Console(), time.monotonic()
-    if not console.is_terminal:
-        console.width = 160
+    console, began = wide_console(), time.monotonic()
     progress = Console(stderr=True)
 
     def say(line: str) -> None:
@@ -313,7 +311,7 @@ def _disturbances(candidate: Candidate, name: str, summary: Summary) -> list[str
 
 
 def _print_checks(checks: Sequence[Check], console: Console) -> None:
-    table = _table("the meters' own test", "known", "measured", "error")
+    table = table_of_numbers("the meters' own test", "known", "measured", "error")
     for each in checks:
         style = None if each.passes else "red"
         table.add_row(
@@ -338,7 +336,9 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
             markup=False,
             highlight=False,
         )
-        table = _table("stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame")
+        table = table_of_numbers(
+            "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
+        )
         cpu = dict(typical["cpu_ms_by_role"])
         for stage, numbers in typical["stages"].items():
             role = "source" if numbers["kind"] == "source" else stage.partition(" ")[0]
@@ -372,7 +372,7 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
 
 def _print_table(candidates: Sequence[Candidate], console: Console) -> None:
     latency = "latency ms p50 / p95 / p99"
-    table = _table(
+    table = table_of_numbers(
         "",
         "frames/s",
         "± spread",
@@ -426,14 +426,6 @@ def _machine_line(machine: Mapping[str, Any], options: BenchOptions) -> str:
         + f", load {machine['load']}; {packages}; {options.repeats} repeats in turn, {options.seconds:g} s each after "
         f"{options.warm_up_seconds:g} s of warm-up that is not counted"
     )
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for each in others:
-        table.add_column(each, justify="right", no_wrap=True)
-    return table
 
 
 def _pair(values: Mapping[str, float | None]) -> str:

@@ -24,6 +24,7 @@ from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.one_run import Case, measure_apart
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
+from pipeline.app.terminal import table_of_numbers, wide_console
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
@@ -459,9 +460,7 @@ def _print(
     remarks: Sequence[str],
     options: CompareOptions,
 ) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
+    console = wide_console()
 
     def tell(line: str, style: str | None = None) -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -499,11 +498,8 @@ def _print(
 
 
 def _table(candidates: Sequence[Candidate]) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("model", overflow="fold")
     columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms a frame")
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_of_numbers("model", *columns)
     for each in candidates:
         near, summary = each.near, each.summary
         precisions = [f"{100 * near.ap:.1f}", f"{100 * near.ap50:.1f}"]

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import CocoAccuracy, coco_accuracy
@@ -31,6 +30,7 @@ from pipeline.app.config import RunConfig, load_config
 from pipeline.app.machine import versions
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
+from pipeline.app.terminal import table_of_numbers, wide_console
 from pipeline.app.video_eval import (
     MEASURED,
     Streaming,
@@ -449,10 +449,8 @@ def _draw(judged: Sequence[Judged], data: LabelledData, folder: Path) -> None:
 
 
 def _print(judged: Sequence[Judged], data: LabelledData, options: EvalOptions) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140  # a log has no edge; rich would cut the tables at 80
-    table = _table("model", *_COLUMNS, "VOC AP50", "ms")
+    console = wide_console(140)
+    table = table_of_numbers("model", *_COLUMNS, "VOC AP50", "ms")
     for each in judged:
         table.add_row(
             each.name,
@@ -462,7 +460,7 @@ def _print(judged: Sequence[Judged], data: LabelledData, options: EvalOptions) -
         )
     console.print(table, markup=False, highlight=False)
     for each in judged if options.per_class else ():
-        classes = _table(each.name, "objects", "AP", "AP50", "AR100", "VOC AP50")
+        classes = table_of_numbers(each.name, "objects", "AP", "AP50", "AR100", "VOC AP50")
         for one in each.coco.classes:
             numbers = (one.ap, one.ap50, one.ar100, each.voc_area[one.class_id])
             classes.add_row(data.class_names[one.class_id], str(one.num_objects), *map(_number, numbers))
@@ -492,7 +490,7 @@ def _print(judged: Sequence[Judged], data: LabelledData, options: EvalOptions) -
 
 def _print_video(judged: Sequence[Judged], num_images: int, console: Console) -> None:
     if any(each.streaming for each in judged):
-        table = _table("streaming", "latency", "sAP", "sAP50", "AP", "frames answered", "frames behind")
+        table = table_of_numbers("streaming", "latency", "sAP", "sAP50", "AP", "frames answered", "frames behind")
         for each in judged:
             for row in each.streaming:
                 numbers = row.coco.numbers
@@ -508,7 +506,9 @@ def _print_video(judged: Sequence[Judged], num_images: int, console: Console) ->
         console.print()
         console.print(table, markup=False, highlight=False)
     if any(each.tracking is not None for each in judged):
-        table = _table("tracking by ByteTrack", "HOTA", "DetA", "AssA", "MOTA", "IDF1", "switches", "identities")
+        table = table_of_numbers(
+            "tracking by ByteTrack", "HOTA", "DetA", "AssA", "MOTA", "IDF1", "switches", "identities"
+        )
         for each in judged:
             overall = None if each.tracking is None else each.tracking.overall
             if overall is not None:
@@ -517,14 +517,6 @@ def _print_video(judged: Sequence[Judged], num_images: int, console: Console) ->
                 table.add_row(each.name, *map(_number, shares), *map(str, counts))
         console.print()
         console.print(table, markup=False, highlight=False)
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=8)  # in a narrow terminal names break, numbers do not
-    for column in others:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
 
 
 def _counts(data: LabelledData) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from pipeline.app.export_command import load
 from pipeline.app.hints import size_of
-from pipeline.errors import SinkError
+from pipeline.app.report import write_report
 from pipeline.sinks.writable import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -41,10 +40,7 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
     console.print()
     console.print(_ops_of(counted), markup=False, highlight=False)
     if json_file is not None:
-        try:
-            json_file.write_text(json.dumps(_as_json(counted), indent=2) + "\n")
-        except OSError as error:
-            raise SinkError(f"{json_file} must be writable: {error.strerror}") from error
+        write_report(_as_json(counted), json_file)
 
 
 def _summary_of(counted: Flops) -> Table:

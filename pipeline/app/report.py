@@ -16,6 +16,7 @@ from pipeline.errors import SinkError
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import Spread, StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.whole_file import write_whole
 
 
 def report_of(
@@ -50,10 +51,9 @@ def report_of(
 
 def write_report(report: Mapping[str, Any], path: Path) -> None:
     """Write a report as JSON, all or nothing. Raises SinkError if it cannot be written."""
-    beside = path.with_name(path.name + ".part")
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
-        beside.write_text(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise SinkError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 from pipeline.app.assemble import default_inflight, default_threads, model_of
 from pipeline.app.compare_command import Measure, found_in_sample, progress_lines, sample_of, with_keys
@@ -24,6 +22,7 @@ from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.one_run import Case, measure_apart
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
+from pipeline.app.terminal import table_of_numbers, wide_console
 from pipeline.detector.providers import probe_providers
 from pipeline.errors import ConfigError, SinkError, StreamdetError
 from pipeline.measure.sampling import Sample
@@ -499,17 +498,12 @@ def _print(
     goal: Goal,
     options: TuneOptions,
 ) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console.width = 160
+    console = wide_console()
 
     def tell(line: str, style: str | None = None) -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("setting", overflow="fold")
-    for column in ("measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
     for place, trial in enumerate(trials):
         repeats = [each.measured for each in finals.get(place, [trial]) if each.measured is not None]
         if (trial.reason is None or place == 0) and repeats:

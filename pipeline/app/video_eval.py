@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ def measured_latencies(config: RunConfig, data: LabelledData) -> list[float]:
     whole = WholePath(engine, score_threshold=config.detection.score_threshold)
     source = open_source(data.origin)
     seconds = []
-    for number, shot in enumerate(source.pictures(_Never())):
+    for number, shot in enumerate(source.pictures(threading.Event())):
         if number == min(_NUM_TIMED, len(data.images)):
             break
         began = time.perf_counter()
@@ -128,13 +129,3 @@ def _judge(
     truths = [image.truth for image in data.images]
     accuracy = coco_accuracy(streaming_detections(found, shown), truths)
     return Streaming(name, accuracy, len(answers), float(np.mean(lags)) if lags else 0.0)
-
-
-class _Never:
-    """A stop that does not come."""
-
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return False

@@ -6,15 +6,14 @@ lie one after the other: metadata can be exchanged, and everything else be hashe
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import ModelError
+from pipeline.whole_file import write_whole
 
 _GRAPH_FIELD = 7
 _METADATA_FIELD = 14  # ModelProto.metadata_props, a StringStringEntryProto: 1 key, 2 value
@@ -67,21 +66,14 @@ def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[s
     weights, folder = side_file(Path(source)), Path(target).parent
     if weights.is_file() and weights.parent.resolve() != folder.resolve():
         shutil.copy2(weights, folder / weights.name)  # under the name that the graph knows
-    write_whole(Path(target), bytes(kept))
+    write_onnx(Path(target), bytes(kept))
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, all of it or nothing: a failure or a kill leaves what was there before.
-
-    Raises ModelError if it cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+def write_onnx(path: Path, content: bytes) -> None:
+    """Write a model, all of it or nothing. Raises ModelError if it cannot be written."""
     try:
-        beside.write_bytes(content)
-        beside.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
 
 

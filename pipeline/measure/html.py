@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.measure.charts import latency_chart, time_chart, trade_chart
+from pipeline.whole_file import write_whole
 
 _TEMPLATE = Path(__file__).with_name("bench.html.j2")
 
@@ -64,10 +65,8 @@ def html_of(report: Mapping[str, Any]) -> str:
 def write_html(report: Mapping[str, Any], path: Path) -> None:
     """Write the page of a report, all or nothing. Raises SinkError if it cannot be written."""
     page = html_of(report)
-    beside = path.with_name(path.name + ".part")
     try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, page.encode())
     except OSError as error:
         raise SinkError(f"the HTML report cannot be written to {path}: {error.strerror or error}") from error
 

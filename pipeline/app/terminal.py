@@ -1,0 +1,23 @@
+"""How does a command that measures print its tables and lines?"""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+
+
+def wide_console(log_width: int = 160) -> Console:
+    """The console on stdout; where that is a log, which has no edge, so wide, because rich would cut tables at 80."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = log_width
+    return console
+
+
+def table_of_numbers(first: str, *others: str) -> Table:
+    """An empty table: names that break where the terminal is narrow, then numbers that do not."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first, overflow="fold", min_width=8)
+    for column in others:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
