@@ -46,6 +46,12 @@ def _whole_frames() -> None:
     VideoPicture.resized = resized  # type: ignore[method-assign]
 
 
+def _no_planes() -> None:
+    from pipeline.sources.video_picture import VideoPicture
+
+    VideoPicture.copy_i420 = lambda _: None  # type: ignore[method-assign]
+
+
 def _nothing() -> None: ...
 
 
@@ -59,6 +65,7 @@ PARTIES: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
     "the interpreter switches after 5 ms instead of 0.5": ({}, _slow_switches),
     "OpenCV with a thread pool of its own": ({}, _opencvs_own_threads),
     "whole frames become BGR before they are resized": ({}, _whole_frames),
+    "a recording is drawn in BGR, and converted back": ({}, _no_planes),
     "8 frames in each queue instead of 2": ({"flow.queue_capacity": 8}, _nothing),
     "batches of 4 (models of any batch)": ({"engine.batch": 4}, _nothing),
 }

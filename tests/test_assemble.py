@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import Assembly, assemble, recording_paths
+from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads, recording_paths
 from pipeline.app.config import load_config, preset_names
 from pipeline.errors import ConfigError, SourceError
+from pipeline.flow.running import Running
+from pipeline.picture.detections import RenderedFrame
+from pipeline.picture.i420 import I420
+from pipeline.sinks.recording import Recording
 
 
 def assembled(config: str | None, video: Path, detector: Path, **options: object) -> Assembly:
@@ -78,3 +82,38 @@ def test_recordings_of_several_sources_get_names_of_their_own() -> None:
         "y/a.mp4": "out/o-a-1.mp4",
         "rtsp://cam:554/main?x=1": "out/o-main_x_1.mp4",
     }
+
+
+def test_a_recording_alone_is_drawn_in_planes(
+    small_video: Path, small_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"output.video": str(tmp_path / "o.mp4"), "flow.max_frames": 1}
+    chosen = {"sources": (str(small_video),), "model": str(small_detector), "output.show": False}
+    seen: list[RenderedFrame] = []
+    monkeypatch.setattr(Recording, "write", lambda _, item: seen.append(item))
+    with Running(assemble(load_config(options={**chosen, **options})).flow) as running:
+        running.wait()
+    assert [type(item.canvas) for item in seen] == [I420]
+
+
+@pytest.mark.parametrize(
+    ("cores", "live_sources", "threads", "inflight"),
+    [
+        (1, 0, 1, 1),
+        (2, 0, 1, 2),
+        (16, 0, 2, 8),
+        (1, 1, 1, 1),
+        (2, 1, 2, 1),  # half of two would make a slow network twice as slow
+        (8, 1, 7, 1),
+        (2, 3, 1, 2),
+        (8, 3, 2, 3),
+        (8, 32, 1, 8),
+    ],
+)
+def test_inferences_share_the_cores_by_what_is_wanted_of_them(
+    cores: int, live_sources: int, threads: int, inflight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.app.assemble.available_cores", lambda: cores)
+    assert default_threads(live_sources=live_sources) == threads
+    assert default_inflight(live_sources=live_sources, device="cpu") == inflight
+    assert default_inflight(live_sources=live_sources, device="cuda") == (1 if live_sources == 1 else 2)

@@ -77,7 +77,8 @@ def assemble(
     with ExitStack() as undo:
         sources = open_sources(config, undo) if source is None else {source.source_id: source}
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
-        engine = _open_engine(config, is_live=all(is_live.values()))
+        live_sources = len(sources) if all(is_live.values()) else 0
+        engine = _open_engine(config, live_sources=live_sources)
         undo.callback(engine.close)
         if config.flow.rate_fps is not None and not any(
             is_live[name] and not sources[name].is_live for name in sources
@@ -96,7 +97,7 @@ def assemble(
             )
             for name, source in sources.items()
         ]
-        flow = _detecting(Flow.from_sources(*captures), config, engine, is_live=all(is_live.values()))
+        flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
         flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
         undo.pop_all()
     if config.model is not None:  # said last: what cannot be run needs no doubt about its accuracy
@@ -150,26 +151,29 @@ def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
     return path, recognise(path, hints_of(config.hints))
 
 
-def default_threads(*, is_live: bool) -> int:
+def default_threads(*, live_sources: int) -> int:
     """How many threads an inference has, where nobody says.
 
-    Live runs want one inference soon, so give it all cores but one, which decodes and draws; recorded runs want
-    many, and several inferences of one thread each get more out of the cores than one of several threads.
+    live_sources: how many sources a live run has; 0 for a recorded run.
+    One live source wants one inference soon, so gives it all cores but one, which decodes and draws; two cores are
+    shared, because half of them would make a slow network twice as slow. Recorded runs want many inferences, and
+    several of one thread each get more out of the cores than one of several threads; several live sources share alike.
     """
     cores = available_cores()
-    return max(1, cores - 1 if is_live else cores // _MOST_INFLIGHT)
+    if live_sources == 1:
+        return max(1, cores - 1, min(cores, 2))
+    return max(1, cores // min(live_sources or _MOST_INFLIGHT, _MOST_INFLIGHT))
 
 
-def default_inflight(*, is_live: bool, device: str) -> int:
-    """How many inferences run at once, where nobody says."""
-    if is_live:
-        return 1
-    return min(available_cores(), _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
+def default_inflight(*, live_sources: int, device: str) -> int:
+    """How many inferences run at once, where nobody says; live, not more than there are sources."""
+    most = min(available_cores(), _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
+    return min(most, live_sources or most)
 
 
-def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
+def _open_engine(config: RunConfig, *, live_sources: int) -> OrtEngine:
     path, spec = model_of(config)
-    threads = config.engine.threads or default_threads(is_live=is_live)
+    threads = config.engine.threads or default_threads(live_sources=live_sources)
     engine = OrtEngine(
         path,
         spec,
@@ -184,10 +188,10 @@ def _open_engine(config: RunConfig, *, is_live: bool) -> OrtEngine:
     return engine
 
 
-def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, is_live: bool) -> Flow[Result]:
+def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, live_sources: int) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
     spec, detection = engine.spec, config.detection
-    inflight = config.engine.inflight or default_inflight(is_live=is_live, device=engine.device)
+    inflight = config.engine.inflight or default_inflight(live_sources=live_sources, device=engine.device)
     if config.engine.batch > 1 and spec.pixels == "nv12":
         raise ConfigError(
             f"engine.batch must be 1 for a model that takes the decoder's planes, each where it lies, got "
@@ -282,6 +286,7 @@ def _with_outputs(
         overlay=overlay if config.render.overlay else None,
         labels=config.render.labels,
         scores=config.render.scores,
+        in_planes=not shows_window,
     )
     rendered = flow.then(render, name="render", capacity=capacity)
     if config.output.video is not None:

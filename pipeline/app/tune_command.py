@@ -144,6 +144,11 @@ class Start:
     found: Sequence[Detections]
     shown_score: float
 
+    @property
+    def live_sources(self) -> int:
+        """How many sources a live run would have; 0 where it is recorded."""
+        return 1 if self.is_live else 0
+
 
 def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
     """Search, measure the best again beside the start, and write it if its gain holds; False if no limit is kept.
@@ -361,10 +366,12 @@ def _knobs(start: Start, options: TuneOptions) -> list[Knob]:
     def cores(setting: Setting) -> Iterable[Setting]:
         if device_now(setting) in ("cuda", "tensorrt"):
             return ({"engine.inflight": inflight} for inflight in (1, 3, 4))
-        return _shares_of_cores(available_cores(), is_live=start.is_live, device=device_now(setting))
+        return _shares_of_cores(available_cores(), live_sources=start.live_sources, device=device_now(setting))
 
     def spinning(setting: Setting) -> Iterable[Setting]:
-        threads = setting.get("engine.threads", start.config.engine.threads or default_threads(is_live=start.is_live))
+        threads = setting.get(
+            "engine.threads", start.config.engine.threads or default_threads(live_sources=start.live_sources)
+        )
         works_here = device_now(setting) == "cpu" and threads > 1
         return ({"engine.spin_us": spin} for spin in (0, 1000, None)) if works_here else ()
 
@@ -400,13 +407,13 @@ def _without(
     return allowed
 
 
-def _shares_of_cores(cores: int, *, is_live: bool, device: str) -> Iterable[Setting]:
+def _shares_of_cores(cores: int, *, live_sources: int, device: str) -> Iterable[Setting]:
     """How inferences share the cores: threads of each, times how many at once; just enough, and one more."""
-    default = (default_threads(is_live=is_live), default_inflight(is_live=is_live, device=device))
+    default = (default_threads(live_sources=live_sources), default_inflight(live_sources=live_sources, device=device))
     threads = sorted({1, *(2**power for power in range(1, cores.bit_length())), cores, max(1, cores - 1)})
     for each in (each for each in threads if each <= cores):
         enough = -(-cores // each)
-        for inflight in (1, 2) if is_live else (enough, enough + 1):
+        for inflight in (1, 2) if live_sources else (enough, enough + 1):
             yield (
                 {"engine.threads": None, "engine.inflight": None}
                 if (each, inflight) == default

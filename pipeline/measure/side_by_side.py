@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from pipeline.measure.teacher import Disagreement, Labels
+from pipeline.picture.canvas import Colour
 from pipeline.picture.detections import Detections
-from pipeline.picture.drawing import Colour, text_colour
+from pipeline.picture.drawing import text_colour
 from pipeline.picture.frame import PixelArray
 
 _AGREED: Colour = (96, 174, 39)

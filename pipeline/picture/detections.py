@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
 from pipeline.picture.frame import Frame, PixelArray
+from pipeline.picture.i420 import I420
 
 if TYPE_CHECKING:
     import supervision
@@ -107,7 +108,19 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFrame:
-    """A result and its picture with everything drawn on it, uint8 [H, W, 3] BGR."""
+    """A result and its picture with everything drawn on it: uint8 [H, W, 3] BGR, or planes where no one wants BGR."""
 
     result: Result
-    canvas: PixelArray
+    canvas: PixelArray | I420
+
+    @property
+    def pixels(self) -> PixelArray:
+        """uint8 [H, W, 3] BGR, whatever it was drawn on."""
+        return self.canvas.to_bgr() if isinstance(self.canvas, I420) else self.canvas
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        if isinstance(self.canvas, I420):
+            return self.canvas.size_wh
+        return self.canvas.shape[1], self.canvas.shape[0]

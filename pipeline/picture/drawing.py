@@ -15,66 +15,63 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import Result
 from pipeline.picture.frame import PixelArray
-
-Colour = tuple[int, int, int]
-"""Blue, green, red, each 0..255."""
+from pipeline.picture.i420 import I420
 
 _KEYPOINT_SCORE = 0.3
 
 
 def draw_result(
-    canvas: PixelArray, result: Result, *, labels: bool = True, scores: bool = True, overlay: Sequence[str] = ()
+    target: PixelArray | I420, result: Result, *, labels: bool = True, scores: bool = True, overlay: Sequence[str] = ()
 ) -> None:
-    """Draw every detection onto a canvas uint8 [H, W, 3] BGR, the surest on top, and the overlay's lines top left.
+    """Draw every detection onto uint8 [H, W, 3] BGR or planes, the surest on top, and the overlay's lines top left.
 
     Colours go by class name, the same in every run; line and text grow with the picture. Labels keep inside the
     picture and, where there is room, off each other and off the overlay.
     """
+    canvas = Canvas(target)
     order = _inside_first_surest(canvas, result)
     boxes = np.clip(np.rint(result.detections.boxes_xyxy), -9999, 99999).astype(int).tolist()
-    thickness = max(2, round(sum(canvas.shape[:2]) * 0.001))
+    thickness = max(2, round(sum(canvas.size_wh) * 0.001))
     _draw_shapes(canvas, result, order, boxes, thickness)
-    taken = _Taken(1 + len(order))
-    taken.add(*_draw_overlay(canvas, overlay))
+    taken = _Taken(canvas.size_wh)
+    taken.add(_draw_overlay(canvas, overlay))
     if labels:
         _draw_labels(canvas, result, order, boxes, thickness, taken, scores=scores)
 
 
-def _inside_first_surest(canvas: PixelArray, result: Result) -> list[int]:
+def _inside_first_surest(canvas: Canvas, result: Result) -> list[int]:
     """The detections that touch the picture, the surest first."""
     found = result.detections
-    right_bottom = np.array([canvas.shape[1], canvas.shape[0]], np.float32)
+    right_bottom = np.array(canvas.size_wh, np.float32)
     is_inside = np.logical_and(found.boxes_xyxy[:, 2:] > 0, found.boxes_xyxy[:, :2] < right_bottom)  # [N, 2]
     order = np.argsort(-found.scores, kind="stable")
     chosen: list[int] = order[is_inside[order].all(axis=1)].tolist()
     return chosen
 
 
-def _draw_shapes(canvas: PixelArray, result: Result, order: list[int], boxes: list[list[int]], thickness: int) -> None:
+def _draw_shapes(canvas: Canvas, result: Result, order: list[int], boxes: list[list[int]], thickness: int) -> None:
     """Masks, boxes and keypoints, the surest last."""
     found = result.detections
-    height, width = canvas.shape[:2]
+    width, height = canvas.size_wh
     if found.masks is not None:
         for index in reversed(order):
-            _tint(canvas, found.masks[index], class_colour(result.class_name(int(found.class_ids[index]))))
+            canvas.tint(found.masks[index], class_colour(result.class_name(int(found.class_ids[index]))))
     for index in reversed(order):
         colour = class_colour(result.class_name(int(found.class_ids[index])))
-        left, top, right, bottom = boxes[index]
-        # A box ends before its right and lower edge: pixel i covers [i, i + 1).
-        corner = (max(left, right - 1), max(top, bottom - 1))
-        cv2.rectangle(canvas, (left, top), corner, colour, thickness)
+        canvas.outline(boxes[index], thickness, colour)
         if found.keypoints is not None:
             for x, y, score in found.keypoints[index].tolist():
                 # A point that is not a number fails the comparison, and is left out as one outside is.
                 if score >= _KEYPOINT_SCORE and 0 <= x < width and 0 <= y < height:
-                    cv2.circle(canvas, (int(x), int(y)), thickness + 1, colour, cv2.FILLED, cv2.LINE_AA)
+                    canvas.dot(x, y, thickness + 1, colour)
 
 
 def _draw_labels(
-    canvas: PixelArray,
+    canvas: Canvas,
     result: Result,
     order: list[int],
     boxes: list[list[int]],
@@ -85,33 +82,35 @@ def _draw_labels(
 ) -> None:
     """The surest chooses its place first and is pasted last."""
     found, size = result.detections, _text_size(canvas)
-    plates = []
+    labels = []
     for index in order:
-        text = result.class_name(int(found.class_ids[index]))
-        colour = class_colour(text)
-        if found.track_ids is not None:
-            text = f"#{found.track_ids[index]} {text}"
+        name = result.class_name(int(found.class_ids[index]))
+        colour = class_colour(name)
+        words = [name if found.track_ids is None else f"#{found.track_ids[index]} {name}"]
         if scores:
-            text += f" {found.scores[index]:.0%}"
-        plate = _plate(text, size, colour)
-        plates.append((plate, taken.place(plate.shape, boxes[index], canvas.shape, thickness)))
-    for plate, (left, top) in reversed(plates):
-        _paste(canvas, plate, left, top)
+            words.append(f"{found.scores[index]:.0%}")
+        # Plates of their own: there are as many scores as percents, but many more of names and scores together.
+        plates = [_plate(word, size, colour) for word in words]
+        width = sum(plate.width for plate in plates)
+        labels.append((plates, taken.place((width, plates[0].height), boxes[index], thickness)))
+    for plates, (left, top) in reversed(labels):
+        for plate in plates:
+            canvas.paste(plate, left, top)
+            left += plate.width
 
 
-def _draw_overlay(canvas: PixelArray, lines: Sequence[str]) -> tuple[int, int, int, int]:
-    """Write lines over the top left on a darkened ground; returns the place that they take, xyxy."""
+def _draw_overlay(canvas: Canvas, lines: Sequence[str]) -> Rectangle:
+    """Write lines over the top left on a darkened ground; returns the place that they take."""
     size = _text_size(canvas)
-    left = top = size // 2
+    left = first = top = size // 4 * 2
     right = left
     for line in lines:
         plate = _plate(line, size, (0, 0, 0))  # white on black
-        ground = canvas[top : top + plate.shape[0], left : left + plate.shape[1]]
-        height, width = ground.shape[:2]
-        np.maximum(ground // 3, plate[:height, :width], out=ground)
-        top += plate.shape[0]
-        right = max(right, left + plate.shape[1])
-    return (left, size // 2, right, top)
+        if top < canvas.size_wh[1] and left < canvas.size_wh[0]:
+            canvas.write_on_glass(plate, left, top)
+        top += plate.height
+        right = max(right, left + plate.width)
+    return (left, first, right, top)
 
 
 @lru_cache(maxsize=4096)
@@ -130,9 +129,9 @@ def text_colour(ground: Colour) -> Colour:
     return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else (255, 255, 255)
 
 
-def _text_size(canvas: PixelArray) -> int:
+def _text_size(canvas: Canvas) -> int:
     """Pixels; 20 on 1080p."""
-    return int(np.clip(round(sum(canvas.shape[:2]) * 0.0068), 11, 48))
+    return int(np.clip(round(sum(canvas.size_wh) * 0.0068), 11, 48))
 
 
 @lru_cache(maxsize=1)
@@ -140,62 +139,42 @@ def _font() -> cv2.FontFace:
     return cv2.FontFace("sans")  # in every OpenCV 5 wheel
 
 
-@lru_cache(maxsize=2048)
-def _plate(text: str, size: int, ground: Colour) -> PixelArray:
-    """Text on a coloured ground, uint8 [h, w, 3], read-only."""
-    padding = max(2, size // 3)
+@lru_cache(maxsize=4096)
+def _plate(text: str, size: int, ground: Colour) -> Plate:
+    """Text on a coloured ground."""
+    padding = max(2, size // 4)
     _, _, width, _ = cv2.getTextSize((9999, 9999), text, (0, size), _font(), size, 500)
-    plate = np.empty((size + padding + 2, width + 2 * padding, 3), np.uint8)
-    plate[:] = ground
-    cv2.putText(plate, text, (padding, size + padding // 2 - size // 8), text_colour(ground), _font(), size, 500)
-    plate.flags.writeable = False
-    return plate
+    height, width = size + size // 3 + 2, width + 2 * padding
+    pixels = np.empty((height + height % 2, width + width % 2, 3), np.uint8)
+    pixels[:] = ground
+    cv2.putText(pixels, text, (padding, size + size // 6 - size // 8), text_colour(ground), _font(), size, 500)
+    return Plate(pixels)
 
 
 class _Taken:
-    """The places that are covered so far."""
+    """The places that are covered so far. All plates begin and end at even pixels, so a cell has 2 × 2 of them."""
 
-    def __init__(self, capacity: int) -> None:
-        self._rectangles = np.zeros((capacity, 4), np.int64)  # left, top, right, bottom
-        self._num = 0
+    def __init__(self, size_wh: tuple[int, int]) -> None:
+        self._size_wh = size_wh
+        self._cells = np.zeros((size_wh[1] // 2 + 1, size_wh[0] // 2 + 1), np.uint8)
 
-    def place(
-        self, plate_shape: tuple[int, ...], box: list[int], canvas_shape: tuple[int, ...], thickness: int
-    ) -> tuple[int, int]:
-        """Left and top for a plate: above its box, inside, below, wherever it covers no other; else above."""
-        height, width = plate_shape[:2]
-        left = max(0, min(box[0] - thickness // 2, canvas_shape[1] - width))
-        lowest = max(0, canvas_shape[0] - height)
+    def place(self, plate_wh: tuple[int, int], box: list[int], thickness: int) -> tuple[int, int]:
+        """Left and top for a plate, even: above its box, inside, below, wherever it covers no other; else above."""
+        width, height = plate_wh
+        left = max(0, min(box[0] - thickness // 2, self._size_wh[0] - width)) // 2 * 2
+        lowest = max(0, self._size_wh[1] - height)
         tops = [box[1] - height, box[1], box[3], box[3] - height]
         tops = [top for top in tops if 0 <= top <= lowest] or [min(max(0, tops[0]), lowest)]
-        top = next((each for each in tops if self._is_free(left, each, left + width, each + height)), tops[0])
-        self.add(left, top, left + width, top + height)
-        return left, top
+        tops = [top // 2 * 2 for top in tops]
+        places = [(left, top, left + width, top + height) for top in tops]
+        chosen = next((place for place in places if not cv2.hasNonZero(self._window(place))), places[0])
+        self.add(chosen)
+        return chosen[:2]
 
-    def add(self, left: int, top: int, right: int, bottom: int) -> None:
+    def add(self, place: Rectangle) -> None:
         """Take a place."""
-        self._rectangles[self._num] = left, top, right, bottom
-        self._num += 1
+        self._window(place)[:] = 1
 
-    def _is_free(self, left: int, top: int, right: int, bottom: int) -> bool:
-        others = self._rectangles[: self._num]
-        covers = (others[:, 0] < right) & (others[:, 2] > left) & (others[:, 1] < bottom) & (others[:, 3] > top)
-        return not covers.any()
-
-
-def _paste(canvas: PixelArray, plate: PixelArray, left: int, top: int) -> None:
-    """Copy what fits; the place is inside the canvas at its left and top."""
-    place = canvas[top : top + plate.shape[0], left : left + plate.shape[1]]
-    place[:] = plate[: place.shape[0], : place.shape[1]]
-
-
-def _tint(canvas: PixelArray, mask: npt.NDArray[np.bool_], colour: Colour) -> None:
-    """Mix half of a colour into the pixels of a mask [H, W]."""
-    inked = mask.view(np.uint8)
-    left, top, width, height = cv2.boundingRect(inked)
-    if not width:
-        return
-    rows, columns = slice(top, top + height), slice(left, left + width)
-    ground = canvas[rows, columns]
-    mixed = cv2.addWeighted(ground, 0.5, np.full_like(ground, colour), 0.5, 0)
-    cv2.copyTo(mixed, inked[rows, columns], ground)
+    def _window(self, place: Rectangle) -> npt.NDArray[np.uint8]:
+        left, top, right, bottom = place
+        return self._cells[top // 2 : bottom // 2, left // 2 : right // 2]

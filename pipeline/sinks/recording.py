@@ -10,16 +10,19 @@ from typing import Literal
 import av
 import cv2
 import numpy as np
-from av.codec.context import CodecContext
+import numpy.typing as npt
+from av.codec.context import CodecContext, ThreadType
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 
 from pipeline.errors import SinkError
 from pipeline.picture.detections import RenderedFrame
 from pipeline.picture.frame import PixelArray
+from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
 from pipeline.sinks.writable import refuse_unwritable
 
@@ -38,7 +41,8 @@ _CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
     "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "forced-idr": "1", "g": "100000"},
     "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
 }
-_SMPTE170M, _LIMITED = 6, 1  # AVColorSpace, AVColorRange: what cv2.COLOR_BGR2YUV_I420 makes
+_LIMITED = 1  # AVColorRange
+_COLOUR_SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # AVColorSpace: BT.709, SMPTE 170M
 
 
 class Recording:
@@ -46,7 +50,8 @@ class Recording:
 
     A file's frames keep their media times, so that size, duration and a variable rate stay the source's; a live
     source's frames keep the times at which they were captured. An odd width or height is made even by repeating the
-    last column or row; later frames of another size are fitted into the first one's.
+    last column or row; later frames of another size are fitted into the first one's. Planes are encoded as they are,
+    in the colour matrix of the first frame; pixels become BT.601.
 
     path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
     at the end) or .mkv.
@@ -75,6 +80,7 @@ class Recording:
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)  # of the first frame
+        self._matrix: Matrix = "bt601"  # of the first frame
         self._began_at_seconds = 0.0
         self._last_ticks = -1
         self._last_keyframe_ticks = -_KEYFRAME_TICKS
@@ -87,14 +93,14 @@ class Recording:
         try:
             if self._stream is None or self._container is None:
                 self._began_at_seconds = seconds
-                self._container, self._stream = self._open(item.canvas)
+                self._container, self._stream = self._open(item)
             ticks = max(self._last_ticks + 1, round((seconds - self._began_at_seconds) * _TICKS))
-            planes = self._planes(item.canvas)
+            planes = self._planes(item)
             # av 18 takes a buffer without copying, but cuts off rows unless their number is a multiple of 4.
             make_frame = VideoFrame.from_ndarray if len(planes) % 6 else VideoFrame.from_numpy_buffer
             picture = make_frame(planes, format="yuv420p")
             picture.pts, picture.time_base = ticks, Fraction(1, _TICKS)
-            picture.colorspace, picture.color_range = _SMPTE170M, _LIMITED
+            picture.colorspace, picture.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
             if ticks - self._last_keyframe_ticks >= _KEYFRAME_TICKS:
                 picture.pict_type = PictureType.I
                 self._last_keyframe_ticks = ticks
@@ -118,9 +124,10 @@ class Recording:
             if not self._is_broken:  # else it was said already
                 raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
 
-    def _open(self, canvas: PixelArray) -> tuple[OutputContainer, VideoStream]:
-        height, width = canvas.shape[:2]
-        self._size_wh = (width, height)
+    def _open(self, item: RenderedFrame) -> tuple[OutputContainer, VideoStream]:
+        self._size_wh = width, height = item.size_wh
+        if isinstance(item.canvas, I420):
+            self._matrix = item.canvas.matrix
         even_wh = (width + width % 2, height + height % 2)
         if even_wh != self._size_wh:
             log.warning("%s: recorded as %d × %d, because H.264 needs even sides", self._path, *even_wh)
@@ -139,28 +146,40 @@ class Recording:
         stream.width, stream.height, stream.pix_fmt = *even_wh, "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)
-        context.colorspace, context.color_range = _SMPTE170M, _LIMITED
-        if width * height <= _ONE_THREAD_PIXELS:
+        context.colorspace, context.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
+        # Slices: several threads on one frame at a time. Frame threads, libav's choice, would each hold a frame back.
+        context.thread_type = ThreadType.SLICE
+        if self._is_live:
+            context.thread_count = 2
+        elif width * height <= _ONE_THREAD_PIXELS:
             context.thread_count = 1
         return container, stream
 
-    def _planes(self, canvas: PixelArray) -> PixelArray:
-        """A canvas [H, W, 3] BGR → [H' * 3 / 2, W'] Y, U and V, BT.601, H' and W' even."""
-        if (canvas.shape[1], canvas.shape[0]) != self._size_wh:
-            canvas = self._fitted(canvas)
-        height, width = canvas.shape[:2]
+    def _planes(self, item: RenderedFrame) -> npt.NDArray[np.uint8]:
+        """[H' * 3 / 2, W'] Y, U and V in the recording's size and colour matrix, H' and W' even."""
+        canvas = item.canvas
+        if isinstance(canvas, I420) and canvas.size_wh == self._size_wh and canvas.matrix == self._matrix:
+            return canvas.planes
+        pixels = item.pixels if item.size_wh == self._size_wh else self._fitted(item.pixels)
+        height, width = pixels.shape[:2]
         if width % 2 or height % 2:
-            canvas = np.pad(canvas, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        return np.asarray(cv2.cvtColor(canvas, cv2.COLOR_BGR2YUV_I420), np.uint8)
+            pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        if self._matrix == "bt601":
+            return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        # Rare: a source began with planes, and went on in another size or without them.
+        converted = VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
+            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+        return np.asarray(converted.to_ndarray(), np.uint8)
 
-    def _fitted(self, canvas: PixelArray) -> PixelArray:
-        """A canvas of another size in the middle of a black one of the recording's size."""
+    def _fitted(self, pixels: PixelArray) -> PixelArray:
+        """A picture of another size in the middle of a black one of the recording's size."""
         if not self._has_resized:
             self._has_resized = True
             log.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
-        box = Letterbox.fit((canvas.shape[1], canvas.shape[0]), self._size_wh, "letterbox-center")
+        box = Letterbox.fit((pixels.shape[1], pixels.shape[0]), self._size_wh, "letterbox-center")
         whole = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
-        whole[box.content_window] = cv2.resize(canvas, box.content_wh, interpolation=cv2.INTER_AREA)
+        whole[box.content_window] = cv2.resize(pixels, box.content_wh, interpolation=cv2.INTER_AREA)
         return whole
 
 

@@ -62,10 +62,11 @@ class Window:
         """Show a frame, unless paused: then it counts as seen, and the picture stays."""
         if self.is_paused or self.wants_stop:
             return
+        pixels = item.pixels
         if self._shown is None:
-            self._fit(item.canvas)
+            self._fit(pixels)
         self._shown = item
-        cv2.imshow(self._title, item.canvas)
+        cv2.imshow(self._title, pixels)
 
     def poll(self) -> None:
         """Let the window live, and heed its keys."""
@@ -86,7 +87,7 @@ class Window:
         frame = self._shown.result.frame
         source = re.sub(r"[^\w.-]+", "_", Path(frame.source_id).stem or frame.source_id)
         path = Path(f"{source}-{frame.index:06d}.png")
-        if not cv2.imwrite(str(path), self._shown.canvas):
+        if not cv2.imwrite(str(path), self._shown.pixels):
             raise SinkError(f"{path.absolute()}: the picture cannot be written there")
         log.warning("saved %s", path)
         return path
@@ -106,8 +107,8 @@ class Window:
         except cv2.error:
             return False  # Qt's answer once its last window was closed
 
-    def _fit(self, canvas: PixelArray) -> None:
-        height, width = canvas.shape[:2]
+    def _fit(self, pixels: PixelArray) -> None:
+        height, width = pixels.shape[:2]
         scale = min(1.0, _LARGEST_WH[0] / width, _LARGEST_WH[1] / height)
         cv2.resizeWindow(self._title, max(1, round(width * scale)), max(1, round(height * scale)))
 

@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ColourOrder, PixelArray
+from pipeline.picture.i420 import I420
 from pipeline.picture.nv12 import DevicePlane, Nv12
 from pipeline.sources.video_picture import VideoPicture, colours_of
 
@@ -58,6 +59,9 @@ class GpuPicture:
 
     def copy_pixels(self) -> PixelArray:
         return self._on_host().copy_pixels()
+
+    def copy_i420(self) -> I420 | None:
+        return self._on_host().copy_i420()
 
     def resized(self, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
         return self._on_host().resized(size_wh, colour=colour)

@@ -20,6 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
+from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
 
 # A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
@@ -28,6 +29,7 @@ _contexts = threading.local()
 _QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 _UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
 _FULL_RANGE = 2  # AVColorRange
+_MATRICES: dict[int, Matrix] = {Colorspace.ITU709: "bt709", Colorspace.ITU601: "bt601"}
 _SHARES: dict[int, tuple[float, float]] = {
     Colorspace.ITU709: BT709,
     Colorspace.ITU601: BT601,
@@ -89,6 +91,21 @@ class VideoPicture:
             pairs = uv.reshape(len(uv), -1)[:, : width + width % 2].reshape(len(uv), -1, 2)
             y, uv = self._turned(y[:height, :width]), self._turned(pairs)
         return Nv12(y.reshape(1, len(y), -1), uv.reshape(1, len(uv), -1), self.size_wh, colours_of(self._frame))
+
+    def copy_i420(self) -> I420 | None:
+        kind, width, height = self._frame.format.name, self._frame.width, self._frame.height
+        with self._lock:
+            matrix, is_limited = _MATRICES.get(_matrix(self._frame)), self._frame.color_range != _FULL_RANGE
+        if kind not in ("yuv420p", "nv12") or matrix is None or not is_limited or width % 2 or height % 2:
+            return None
+        planes = [_rows(plane) for plane in self._frame.planes]
+        if kind == "nv12":
+            pairs = planes.pop()[:, :width].reshape(height // 2, width // 2, 2)
+            planes += [pairs[..., 0], pairs[..., 1]]
+        copy = I420.empty(self.size_wh, matrix)
+        for target, plane, step in zip(copy.yuv, planes, (1, 2, 2), strict=True):
+            target[:] = self._turned(plane[:, : width // step])
+        return copy
 
     def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         return size_wh[::-1] if self._quarter_turns % 2 else size_wh

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.picture.detections import RenderedFrame, Result
 from pipeline.picture.drawing import draw_result
+from pipeline.picture.i420 import HasI420
 
 
 class Render:
     """Draws boxes, labels and an overlay on a copy of the frame.
 
     overlay: the lines to write over a picture's top left.
+    in_planes: draw on a video frame's planes, where it has some, because whoever comes next encodes them: a 1080p
+    frame is then neither converted to BGR nor back.
     """
 
     def __init__(
@@ -20,14 +23,18 @@ class Render:
         overlay: Callable[[Result], Sequence[str]] | None = None,
         labels: bool = True,
         scores: bool = True,
+        in_planes: bool = False,
     ) -> None:
         self._overlay = overlay
         self._labels = labels
         self._scores = scores
+        self._in_planes = in_planes
 
     def process(self, result: Result) -> Iterable[RenderedFrame]:
         """One RenderedFrame."""
-        canvas = result.frame.picture.copy_pixels()
+        picture = result.frame.picture
+        planes = picture.copy_i420() if self._in_planes and isinstance(picture, HasI420) else None
+        canvas = picture.copy_pixels() if planes is None else planes
         lines = self._overlay(result) if self._overlay is not None else ()
         draw_result(canvas, result, labels=self._labels, scores=self._scores, overlay=lines)
         return (RenderedFrame(result, canvas),)

@@ -1,0 +1,153 @@
+"""How do rectangles, dots, tints and plates of text get onto BGR pixels, or onto the planes of a video frame?
+
+Both are layers of samples: BGR is one layer of three channels; I420 is three layers of one, of which two have a
+sample for each 2 × 2 pixels. Whatever touches such a sample colours it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.picture.frame import PixelArray
+from pipeline.picture.i420 import I420, Matrix, yuv_of
+
+Colour = tuple[int, int, int]
+"""Blue, green, red, each 0..255."""
+
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; the right and lower edges are outside."""
+
+Ink = tuple[tuple[int, ...], ...]
+"""A colour as each layer has it."""
+
+_BGR_DARKER = (np.arange(256) // 3).astype(np.uint8)
+_Y_DARKER = (16 + np.maximum(np.arange(256) - 16, 0) // 3).astype(np.uint8)
+_NEUTRAL = np.full(256, 128, np.uint8)
+
+
+class Plate:
+    """A small opaque picture that is pasted often, uint8 [h, w, 3] BGR, h and w even."""
+
+    def __init__(self, pixels: PixelArray) -> None:
+        if pixels.shape[0] % 2 or pixels.shape[1] % 2:
+            raise ValueError(f"a plate's sides must be even, got {list(pixels.shape)}")
+        self.height, self.width = pixels.shape[:2]
+        self._layers: dict[Matrix | None, tuple[npt.NDArray[np.uint8], ...]] = {None: (pixels,)}
+
+    def layers(self, matrix: Matrix | None) -> tuple[npt.NDArray[np.uint8], ...]:
+        """Its samples for a canvas in BGR (None) or in planes, made once."""
+        if matrix is not None and matrix not in self._layers:
+            (pixels,) = self._layers[None]
+            halves = cv2.resize(pixels, (self.width // 2, self.height // 2), interpolation=cv2.INTER_AREA)
+            whole, small = yuv_of(pixels, matrix), yuv_of(np.asarray(halves, np.uint8), matrix)
+            self._layers[matrix] = (whole[..., 0].copy(), small[..., 1].copy(), small[..., 2].copy())
+        return self._layers[matrix]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    samples: npt.NDArray[np.uint8]  # [h, w] or [h, w, 3]
+    step: int  # pixels from one sample to the next
+    darker: npt.NDArray[np.uint8]  # [256], what becomes of a sample under dark glass
+
+    def window(self, place: Rectangle) -> npt.NDArray[np.uint8]:
+        """The samples that a rectangle within the picture touches."""
+        (left, top, right, bottom), step = place, self.step
+        return self.samples[top // step : -(-bottom // step), left // step : -(-right // step)]
+
+    def fill(self, place: Rectangle, ink: tuple[int, ...]) -> None:
+        if len(ink) == 1:
+            self.window(place)[:] = ink
+        else:  # numpy takes three times as long to repeat three values
+            left, top, right, bottom = place
+            cv2.rectangle(self.samples, (left, top), (right - 1, bottom - 1), ink, cv2.FILLED)
+
+
+class Canvas:
+    """What is drawn on, in place; what is outside of it is left out.
+
+    target: uint8 [H, W, 3] BGR, or planes.
+    """
+
+    def __init__(self, target: PixelArray | I420) -> None:
+        self._matrix: Matrix | None
+        if isinstance(target, I420):
+            y, u, v = target.yuv
+            self.size_wh, self._matrix = target.size_wh, target.matrix
+            self._layers = [_Layer(y, 1, _Y_DARKER), _Layer(u, 2, _NEUTRAL), _Layer(v, 2, _NEUTRAL)]
+        else:
+            self.size_wh, self._matrix = (target.shape[1], target.shape[0]), None
+            self._layers = [_Layer(target, 1, _BGR_DARKER)]
+
+    def outline(self, box: Sequence[int], thickness: int, colour: Colour) -> None:
+        """The edge of a box, its line half inside and half outside."""
+        out = thickness // 2
+        left, top = box[0] - out, box[1] - out
+        right, bottom = max(box[2] + out, left + 1), max(box[3] + out, top + 1)
+        if min(right - left, bottom - top) <= 2 * thickness:
+            sides = [(left, top, right, bottom)]
+        else:
+            upper, lower = top + thickness, bottom - thickness
+            sides = [
+                (left, top, right, upper),
+                (left, lower, right, bottom),
+                (left, upper, left + thickness, lower),
+                (right - thickness, upper, right, lower),
+            ]
+        sides = [side for side in map(self._clipped, sides) if side[0] < side[2] and side[1] < side[3]]
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            for side in sides:
+                layer.fill(side, ink)
+
+    def dot(self, x: float, y: float, radius: int, colour: Colour) -> None:
+        """A disc around a point."""
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            centre = (int(x) // layer.step, int(y) // layer.step)
+            cv2.circle(layer.samples, centre, -(-radius // layer.step), ink, cv2.FILLED, cv2.LINE_AA)
+
+    def tint(self, mask: npt.NDArray[np.bool_], colour: Colour) -> None:
+        """Mix half of a colour into the pixels of a mask [H, W]."""
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            inked = np.ascontiguousarray(mask[:: layer.step, :: layer.step]).view(np.uint8)
+            left, top, width, height = cv2.boundingRect(inked)
+            if not width:
+                continue
+            rows, columns = slice(top, top + height), slice(left, left + width)
+            ground = layer.samples[rows, columns]
+            mixed = cv2.addWeighted(ground, 0.5, np.full_like(ground, ink), 0.5, 0)
+            cv2.copyTo(mixed, inked[rows, columns], ground)
+
+    def paste(self, plate: Plate, left: int, top: int) -> None:
+        """Copy what fits of a plate; left and top are even and within the picture."""
+        for ground, samples in self._under(plate, left, top):
+            ground[:] = samples[: ground.shape[0], : ground.shape[1]]
+
+    def write_on_glass(self, plate: Plate, left: int, top: int) -> None:
+        """Darken what is under a plate of light text on black, and leave the text; as `paste`."""
+        for layer, (ground, samples) in zip(self._layers, self._under(plate, left, top), strict=True):
+            np.maximum(layer.darker[ground], samples[: ground.shape[0], : ground.shape[1]], out=ground)
+
+    def _under(self, plate: Plate, left: int, top: int) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+        place = self._clipped((left, top, left + plate.width, top + plate.height))
+        return [
+            (layer.window(place), samples)
+            for layer, samples in zip(self._layers, plate.layers(self._matrix), strict=True)
+        ]
+
+    def _clipped(self, place: Rectangle) -> Rectangle:
+        (left, top, right, bottom), (width, height) = place, self.size_wh
+        return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+
+
+@lru_cache(maxsize=4096)
+def _ink(colour: Colour, matrix: Matrix | None) -> Ink:
+    if matrix is None:
+        return (colour,)
+    y, u, v = yuv_of(np.array([[colour]], np.uint8), matrix)[0, 0].tolist()
+    return (y,), (u,), (v,)
