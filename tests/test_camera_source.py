@@ -27,7 +27,7 @@ class Camera:
         self.clock, self.rates, self.failing_reads = clock, rates, failing_reads
         self.is_there = True
         self.openings: list[dict[int, float]] = []  # what was set, opening by opening
-        self.num_reads = self.num_released = 0
+        self.num_reads = self.num_grabbed = self.num_released = 0
 
     def open(self, device: int | str) -> Capture:
         self.openings.append({cv2.CAP_PROP_FRAME_WIDTH: 640, cv2.CAP_PROP_FRAME_HEIGHT: 480})
@@ -58,13 +58,23 @@ class Capture:
 
     def read(self) -> tuple[bool, Any]:
         camera = self.camera
+        if not self._wait():
+            return False, None
+        width, height = (int(self.get(each)) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        return True, np.full((height, width, 3), camera.num_reads % 256, np.uint8)
+
+    def grab(self) -> bool:
+        self.camera.num_grabbed += 1
+        return self._wait()
+
+    def _wait(self) -> bool:
+        camera = self.camera
         camera.num_reads += 1
         if camera.num_reads in camera.failing_reads:
             camera.clock.advance(2.0)  # the timeout of V4L's select
-            return False, None
+            return False
         camera.clock.advance(1 / camera.rates.get(int(self.get(cv2.CAP_PROP_FOURCC)), 30.0))
-        width, height = (int(self.get(each)) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        return True, np.full((height, width, 3), camera.num_reads % 256, np.uint8)
+        return True
 
     def release(self) -> None:
         self.camera.num_released += 1
@@ -186,6 +196,26 @@ def test_a_read_that_fails_now_and_then_is_counted(clock: StepClock, cache_path:
     pictures = (source := open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))).pictures(Event())
     assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(3)] == [2, 5, 6]
     assert source.damage == ("2 reads of the camera failed",)
+
+
+def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock, cache_path: Path) -> None:
+    camera = Camera(clock, rates={YUYV: 25.0})
+    source = open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))
+    pictures = source.pictures(Event(), every=3)
+    shots = [next(pictures) for _ in range(3)]
+    assert [shot.picture.pixels[0, 0, 0] for shot in shots] == [2, 5, 8]
+    assert [shot.pts_seconds for shot in shots] == pytest.approx([0.0, 0.12, 0.24])
+    assert camera.num_grabbed == 4
+
+
+def test_a_grab_that_fails_is_a_read_that_fails(clock: StepClock, cache_path: Path) -> None:
+    camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=(3, *range(7, 99)))
+    source = open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))
+    pictures = source.pictures(Event(), every=3)
+    assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(2)] == [2, 6]
+    with pytest.raises(SourceError, match="gave no picture for 5 s"):
+        next(pictures)
+    assert source.damage == ("4 reads of the camera failed",)
 
 
 def test_a_busy_camera_is_named(clock: StepClock, cache_path: Path) -> None:

@@ -27,8 +27,8 @@ class TenPictures:
         self.is_live = is_live
         self.num_closed = 0
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
-        for index in range(10):
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        for index in range(0, 10, every):
             yield Shot(ArrayPicture(np.zeros((2, 4, 3), np.uint8)), 8 + index / 10)
 
     def close(self) -> None:
@@ -87,6 +87,24 @@ def test_it_ends_after_max_frames_and_closes_its_source() -> None:
     capture.close()
     assert [frame.source_id for frame in frames] == ["ten#2"] * 3
     assert source.num_closed == 1
+
+
+def test_each_third_frame_keeps_its_number_and_time() -> None:
+    frames = list(Capture(TenPictures(), every=3).items(threading.Event()))
+    assert [frame.index for frame in frames] == [0, 3, 6, 9]
+    assert [frame.pts_seconds for frame in frames] == pytest.approx([8.0, 8.3, 8.6, 8.9])
+
+
+def test_max_frames_counts_those_that_are_handed_out() -> None:
+    frames = Capture(TenPictures(), every=3, max_frames=2).items(threading.Event())
+    assert [frame.index for frame in frames] == [0, 3]
+
+
+@pytest.mark.parametrize(("rate", "seconds"), [(None, [0.0, 0.4, 0.8]), (50.0, [0.0, 0.08, 0.16])])
+def test_frames_between_take_their_time_at_pace(rate: float | None, seconds: list[float]) -> None:
+    clock = StoppableClock()
+    capture = Capture(TenPictures(), is_live=True, frames_per_second=rate, every=4, clock=clock)
+    assert [frame.captured_at_seconds for frame in capture.items(clock)] == pytest.approx(seconds)
 
 
 def test_a_recorded_source_can_be_played_at_another_pace() -> None:

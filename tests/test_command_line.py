@@ -105,6 +105,22 @@ def test_thresholds_classes_and_max_frames_are_heeded(tmp_path: Path, small_vide
     assert [each["class_name"] for line in lines_of(lines) for each in line["detections"]] == ["cat"] * 3
 
 
+def test_every_third_frame_is_detected_in(tmp_path: Path, small_video: Path, small_detector: Path) -> None:
+    lines, report = tmp_path / "o.jsonl", tmp_path / "r.json"
+    done = streamdet(
+        *("run", small_video, "-m", small_detector, "--every", "3", "--max-frames", "4"),
+        *("-o", tmp_path / "o.mp4", "--jsonl", lines, "--report", report),
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line["frame"] for line in lines_of(lines)] == [0, 3, 6, 9]
+    assert num_frames(tmp_path / "o.mp4") == 4
+    numbers = json.loads(report.read_text())
+    assert (numbers["every"], numbers["frames"]["captured"]) == (3, 4)
+    assert "4 captured (1 of every 3) = 4 delivered" in done.stdout
+    done = streamdet("run", small_video, "-m", small_detector, "--every", "0")
+    assert "flow.every must be greater than or equal to 1, got 0" in done.stderr
+
+
 def test_lines_go_to_stdout_alone_when_asked(small_video: Path, small_detector: Path) -> None:
     done = streamdet("run", small_video, "-m", small_detector, "--jsonl", "-")
     assert done.returncode == 0, done.stderr

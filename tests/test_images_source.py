@@ -112,6 +112,22 @@ def test_where_there_is_no_image_there_is_an_error(tmp_path: Path) -> None:
         read_all(ImagesSource(tmp_path / "broken.jpg"))
 
 
+def test_images_between_are_not_read(tmp_path: Path) -> None:
+    for number in (0, 3, 6):
+        save(tmp_path / f"{number}.png", paint(BLUE))
+    for number in (1, 2, 4, 5):
+        (tmp_path / f"{number}.png").write_bytes(b"nothing")
+    source = ImagesSource(tmp_path)
+    assert [shot.pts_seconds for shot in source.pictures(threading.Event(), every=3)] == [0.0, 3.0, 6.0]
+    assert source.damage == ()
+    with pytest.raises(SourceError, match=r"not one image could be read; the first: .*4\.png: is not an image"):
+        list(
+            ImagesSource("", paths=[tmp_path / f"{number}.png" for number in (4, 0)]).pictures(
+                threading.Event(), every=2
+            )
+        )
+
+
 def test_a_stop_ends_the_reading(tmp_path: Path) -> None:
     for number in range(3):
         save(tmp_path / f"{number}.png", paint(BLUE))

@@ -26,8 +26,8 @@ class Stream:
     def __init__(self, clock: StepClock, *, breaks: bool) -> None:
         self.clock, self.breaks, self.is_closed = clock, breaks, False
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
-        for index in range(3):
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        for index in range(0, 3, every):
             if stop.is_set():
                 return
             self.clock.advance(0.1)
@@ -118,6 +118,12 @@ def test_the_broken_stream_is_closed_before_it_is_opened_again(clock: StepClock,
 
     stop.set_at_wait = 2
     assert len(list(ReconnectingSource(first, reopen, clock=clock).pictures(stop))) == 6
+
+
+def test_of_each_connection_each_second_picture_comes(clock: StepClock, stop: WaitingStop) -> None:
+    source = source_of(clock, lambda: Stream(clock, breaks=True))
+    stop.set_at_wait = 2
+    assert len(list(source.pictures(stop, every=2))) == 4
 
 
 def test_it_describes_itself_as_the_stream_does(clock: StepClock) -> None:

@@ -159,6 +159,21 @@ def test_a_missing_encoder_is_one_clear_error_before_anything_is_written(tmp_pat
         Recording(tmp_path / "o.mp4", codec="h264_nvenc")
 
 
+def test_a_harder_preset_makes_a_smaller_file(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8)
+    scene = np.kron(noise, np.ones((8, 8, 1), np.uint8))
+    sizes = []
+    for preset in ("ultrafast", "veryfast"):
+        sink = Recording(tmp_path / f"{preset}.mp4", preset=preset)
+        for index in range(20):
+            sink.write(rendered(np.roll(scene, index, axis=1), pts=index / 30))
+        sink.close()
+        sizes.append((tmp_path / f"{preset}.mp4").stat().st_size)
+    assert sizes[1] < 0.8 * sizes[0]
+    with pytest.raises(SinkError, match=r"output\.preset is one of libx264's, got veryfast with h264_nvenc; leave it"):
+        Recording(tmp_path / "o.mp4", codec="h264_nvenc", preset="veryfast")
+
+
 def test_a_killed_recording_plays_up_to_the_last_second_or_two(tmp_path: Path) -> None:
     path = tmp_path / "killed.mp4"
     program = textwrap.dedent(f"""

@@ -204,8 +204,8 @@ class Film:
         self.length, self.num_frames, self.is_live = length, says, is_live
         self.is_closed = False
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
-        for index in range(self.length):
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        for index in range(0, self.length, every):
             yield Shot(ArrayPicture(np.full((1, 1, 3), index % 256, np.uint8)), index / 10)
 
     def close(self) -> None:

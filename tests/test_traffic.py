@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.picture.frame import PixelArray
 from pipeline.sources.source import FrameSource
 from pipeline.sources.street import KIND_LENGTH_M, RoadUser, Street
 from pipeline.sources.street_camera import NEAR_M, Camera, cut_at_near
@@ -90,6 +91,23 @@ def test_it_is_a_source_of_pictures() -> None:
     assert [shot.pts_seconds for shot in shots] == [0.0, 0.125, 0.25, 0.375]
     assert all(shot.picture.pixels.shape == (180, 320, 3) for shot in shots)
     source.close()
+
+
+def test_only_the_wanted_pictures_are_painted_and_each_is_that_of_its_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = TrafficSource(TrafficOptions(seed=3, seconds=1.0, fps=8, size_wh=SMALL))
+    expected = {index: source.paint(index) for index in (0, 3, 6)}
+    painted: list[int] = []
+    paint = source.paint
+
+    def paint_and_note(index: int) -> PixelArray:
+        painted.append(index)
+        return paint(index)
+
+    monkeypatch.setattr(source, "paint", paint_and_note)
+    shots = list(source.pictures(threading.Event(), every=3))
+    assert painted == [0, 3, 6]
+    assert [shot.pts_seconds for shot in shots] == [0.0, 0.375, 0.75]
+    assert all(np.array_equal(shot.picture.pixels, expected[index]) for shot, index in zip(shots, painted, strict=True))
 
 
 def test_a_stopped_run_gets_no_more_pictures() -> None:

@@ -92,6 +92,7 @@ def assemble(
                 source_id=name,
                 is_live=is_live[name],
                 frames_per_second=config.flow.rate_fps,
+                every=config.flow.every,
                 max_frames=config.flow.max_frames,
                 clock=clock,
             )
@@ -295,11 +296,13 @@ def _with_outputs(
         paths = recording_paths(config.output.video, list(sources))
         for name, path in paths.items():
             _refuse_overwriting(path, config.sources, "--output")
+            rate = sources[name].frames_per_second
             recording = Recording(
                 path,
-                frames_per_second=sources[name].frames_per_second,
+                frames_per_second=None if rate is None else rate / config.flow.every,
                 is_live=is_live[name],
                 codec=config.output.codec,
+                preset=config.output.preset,
             )
             undo.callback(recording.close)
             rendered = rendered.to(recording, name=f"record {path}", only_sources=[name], capacity=capacity)

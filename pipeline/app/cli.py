@@ -118,6 +118,10 @@ def run(
             show_default=False,
         ),
     ] = None,
+    every: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Detect in every Nth frame; of files, hardly more is decoded."),
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(help="End after so many frames of each source.")] = None,
     score_threshold: Annotated[
         float | None,
@@ -178,6 +182,7 @@ def run(
         "output.jsonl": jsonl,
         "output.report": report,
         "output.show": show,
+        "flow.every": every,
         "flow.max_frames": max_frames,
         "flow.mode": None if live is None else "live" if live else "every-frame",
         "detection.score_threshold": score_threshold,

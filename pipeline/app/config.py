@@ -74,7 +74,8 @@ class FlowConfig(_Section):
     rate_fps: Positive | None = None  # at which recorded sources are played where the mode is live
     queue_capacity: Count = 2
     max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
-    max_frames: Count | None = None  # of each source
+    every: Count = 1  # of so many frames of a source the first; the others are not even decoded where that is possible
+    max_frames: Count | None = None  # of each source, of those that are handed out
 
 
 class CameraConfig(_Section):
@@ -114,6 +115,7 @@ class OutputConfig(_Section):
 
     video: str | None = None
     codec: Literal["libx264", "h264_nvenc"] = "libx264"
+    preset: Literal["ultrafast", "superfast", "veryfast"] | None = None  # of libx264
     jsonl: str | None = None
     report: str | None = None
     show: bool | None = None
@@ -158,6 +160,18 @@ def load_config(
         _validate(values, where)
         merged = _merge(merged, values)
     return _validate(merged, "the configuration")
+
+
+def with_keys(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+    """The same configuration with other values of some dotted keys."""
+    values = config.model_dump()
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    return RunConfig.model_validate(values)
 
 
 def preset_folder() -> Path:

@@ -26,10 +26,11 @@ def report_of(
     model: str,
     device: str,
     damage: Mapping[str, tuple[str, ...]],
+    every: int = 1,
 ) -> dict[str, Any]:
     """The report of a run, in JSON types; times in milliseconds unless named otherwise.
 
-    damage: what could not be read, by source.
+    damage: what could not be read, by source. every: of so many frames one was captured; told where it is not 1.
     """
     inferred = next((node for node in statistics.nodes if node.name == "detect"), None)
     by_source = inferred.rate_by_source if inferred is not None else {}
@@ -38,6 +39,7 @@ def report_of(
         "stages": {node.name: _stage(node) for node in statistics.nodes},
         "limited_by": verdict.limited_by,
         "advice": verdict.advice,
+        **({} if every == 1 else {"every": every}),
         "model": model,
         "device": device,
         "versions": versions(),
@@ -78,7 +80,8 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     ends = [f"{frames['delivered']} delivered", f"{dropped} dropped", f"{frames['failed']} failed"]
     if frames["filtered"]:
         ends.insert(1, f"{frames['filtered']} filtered")
-    console.print(f"frames   {frames['captured']} captured = {' + '.join(ends)}, in {report['seconds']:.1f} s")
+    share = f" (1 of every {report['every']})" if "every" in report else ""
+    console.print(f"frames   {frames['captured']} captured{share} = {' + '.join(ends)}, in {report['seconds']:.1f} s")
     console.print(
         f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, "
         f"delivered {_number(fps['delivered'])}"

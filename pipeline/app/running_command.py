@@ -122,6 +122,7 @@ def _report(
         model=assembly.engine.spec.model_name or assembly.engine.path.name,
         device=f"{assembly.engine.device} {assembly.engine.precision}",
         damage=damage,
+        every=config.flow.every,
     )
     print_report(report, console)
     for name, lines in damage.items():

@@ -29,8 +29,8 @@ class Sample:
         self.shots = tuple(shots.values())
         self.num_frames: int | None = len(shots)
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
-        for shot in self.shots:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        for shot in self.shots[::every]:
             if stop.is_set():
                 return
             yield shot

@@ -29,6 +29,7 @@ from pipeline.sinks.writable import refuse_unwritable
 log = logging.getLogger(__name__)
 
 Codec = Literal["libx264", "h264_nvenc"]
+Preset = Literal["ultrafast", "superfast", "veryfast"]
 
 CODECS: tuple[Codec, ...] = ("libx264", "h264_nvenc")
 
@@ -56,7 +57,9 @@ class Recording:
     path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
     at the end) or .mkv.
     frames_per_second: what the source declares; a hint for players, no frame is moved by it.
-    Raises SinkError if it cannot be written there.
+    preset: how hard x264 tries to make the file small: ultrafast by default; veryfast takes twice as long for half the
+    bytes, and slower ones gain nothing more without frames that look ahead.
+    Raises SinkError if it cannot be written there, or for a preset with another codec.
     """
 
     def __init__(
@@ -66,10 +69,13 @@ class Recording:
         frames_per_second: float | None = None,
         is_live: bool = False,
         codec: Codec = "libx264",
+        preset: Preset | None = None,
     ) -> None:
         self._path = Path(path)
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
+        if preset is not None and codec != "libx264":
+            raise SinkError(f"output.preset is one of libx264's, got {preset} with {codec}; leave it out")
         refuse_unwritable(self._path, "a recording")
         failure = encoder_failure(codec)
         if failure is not None:
@@ -77,6 +83,7 @@ class Recording:
         self._frames_per_second = frames_per_second
         self._is_live = is_live
         self._codec: Codec = codec
+        self._options = _CODEC_OPTIONS[codec] | ({} if preset is None else {"preset": preset})
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)  # of the first frame
@@ -141,7 +148,7 @@ class Recording:
             options |= {"movflags": flags, "video_track_timescale": str(_TICKS)}
         container = av.open(str(self._path), "w", format=file_format, options=options)
         rate = Fraction(self._frames_per_second or 30.0).limit_denominator(1001)
-        stream = container.add_stream(self._codec, rate=rate, options=_CODEC_OPTIONS[self._codec])
+        stream = container.add_stream(self._codec, rate=rate, options=self._options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = *even_wh, "yuv420p"
         context = stream.codec_context

@@ -42,18 +42,19 @@ class ImagesSource:
     def damage(self) -> tuple[str, ...]:
         return tuple(self._damage)
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         """Raises SourceError if not one of them could be read."""
-        for position, path in enumerate(self.paths):
+        positions = range(0, len(self.paths), every)
+        for position in positions:
             if stop.is_set():
                 return
             try:
-                pixels = read_image(path)
+                pixels = read_image(self.paths[position])
             except SourceError as error:
                 self._damage.append(str(error))
                 continue
             yield Shot(ArrayPicture(pixels), float(position))
-        if len(self._damage) == len(self.paths):
+        if len(self._damage) == len(positions):
             raise SourceError(f"{self.source_id}: not one image could be read; the first: {self._damage[0]}")
 
     def close(self) -> None:

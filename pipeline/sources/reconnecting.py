@@ -47,13 +47,13 @@ class ReconnectingSource:
         breaks = (f"breaks in the stream: {self._num_breaks}",) if self._num_breaks else ()
         return (*breaks, *self._stream.damage)
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         shift_seconds: float | None = 0.0
         last_pts_seconds, last_at_seconds = 0.0, self._clock()
         while True:
             why = f"{self.source_id}: the stream ended"
             try:
-                for picture, pts_seconds in self._stream.pictures(stop):
+                for picture, pts_seconds in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
                         shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - pts_seconds
                     last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()

@@ -40,9 +40,10 @@ class FrameSource(Protocol):
     def damage(self) -> tuple[str, ...]:
         """What could not be read, one line each; complete when `pictures` has ended."""
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         """Yield pictures with media time in order; return at the end, or soon after `stop` is set.
 
+        every: only each `every`-th picture, from the first on; those between are not even decoded where that can be.
         Raises SourceError for a source that breaks in a way that leaves nothing to go on with.
         """
 

@@ -133,7 +133,7 @@ class TrafficSource:
         """Names of the class ids in the truth."""
         return CLASS_NAMES
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         frame_index = 0
         start = math.nan
         while self.num_frames is None or frame_index < self.num_frames:
@@ -145,7 +145,7 @@ class TrafficSource:
                 return
             self._num_corrupted += self._is_corrupt(frame_index)
             yield Shot(picture, self._pts_seconds(frame_index))
-            frame_index += 1
+            frame_index += every
 
     def close(self) -> None: ...
 

@@ -6,10 +6,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -26,12 +27,16 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
+from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from pipeline.sources.video_picture import VideoPicture
 
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
 """An address of another scheme is live only if what it leads to has no duration."""
+
+SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"})
+"""A packet of theirs is a picture, which those of VP8 need not be, and after a key frame they begin anew."""
 
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
@@ -77,6 +82,8 @@ class VideoSource:
         self._num_packets = self._num_frames = self._num_discarded = 0
         self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
         self._reason = ""
+        self._num_found = 0  # frames of the file, those between the wanted ones included
+        self._last_found_seconds = 0.0
         self._end_seconds: float | None = None  # set when the last frame has been read
 
         with ExitStack() as undo:
@@ -84,7 +91,8 @@ class VideoSource:
             self._stream = self._choose_stream()
             self._describe()
             self._set_up_decoder(undo)
-            self._frames = self._decode()
+            packets, self._packets_again = tee(self._packets())  # keeps those that the first picture takes
+            self._frames = self._decode(packets)
             self._first = next(self._frames, None)
             if self._first is None:
                 cure = "send MPEG-TS, Matroska or fragmented MP4 through a pipe" if self._pipe else "is it damaged?"
@@ -107,10 +115,13 @@ class VideoSource:
             lines.extend(self._shortfall(self._end_seconds))
         return tuple(lines)
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         self._stop = stop
         if self._pipe:
             self._pipe.stop = stop
+        if every > 1 and self._first is not None:
+            self._frames = self._each(every, self._first)
+        self._packets_again = iter(())
         step = 1 / (self.frames_per_second or 25.0)
         started_at = self._clock()
         previous: float | None = None
@@ -118,12 +129,13 @@ class VideoSource:
             frame, self._first = self._first or next(self._frames, None), None
             if frame is None:
                 if not stop.is_set():
-                    self._end_seconds = 0.0 if previous is None else previous + step
+                    self._num_found = max(self._num_found, self._num_frames)
+                    self._end_seconds = 0.0 if previous is None else max(previous, self._last_found_seconds) + step
                 return
             seconds = self._media_seconds(frame) if self._has_times else self._clock() - started_at
             if previous is not None and (seconds is None or seconds <= previous):
                 self._num_backwards += seconds is not None
-                seconds = previous + step
+                seconds = previous + every * step
             previous = seconds or 0.0
             self._num_frames += 1
             self._num_corrupt += frame.is_corrupt
@@ -235,9 +247,10 @@ class VideoSource:
         decoder.thread_count = self._options.decode_threads or min(4, os.cpu_count() or 1)
         undo.callback(decoder.flush_buffers)  # parks its threads, see _hearing_libav
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self, packets: Iterable[Packet[VideoStream] | None]) -> Iterator[VideoFrame]:
         decoder = self._stream.codec_context
-        for packet in self._packets():
+        for packet in packets:
+            frames: list[VideoFrame] = []
             try:
                 frames = decoder.decode(packet)
             except EOFError:
@@ -245,8 +258,61 @@ class VideoSource:
             except av.error.FFmpegError as error:
                 self._num_undecodable += 1
                 self._reason = _reason(error)
-                continue
             yield from frames
+            if packet is None:
+                decoder.flush_buffers()  # it has ended, and can begin anew
+
+    def _each(self, every: int, first: VideoFrame) -> Iterator[VideoFrame]:
+        """Each `every`-th frame after the first; of a recorded file, hardly more is decoded than those need."""
+        codec = self._stream.codec_context.codec
+        is_skippable = codec.intra_only or (codec.canonical_name in SKIPPABLE_CODECS and not first.interlaced_frame)
+        if not is_skippable or self.is_live or self._pipe or first.pts is None:
+            return self._counted(every, self._frames)
+        return self._needed(every, first.pts, self._packets_again)
+
+    def _counted(self, every: int, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """Each `every`-th of all frames, of which the first has been read."""
+        for number, frame in enumerate(frames, 1):
+            self._num_found = number + 1
+            self._last_found_seconds = self._media_seconds(frame) or 0.0
+            if number % every == 0:
+                yield frame
+
+    def _needed(
+        self, every: int, first_pts: int, packets: Iterable[Packet[VideoStream] | None]
+    ) -> Iterator[VideoFrame]:
+        """The same, decoded of no more packets than must be; for one that is lost, the next one that was decoded."""
+        decoder = self._stream.codec_context
+        packets, ahead = tee(packets)
+        is_intra = decoder.codec.intra_only
+        needed: NeededPackets[Packet[VideoStream]] = NeededPackets(
+            every, first_pts=first_pts, is_intra=is_intra, begins_anew=is_intra or self._begins_anew(ahead)
+        )
+        del ahead
+        decoder.flush_buffers()
+        self._num_undecodable = 0  # what the first picture took is decoded again
+        wanted_from = every
+        for frame in self._decode(needed.choose(packets)):
+            number = needed.number_of(frame.pts)
+            if number >= wanted_from:
+                wanted_from = number - number % every + every
+                yield frame
+        self._num_found = needed.num_pictures
+        self._last_found_seconds = float(needed.last_pts * self._time_base)
+
+    def _begins_anew(self, packets: Iterable[Packet[VideoStream] | None]) -> bool:
+        """Whether the decoder gives the second key frame without what is before; not where stripes are refreshed."""
+        decoder = self._stream.codec_context
+        ahead = islice(packets, 1, 2 * MOST_WAITING)
+        key = next((packet for packet in ahead if packet is not None and packet.is_keyframe), None)
+        if key is None:
+            return False
+        decoder.flush_buffers()
+        try:
+            frames = [*decoder.decode(key), *decoder.decode(None)]
+        except av.error.FFmpegError:
+            return False
+        return any(frame.pts == key.pts and not frame.is_corrupt for frame in frames)
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """Every packet that can be read, then None, which makes the decoder give back what it holds."""
@@ -283,8 +349,8 @@ class VideoSource:
         """What was declared and did not come; headers are known to lie, so this accuses nobody."""
         if self.num_frames is not None:
             num_declared = self.num_frames - self._num_discarded  # an edit list may hide frames on purpose
-            if self._num_frames < num_declared:
-                yield f"{num_declared} frames declared, {self._num_frames} read"
+            if self._num_found < num_declared:
+                yield f"{num_declared} frames declared, {self._num_found} read"
         elif self._declared_end_seconds is not None and end_seconds < self._declared_end_seconds - 1.0:
             yield f"declared to last until {self._declared_end_seconds:.1f} s, read until {end_seconds:.1f} s"
 

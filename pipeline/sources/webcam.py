@@ -39,6 +39,8 @@ class Capture(Protocol):
 
     def read(self) -> tuple[bool, Any]: ...
 
+    def grab(self) -> bool: ...
+
     def release(self) -> None: ...
 
 
@@ -100,23 +102,37 @@ class WebcamSource:
     def damage(self) -> tuple[str, ...]:
         return (f"{self._num_failed_reads} reads of the camera failed",) if self._num_failed_reads else ()
 
-    def pictures(self, stop: Stop) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         first_at_seconds: float | None = None
         while (pixels := self._read(stop)) is not None:
             now_seconds = self._clock()
             first_at_seconds = now_seconds if first_at_seconds is None else first_at_seconds
             yield Shot(ArrayPicture(pixels), now_seconds - first_at_seconds)
+            for _ in range(every - 1):
+                self._until(stop, self._capture.grab)
 
     def close(self) -> None:
         self._capture.release()
 
     def _read(self, stop: Stop) -> PixelArray | None:
         """The next picture, or None once `stop` is set."""
+        pixels: PixelArray | None = None
+
+        def read() -> bool:
+            nonlocal pixels
+            is_read, given = self._capture.read()
+            pixels = np.asarray(given, np.uint8) if is_read and given is not None else None
+            return pixels is not None
+
+        self._until(stop, read)
+        return pixels
+
+    def _until(self, stop: Stop, succeeds: Callable[[], bool]) -> None:
+        """Try until it does, or `stop` is set. Raises SourceError for a camera that is gone, or silent for too long."""
         silent_since = self._clock()
         while not stop.is_set():
-            is_read, pixels = self._capture.read()
-            if is_read and pixels is not None:
-                return np.asarray(pixels, np.uint8)
+            if succeeds():
+                return
             self._num_failed_reads += 1
             if self._is_real and sys.platform == "linux" and not self._node.exists():
                 raise SourceError(f"camera {self.source_id}: {self._node} is gone; was it unplugged?")
@@ -126,7 +142,6 @@ class WebcamSource:
                     "was it unplugged, or is another program using it?"
                 )
             stop.wait(0.02)  # a read that fails at once must not spin
-        return None
 
     def _open(self, pixel_format: str | None) -> Capture:
         capture = self._open_capture(self._device)

@@ -16,7 +16,8 @@ class Capture:
     source_id: the name in the flow, where two sources were typed alike; the source's own by default.
     is_live: whether frames may be dropped for newer ones; a recorded source is then played at its own pace.
     frames_per_second: at which pace a recorded source is played where it is live; its own media time's by default.
-    max_frames: end after so many.
+    every: hand out only each `every`-th frame, from the first on; each keeps the number that it has in the source.
+    max_frames: end after so many that were handed out.
     clock: monotonic seconds.
     """
 
@@ -27,12 +28,14 @@ class Capture:
         source_id: str | None = None,
         is_live: bool | None = None,
         frames_per_second: float | None = None,
+        every: int = 1,
         max_frames: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._clock = clock
         self._frames_per_second = frames_per_second
+        self._every = every
         self._max_frames = max_frames
         self.source_id = source.source_id if source_id is None else source_id
         self.is_live = source.is_live if is_live is None else is_live
@@ -41,14 +44,15 @@ class Capture:
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         began: float | None = None
-        for index, (picture, pts_seconds) in enumerate(self._source.pictures(stop)):
+        for count, (picture, pts_seconds) in enumerate(self._source.pictures(stop, every=self._every)):
+            index = count * self._every
             if self._is_paced:
                 due = pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
                 if stop.wait(max(0.0, began + due - self._clock())):
                     return
             yield Frame(picture, self.source_id, index, pts_seconds, self._clock())
-            if index + 1 == self._max_frames:
+            if count + 1 == self._max_frames:
                 return
 
     def close(self) -> None:
