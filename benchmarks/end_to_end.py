@@ -13,11 +13,13 @@ recording is MPEG-4 part 2, because OpenCV's wheel has no H.264. Guests run in e
     python3 -m venv guests/ultralytics && guests/ultralytics/bin/pip install ultralytics onnxruntime
     python3 -m venv guests/roboflow && guests/roboflow/bin/pip install inference supervision
     guests/roboflow/bin/pip install --no-deps onnxruntime==VERSION      # the same as ours, newer than what it pins
+    python3 -m venv guests/plain && guests/plain/bin/pip install inference supervision      # and left as it comes
 
 A small detector's video for `--demo` is drawn traffic, written to a file before: drawing costs more than detecting.
 
     python -m benchmarks.end_to_end VIDEO --model YOLOV5.onnx [--frames 200] [--repeats 3]
         [--guest-python ultralytics=guests/ultralytics/bin/python] [--guest-python roboflow=guests/roboflow/bin/python]
+        [--guest-python roboflow-plain=guests/plain/bin/python]
         [--small YOLOX.onnx] [--demo] [--labelled FOLDER] [--best KEY=VALUE] [--report FILE.json]
 """
 
@@ -51,6 +53,7 @@ from pipeline.app.assemble import DEMO_MODEL
 GUESTS = {
     "ultralytics": ("benchmarks.guests.ultralytics_predict", "ultralytics onnxruntime"),
     "roboflow": ("benchmarks.guests.roboflow_pipeline", "inference supervision"),
+    "roboflow-plain": ("benchmarks.guests.roboflow_pipeline", "inference supervision"),
 }
 FP32 = ("engine.device=cpu", "engine.precision=fp32")
 BEST = ("engine.device=openvino", "engine.precision=bf16")
@@ -290,14 +293,17 @@ def parties_of(options: argparse.Namespace, folder: Path) -> list[Party]:
     best.may_fail = True
     pythons = dict(each.split("=", 1) for each in options.guest_python)
     readable = rearrange(options.model, folder / f"{options.model.stem}-rearranged.onnx") if pythons else options.model
+    told_to: dict[str, dict[str, Any]] = {
+        "ultralytics": {"model": str(readable)},
+        "roboflow-plain": {"settings": ("defaults",)},
+    }
     for suffix, records in (("", False), ("-recording", True)):
         parties += [
             party(f"loop{suffix}", "loop", records=records),
             party(f"ours{suffix}", "ours", records=records, settings=FP32),
         ]
         for guest, (module, packages) in GUESTS.items():
-            told: dict[str, Any] = {"model": str(readable)} if guest == "ultralytics" else {}
-            row = party(f"{guest}{suffix}", guest, records=records, **told)
+            row = party(f"{guest}{suffix}", guest, records=records, **told_to.get(guest, {}))
             row.module, row.may_fail, row.python = module, True, pythons.get(guest)
             if row.python is None:
                 row.failure = f"not installed: pip install {packages}, then --guest-python {guest}=…"
@@ -359,7 +365,11 @@ def bars_of(parties: Sequence[Party], lost_ap: float | None, small: Sequence[str
         bars.append(
             Bar(f"frames/s of Ultralytics, {words}", rate(f"ours{suffix}", f"ultralytics{suffix}"), over_ultralytics)
         )
-        bars.append(Bar(f"frames/s of Roboflow, {words}", rate(f"ours{suffix}", f"roboflow{suffix}"), 2.2))
+        for guest, how in (("roboflow-plain", "as it comes"), ("roboflow", "with our settings and runtime")):
+            ceiling = rate("bare-1-pair", f"{guest}{suffix}")
+            remark = "" if ceiling is None else f"{ceiling:.2f} for the bare network alone"
+            value = rate(f"ours{suffix}", f"{guest}{suffix}")
+            bars.append(Bar(f"frames/s of Roboflow {how}, {words}", value, 2.2, False, remark))
     bars.append(Bar("frames/s of Ultralytics, our best setting, boxes only", rate("ours-best", "ultralytics"), 2.5))
     bars.append(Bar("AP lost by our best setting, points", lost_ap, 0.5, True))
     bars += [Bar(f"frames/s of the loop, {name}", rate(f"ours {name}", f"loop {name}"), 1.5) for name in small]

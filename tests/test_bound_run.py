@@ -63,6 +63,15 @@ def test_what_was_given_is_not_written_to(tmp_path: Path) -> None:
     assert (second == 0.5).all()
 
 
+def test_a_bound_input_buffer_gives_the_same_answers_also_when_the_batch_changes(tmp_path: Path) -> None:
+    session = open_session(write_boxes_detector(tmp_path / "pets.onnx", ROWS), "cpu").session
+    run = BoundRun(session, ["scores", "boxes"], "cpu")
+    kept = [
+        run({"images": image(value, batch=batch)})[0] for value, batch in ((0.0, 1), (0.25, 1), (0.25, 3), (0.5, 1))
+    ]
+    assert [answer.tolist() for answer in kept] == [[[0.5]], [[0.75]], [[0.75]] * 3, [[1.0]]]
+
+
 def test_more_shapes_than_are_kept_still_answer_right(tmp_path: Path) -> None:
     run = open_run(tmp_path)
     for batch in [*range(1, 13), 1, 5, 12, 1]:
@@ -114,6 +123,22 @@ def test_small_inputs_that_change_are_seen(tmp_path: Path) -> None:
     for width in (64, 64, 128, 64):
         (boxes,) = run({"images": pixels, "sizes": np.array([[width, 32]], np.float32)})
         assert boxes.tolist() == [[[width / 4, 16, width / 2, 32]]]
+
+
+def test_a_bound_run_is_told_the_extra_inputs_too(tmp_path: Path) -> None:
+    path = write_detector(
+        tmp_path / "detr.onnx",
+        {"boxes": np.array([[0.25, 0.5, 0.5, 1]], np.float32)},
+        input_shape=("n", 3, 32, 64),
+        adds_mean=False,
+        extra_inputs={"sizes": ("float32", ("n", 2))},
+        scaled_by={"boxes": "sizes"},
+    )
+    run = BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
+    for batch in (1, 1, 2):
+        sizes = np.tile(np.array([64, 32], np.float32), (batch, 1))
+        (boxes,) = run({"images": np.zeros((batch, 3, 32, 64), np.float32), "sizes": sizes})
+        assert boxes.tolist() == [[[16, 16, 32, 32]]] * batch
 
 
 def test_recordings_are_numbered_apart_and_never_played_at_once() -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from pipeline.app import cli
-from pipeline.app.compare_command import CompareOptions, Row, no_truth, run_compare, tiles_asked, verdict
+from pipeline.app.compare_command import CompareOptions, run_compare, tiles_asked
+from pipeline.app.compare_report import no_truth
+from pipeline.app.compare_verdict import Row, verdict
 from pipeline.app.one_run import Case
 from pipeline.errors import ConfigError
 from pipeline.measure.side_by_side import side_by_side

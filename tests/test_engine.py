@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.detector import providers
-from pipeline.detector.bound_run import BoundRun
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import (
     Device,
@@ -95,22 +94,6 @@ def test_a_network_that_takes_one_image_gets_it_without_a_batch(tmp_path: Path, 
     assert engine.infer(engine.blank_input())["boxes"].tolist() == [[1, 2, 30, 40]]
 
 
-def test_a_bound_run_is_told_the_extra_inputs_too(tmp_path: Path) -> None:
-    path = write_detector(
-        tmp_path / "detr.onnx",
-        {"boxes": np.array([[0.25, 0.5, 0.5, 1]], np.float32)},
-        input_shape=("n", 3, 32, 64),
-        adds_mean=False,
-        extra_inputs={"sizes": ("float32", ("n", 2))},
-        scaled_by={"boxes": "sizes"},
-    )
-    run = BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
-    for batch in (1, 1, 2):
-        sizes = np.tile(np.array([64, 32], np.float32), (batch, 1))
-        (boxes,) = run({"images": np.zeros((batch, 3, 32, 64), np.float32), "sizes": sizes})
-        assert boxes.tolist() == [[[16, 16, 32, 32]]] * batch
-
-
 def test_several_threads_get_their_own_answers(tmp_path: Path) -> None:
     engine = open_engine(write_boxes_detector(tmp_path / "pets.onnx", ROWS))
     values = [index / 256 for index in range(128)]
@@ -182,15 +165,6 @@ def test_threads_and_their_spinning_can_be_set(tmp_path: Path, spin_microseconds
     path = write_boxes_detector(tmp_path / "pets.onnx", ROWS)
     engine = open_engine(path, intra_op_threads=2, spin_microseconds=spin_microseconds)
     assert engine.infer(image(0))["scores"].item() == 0.5
-
-
-def test_a_bound_input_buffer_gives_the_same_answers_also_when_the_batch_changes(tmp_path: Path) -> None:
-    session = open_session(write_boxes_detector(tmp_path / "pets.onnx", ROWS), "cpu").session
-    run = BoundRun(session, ["scores", "boxes"], "cpu")
-    kept = [
-        run({"images": image(value, batch=batch)})[0] for value, batch in ((0.0, 1), (0.25, 1), (0.25, 3), (0.5, 1))
-    ]
-    assert [answer.tolist() for answer in kept] == [[[0.5]], [[0.75]], [[0.75]] * 3, [[1.0]]]
 
 
 def test_the_cpu_always_works() -> None:

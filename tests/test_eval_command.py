@@ -20,7 +20,9 @@ from pipeline.accuracy.opening import open_labelled, with_images
 from pipeline.accuracy.truth import LabelledData
 from pipeline.app import cli
 from pipeline.app.config import load_config
-from pipeline.app.eval_command import detect_all, drawn_data
+from pipeline.app.eval_command import detect_all
+from pipeline.app.labelled import drawn_data
+from pipeline.app.naming import names_of
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError
 from pipeline.sources.traffic import TrafficSource
@@ -254,6 +256,7 @@ def one_row(path: Path, **changes: Any) -> Path:
         (("--data", "LABELS", "--report", "nowhere/r.json"), "nowhere/r.json: report cannot be written there"),
         (("--data", "LABELS", "--report", "LABELS"), "--report must not be what is read, got LABELS"),
         (("--data", "LABELS", "--detections", "ROW", "--charts", "LABELS"), "--charts must be a folder that can be"),
+        (("--data", "LABELS", "--set", "flow.every=3"), "flow.every must be 1 for eval, which judges every"),
         (("--data", "LABELS", "--set", "detection.max=3"), "--set: there is no key detection.max"),
         (("--data", "LABELS", "--score-threshold", "7"), "detection.score_threshold must be less than or equal to 1"),
     ],
@@ -360,3 +363,10 @@ def test_difficult_objects_count_as_pycocotools_counts_crowds(streamdet_eval: Ev
         evaluation.summarize()
     numbers = json.loads(report.read_text())["results"][0]["coco"]
     assert list(numbers.values()) == pytest.approx(evaluation.stats.tolist(), abs=1e-6)
+
+
+def test_the_same_model_twice_is_refused_because_one_would_overwrite_the_others_charts() -> None:
+    with pytest.raises(ConfigError, match=r"every model must be given once, got a/x\.onnx, a/x\.onnx"):
+        names_of(["a/x.onnx", "a/x.onnx"])
+    assert names_of(["a/x.onnx", "b/x.onnx", "y.onnx"]) == ["a/x.onnx", "b/x.onnx", "y.onnx"]
+    assert names_of(["a/x.onnx", "b/y.onnx"]) == ["x", "y"]

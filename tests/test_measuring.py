@@ -69,6 +69,7 @@ def floor(fps: float, cpu: float) -> dict[str, Any]:
 
 def test_a_summary_is_the_median_with_its_spread_beside_the_floors() -> None:
     floors = Floors.of([floor(200, 2.0)], [floor(40, 14.0)], [floor(50, 6.0)])
+    assert set(floors.parts) == {"sources", "network"}
     summary = Summary.of([run(40), run(20), run(30, dropped=4)], floors)
     assert (summary.fps.median, summary.fps.least, summary.fps.most) == (30, 20, 40)
     assert summary.fps.spread == pytest.approx(2 / 3)
@@ -77,6 +78,11 @@ def test_a_summary_is_the_median_with_its_spread_beside_the_floors() -> None:
     assert set(summary.latency_ms) == {"p50", "p95"}
     assert summary.cpu_efficiency == pytest.approx((2 + 6) / 10)  # the cheaper of the two bare networks
     assert summary.fps_efficiency == pytest.approx(30 / 50)  # the faster of the two, which is slower than the source
+
+
+def test_a_recording_has_a_third_floor() -> None:
+    floors = Floors.of([floor(200, 2.0)], [floor(40, 4.0)], [floor(50, 6.0)], [floor(25, 3.0)])
+    assert (floors.fps, floors.cpu_ms) == (25, 9.0)
 
 
 def test_without_floors_there_is_no_efficiency() -> None:

@@ -14,7 +14,8 @@ from pipeline.app import cli
 from pipeline.app.assemble import assemble
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.one_run import Case
-from pipeline.app.tune_command import Goal, TuneOptions, conclude, run_tune, seconds_of
+from pipeline.app.tune_command import TuneOptions, run_tune, seconds_of
+from pipeline.app.tune_verdict import Goal, conclude
 from pipeline.errors import ConfigError
 from pipeline.measure.search import Trial
 from tests.tiny_detector import write_boxes_detector
@@ -226,6 +227,7 @@ def test_a_rate_that_does_not_come_is_not_held() -> None:
     goal = Goal("latency", rate=30.0)
     assert goal.judge({}, measured(29.9)).reason is None
     assert goal.judge({}, measured(20.0)).reason == "only 67% of the rate came"
+    assert Goal("latency", rate=30.0, every=3).judge({}, measured(10.0)).reason is None  # that is each third frame
     assert goal.judge({}, measured(30.0, dropped=3)).shortfall == pytest.approx(0.03)
 
 

@@ -16,7 +16,7 @@ pytest.importorskip("trackers", reason="tracking metrics need trackers")
 
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
-from pipeline.app.eval_command import drawn_data
+from pipeline.app.labelled import drawn_data
 from pipeline.app.video_eval import frame_times, latency_of, pretended, tracked
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections

@@ -1,7 +1,8 @@
 """How fast is Roboflow's InferencePipeline with the loop's own code inside? Run by the Python that has `inference`.
 
-Its best settings for a file: no `max_fps`, every frame waited for (`WAIT`, `LAZY`: what it does with files by itself),
-predictions dispatched in the main thread. Pictures are drawn by supervision and written by its VideoSink.
+Its best settings for a file: no `max_fps`, every frame waited for (`WAIT`, `LAZY`), predictions dispatched in the main
+thread; or, where the job says `defaults`, whatever it does when nobody says anything. Pictures are drawn by supervision
+and written by its VideoSink.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from typing import Any
 
 from benchmarks.party import Job, Outcome, Stopwatch, do_job
 
-_ENVIRONMENT = {
+_OFFLINE = {
     "TELEMETRY_OPT_OUT": "True",
     "OFFLINE_MODE": "true",
     "METRICS_ENABLED": "False",
     "DISABLE_VERSION_CHECK": "true",
-    "ENABLE_FRAME_DROP_ON_VIDEO_FILE_RATE_LIMITING": "False",
 }
 
 
 def run_pipeline(job: Job) -> Outcome:
     """Every frame through an InferencePipeline with custom logic."""
-    os.environ |= _ENVIRONMENT
+    os.environ |= _OFFLINE
+    has_defaults = "defaults" in job.settings
+    if not has_defaults:
+        os.environ["ENABLE_FRAME_DROP_ON_VIDEO_FILE_RATE_LIMITING"] = "False"
     import onnxruntime
     import supervision
 
@@ -58,18 +61,18 @@ def run_pipeline(job: Job) -> Outcome:
         if count == job.num_frames:
             pipeline.terminate()
 
+    best = {
+        "max_fps": None,
+        "source_buffer_filling_strategy": buffers.BufferFillingStrategy.WAIT,
+        "source_buffer_consumption_strategy": buffers.BufferConsumptionStrategy.LAZY,
+    }
     pipeline = inference.InferencePipeline.init_with_custom_logic(
-        video_reference=job.video,
-        on_video_frame=detect,
-        on_prediction=take,
-        max_fps=None,
-        source_buffer_filling_strategy=buffers.BufferFillingStrategy.WAIT,
-        source_buffer_consumption_strategy=buffers.BufferConsumptionStrategy.LAZY,
+        video_reference=job.video, on_video_frame=detect, on_prediction=take, **({} if has_defaults else best)
     )
     if sink is not None:
         sink.__enter__()
     with Stopwatch() as watch:
-        pipeline.start(use_main_thread=True)
+        pipeline.start(**({} if has_defaults else {"use_main_thread": True}))
         pipeline.join()
         if sink is not None:
             sink.__exit__(None, None, None)

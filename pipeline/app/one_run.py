@@ -2,7 +2,7 @@
 
     python -m pipeline.app.one_run < case.json > measured.json
 
-Three kinds of case: the whole pipeline, and its two floors: the sources alone, and the network alone.
+Four kinds of case: the whole pipeline, and its floors: the sources alone, the network alone, the encoder alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +28,7 @@ RECORDING = "RECORDING"
 """As `output.video`: record into a file that is thrown away."""
 
 _TICK_SECONDS = 0.05
+_MOST_PICTURES = 32  # for the encoder alone: a decoded 1080p picture is 3 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Case:
     """What is run, and for how long: frames of the warm-up are in none of the numbers."""
 
     config: Mapping[str, Any]  # a RunConfig as JSON types
-    kind: Literal["pipeline", "sources", "network"] = "pipeline"
+    kind: Literal["pipeline", "sources", "network", "encoder"] = "pipeline"
     seconds: float = 5.0
     warm_up_seconds: float = 1.0
     warm_up_frames: int = 10  # and at least so many
@@ -45,6 +46,10 @@ class Case:
     def of(cls, config: RunConfig, **options: Any) -> Case:
         """A case of a configuration."""
         return cls(config.model_dump(mode="json"), **options)
+
+
+Measure = Callable[[Case], Mapping[str, Any]]
+"""What measures a case, such as `measure_apart`."""
 
 
 def measure_apart(case: Case) -> dict[str, Any]:
@@ -70,11 +75,12 @@ def measure(case: Case) -> dict[str, Any]:
         return _measure_sources(case, config)
     if case.kind == "network":
         return _measure_network(case, config)
+    measure_it = _measure_encoder if case.kind == "encoder" else _measure_pipeline
     if config.output.video != RECORDING:
-        return _measure_pipeline(case, config)
+        return measure_it(case, config)
     with tempfile.TemporaryDirectory() as folder:
         output = config.output.model_copy(update={"video": str(Path(folder) / "recording.mp4")})
-        measured = _measure_pipeline(case, config.model_copy(update={"output": output}))
+        measured = measure_it(case, config.model_copy(update={"output": output}))
         named: dict[str, Any] = json.loads(json.dumps(measured).replace(folder + "/", ""))
         return named
 
@@ -164,6 +170,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         model=spec.model_name or assembly.engine.path.name,
         device=assembly.engine.device,
         damage=damage,
+        every=config.flow.every,
     )
     return {
         **report,
@@ -185,7 +192,7 @@ def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
 
     sources = open_sources(config)
     watch, count, num_frames, stop = _Stopwatch(case), 0, 0, threading.Event()
-    pictures = {name: iter(source.pictures(stop)) for name, source in sources.items()}
+    pictures = {name: iter(source.pictures(stop, every=config.flow.every)) for name, source in sources.items()}
     while pictures and not watch.is_over():
         for name in list(pictures):
             if next(pictures[name], None) is None:
@@ -229,6 +236,46 @@ def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
     watch.last = read_processor()
     measured = _floor(watch.usage(), (count - num_runs) * batch)
     return {**measured, "device": engine.device, "precision": engine.precision}
+
+
+def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
+    """The first source's first pictures into a recording, over and over, with nothing drawn on them."""
+    import threading
+    from itertools import count, islice
+
+    from pipeline.app.assemble import open_sources
+    from pipeline.picture.detections import Detections, RenderedFrame, Result
+    from pipeline.picture.frame import Frame
+    from pipeline.sinks.recording import Recording
+    from pipeline.stages.render import Render
+
+    assert config.output.video is not None
+    sources = open_sources(config)
+    source = next(iter(sources.values()))
+    render = Render(in_planes=True)
+    canvases = [
+        item.canvas
+        for shot in islice(source.pictures(threading.Event(), every=config.flow.every), _MOST_PICTURES)
+        for item in render.process(Result(Frame(shot.picture, "", 0, 0.0, 0.0), Detections.empty(), ()))
+    ]
+    rate = (source.frames_per_second or 30.0) / config.flow.every
+    for each in sources.values():
+        each.close()
+    recording = Recording(
+        config.output.video, frames_per_second=rate, codec=config.output.codec, preset=config.output.preset
+    )
+    watch, num_before = _Stopwatch(case), 0
+    blank = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
+    for number in count():
+        frame = replace(blank, pts_seconds=number / rate)
+        recording.write(RenderedFrame(Result(frame, Detections.empty(), ()), canvases[number % len(canvases)]))
+        if watch.first is None and watch.is_warm(number + 1):
+            watch.first, num_before = read_processor(), number + 1
+        if watch.is_over():
+            break
+    watch.last = read_processor()
+    recording.close()
+    return _floor(watch.usage(), number + 1 - num_before)
 
 
 def _floor(usage: Usage, num_frames: int) -> dict[str, Any]:

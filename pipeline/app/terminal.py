@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 from rich.console import Console
 from rich.table import Table
+
+Say = Callable[[str], None]
 
 
 def wide_console(log_width: int = 160) -> Console:
@@ -21,3 +26,18 @@ def table_of_numbers(first: str, *others: str) -> Table:
     for column in others:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def tell(console: Console, line: str, style: str | None = None) -> None:
+    """Print a line as it stands: nothing in it is markup, and nothing breaks it."""
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def progress_lines() -> Say:
+    """Says on stderr what is being done, with the seconds since now."""
+    console, began = Console(stderr=True), time.monotonic()
+
+    def say(line: str) -> None:
+        tell(console, f"{time.monotonic() - began:6.1f} s  {line}", "dim")
+
+    return say

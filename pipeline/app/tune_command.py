@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import datetime
 import logging
 import math
 import re
-import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Literal
 
 from pipeline.app.assemble import default_inflight, default_threads, model_of
-from pipeline.app.compare_command import Measure, found_in_sample, progress_lines, sample_of, with_keys
-from pipeline.app.config import RunConfig, load_config
-from pipeline.app.machine import available_cores, processor_name, versions
-from pipeline.app.one_run import Case, measure_apart
+from pipeline.app.config import RunConfig, load_config, with_keys
+from pipeline.app.machine import available_cores
+from pipeline.app.one_run import Case, Measure, measure_apart
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
-from pipeline.app.terminal import table_of_numbers, wide_console
+from pipeline.app.sampled import found_in_sample, sample_of
+from pipeline.app.terminal import progress_lines
+from pipeline.app.tune_report import Search, print_search, report_of_search, write_config
+from pipeline.app.tune_verdict import Goal, conclude, named
 from pipeline.detector.providers import probe_providers
 from pipeline.errors import ConfigError, SinkError, StreamdetError
 from pipeline.measure.sampling import Sample
-from pipeline.measure.search import LEAST_GAIN, Knob, Setting, Trial, coordinate_search, gain_holds, ranked
-from pipeline.measure.summary import Figure, disturbances
+from pipeline.measure.search import Knob, Setting, Trial, coordinate_search, ranked
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.parity import FP16_BAR, FP32_BAR, compare
@@ -39,8 +36,6 @@ _NUM_FRAMES, _OF_FIRST = 24, 300
 _ASKED_SHARE = 0.8
 _NUM_FINALISTS = 2
 _FINAL_REPEATS = 5
-# A rate is held if this share of it really comes.
-_HELD = 0.99
 # TensorRT builds a network for minutes before it runs.
 _TENSORRT_BUDGET_SECONDS = 300.0
 # None is what is taken if nobody says; cpu and cuda compute as the model was exported.
@@ -69,66 +64,6 @@ class TuneOptions:
     report: Path | None = None
     config: str | None = None
     settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What is best: most frames a second, the lowest p95 latency without drops, or least CPU time a frame."""
-
-    wants: Literal["throughput", "latency", "cpu"]
-    min_fps: float | None = None
-    max_latency_ms: float | None = None
-    rate: float | None = None  # of a camera that is played
-
-    def judge(self, setting: Setting, measured: Mapping[str, Any]) -> Trial:
-        """The cost in milliseconds, and what is missed of the limits."""
-        fps, p95 = measured["fps"]["delivered"], measured["latency_ms"]["p95"]
-        if not fps or p95 is None:
-            return Trial(setting, math.inf, reason="too few frames were delivered to judge it", measured=measured)
-        frames = measured["frames"]
-        dropped, captured = frames["dropped_stale"] + frames["dropped_full"], max(1, frames["captured"])
-        missed = [
-            (f"{fps:.1f} frames/s are less than {self.min_fps:g}", 1 - fps / self.min_fps) if self.min_fps else ("", 0),
-            (f"p95 of {p95:.1f} ms is more than {self.max_latency_ms:g}", p95 / self.max_latency_ms - 1)
-            if self.max_latency_ms
-            else ("", 0),
-        ]
-        if self.wants == "latency":
-            missed.append((f"{dropped} of {captured} frames were dropped", dropped / captured))
-        if self.wants == "latency" and self.rate is not None:
-            came = (measured["fps"]["captured"] or 0.0) / self.rate
-            missed.append((f"only {came:.0%} of the rate came", _HELD - came))
-        reasons = [(reason, share) for reason, share in missed if share > 0]
-        cost = {"throughput": 1000 / fps, "latency": p95, "cpu": measured["cpu_ms_per_frame"]}[self.wants]
-        return Trial(
-            setting,
-            cost,
-            sum(share for _, share in reasons),
-            "; ".join(reason for reason, _ in reasons) or None,
-            measured,
-        )
-
-    def __str__(self) -> str:
-        what = {
-            "throughput": "most frames/s",
-            "latency": "the lowest p95 latency without a dropped frame",
-            "cpu": "least CPU time a frame",
-        }[self.wants]
-        limits = [
-            *([f"at least {self.min_fps:g} frames/s"] if self.min_fps else []),
-            *([f"p95 latency of at most {self.max_latency_ms:g} ms"] if self.max_latency_ms else []),
-        ]
-        at = f" behind a camera of {self.rate:g} frames/s" if self.rate else ""
-        return what + at + (f" with {' and '.join(limits)}" if limits else "")
-
-    def words(self, trials: Sequence[Trial]) -> str:
-        """What repeats of a setting come to, in a few words."""
-        cost = statistics.median(trial.cost for trial in trials)
-        if math.isinf(cost):
-            return "rejected"
-        if self.wants == "throughput":
-            return f"{1000 / cost:.1f} frames/s"
-        return f"p95 {cost:.1f} ms" if self.wants == "latency" else f"{cost:.1f} CPU ms a frame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +100,12 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
         refuse_unwritable(options.report, "the report")
     say = progress_lines()
     start = _start(_config(options), options)
-    goal = goal_of(options, is_live=start.is_live)
+    goal = goal_of(options, is_live=start.is_live, every=start.config.flow.every)
     say(f"wanted is {goal}")
 
     def try_setting(setting: Setting) -> Trial:
         trial = _try(setting, start, goal, options, measure)
-        say(f"{_named(setting)}: {goal.words([trial])}" + (f" ({trial.reason})" if trial.reason else ""))
+        say(f"{named(setting)}: {goal.words([trial])}" + (f" ({trial.reason})" if trial.reason else ""))
         return trial
 
     trials: list[Trial] = []
@@ -196,7 +131,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
             for place in (0, *better):
                 again = _measured_again(trials[place].setting, start, goal, options, measure)
                 finals.setdefault(place, []).append(again)
-                say(f"{_named(again.setting)}: {goal.words([again])}")
+                say(f"{named(again.setting)}: {goal.words([again])}")
     except KeyboardInterrupt as error:
         if not trials:
             raise
@@ -204,97 +139,34 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
     finally:
         logger.setLevel(level)
     outcome = conclude(trials, finals, goal, is_interrupted=interrupted is not None)
-    _print(trials, finals, outcome, start, goal, options)
+    search = Search(
+        options.source,
+        options.output,
+        options.min_agreement,
+        goal,
+        start.device,
+        start.precision,
+        form=(start.spec.form or "not ours") if len(options.models) < 2 else None,
+        trials=trials,
+        finals=finals,
+        outcome=outcome,
+    )
+    print_search(search)
     if outcome.chosen is not None:
-        write_config(options.output, start.config, outcome.chosen, comments=_comments(outcome, goal, options))
+        write_config(search, start.config, outcome.chosen)
     if options.report is not None:
-        write_report(_report(trials, finals, outcome, start, goal, options), options.report)
+        write_report(report_of_search(search), options.report)
     if interrupted is not None:
         raise interrupted
     return outcome.keeps_limits
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a search came to."""
-
-    chosen: Setting | None  # what is worth writing; None: the defaults are best
-    sentence: str
-    keeps_limits: bool  # whether anything does, the defaults included
-
-
-def conclude(
-    trials: Sequence[Trial], finals: Mapping[int, Sequence[Trial]], goal: Goal, *, is_interrupted: bool = False
-) -> Outcome:
-    """Choose a setting whose gain holds when measured again, or the defaults.
-
-    trials: of the search, the defaults first. finals: repeats by the place of the trial; without them, and where it was
-    interrupted, the search alone counts.
-    """
-    default = trials[0]
-    if is_interrupted:
-        best = ranked(trials)[:1]
-        if not best or not best[0].beats(default, least_gain=LEAST_GAIN) or best[0].reason is not None:
-            return Outcome(None, "Interrupted, and nothing better than the defaults was found yet.", True)
-        return Outcome(
-            best[0].setting,
-            f"Interrupted: {_named(best[0].setting)} is the best until now, {goal.words(best)} instead of "
-            f"{goal.words([default])}, measured once and not again.",
-            True,
-        )
-    places = [place for place in finals if place]
-    if not places:
-        if default.reason is not None:
-            return Outcome(None, f"Nothing that was tried keeps the limits: {default.reason} with the defaults.", False)
-        if len(trials) == 1:
-            return Outcome(None, "Only the defaults could be tried in the time; take a longer --budget.", True)
-        return Outcome(
-            None,
-            f"The defaults were best of {len(trials)} settings: {goal.words([default])}; nothing is written.",
-            True,
-        )
-    place = min(places, key=lambda each: _middle(finals[each]))
-    words = f"{_named(trials[place].setting)}: {goal.words(finals[place])} instead of {goal.words(finals[0])}"
-    if gain_holds(finals[0], finals[place]):
-        ratio = _middle(finals[0])[1] / _middle(finals[place])[1]
-        gain = f"{ratio:.2f}× better than the defaults" if not _middle(finals[0])[0] else "the defaults miss the limits"
-        return Outcome(
-            trials[place].setting, f"Take {words}, {gain}, measured {len(finals[place])} times in turns.", True
-        )
-    if _middle(finals[0])[0] > 0:
-        reason = next((trial.reason for trial in finals[place] if trial.reason), "it kept them once")
-        return Outcome(None, f"Nothing that was tried keeps the limits; the nearest is {words}: {reason}.", False)
-    return Outcome(
-        None,
-        f"The defaults were best: {_named(trials[place].setting)} looked better, but measured again it comes to "
-        f"{goal.words(finals[place])} instead of {goal.words(finals[0])}, not in every turn; nothing is written.",
-        True,
-    )
-
-
-def goal_of(options: TuneOptions, *, is_live: bool) -> Goal:
+def goal_of(options: TuneOptions, *, is_live: bool, every: int) -> Goal:
     """What is wanted: of a least rate least CPU time, of a live source latency, of a recorded one throughput."""
     wants: Literal["throughput", "latency", "cpu"] = "latency" if is_live else "throughput"
     if options.min_fps is not None:
         wants = "cpu"
-    return Goal(wants, options.min_fps, options.max_latency_ms, options.rate)
-
-
-def write_config(path: Path, config: RunConfig, setting: Setting, *, comments: Sequence[str]) -> None:
-    """Write what differs from the defaults, with comments above, as `run --config` takes it.
-
-    Sources are left to the command line, and so is the pace at which a file stood in for a camera. Raises SinkError.
-    """
-    values = with_keys(config, setting).model_dump(mode="json", exclude_defaults=True)
-    values.pop("sources", None)
-    values.get("output", {}).pop("show", None)
-    values.get("flow", {}).pop("rate_fps", None)
-    values = {key: value for key, value in values.items() if value != {}}
-    text = "".join(f"# {line}\n" for line in comments) + "\n" + yaml.safe_dump(values, sort_keys=False)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"{path}: the configuration cannot be written there: {error.strerror or error}") from error
+    return Goal(wants, options.min_fps, options.max_latency_ms, options.rate, every)
 
 
 def seconds_of(text: str, option: str) -> float:
@@ -475,118 +347,3 @@ def _disagreement(setting: Setting, start: Start, options: TuneOptions) -> str |
         f"only {parity.matched_share:.1%} of its detections agree with the defaults' (IoU {bar.least_iou:g}, score "
         f"within {bar.largest_score_difference:g}; asked for are {options.min_agreement:.1%})"
     )
-
-
-def _middle(trials: Sequence[Trial]) -> tuple[float, float]:
-    """Median shortfall and cost."""
-    return statistics.median(each.shortfall for each in trials), statistics.median(each.cost for each in trials)
-
-
-def _named(setting: Setting) -> str:
-    """As `--set` takes it."""
-    return " ".join(f"{key}={value}" for key, value in setting.items()) or "the defaults"
-
-
-def _comments(outcome: Outcome, goal: Goal, options: TuneOptions) -> list[str]:
-    return [
-        f"Found by `streamdet tune {options.source}` on {datetime.date.today()}: {goal}.",
-        outcome.sentence,
-        f"{processor_name()}, {available_cores()} cores; "
-        + ", ".join(f"{name} {version}" for name, version in versions().items()),
-        f"streamdet run {options.source} --config {options.output}",
-    ]
-
-
-def _print(
-    trials: Sequence[Trial],
-    finals: Mapping[int, Sequence[Trial]],
-    outcome: Outcome,
-    start: Start,
-    goal: Goal,
-    options: TuneOptions,
-) -> None:
-    console = wide_console()
-
-    def tell(line: str, style: str | None = None) -> None:
-        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-    table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
-    for place, trial in enumerate(trials):
-        repeats = [each.measured for each in finals.get(place, [trial]) if each.measured is not None]
-        if (trial.reason is None or place == 0) and repeats:
-            fps = Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats])
-            late = [each["latency_ms"]["p95"] for each in repeats if each["latency_ms"]["p95"] is not None]
-            table.add_row(
-                _named(trial.setting),
-                f"{len(repeats)}×",
-                f"{fps.median:.1f}",
-                f"{fps.spread:.0%}" if len(repeats) > 1 else "",
-                f"{statistics.median(late):.1f}" if late else "–",
-                f"{statistics.median(each['cpu_ms_per_frame'] for each in repeats):.1f}",
-                style="bold" if trial.setting == outcome.chosen else None,
-            )
-    console.print(table, markup=False, highlight=False)
-    for trial in trials[1:]:
-        if trial.reason is not None:
-            tell(f"rejected {_named(trial.setting)}: {trial.reason}", "yellow")
-    for line in _disturbances(trials, finals):
-        tell(f"warning: {line}", "yellow")
-    tell(f"wanted was {goal}; {len(trials)} settings tried, {processor_name()}, {available_cores()} cores", "dim")
-    if len(options.models) < 2:
-        form = start.spec.form or "not ours"
-        tell(
-            f"Where resize and NMS run is a matter of the file (its form is {form}): export it with --form frame and "
-            "give that as another --model to have it tried.",
-            "dim",
-        )
-    tell(outcome.sentence, "bold")
-    if outcome.chosen is not None:
-        tell(f"written  {options.output}; run it: streamdet run {options.source} --config {options.output}")
-
-
-def _disturbances(trials: Sequence[Trial], finals: Mapping[int, Sequence[Trial]]) -> list[str]:
-    """What speaks against trusting the numbers, seen by what should not differ: the defaults."""
-    repeats = [each.measured for each in finals.get(0, trials[:1]) if each.measured is not None]
-    if not repeats:
-        return []
-    return disturbances(
-        repeats, Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats]), cores=available_cores()
-    )
-
-
-def _report(
-    trials: Sequence[Trial],
-    finals: Mapping[int, Sequence[Trial]],
-    outcome: Outcome,
-    start: Start,
-    goal: Goal,
-    options: TuneOptions,
-) -> dict[str, Any]:
-    return {
-        "source": options.source,
-        "goal": str(goal),
-        "machine": {"processor": processor_name(), "cores": available_cores(), "versions": versions()},
-        "device": start.device,
-        "precision": start.precision,
-        "min_agreement": options.min_agreement,
-        "trials": [_trial_report(each) for each in trials],
-        "finals": [
-            {"setting": dict(trials[place].setting), "repeats": [_trial_report(each) for each in repeats]}
-            for place, repeats in finals.items()
-        ],
-        "disturbances": _disturbances(trials, finals),
-        "chosen": None if outcome.chosen is None else dict(outcome.chosen),
-        "verdict": outcome.sentence,
-    }
-
-
-def _trial_report(trial: Trial) -> dict[str, Any]:
-    return {
-        "setting": dict(trial.setting),
-        "cost_ms": None if math.isinf(trial.cost) else round(trial.cost, 3),
-        "shortfall": round(trial.shortfall, 4),
-        "reason": trial.reason,
-        "fps": None if trial.measured is None else trial.measured["fps"],
-        "latency_ms": None if trial.measured is None else trial.measured["latency_ms"],
-        "cpu_ms_per_frame": None if trial.measured is None else trial.measured["cpu_ms_per_frame"],
-    }

@@ -22,10 +22,10 @@ _COLOURS = {
 _WIDTH_INCHES = 9.0
 
 
-def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, tuple[float, float] | None]) -> str:
+def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Mapping[str, float]]) -> str:
     """Where the processor time of a frame goes: a bar a row, milliseconds by role, beside it the floors.
 
-    floors: of each row, the milliseconds of the sources and of the network alone.
+    floors: of a row, by role as well: source, detect and record.
     """
     figure, axes = _figure(0.9 + 0.62 * len(rows))
     roles = [role for role in _COLOURS if any(role in row for row in rows.values())]
@@ -36,15 +36,16 @@ def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, tup
         axes.barh(places, widths, left=left, height=0.5, color=_COLOURS[role], label=role)
         left = [sofar + width for sofar, width in zip(left, widths, strict=True)]
     for place, name in enumerate(rows):
-        floor = floors.get(name)
-        if floor is not None:
-            axes.barh([place - 0.34], [floor[0]], height=0.12, color=_COLOURS["source"], alpha=0.45)
-            axes.barh([place - 0.34], [floor[1]], left=[floor[0]], height=0.12, color=_COLOURS["detect"], alpha=0.45)
+        sofar = 0.0
+        for role, milliseconds in floors.get(name, {}).items():
+            axes.barh([place - 0.34], [milliseconds], left=[sofar], height=0.12, color=_COLOURS[role], alpha=0.45)
+            sofar += milliseconds
         axes.text(left[place], place, f" {left[place]:.1f}", va="center", fontsize=9)
     axes.set_yticks(list(places), list(rows))
     axes.invert_yaxis()
     axes.margins(x=0.08)
-    axes.set_xlabel("CPU milliseconds a frame (thin bar above: source and network alone)")
+    said = " (thin bar above: each part alone)" if floors else ""
+    axes.set_xlabel(f"CPU milliseconds a frame{said}")
     figure.legend(loc="outside upper center", ncols=len(roles), frameon=False, fontsize=9, columnspacing=1.2)
     return _svg(figure)
 

@@ -27,7 +27,7 @@ def html_of(report: Mapping[str, Any]) -> str:
             "efficiency": "–" if run["cpu_efficiency"] is None else f"{run['cpu_efficiency']:.0%}",
             "latency": " / ".join(f"{each['median']:.0f}" for each in run["latency_ms"].values()),
             "accuracy": "–" if candidate.get("accuracy") is None else f"{candidate['accuracy']:.3f}",
-            "floors": candidate["floors"],
+            "floors": _floors(candidate["floors"] or {}, kind),
         }
         for candidate in report["candidates"]
         for kind, run in candidate["runs"].items()
@@ -41,7 +41,7 @@ def html_of(report: Mapping[str, Any]) -> str:
         {
             "time": time_chart(
                 {row["name"]: row["typical"]["cpu_ms_by_role"] for row in rows},
-                {row["name"]: _floor(row) for row in rows},
+                {row["name"]: row["floors"] for row in rows},
             ),
             "latency": latency_chart({row["name"]: row["typical"]["latency_percentiles_ms"] for row in rows}),
             "trade": trade_chart(points) if points else "",
@@ -71,9 +71,11 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
         raise SinkError(f"the HTML report cannot be written to {path}: {error.strerror or error}") from error
 
 
-def _floor(row: Mapping[str, Any]) -> tuple[float, float] | None:
-    floors = row["floors"]
-    return None if floors is None else (floors["sources_cpu_ms"]["median"], floors["network_cpu_ms"]["median"])
+def _floors(measured: Mapping[str, Any], kind: str) -> dict[str, float]:
+    """Milliseconds by the role that the chart knows; only a recording has an encoder's."""
+    roles = {"sources": "source", "network": "detect"} | ({"encoder": "record"} if kind == "recording" else {})
+    named = {role: measured.get(f"{name}_cpu_ms") for name, role in roles.items()}
+    return {role: figure["median"] for role, figure in named.items() if figure is not None}
 
 
 def _pair(spread: Mapping[str, float | None]) -> str:

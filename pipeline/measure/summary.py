@@ -35,13 +35,27 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Floors:
-    """What cannot be undercut: the sources alone, and the bare network one run after the other."""
+class Floor:
+    """One part of the work, alone."""
 
-    sources_fps: Figure
-    sources_cpu_ms: Figure
-    network_fps: Figure  # with one thread, or with as many as ONNX Runtime likes: the faster
-    network_cpu_ms: Figure  # with one thread, or with many: the cheaper
+    fps: Figure
+    cpu_ms: Figure  # a frame
+
+    @classmethod
+    def of(cls, repeats: Sequence[Mapping[str, Any]]) -> Floor:
+        """Of at least one repeat, as `pipeline.app.one_run` measures it."""
+        return cls(
+            Figure.of([each["fps"] for each in repeats]), Figure.of([each["cpu_ms_per_frame"] for each in repeats])
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Floors:
+    """What cannot be undercut: each part alone, one frame after the other."""
+
+    sources: Floor
+    network: Floor  # with one thread, or with as many as ONNX Runtime likes: the faster rate, and the cheaper cost
+    encoder: Floor | None = None  # where a recording is made
 
     @classmethod
     def of(
@@ -49,26 +63,31 @@ class Floors:
         sources: Sequence[Mapping[str, Any]],
         network: Sequence[Mapping[str, Any]],
         network_alone: Sequence[Mapping[str, Any]],
+        encoder: Sequence[Mapping[str, Any]] = (),
     ) -> Floors:
         """Of repeats; network_alone: with one thread."""
-        costs = [Figure.of([each["cpu_ms_per_frame"] for each in repeats]) for repeats in (network, network_alone)]
-        rates = [Figure.of([each["fps"] for each in repeats]) for repeats in (network, network_alone)]
-        return cls(
-            Figure.of([each["fps"] for each in sources]),
-            Figure.of([each["cpu_ms_per_frame"] for each in sources]),
-            max(rates, key=lambda rate: rate.median),
-            min(costs, key=lambda cost: cost.median),
+        networks = [Floor.of(network), Floor.of(network_alone)]
+        best = Floor(
+            max((each.fps for each in networks), key=lambda rate: rate.median),
+            min((each.cpu_ms for each in networks), key=lambda cost: cost.median),
         )
+        return cls(Floor.of(sources), best, Floor.of(encoder) if encoder else None)
+
+    @property
+    def parts(self) -> dict[str, Floor]:
+        """By name: sources, network, encoder."""
+        named = {"sources": self.sources, "network": self.network, "encoder": self.encoder}
+        return {name: floor for name, floor in named.items() if floor is not None}
 
     @property
     def fps(self) -> float:
-        """The slower of the two: faster a pipeline that does one thing after the other cannot be."""
-        return min(self.sources_fps.median, self.network_fps.median)
+        """That of the slowest: faster a pipeline that does one thing after the other cannot be."""
+        return min(floor.fps.median for floor in self.parts.values())
 
     @property
     def cpu_ms(self) -> float:
-        """The sum of the two."""
-        return self.sources_cpu_ms.median + self.network_cpu_ms.median
+        """The sum."""
+        return sum(floor.cpu_ms.median for floor in self.parts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +133,7 @@ class Summary:
 
     @property
     def fps_efficiency(self) -> float | None:
-        """Frames a second over those of the slower floor; several inferences at once can exceed 1."""
+        """Frames a second over those of the slowest floor; several inferences at once can exceed 1."""
         return None if self.floors is None or not self.floors.fps else self.fps.median / self.floors.fps
 
 

@@ -1,0 +1,260 @@
+"""How is a bench told, to people and to programs?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.app.config import RunConfig
+from pipeline.app.machine import available_cores, processor_name, versions
+from pipeline.app.terminal import table_of_numbers, tell
+from pipeline.measure.processor import clock_mhz
+from pipeline.measure.self_test import TOLERANCE, Check
+from pipeline.measure.summary import Floor, Floors, Summary, disturbances
+
+FLOORS = ("sources", "network", "network, 1 thread")
+ENCODER = "encoder"
+"""What is measured alone of a candidate; the encoder only where a recording is made."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    """One way to run: a model on a device in a precision and size, and what has been measured of it."""
+
+    name: str
+    config: RunConfig
+    floors: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by what comes out: boxes, recording, live
+    highest_rate: float | None = None
+    accuracy: float | None = None  # AP
+
+    def summaries(self) -> dict[str, Summary]:
+        """By what comes out; those of which there is at least one repeat."""
+        return {name: Summary.of(repeats, self._floors_of(name)) for name, repeats in self.runs.items() if repeats}
+
+    def _floors_of(self, name: str) -> Floors | None:
+        if not all(self.floors.get(each) for each in FLOORS):
+            return None
+        sources, network, network_alone = (self.floors[each] for each in FLOORS)
+        return Floors.of(sources, network, network_alone, self.floors.get(ENCODER, ()) if name == "recording" else ())
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What was measured, of what, for how long, and where."""
+
+    sources: Sequence[str]
+    data: str | None  # labelled, for the accuracy beside the speed
+    repeats: int
+    seconds: float  # that each took
+    warm_up_seconds: float
+    machine: Mapping[str, Any]
+    checks: Sequence[Check]  # of the meters themselves
+    candidates: Sequence[Candidate]  # of which something has been measured
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the numbers depend on: processor, cores, clock, load, versions."""
+    clocks = clock_mhz()
+    return {
+        "processor": processor_name(),
+        "cores": available_cores(),
+        "clock_mhz": None if clocks is None else [round(clock) for clock in clocks],
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "versions": versions(),
+    }
+
+
+def report_of_bench(bench: Bench) -> dict[str, Any]:
+    """Everything that was measured, in JSON types."""
+    return {
+        "machine": dict(bench.machine),
+        "sources": list(bench.sources),
+        "data": bench.data,
+        "repeats": bench.repeats,
+        "seconds": bench.seconds,
+        "warm_up_seconds": bench.warm_up_seconds,
+        "self_test": [
+            {"name": each.name, "known": each.known, "measured": each.measured, "unit": each.unit, "ok": each.passes}
+            for each in bench.checks
+        ],
+        "candidates": [_candidate_report(each) for each in bench.candidates],
+    }
+
+
+def print_bench(bench: Bench, console: Console) -> None:
+    """Where the time goes in each candidate, a table of all, and the machine."""
+    for candidate in bench.candidates:
+        _print_candidate(candidate, console)
+    if bench.candidates:
+        print_table(bench.candidates, console)
+        tell(console, _machine_line(bench), "dim")
+
+
+def _candidate_report(candidate: Candidate) -> dict[str, Any]:
+    rows = {}
+    for name, summary in candidate.summaries().items():
+        rows[name] = {
+            "fps": summary.fps.as_json(),
+            "captured_fps": None if summary.captured_fps is None else summary.captured_fps.as_json(),
+            "cpu_ms_per_frame": summary.cpu_ms.as_json(),
+            "latency_ms": {name: figure.as_json() for name, figure in summary.latency_ms.items()},
+            "captured": summary.num_captured,
+            "dropped": summary.num_dropped,
+            "peak_memory_mb": summary.peak_memory_mb.as_json(),
+            "cpu_efficiency": summary.cpu_efficiency,
+            "fps_efficiency": summary.fps_efficiency,
+            "disturbances": _disturbances(candidate, name, summary),
+            "typical": dict(summary.typical),
+        }
+    parts: dict[str, Floor] = {}
+    for summary in candidate.summaries().values():
+        parts |= {} if summary.floors is None else summary.floors.parts
+    return {
+        "name": candidate.name,
+        "config": candidate.config.model_dump(mode="json", exclude_defaults=True),
+        "floors": {f"{name}_fps": floor.fps.as_json() for name, floor in parts.items()}
+        | {f"{name}_cpu_ms": floor.cpu_ms.as_json() for name, floor in parts.items()}
+        or None,
+        "highest_rate": candidate.highest_rate,
+        "accuracy": candidate.accuracy,
+        "runs": rows,
+    }
+
+
+def _disturbances(candidate: Candidate, name: str, summary: Summary) -> list[str]:
+    return disturbances(candidate.runs[name], summary.fps, cores=available_cores())
+
+
+def print_checks(checks: Sequence[Check], console: Console) -> None:
+    """What the meters read, beside what is known."""
+    table = table_of_numbers("the meters' own test", "known", "measured", "error")
+    for each in checks:
+        style = None if each.passes else "red"
+        table.add_row(
+            each.name,
+            f"{each.known:.2f} {each.unit}",
+            f"{each.measured:.2f} {each.unit}",
+            f"{each.error:+.2%}",
+            style=style,
+        )
+    console.print(table)
+    verdict = "The meters read true" if all(each.passes for each in checks) else "The meters do NOT read true"
+    console.print(f"{verdict}: all within ±{TOLERANCE:.0%} is wanted.\n", markup=False, highlight=False)
+
+
+def _print_candidate(candidate: Candidate, console: Console) -> None:
+    """Where the time goes, for everything that was run of a candidate."""
+    for name, summary in candidate.summaries().items():
+        typical = summary.typical
+        console.print(
+            f"{candidate.name}, {name} (on {typical['device']}, {typical['precision']})",
+            style="bold",
+            markup=False,
+            highlight=False,
+        )
+        table = table_of_numbers(
+            "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
+        )
+        cpu = dict(typical["cpu_ms_by_role"])
+        for stage, numbers in typical["stages"].items():
+            role = "source" if numbers["kind"] == "source" else stage.partition(" ")[0]
+            table.add_row(
+                role if numbers["kind"] != "source" else f"source {stage.rpartition('/')[2]}",
+                _pair(numbers["service_ms"]),
+                _pair(numbers["wait_ms"]),
+                "–" if numbers["service_ms"]["p50"] is None else f"{numbers['busy']:.0%}",
+                str(numbers["workers"]),
+                f"{cpu.pop(role):.2f}" if role in cpu else "",
+            )
+        for role, milliseconds in cpu.items():
+            table.add_row(role, "", "", "", "", f"{milliseconds:.2f}")
+        table.add_row("in all", "", "", "", "", f"{typical['cpu_ms_per_frame']:.2f}", style="bold")
+        if summary.floors is not None:
+            for part, floor in summary.floors.parts.items():
+                said = "bare network" if part == "network" else part
+                table.add_row(f"floor: {said}", "", "", "", "", f"{floor.cpu_ms.median:.2f}", style="dim")
+        console.print(table)
+        memory = typical["memory_mb"]
+        console.print(
+            f"memory   {memory['started']:.0f} MB started, {memory['opened']:.0f} with sources and network, "
+            f"{memory['peak']:.0f} at most",
+            highlight=False,
+        )
+        console.print(typical["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
+        for line in _disturbances(candidate, name, summary):
+            console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        console.print()
+
+
+def print_table(candidates: Sequence[Candidate], console: Console) -> None:
+    """A line for everything that was run of each."""
+    has_accuracy = any(candidate.accuracy is not None for candidate in candidates)
+    table = table_of_numbers(
+        "",
+        "frames/s",
+        "± spread",
+        "of the floor",
+        "CPU ms a frame",
+        "efficiency",
+        "latency ms p50 / p95 / p99",
+        "dropped",
+        "MB",
+        *(["AP"] if has_accuracy else []),
+        "limited by",
+    )
+    for candidate in candidates:
+        for name, summary in candidate.summaries().items():
+            table.add_row(
+                f"{candidate.name}, {name}",
+                f"{summary.fps.median:.1f}",
+                f"{summary.fps.spread:.0%}",
+                _share(summary.fps_efficiency),
+                f"{summary.cpu_ms.median:.1f}",
+                _share(summary.cpu_efficiency),
+                " / ".join(f"{figure.median:.0f}" for figure in summary.latency_ms.values()) or "–",
+                f"{summary.num_dropped} of {summary.num_captured}",
+                f"{summary.peak_memory_mb.median:.0f}",
+                *(["–" if candidate.accuracy is None else f"{candidate.accuracy:.3f}"] if has_accuracy else []),
+                role_in(summary.typical),
+            )
+        if candidate.highest_rate is not None:
+            table.add_row(f"{candidate.name}, highest rate held", f"{candidate.highest_rate:.1f}")
+    console.print(table)
+    console.print(
+        "±: how far the repeats lie apart; of the floor: frames/s over those of the slowest part alone (sources, bare "
+        "network, a recording's encoder); CPU ms: a frame; efficiency: the parts' CPU time over that of the run",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+def role_in(measured: Mapping[str, Any]) -> str:
+    """What limits, without the path of the file that is read or written."""
+    stage = str(measured["limited_by"])
+    kind = measured["stages"].get(stage, {}).get("kind")
+    return "source" if kind == "source" else stage.partition(" ")[0]
+
+
+def _machine_line(bench: Bench) -> str:
+    machine = bench.machine
+    clocks = machine["clock_mhz"]
+    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (
+        f"{machine['processor']}, {machine['cores']} cores"
+        + (f" at {clocks[0]} to {clocks[1]} MHz" if clocks else "")
+        + f", load {machine['load']}; {packages}; {bench.repeats} repeats in turn, {bench.seconds:g} s each after "
+        f"{bench.warm_up_seconds:g} s of warm-up that is not counted"
+    )
+
+
+def _pair(values: Mapping[str, float | None]) -> str:
+    return " / ".join("–" if values[name] is None else f"{values[name]:.2f}" for name in ("p50", "p95"))
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
