@@ -6,7 +6,7 @@ CPU time is that of the whole process, from the first frame to the last, start-u
 Floors: `bare` is `session.run` alone on a fixed tensor with ONNX Runtime's default threads, which keep all cores busy
 as the loop and we do; `bare-1` has one thread, and the caches to itself; `bare-1-pair` is two such callers at once.
 `decode` decodes and throws away, with one thread; `convert` makes network inputs of pictures that are decoded already;
-`encode` encodes decoded pictures as they are, with our recording's options, and nothing is converted for it.
+`encode` encodes pictures on which boxes are drawn already, with our recording's options; nothing is converted for it.
 The loop (`benchmarks.by_hand`) is what one writes with OpenCV and ONNX Runtime in an hour, and writes well; its
 recording is MPEG-4 part 2, because OpenCV's wheel has no H.264. Guests run in environments of their own:
 
@@ -34,7 +34,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,11 @@ from benchmarks.guests.rearranged import rearrange
 from benchmarks.machine import describe_machine
 from benchmarks.party import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, PartyError, Stopwatch, do_job, run_apart
 from pipeline.app.assemble import DEMO_MODEL
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.drawing import draw_result
+from pipeline.picture.frame import Frame
+from pipeline.picture.i420 import I420, HasI420
+from pipeline.sources.opening import open_source
 
 GUESTS = {
     "ultralytics": ("benchmarks.guests.ultralytics_predict", "ultralytics onnxruntime"),
@@ -154,8 +159,6 @@ def convert(job: Job) -> Outcome:
     """Network inputs of decoded pictures, as the preprocess stage makes them."""
     from pipeline.app.running_command import prepare_process
     from pipeline.detector.recognise import recognise
-    from pipeline.picture.frame import Frame
-    from pipeline.sources.opening import open_source
     from pipeline.stages.preprocess import Preprocess
 
     prepare_process()
@@ -172,19 +175,17 @@ def convert(job: Job) -> Outcome:
 
 
 def encode(job: Job) -> Outcome:
-    """Decoded pictures into the encoder that our recording uses, with its options and one thread."""
+    """Pictures with boxes on them into the encoder that our recording uses, with its options and one thread."""
     import av
 
     from pipeline.sinks.recording import _CODEC_OPTIONS
 
-    with av.open(job.video) as container:
-        pictures = list(itertools.islice(container.decode(video=0), min(job.num_frames, _MOST_HELD)))
-    planes = [picture.reformat(format="yuv420p").to_ndarray() for picture in pictures]
+    planes = list(_annotated(job))
     with av.open(f"{job.folder}/encoded.mp4", "w") as container:
         stream = container.add_stream("libx264", rate=30, options=_CODEC_OPTIONS["libx264"])
-        stream.width, stream.height, stream.pix_fmt = pictures[0].width, pictures[0].height, "yuv420p"
+        (stream.width, stream.height), stream.pix_fmt = planes[0].size_wh, "yuv420p"
         stream.codec_context.thread_count = 1
-        frames = [av.VideoFrame.from_ndarray(each, format="yuv420p") for each in planes]
+        frames = [av.VideoFrame.from_ndarray(each.planes, format="yuv420p") for each in planes]
         with Stopwatch() as watch:
             for index in range(job.num_frames):
                 frame = frames[index % len(frames)]
@@ -192,6 +193,21 @@ def encode(job: Job) -> Outcome:
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
     return watch.outcome(job.num_frames)
+
+
+def _annotated(job: Job) -> Iterator[I420]:
+    """The first pictures, with what the loop finds in them drawn on their planes."""
+    detector = HandWritten(job.model)
+    source = open_source(job.video)
+    for shot in itertools.islice(source.pictures(threading.Event()), min(job.num_frames, _MOST_HELD)):
+        assert isinstance(shot.picture, HasI420)
+        planes = shot.picture.copy_i420()
+        assert planes is not None, "this video has no planes of 8 bits in 4:2:0"
+        boxes, scores, class_ids = detector(shot.picture.pixels)
+        found = Detections(boxes.astype(np.float32), scores.astype(np.float32), class_ids.astype(np.int64))
+        draw_result(planes, Result(Frame(shot.picture, "", 0, 0.0, 0.0), found, ()))
+        yield planes
+    source.close()
 
 
 def loop(job: Job) -> Outcome:
@@ -229,7 +245,6 @@ def ours(job: Job) -> Outcome:
     from pipeline.app.config import load_config
     from pipeline.app.running_command import OverlayText, prepare_process
     from pipeline.flow.running import Running
-    from pipeline.picture.detections import Result
 
     class Counting:
         num_detections = 0

@@ -156,9 +156,7 @@ class Recording:
         context.colorspace, context.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
         # Slices: several threads on one frame at a time. Frame threads, libav's choice, would each hold a frame back.
         context.thread_type = ThreadType.SLICE
-        if self._is_live:
-            context.thread_count = 2
-        elif width * height <= _ONE_THREAD_PIXELS:
+        if width * height <= _ONE_THREAD_PIXELS:
             context.thread_count = 1
         return container, stream
 
