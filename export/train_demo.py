@@ -57,7 +57,7 @@ class Example:
 def examples_of(spec: str) -> Iterator[Example]:
     """Every frame of a traffic source, letterboxed as the runtime does it."""
     source = TrafficSource.from_spec(spec)
-    for index, (picture, _) in enumerate(source.pictures(threading.Event())):
+    for index, (picture, *_) in enumerate(source.pictures(threading.Event())):
         letterbox = Letterbox.fit(picture.size_wh, NETWORK_WH, "letterbox-center")
         pixels = np.full((NETWORK_WH[1], NETWORK_WH[0], 3), PAD_VALUE, np.uint8)
         pixels[letterbox.content_window] = picture.resized(letterbox.content_wh, colour="rgb")

@@ -53,6 +53,19 @@ class StoppableClock(StepClock):
         return self.stopped
 
 
+class WithoutTheThird(TenPictures):
+    """Gives each second picture, but for one that is lost, and for which the next one comes."""
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        for shot, number in zip(super().pictures(stop, every=every), (0, 2, 5, None, 9), strict=False):
+            yield shot._replace(number=number)
+
+
+def test_frames_keep_the_numbers_that_their_source_tells() -> None:
+    frames = Capture(WithoutTheThird(), every=2).items(threading.Event())
+    assert [frame.index for frame in frames] == [0, 2, 5, 7, 9]
+
+
 def test_frames_are_numbered_and_stamped() -> None:
     clock = StepClock(5.0)
     frames = list(Capture(TenPictures(), clock=clock).items(threading.Event()))

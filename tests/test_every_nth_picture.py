@@ -197,6 +197,8 @@ def test_a_damaged_packet_is_told_and_breaks_nothing(videos: Videos, tmp_path: P
     shots, damage = read(path, every=every, threads=threads)
     assert len(shots) >= NUM_FRAMES // every - 10 // every
     assert (np.diff([shot.pts_seconds for shot in shots]) > 0).all()
+    first_at = shots[0].pts_seconds  # each keeps its number, whatever was lost before it
+    assert [shot.number for shot in shots[1:]] == [round(25 * (shot.pts_seconds - first_at)) for shot in shots[1:]]
     assert any("packets not decodable" in line for line in damage)
 
 

@@ -479,7 +479,7 @@ def test_a_password_in_an_address_is_not_told_to_anybody() -> None:
 def test_every_frame_of_an_awkward_file_comes_out(name: str) -> None:
     source = VideoSource(ASSETS / "awkward" / name)
     times, sizes = [], set()
-    for picture, pts_seconds in source.pictures(threading.Event()):
+    for picture, pts_seconds, _ in source.pictures(threading.Event()):
         times.append(pts_seconds)
         sizes.add(picture.size_wh)
     source.close()
@@ -524,7 +524,7 @@ def test_ordinary_videos_are_what_opencv_reads(name: str) -> None:
     capture = cv2.VideoCapture(str(ASSETS / "videos" / name))
     source = VideoSource(ASSETS / "videos" / name)
     num_frames = 0
-    for picture, _ in source.pictures(threading.Event()):
+    for picture, *_ in source.pictures(threading.Event()):
         assert capture.grab()
         if num_frames % 50 == 0:
             assert difference(picture.pixels, np.asarray(capture.retrieve()[1], np.uint8)) < 0.5

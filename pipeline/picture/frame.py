@@ -39,10 +39,11 @@ class Picture(Protocol):
 
 
 class Shot(NamedTuple):
-    """What a source hands out: a picture and its media time."""
+    """What a source hands out: a picture, its media time, and its number where others were left out before it."""
 
     picture: Picture
     pts_seconds: float
+    number: int | None = None  # None: the next one in turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class ReconnectingSource:
         while True:
             why = f"{self.source_id}: the stream ended"
             try:
-                for picture, pts_seconds in self._stream.pictures(stop, every=every):
+                for picture, pts_seconds, _ in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
                         shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - pts_seconds
                     last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()

@@ -82,6 +82,7 @@ class VideoSource:
         self._num_packets = self._num_frames = self._num_discarded = 0
         self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
         self._reason = ""
+        self._number: int | None = None  # of the last frame, where some are left out
         self._num_found = 0  # frames of the file, those between the wanted ones included
         self._last_found_seconds = 0.0
         self._end_seconds: float | None = None  # set when the last frame has been read
@@ -139,7 +140,7 @@ class VideoSource:
             previous = seconds or 0.0
             self._num_frames += 1
             self._num_corrupt += frame.is_corrupt
-            yield Shot(self._picture_of(frame), previous)
+            yield Shot(self._picture_of(frame), previous, self._number)
 
     def close(self) -> None:
         self._undo.close()
@@ -276,6 +277,7 @@ class VideoSource:
             self._num_found = number + 1
             self._last_found_seconds = self._media_seconds(frame) or 0.0
             if number % every == 0:
+                self._number = number
                 yield frame
 
     def _needed(
@@ -296,6 +298,7 @@ class VideoSource:
             number = needed.number_of(frame.pts)
             if number >= wanted_from:
                 wanted_from = number - number % every + every
+                self._number = number
                 yield frame
         self._num_found = needed.num_pictures
         self._last_found_seconds = float(needed.last_pts * self._time_base)

@@ -44,8 +44,9 @@ class Capture:
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         began: float | None = None
-        for count, (picture, pts_seconds) in enumerate(self._source.pictures(stop, every=self._every)):
-            index = count * self._every
+        index = -self._every
+        for count, (picture, pts_seconds, number) in enumerate(self._source.pictures(stop, every=self._every)):
+            index = index + self._every if number is None else number
             if self._is_paced:
                 due = pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
