@@ -184,11 +184,11 @@ def encode(job: Job) -> Outcome:
     """Pictures with boxes on them into the encoder that our recording uses, with its options and one thread."""
     import av
 
-    from pipeline.sinks.recording import _CODEC_OPTIONS
+    from pipeline.sinks.recording import CODEC_OPTIONS
 
     planes = list(_annotated(job))
     with av.open(f"{job.folder}/encoded.mp4", "w") as container:
-        stream = container.add_stream("libx264", rate=30, options=_CODEC_OPTIONS["libx264"])
+        stream = container.add_stream("libx264", rate=30, options=CODEC_OPTIONS["libx264"])
         (stream.width, stream.height), stream.pix_fmt = planes[0].size_wh, "yuv420p"
         stream.codec_context.thread_count = 1
         frames = [av.VideoFrame.from_ndarray(each.planes, format="yuv420p") for each in planes]

@@ -109,16 +109,21 @@ def test_an_output_that_the_file_declares_wrongly_is_read_as_it_is(tmp_path: Pat
         assert run({"images": image(0)})[0].shape == (1, 3, 4)
 
 
-def test_small_inputs_that_change_are_seen(tmp_path: Path) -> None:
+def run_told_the_size(folder: Path) -> BoundRun:
+    """Of a detector whose one box grows with its second input."""
     path = write_detector(
-        tmp_path / "detr.onnx",
+        folder / "detr.onnx",
         {"boxes": np.array([[0.25, 0.5, 0.5, 1]], np.float32)},
         input_shape=("n", 3, 32, 64),
         adds_mean=False,
         extra_inputs={"sizes": ("float32", ("n", 2))},
         scaled_by={"boxes": "sizes"},
     )
-    run = BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
+    return BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
+
+
+def test_small_inputs_that_change_are_seen(tmp_path: Path) -> None:
+    run = run_told_the_size(tmp_path)
     pixels = np.zeros((1, 3, 32, 64), np.float32)
     for width in (64, 64, 128, 64):
         (boxes,) = run({"images": pixels, "sizes": np.array([[width, 32]], np.float32)})
@@ -126,15 +131,7 @@ def test_small_inputs_that_change_are_seen(tmp_path: Path) -> None:
 
 
 def test_a_bound_run_is_told_the_extra_inputs_too(tmp_path: Path) -> None:
-    path = write_detector(
-        tmp_path / "detr.onnx",
-        {"boxes": np.array([[0.25, 0.5, 0.5, 1]], np.float32)},
-        input_shape=("n", 3, 32, 64),
-        adds_mean=False,
-        extra_inputs={"sizes": ("float32", ("n", 2))},
-        scaled_by={"boxes": "sizes"},
-    )
-    run = BoundRun(open_session(path, "cpu").session, ["boxes"], "cpu")
+    run = run_told_the_size(tmp_path)
     for batch in (1, 1, 2):
         sizes = np.tile(np.array([64, 32], np.float32), (batch, 1))
         (boxes,) = run({"images": np.zeros((batch, 3, 32, 64), np.float32), "sizes": sizes})

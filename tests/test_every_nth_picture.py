@@ -18,8 +18,8 @@ from av.video.stream import VideoStream
 from pipeline.picture.frame import Shot
 from pipeline.sources.needed_packets import NeededPackets
 from pipeline.sources.video import VideoOptions, VideoSource
+from tests.conftest import ASSETS
 
-ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
 Videos = dict[str, tuple[Path, list[Shot]]]
 """A file and all its pictures, by name."""
 

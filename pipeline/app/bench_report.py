@@ -14,7 +14,7 @@ from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check
-from pipeline.measure.summary import Floor, Floors, Summary, disturbances
+from pipeline.measure.summary import Floor, Floors, Summary, disturbances, p50_and_p95
 
 FLOORS = ("sources", "network", "network, 1 thread")
 ENCODER = "encoder"
@@ -165,8 +165,8 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
             role = "source" if numbers["kind"] == "source" else stage.partition(" ")[0]
             table.add_row(
                 role if numbers["kind"] != "source" else f"source {stage.rpartition('/')[2]}",
-                _pair(numbers["service_ms"]),
-                _pair(numbers["wait_ms"]),
+                p50_and_p95(numbers["service_ms"]),
+                p50_and_p95(numbers["wait_ms"]),
                 "–" if numbers["service_ms"]["p50"] is None else f"{numbers['busy']:.0%}",
                 str(numbers["workers"]),
                 f"{cpu.pop(role):.2f}" if role in cpu else "",
@@ -250,10 +250,6 @@ def _machine_line(bench: Bench) -> str:
         + f", load {machine['load']}; {packages}; {bench.repeats} repeats in turn, {bench.seconds:g} s each after "
         f"{bench.warm_up_seconds:g} s of warm-up that is not counted"
     )
-
-
-def _pair(values: Mapping[str, float | None]) -> str:
-    return " / ".join("–" if values[name] is None else f"{values[name]:.2f}" for name in ("p50", "p95"))
 
 
 def _share(value: float | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.measure.charts import latency_chart, time_chart, trade_chart
+from pipeline.measure.summary import p50_and_p95
 from pipeline.whole_file import write_whole
 
 _TEMPLATE = Path(__file__).with_name("bench.html.j2")
@@ -52,7 +53,7 @@ def html_of(report: Mapping[str, Any]) -> str:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         report=report,
-        pair=_pair,
+        pair=p50_and_p95,
         rows=rows,
         charts=charts,
         has_accuracy=bool(points),
@@ -76,7 +77,3 @@ def _floors(measured: Mapping[str, Any], kind: str) -> dict[str, float]:
     roles = {"sources": "source", "network": "detect"} | ({"encoder": "record"} if kind == "recording" else {})
     named = {role: measured.get(f"{name}_cpu_ms") for name, role in roles.items()}
     return {role: figure["median"] for role, figure in named.items() if figure is not None}
-
-
-def _pair(spread: Mapping[str, float | None]) -> str:
-    return " / ".join("–" if spread[name] is None else f"{spread[name]:.2f}" for name in ("p50", "p95"))

@@ -137,6 +137,11 @@ class Summary:
         return None if self.floors is None or not self.floors.fps else self.fps.median / self.floors.fps
 
 
+def p50_and_p95(percentiles: Mapping[str, float | None]) -> str:
+    """In a cell of a table."""
+    return " / ".join("–" if (value := percentiles[name]) is None else f"{value:.2f}" for name in ("p50", "p95"))
+
+
 def disturbances(repeats: Sequence[Mapping[str, Any]], fps: Figure, *, cores: int) -> list[str]:
     """What speaks against trusting the figures of some repeats."""
     found = []

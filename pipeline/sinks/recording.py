@@ -38,7 +38,7 @@ _TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60
 _KEYFRAME_TICKS = _TICKS  # a killed recording loses what came after the last key frame
 # One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
 _ONE_THREAD_PIXELS = 1920 * 1088
-_CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
+CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
     "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "forced-idr": "1", "g": "100000"},
     "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
 }
@@ -83,7 +83,7 @@ class Recording:
         self._frames_per_second = frames_per_second
         self._is_live = is_live
         self._codec: Codec = codec
-        self._options = _CODEC_OPTIONS[codec] | ({} if preset is None else {"preset": preset})
+        self._options = CODEC_OPTIONS[codec] | ({} if preset is None else {"preset": preset})
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)  # of the first frame
@@ -195,7 +195,7 @@ def encoder_failure(codec: Codec) -> str | None:
         assert isinstance(context, VideoCodecContext)
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
         context.time_base = Fraction(1, _TICKS)
-        context.options = _CODEC_OPTIONS[codec]
+        context.options = CODEC_OPTIONS[codec]
         context.open()
     except (FFmpegError, ValueError) as error:
         return _reason(error)
