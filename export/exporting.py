@@ -31,7 +31,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form, Pixels
 from pipeline.picture.frame import Picture
-from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, nv12_of, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, PlaneBatch, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
 
 log = logging.getLogger(__name__)
@@ -70,14 +70,14 @@ def export_detector(
     began = time.monotonic()
     module, spec, names = module_for(exportable, form, half=half, pixels=pixels)
     if pixels == "nv12":
-        images, batch_sizes = as_decoded(images), (1,)  # planes are run one by one
+        images = as_decoded(images)
     model = to_onnx(
         module,
         _example(spec),
         input_name=NV12_INPUTS if pixels == "nv12" else spec.input_name,
         output_names=names,
         opset=opset,
-        any_size=form == "frame",
+        any_size=form == "frame" or pixels == "nv12",
     )
     with tempfile.TemporaryDirectory(prefix="streamdet-export-") as folder:
         plain = Path(folder) / path.name
@@ -128,7 +128,7 @@ class TorchPath:
     ) -> None:
         self._exportable = exportable
         # Resizing, and reading the planes, are then a part of the detector.
-        self._fit = FitFrame(exportable.spec) if form == "frame" else None
+        self._fit = FitFrame(exportable.spec) if form == "frame" and pixels == "packed" else None
         self._fit_planes = FitNv12(exportable.spec) if pixels == "nv12" else None
         self._score_threshold = score_threshold
         self._writer = TensorWriter(exportable.spec)
@@ -141,11 +141,12 @@ class TorchPath:
 
     def _detect(self, picture: Picture) -> Detections:
         letterbox, tensor = self._writer.tensor_of(picture)
-        if self._fit is not None:
-            if self._fit_planes is not None:
-                fitted = self._fit_planes(*_tensors(nv12_of(picture)))[0].to(torch.uint8)
-            else:
-                fitted = self._fit(torch.from_numpy(np.array(picture.pixels))[None])[0].to(torch.uint8)
+        fitted = None
+        if self._fit_planes is not None:
+            fitted = self._fit_planes(*_tensors(nv12_of(picture)))[0].to(torch.uint8)
+        elif self._fit is not None:
+            fitted = self._fit(torch.from_numpy(np.array(picture.pixels))[None])[0].to(torch.uint8)
+        if fitted is not None:
             tensor = (fitted.flip(3) if self._exportable.spec.colour == "rgb" else fitted).numpy()
         with torch.inference_mode():
             if self._exportable.reference is not None:
@@ -159,7 +160,8 @@ class TorchPath:
 
 
 def _tensors(planes: Nv12) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(np.array(value)) for value in planes.inputs.values())
+    inputs = inputs_of([planes]).values()
+    return tuple(torch.from_numpy(np.array(v.gathered() if isinstance(v, PlaneBatch) else v)) for v in inputs)
 
 
 def _example(spec: DetectorSpec) -> torch.Tensor | tuple[torch.Tensor, ...]:
@@ -167,7 +169,7 @@ def _example(spec: DetectorSpec) -> torch.Tensor | tuple[torch.Tensor, ...]:
     width, height = spec.network_wh
     if spec.pixels == "nv12":
         y, uv = (torch.zeros(2, rows, width + 96, dtype=torch.uint8) for rows in (height + 32, height // 2 + 16))
-        colours = torch.from_numpy(yuv_to_bgr(BT601, full_range=False))
+        colours = torch.tensor(yuv_to_bgr(BT601, full_range=False))
         return y, uv, torch.tensor([width + 64.0, height + 32.0]), colours
     if spec.form == "body":
         return torch.zeros(2, 3, height, width)

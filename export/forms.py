@@ -24,14 +24,14 @@ def module_for(
 ) -> tuple[nn.Module, DetectorSpec, tuple[str, ...]]:
     """The module of a form, in eval mode, the spec of its file, and the names of its outputs.
 
-    pixels: what the frame form takes.
+    pixels: what the boxes and the frame form take; with nv12 the graph resizes in the boxes form as well.
 
     Raises ModelError for a form or a precision that this detector cannot have.
     """
     if half and exportable.half_is_refused_because:
         raise ModelError(f"--half: {exportable.spec.model_name} cannot: {exportable.half_is_refused_because}")
-    if pixels == "nv12" and form != "frame":
-        raise ModelError(f"--pixels nv12 needs --form frame, whose graph resizes; got --form {form}")
+    if pixels == "nv12" and form == "body":
+        raise ModelError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     if form == "body":
         if exportable.body_head is None:
             raise ModelError(f"--form body: {exportable.spec.model_name} cannot: {exportable.no_body_because}")
@@ -39,7 +39,11 @@ def module_for(
         return BodyForm(exportable, half=half).eval(), spec, exportable.body_outputs
     boxes, names = BoxesForm(exportable, half=half), BOXES_OUTPUTS + exportable.more_outputs
     if form == "boxes":
-        return boxes.eval(), dataclasses.replace(exportable.spec, form="boxes", batch=None), names
+        spec = dataclasses.replace(exportable.spec, form="boxes", batch=None)
+        if pixels == "packed":
+            return boxes.eval(), spec, names
+        spec = dataclasses.replace(spec, colour="bgr", pixels="nv12", input_name=NV12_INPUTS[0])
+        return PlanesBoxesForm(boxes, exportable.spec).eval(), spec, names
     if exportable.more_outputs:
         raise ModelError(
             f"--form frame: {exportable.spec.model_name} also gives {', '.join(exportable.more_outputs)}, which the "
@@ -83,6 +87,24 @@ class BoxesForm(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         boxes, scores, class_ids, *others = self.decode(*self.body(self.normalise(pixels)))
         return *padded(boxes, scores, class_ids), *others
+
+
+class PlanesBoxesForm(nn.Module):
+    """Planes of frames of any size, as `FitNv12` takes them → what `BoxesForm` returns, boxes in network pixels.
+
+    Without suppression inside, all shapes follow from the batch and the frame's size: a CUDA graph can be recorded.
+    """
+
+    def __init__(self, boxes_form: BoxesForm, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.boxes_form = boxes_form
+        self.is_rgb = spec.colour == "rgb"
+        self.fit = FitNv12(spec)
+
+    def forward(self, *planes: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.fit(*planes)[0]
+        boxes: tuple[Tensor, ...] = self.boxes_form(pixels.flip(3) if self.is_rgb else pixels)
+        return boxes
 
 
 class FrameForm(nn.Module):

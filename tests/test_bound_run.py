@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, fixed_shapes
+from pipeline.detector.device_copies import CudaCopies
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.pinned import pinned_array
 from pipeline.detector.providers import cuda_options, open_session
@@ -31,6 +32,7 @@ from pipeline.detector.tensorrt import (
 )
 from pipeline.errors import DeviceError, ModelError
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+from pipeline.picture.nv12 import DevicePlane
 from tests.tiny_detector import write_boxes_detector, write_detector
 
 ROWS = [(1.0, 2.0, 30.0, 40.0, 0.5, 1)]
@@ -175,12 +177,51 @@ def test_output_shapes_follow_from_the_names_of_sides(declared: Any, given: Any,
     assert fixed_shapes(declared, given, outputs) == fixed
 
 
+def test_a_smaller_batch_in_larger_buffers_gives_its_own_answers(tmp_path: Path) -> None:
+    run = open_run(tmp_path)
+    for values in ([0.0, 0.25, 0.5], [0.25], [0.5, 0.0]):
+        (scores, _) = run({"images": np.concatenate([image(value) for value in values])}, batch=4)
+        assert scores[: len(values), 0].tolist() == [0.5 + value for value in values]
+        assert scores.shape == (4, 1)  # one shape, whatever comes
+
+
+def test_batches_are_filled_up_to_one_of_few(tmp_path: Path) -> None:
+    path = write_boxes_detector(tmp_path / "pets.onnx", ROWS)
+    sizes = {most: OrtEngine(path, recognise(path), device="cpu", max_batch=most).batch_sizes for most in (1, 2, 6, 16)}
+    assert sizes == {1: (1,), 2: (1, 2), 6: (1, 4, 6), 16: (1, 4, 8, 16)}
+
+
 class Cudart:
-    """CUDA's two functions, over the C library's memory."""
+    """The functions of CUDA's runtime that are used, over the C library's memory."""
 
     def __init__(self, status: int = 0) -> None:
         self.status, self.sizes, self.freed = status, list[int](), list[int]()
+        self.num_copies = self.num_waits = 0
         self._blocks: dict[int, Any] = {}
+
+    def cudaStreamCreate(self, place: Any) -> int:  # noqa: N802
+        place._obj.value = 7
+        return 0
+
+    def cudaStreamSynchronize(self, stream: ctypes.c_void_p) -> int:  # noqa: N802
+        self.num_waits += 1
+        return self.status
+
+    def cudaGetErrorString(self, status: ctypes.c_int) -> bytes:  # noqa: N802
+        return b"an illegal memory access was encountered"
+
+    def cudaMemcpyAsync(self, target: Any, source: Any, size: Any, kind: Any, stream: Any) -> int:  # noqa: N802
+        self.num_copies += 1
+        ctypes.memmove(target, source, size.value)
+        return self.status
+
+    def cudaMemcpy2DAsync(  # noqa: N802
+        self, target: Any, pitch: Any, source: Any, source_pitch: Any, width: Any, height: Any, kind: Any, stream: Any
+    ) -> int:
+        self.num_copies += 1
+        for row in range(height.value):
+            ctypes.memmove(target.value + row * pitch.value, source.value + row * source_pitch.value, width.value)
+        return self.status
 
     def cudaHostAlloc(self, place: Any, size: ctypes.c_size_t, flags: ctypes.c_uint) -> int:  # noqa: N802
         if not self.status:
@@ -222,8 +263,42 @@ def test_without_pinned_memory_ordinary_memory_serves() -> None:
         assert array.flags.writeable
 
 
+def test_cuda_gathers_planes_by_address_and_pitch_and_waits_once() -> None:
+    cuda = Cudart()
+    copies = CudaCopies(cuda)
+    source = np.arange(6 * 40, dtype=np.uint8).reshape(1, 6, 40)
+    plane = DevicePlane(source.ctypes.data, source.shape, "cuda", 0, source)
+    buffer = copies.host_array((2, 4, 32), np.uint8)
+    copies.gather(buffer.ctypes.data + buffer[0].nbytes, plane, num_rows=4, num_bytes=30, pitch=32)
+    copies.wait()
+    assert (buffer[0] == 0).all()
+    assert (buffer[1, :, :30] == source[0, :4, :30]).all()
+    assert (buffer[1, :, 30:] == 0).all()
+    assert (cuda.num_copies, cuda.num_waits) == (1, 1)
+
+
+def test_cuda_uploads_and_downloads_and_says_what_it_refused() -> None:
+    cuda = Cudart()
+    copies = CudaCopies(cuda)
+    up, down = copies.host_array((3, 2), np.float32), copies.host_array((3, 2), np.float32)
+    up[:] = 7
+    device = np.zeros((3, 2), np.float32)
+    copies.upload(device.ctypes.data, up)
+    copies.download(down, device.ctypes.data)
+    assert (down == 7).all()
+    cuda.status = 700
+    with pytest.raises(DeviceError, match="the GPU refused waiting for copies: an illegal memory"):
+        copies.wait()
+    with pytest.raises(DeviceError, match="frames must lie where the network runs, got cpu and cuda"):
+        copies.gather(0, DevicePlane(0, (1, 1, 1), "cpu", 0, None), num_rows=1, num_bytes=1, pitch=1)
+    with pytest.raises(DeviceError, match=r'runtime library cannot be loaded; pip install "streamdet\[cuda\]"'):
+        CudaCopies(None)
+
+
 def test_cuda_is_told_how_exact_and_whether_to_record() -> None:
-    assert cuda_options(precision=None, cuda_graph=False) == {"arena_extend_strategy": "kSameAsRequested"}
+    plain = cuda_options(precision=None, cuda_graph=False)
+    assert plain == {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+    assert cuda_options(precision=None, cuda_graph=False, channels_last=True)["prefer_nhwc"] == "1"
     assert cuda_options(precision="fp32", cuda_graph=False)["use_tf32"] == "0"
     assert cuda_options(precision=None, cuda_graph=True)["enable_cuda_graph"] == "1"
 

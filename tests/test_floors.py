@@ -16,6 +16,7 @@ FLOORS = {
     "pipeline.errors": 1,
     "pipeline.version": 1,
     "pipeline.cache_folder": 1,
+    "pipeline.cuda_driver": 1,
     "pipeline.whole_file": 1,
     "pipeline.accuracy": 3,
     "pipeline.flow": 2,

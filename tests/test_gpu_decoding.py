@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -16,7 +17,7 @@ from pipeline.app.config import load_config
 from pipeline.detector.bound_run import BoundRun
 from pipeline.errors import DeviceError, SourceError
 from pipeline.picture.frame import Picture
-from pipeline.picture.nv12 import DevicePlane, HasNv12, nv12_of
+from pipeline.picture.nv12 import DevicePlane, HasNv12, inputs_of, nv12_of
 from pipeline.sources.video import VideoOptions, VideoSource
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from tests.test_nv12 import smooth
@@ -73,7 +74,7 @@ def test_a_frame_is_read_where_it_lies_by_address_and_pitch(tmp_path: Path) -> N
         assert isinstance(planes.y, DevicePlane)
         assert planes.y.shape == (1, height, frame.planes[0].line_size)
         assert planes.uv.shape == (1, height // 2, frame.planes[1].line_size)
-        for answer, plane in zip(run(planes.inputs), frame.planes, strict=True):
+        for answer, plane in zip(run(inputs_of([planes])), frame.planes, strict=True):
             true = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, :width]  # type: ignore[call-overload]
             assert answer.tolist() == [true.sum(axis=1, dtype=np.float64).tolist()]
 
@@ -81,10 +82,10 @@ def test_a_frame_is_read_where_it_lies_by_address_and_pitch(tmp_path: Path) -> N
 def test_the_planes_keep_the_frame(tmp_path: Path) -> None:
     run = sums(tmp_path / "sums.onnx")
     planes = nv12_of(GpuPicture(decoded()))
-    before = [values.copy() for values in run(planes.inputs)]
+    before = [values.copy() for values in run(inputs_of([planes]))]
     gc.collect()
     others = [decoded() for _ in range(20)]  # would take its memory, were it free
-    assert all(np.array_equal(a, b) for a, b in zip(before, run(planes.inputs), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, run(inputs_of([planes])), strict=True))
     assert len(others) == 20
 
 
@@ -115,8 +116,8 @@ def test_ten_bits_are_refused() -> None:
 
 def test_planes_on_another_device_than_the_network_are_refused(tmp_path: Path) -> None:
     run = sums(tmp_path / "sums.onnx")
-    there = DevicePlane(0, (1, 48, 96), "cuda", 0, None)
-    inputs = nv12_of(GpuPicture(decoded())).inputs | {"y": there}
+    planes = nv12_of(GpuPicture(decoded()))
+    inputs = inputs_of([replace(planes, y=DevicePlane(0, (1, 48, 96), "cuda", 0, None))])
     with pytest.raises(DeviceError, match=r"got cuda and cpu; set decode\.device=cpu, or engine\.device=cuda"):
         run(inputs)
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
@@ -36,8 +37,8 @@ class Peaks(nn.Module):
         return torch.as_tensor(find_peaks(maps, sizes))
 
 
-def in_onnx(module: nn.Module, *example: Tensor) -> Run:
-    """The module exported with a dynamic first axis, run by ONNX Runtime."""
+def exported(module: nn.Module, *example: Tensor) -> Any:
+    """The module as an ONNX model with a dynamic first axis."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter, about itself
         program = torch.onnx.export(
@@ -51,7 +52,13 @@ def in_onnx(module: nn.Module, *example: Tensor) -> Run:
             custom_translation_table=TRANSLATIONS,
         )
     assert program is not None
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return program.model_proto
+
+
+def in_onnx(module: nn.Module, *example: Tensor) -> Run:
+    """The module exported, run by ONNX Runtime."""
+    model = exported(module, *example).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:
@@ -186,6 +193,41 @@ def test_a_peak_on_the_border_stays_there(peaks_of_all: Run) -> None:
     peaks = peaks_of_all(maps, torch.tensor([[28, 42], [1, 1]]))
     assert peaks[0, 0, :2].tolist() == [0, 27]
     assert peaks[1, 0, :2].tolist() == [0, 0]
+
+
+class Sample(nn.Module):
+    def __init__(self, *, align_corners: bool) -> None:
+        super().__init__()
+        self.align_corners = align_corners
+
+    def forward(self, features: Tensor, grid: Tensor) -> Tensor:
+        return F.grid_sample(features, grid, "bilinear", "zeros", align_corners=self.align_corners)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("shape", [(3, 4, 6), (2, 1, 1), (1, 1, 9), (8, 20, 13)], ids=str)
+def test_features_are_sampled_as_pytorch_samples_them_without_a_node_that_cuda_lacks(
+    shape: tuple[int, int, int], align_corners: bool
+) -> None:
+    torch.manual_seed(0)
+    features, grid = torch.randn(3, *shape), 1.3 * torch.randn(3, 5, 7, 2)
+    edges = [[-1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [50.0, 0.0], [0.0, -1e6], [1 + 1e-6, 0.0], [0.0, 0.0]]
+    grid[0, 0] = torch.tensor(edges)
+    module = Sample(align_corners=align_corners)
+    run = in_onnx(module, features, grid)
+    torch.testing.assert_close(run(features, grid), module(features, grid), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(run(features[:1], grid[:1]), module(features[:1], grid[:1]), rtol=1e-5, atol=1e-5)
+    assert "GridSample" not in {node.op_type for node in exported(module, features, grid).graph.node}
+
+
+def test_a_place_that_is_no_number_is_no_number_and_spoils_no_other() -> None:
+    module = Sample(align_corners=False)
+    features, grid = torch.ones(2, 3, 4, 6), torch.zeros(2, 2, 2, 2)
+    run = in_onnx(module, features, grid)
+    grid[0, 0, 0, 0] = float("nan")
+    sampled = run(features, grid)
+    assert sampled[0, :, 0, 0].isnan().all()
+    assert (sampled.nan_to_num(1.0) == 1).all()
 
 
 def test_every_operation_passes_torchs_own_check() -> None:

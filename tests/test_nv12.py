@@ -6,8 +6,10 @@ import contextlib
 import dataclasses
 import itertools
 import threading
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import av
 import cv2
@@ -18,7 +20,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.picture.nv12 import BT601, BT709, HasNv12, Nv12, nv12_of, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, BT709, HasNv12, Nv12, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.sources.video import VideoSource
 from pipeline.sources.video_picture import VideoPicture, colours_of
 
@@ -145,24 +147,24 @@ pytest.importorskip("torchvision", reason="the extra export is not installed")
 
 from export.exporting import Exported, export_detector  # noqa: E402
 from export.forms import FitNv12  # noqa: E402
-from export.nv12 import Nv12Picture  # noqa: E402
+from export.nv12 import Nv12Picture, as_decoded  # noqa: E402
 from export.proof_images import ProofImage, drawn_images  # noqa: E402
 from pipeline.app.assemble import DEMO_MODEL, assemble  # noqa: E402
 from pipeline.app.config import load_config  # noqa: E402
 from pipeline.app.inspecting import print_model  # noqa: E402
 from pipeline.detector.conclude import Conclusion  # noqa: E402
-from pipeline.detector.engine import OrtEngine  # noqa: E402
-from pipeline.detector.heads import HEADS  # noqa: E402
+from pipeline.detector.engine import OrtEngine, on_host  # noqa: E402
+from pipeline.detector.heads import HEADS, Outputs  # noqa: E402
 from pipeline.detector.onnx_file import copy_with_metadata  # noqa: E402
 from pipeline.detector.recognise import recognise  # noqa: E402
 from pipeline.detector.tensor import TensorWriter  # noqa: E402
 from pipeline.detector.whole_path import WholePath  # noqa: E402
-from pipeline.errors import ConfigError, ModelError  # noqa: E402
+from pipeline.errors import ModelError  # noqa: E402
 from pipeline.flow.running import Running  # noqa: E402
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec  # noqa: E402
 from pipeline.picture.frame import Frame  # noqa: E402
 from pipeline.picture.letterbox import Letterbox, ResizeMode  # noqa: E402
-from pipeline.picture.parity import Bar, compare  # noqa: E402
+from pipeline.picture.parity import FP32_BAR, Bar, compare  # noqa: E402
 from pipeline.sources.traffic import TrafficSource  # noqa: E402
 from pipeline.stages.detect_planes import DetectPlanes  # noqa: E402
 from tests.test_exporting import NETWORK_WH, exportable  # noqa: E402
@@ -194,7 +196,7 @@ class Decoded:
 
 
 def fitted(planes: Nv12, spec: DetectorSpec) -> npt.NDArray[np.float32]:
-    inputs = (torch.from_numpy(np.array(value)) for value in planes.inputs.values())
+    inputs = (torch.from_numpy(np.array(value)) for value in on_host(inputs_of([planes])).values())
     return np.asarray(FitNv12(spec)(*inputs)[0].numpy()[0], np.float32)
 
 
@@ -232,7 +234,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def test_the_file_is_shown_to_say_what_pytorch_says(exported: Exported) -> None:
     assert exported.evidence.passes
     assert exported.evidence.parity.num_detections > 200
-    assert exported.evidence.batch_sizes == (1,)  # planes are run one by one
+    assert exported.evidence.batch_sizes == (1, 2, 3, 4)
     spec = recognise(exported.path)
     assert (spec.form, spec.pixels, spec.resize, spec.needs_nms, spec.input_name) == (
         "frame",
@@ -273,20 +275,19 @@ def even(pixels: PixelArray) -> PixelArray:
 def test_what_lies_behind_the_rows_is_never_looked_at(exported: Exported) -> None:
     engine = OrtEngine(exported.path, exported.spec, device="cpu")
     pixels = even(drawn_images()[0].picture.pixels)
-    answers = [engine.infer_planes(planes_of(pixels, spare=spare)) for spare in ((0, 0), (1, 0), (0, 33), (512, 256))]
+    answers = [engine.infer_planes([planes_of(pixels, spare=spare)]) for spare in ((0, 0), (1, 0), (0, 33), (512, 256))]
     for answer in answers[1:]:
         for name, values in answers[0].items():
             assert np.array_equal(answer[name], values), name
 
 
 def test_a_batch_says_of_each_frame_what_is_said_of_it_alone(exported: Exported) -> None:
-    session = OrtEngine(exported.path, exported.spec, device="cpu")._session
-    frames = [planes_of(np.roll(smooth(120, 80), step, axis=1), spare=(3, 5)).inputs for step in (0, 30, 60)]
-    together = {**frames[0], **{name: np.concatenate([each[name] for each in frames]) for name in ("y", "uv")}}
-    batch = session.run(None, together)
+    engine = OrtEngine(exported.path, exported.spec, device="cpu")
+    frames = [planes_of(np.roll(smooth(120, 80), step, axis=1), spare=(step, 5)) for step in (0, 30, 60)]
+    together = engine.infer_planes(frames)
     for place, frame in enumerate(frames):
-        for whole, alone in zip(batch, session.run(None, frame), strict=True):
-            assert np.allclose(whole[place], alone[0], atol=1e-3)
+        for name, values in engine.infer_planes([frame]).items():
+            assert np.allclose(together[name][place], values[0], atol=1e-3)
 
 
 def test_inspect_says_that_it_takes_planes(exported: Exported, capsys: pytest.CaptureFixture[str]) -> None:
@@ -302,6 +303,29 @@ def test_the_stage_refuses_a_frame_without_planes(exported: Exported) -> None:
         stage.process(Frame.from_pixels(smooth(32, 32)))
 
 
+def test_the_stage_runs_frames_of_one_size_and_colours_together_and_gives_all_back_in_order(
+    exported: Exported,
+) -> None:
+    class Counting(OrtEngine):
+        batches: ClassVar[list[int]] = []
+
+        def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
+            self.batches.append(len(pictures))
+            return super().infer_planes(pictures)
+
+    stage = DetectPlanes(Counting(exported.path, exported.spec, device="cpu"), score_threshold=0.05)
+    planes = [planes_of(np.roll(smooth(*wh), step, axis=1)) for step, wh in enumerate([(120, 80), (64, 48)] * 3)]
+    planes.append(dataclasses.replace(planes[0], yuv_to_bgr=yuv_to_bgr(BT709, full_range=False)))
+    frames = [Frame(Decoded(each), "camera", index, 0.0, 0.0) for index, each in enumerate(planes)]
+    together = stage.process_batch(frames)
+    assert sorted(Counting.batches) == [1, 3, 3]
+    assert [each.frame.index for each in together] == list(range(7))
+    for frame, ours in zip(frames, together, strict=True):
+        (alone,) = stage.process(frame)
+        assert ours.letterbox == alone.letterbox
+        assert np.allclose(ours.candidates.boxes_xyxy, alone.candidates.boxes_xyxy, atol=1e-3)
+
+
 def test_the_stage_gives_boxes_in_pixels_of_the_source(exported: Exported) -> None:
     stage = DetectPlanes(OrtEngine(exported.path, exported.spec, device="cpu"), score_threshold=0.05)
     picture = Nv12Picture(drawn_images()[0].picture)
@@ -314,9 +338,21 @@ def test_the_stage_gives_boxes_in_pixels_of_the_source(exported: Exported) -> No
     assert (boxes <= np.array([width, height] * 2)).all()
 
 
-def test_planes_need_the_frame_form(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="--pixels nv12 needs --form frame, whose graph resizes; got --form boxes"):
-        export_detector(exportable(), tmp_path / "no.onnx", images=drawn_images(), pixels="nv12")
+def test_the_boxes_form_of_planes_finds_what_the_frame_form_finds(exported: Exported, tmp_path: Path) -> None:
+    boxes = export_detector(exportable(), tmp_path / "boxes.onnx", images=drawn_images(), pixels="nv12")
+    assert boxes.evidence.passes
+    spec = recognise(boxes.path)
+    assert (spec.form, spec.pixels, spec.resize, spec.needs_nms) == ("boxes", "nv12", "letterbox-center", True)
+    images = [each.picture for each in as_decoded(drawn_images())]
+    found, expected = (WholePath(OrtEngine(each.path, each.spec, device="cpu"))(images) for each in (boxes, exported))
+    parity = compare(found, expected, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
+    assert parity.num_detections > 100
+    assert FP32_BAR.passed_by(parity), parity
+
+
+def test_planes_need_a_form_that_takes_pixels(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"--pixels nv12 needs --form boxes or --form frame, .*; got --form body"):
+        export_detector(exportable(), tmp_path / "no.onnx", images=drawn_images(), form="body", pixels="nv12")
 
 
 def test_metadata_of_another_graph_is_refused(exported: Exported, tmp_path: Path) -> None:
@@ -348,8 +384,9 @@ def street(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize("batch", [1, 4])
 def test_a_run_on_a_video_needs_no_preprocessing_and_finds_what_the_file_finds(
-    exported: Exported, street: Path
+    exported: Exported, street: Path, batch: int
 ) -> None:
     config = load_config(
         options={
@@ -357,11 +394,12 @@ def test_a_run_on_a_video_needs_no_preprocessing_and_finds_what_the_file_finds(
             "model": str(exported.path),
             "output.show": False,
             "engine.device": "cpu",
+            "engine.batch": batch,
             "detection.score_threshold": 0.05,
         }
     )
     assembly = assemble(config)
-    assert [node.name for node in assembly.flow.nodes if node.kind == "stage"] == ["detect", "nms"]
+    assert [node.name for node in assembly.flow.nodes if "stage" in node.kind] == ["detect", "nms"]
     with Running(assembly.flow, results=True) as running:
         results = list(running)
     assert len(results) == 5
@@ -370,12 +408,6 @@ def test_a_run_on_a_video_needs_no_preprocessing_and_finds_what_the_file_finds(
         (expected,) = whole([result.frame.picture])
         assert len(expected) > 0
         assert np.allclose(result.detections.boxes_xyxy, expected.boxes_xyxy, atol=1e-3)
-
-
-def test_planes_are_run_one_by_one(exported: Exported, street: Path) -> None:
-    options = {"sources": (str(street),), "model": str(exported.path), "engine.device": "cpu", "engine.batch": 2}
-    with pytest.raises(ConfigError, match=r"engine\.batch must be 1 for a model that takes the decoder's planes"):
-        assemble(load_config(options=options))
 
 
 def test_a_run_on_images_says_that_they_have_no_planes(exported: Exported, tmp_path: Path) -> None:

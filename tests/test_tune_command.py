@@ -43,7 +43,7 @@ def by_config(told: Callable[[RunConfig], Measured]) -> Callable[[Case], Measure
 
 def batches_pay(config: RunConfig) -> Measured:
     """A made-up machine: batches of 4 are best, and longer queues help a little."""
-    return measured(10.0 * {1: 1.0, 2: 1.2, 4: 1.5}[config.engine.batch] + config.flow.queue_capacity)
+    return measured(10.0 * {1: 1.0, 2: 1.2, 4: 1.5}[config.engine.batch or 1] + config.flow.queue_capacity)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_interrupted_it_writes_the_best_until_then_and_says_that_it_was_measured
 
 def test_interrupted_with_nothing_better_it_writes_nothing(options: Callable[..., TuneOptions], tmp_path: Path) -> None:
     def at_batches(config: RunConfig) -> Measured:
-        if config.engine.batch > 1:
+        if (config.engine.batch or 1) > 1:
             raise KeyboardInterrupt
         return measured(12.0)
 
@@ -124,7 +124,7 @@ def test_with_a_least_rate_the_cheapest_that_holds_it_wins(
     options: Callable[..., TuneOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def cheap_or_fast(config: RunConfig) -> Measured:
-        fps, cpu = {1: (40.0, 20.0), 2: (35.0, 12.0), 4: (25.0, 6.0)}[config.engine.batch]
+        fps, cpu = {1: (40.0, 20.0), 2: (35.0, 12.0), 4: (25.0, 6.0)}[config.engine.batch or 1]
         return measured(fps, cpu=cpu)
 
     assert run_tune(options(min_fps=30.0), measure=by_config(cheap_or_fast))
@@ -212,7 +212,7 @@ def test_behind_a_camera_the_lowest_latency_without_drops_wins(
     def told(config: RunConfig) -> Measured:
         assert config.flow.mode == "live"
         assert config.flow.rate_fps == 10
-        assert config.engine.batch == 1  # a frame waits for no other
+        assert config.engine.batch is None  # a frame waits for no other
         if config.engine.inflight is not None:
             return measured(10.0, p95=1.0, dropped=1)
         return measured(10.0, p95=30.0 if config.flow.queue_capacity == 1 else 50.0)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.app.certificates import doubt_about
 from pipeline.app.config import RunConfig
@@ -182,8 +183,9 @@ def _open_engine(config: RunConfig, *, live_sources: int) -> OrtEngine:
         intra_op_threads=threads,
         spin_microseconds=_SPIN_US if config.engine.spin_us is None else config.engine.spin_us,
         precision=None if config.engine.precision == "auto" else config.engine.precision,
-        max_batch=config.engine.batch,
-        cuda_graph=config.engine.cuda_graph,
+        max_batch=config.engine.batch or 1,
+        cuda_graph=bool(config.engine.cuda_graph),
+        channels_last=bool(config.engine.channels_last),
     )
     engine.warm_up()
     return engine
@@ -193,14 +195,10 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
     """frames → preprocess → detect → nms."""
     spec, detection = engine.spec, config.detection
     inflight = config.engine.inflight or default_inflight(live_sources=live_sources, device=engine.device)
-    if config.engine.batch > 1 and spec.pixels == "nv12":
+    batch = config.engine.batch or 1
+    if batch > 1 and spec.batch is not None and spec.batch != batch:
         raise ConfigError(
-            f"engine.batch must be 1 for a model that takes the decoder's planes, each where it lies, got "
-            f"{config.engine.batch}; export it with --pixels packed"
-        )
-    if config.engine.batch > 1 and spec.batch is not None and spec.batch != config.engine.batch:
-        raise ConfigError(
-            f"engine.batch must be {spec.batch}, which is fixed in the model, got {config.engine.batch}; "
+            f"engine.batch must be {spec.batch}, which is fixed in the model, got {batch}; "
             "export the model with a dynamic batch"
         )
     max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
@@ -218,26 +216,25 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         max_detections=detection.max_detections,
         keep_class_ids=keep,
     )
+    settings: dict[str, Any] = {
+        "name": "detect",
+        "workers": inflight,
+        "capacity": max(capacity, batch),
+        "max_age_seconds": max_age_seconds,
+    }
+    if batch > 1:
+        max_latency_ms = config.flow.max_latency_ms
+        settings |= {
+            "max_batch": batch,
+            "max_latency_seconds": None if max_latency_ms is None else max_latency_ms / 1000,
+        }
     if spec.pixels == "nv12":  # resizing and colours are in the graph
         planes = DetectPlanes(engine, score_threshold=lowest)
-        return frames.then(
-            planes, name="detect", workers=inflight, capacity=capacity, max_age_seconds=max_age_seconds
-        ).then(nms, name="nms", capacity=capacity)
-    detect = Detect(engine, score_threshold=lowest)
-    prepared = frames.then(Preprocess(spec), name="preprocess", capacity=capacity)
-    if config.engine.batch > 1:
-        detected = prepared.then_batched(
-            detect,
-            name="detect",
-            max_batch=config.engine.batch,
-            workers=inflight,
-            capacity=max(capacity, config.engine.batch),
-            max_age_seconds=max_age_seconds,
-        )
+        detected = frames.then_batched(planes, **settings) if batch > 1 else frames.then(planes, **settings)
     else:
-        detected = prepared.then(
-            detect, name="detect", workers=inflight, capacity=capacity, max_age_seconds=max_age_seconds
-        )
+        detect = Detect(engine, score_threshold=lowest)
+        prepared = frames.then(Preprocess(spec), name="preprocess", capacity=capacity)
+        detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return detected.then(nms, name="nms", capacity=capacity)
 
 

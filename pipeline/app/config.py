@@ -63,8 +63,11 @@ class EngineConfig(_Section):
     threads: Count | None = None  # of one inference
     inflight: Count | None = None  # inferences at once
     spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
-    batch: Count = 1
-    cuda_graph: bool = False  # record each run on the GPU once and play it back; for models of fixed shapes
+    batch: Count | None = None  # the most frames that are run at once; None: 1, and on a GPU as a short trial finds
+    cuda_graph: bool | None = None  # record each run on the GPU once and play it back; None: as the trial finds
+    channels_last: bool | None = (
+        None  # convolve in that layout on CUDA, which may serve float16; None: as the trial finds
+    )
 
 
 class FlowConfig(_Section):
@@ -74,6 +77,7 @@ class FlowConfig(_Section):
     rate_fps: Positive | None = None  # at which recorded sources are played where the mode is live
     queue_capacity: Count = 2
     max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
+    max_latency_ms: Positive | None = None  # a batch waits to be full while no frame gets older; None: never
     every: Count = 1  # of so many frames of a source the first; the others are not even decoded where that is possible
     max_frames: Count | None = None  # of each source, of those that are handed out
 

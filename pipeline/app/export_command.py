@@ -59,8 +59,8 @@ def run_export(options: ExportOptions) -> None:
         raise ConfigError(f"--form must be one of {', '.join(get_args(Form))}, got {options.form!r}")
     if options.pixels not in get_args(Pixels):
         raise ConfigError(f"--pixels must be one of {', '.join(get_args(Pixels))}, got {options.pixels!r}")
-    if options.pixels == "nv12" and options.form != "frame":
-        raise ConfigError(f"--pixels nv12 needs --form frame, whose graph resizes; got --form {options.form}")
+    if options.pixels == "nv12" and options.form == "body":
+        raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     wanted = _wanted(options)  # what is wrong with the options is said before PyTorch is loaded
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
     output = Path(options.output or f"{name}.onnx")

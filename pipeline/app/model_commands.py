@@ -141,7 +141,10 @@ def export(
     ] = "boxes",
     pixels: Annotated[
         str,
-        typer.Option(help="What the frame form takes: packed pixels, or nv12, the planes that a video decoder leaves."),
+        typer.Option(
+            help="What the graph takes: packed pixels, or nv12, the planes that a video decoder leaves, "
+            "which the graph then resizes itself, in the boxes form too."
+        ),
     ] = "packed",
     weights: Annotated[str, typer.Option(help="DEFAULT: the trained ones; none: random ones, to try.")] = "DEFAULT",
     checkpoint: Annotated[str | None, typer.Option(help="Your weights: a state dict, or a .safetensors file.")] = None,

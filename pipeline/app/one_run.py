@@ -220,13 +220,14 @@ def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
         intra_op_threads=case.network_threads,
         spin_microseconds=None,
         precision=None if config.engine.precision == "auto" else config.engine.precision,
-        max_batch=config.engine.batch,
-        cuda_graph=config.engine.cuda_graph,
+        max_batch=config.engine.batch or 1,
+        cuda_graph=bool(config.engine.cuda_graph),
+        channels_last=bool(config.engine.channels_last),
     )
-    batch = spec.batch or config.engine.batch
+    batch = spec.batch or config.engine.batch or 1
     noise = np.random.default_rng(0).integers(0, 255, engine.blank_input().shape)
     tensor = np.concatenate([noise] * batch)[:batch].astype(spec.dtype)
-    run_once = engine.infer_blank if spec.pixels == "nv12" else partial(engine.infer, tensor)
+    run_once = partial(engine.infer_blank, batch) if spec.pixels == "nv12" else partial(engine.infer, tensor)
     watch, count, num_runs = _Stopwatch(case), 0, 0
     while not watch.is_over():
         run_once()

@@ -66,7 +66,7 @@ def run_verify(options: VerifyOptions) -> bool:
         reference,
         images,
         bar=bar,
-        batch_sizes=(1,) if spec.pixels == "nv12" else (1, 2, 3, 4) if spec.batch is None else (spec.batch,),
+        batch_sizes=(1, 2, 3, 4) if spec.batch is None else (spec.batch,),
         labels=labels,
         class_names=spec.class_names,
         max_detections=spec.max_detections,

@@ -1,10 +1,11 @@
-"""How is a network run in buffers that stay where they are, so that nothing is allocated for a frame?
+"""Bound runs: inputs → outputs of a session, in buffers that stay where they are: nothing is allocated for a frame.
 
-A frame goes up once, through pinned memory; what comes back is copied down in the run, which waits for the device once.
-What a decoder left on the device is read there, by its address.
+A frame goes up once, through pinned memory, and what a decoder left on the device is gathered there: the planes of a
+batch lie apart, and beside each other they are a batch of one shape at one address, which a CUDA graph can be recorded
+for. What comes back is copied down in the run, which waits for the device once.
 
-Each thread has a `BoundRun` of its own, and two of them overlap: ONNX Runtime uploads on CUDA's default stream and
-computes on a stream of its own for each run, which does not wait for the default one.
+Each thread has a `BoundRun` of its own, and two of them overlap: copies have a stream of their own, and ONNX Runtime
+computes on another for each run, which waits for none of them.
 """
 
 from __future__ import annotations
@@ -13,19 +14,14 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.detector.pinned import pinned_array
+from pipeline.detector.device_copies import Array, Copies, DeviceType, copies_for
 from pipeline.detector.providers import load_runtime
 from pipeline.errors import DeviceError
-from pipeline.picture.nv12 import DevicePlane
-
-Array = npt.NDArray[Any]
-DeviceType = Literal["cpu", "cuda"]
-"""ONNX Runtime's word for where buffers lie."""
+from pipeline.picture.nv12 import DevicePlane, PlaneBatch
 
 _MOST_SHAPES = 8  # that buffers are kept for: sizes of frames, batches
 _SMALL_BYTES = 4096  # what is worth a look whether it changed at all
@@ -58,26 +54,54 @@ class GraphCapture:
         return options
 
 
+Inputs = Mapping[str, Array | PlaneBatch]
+"""By name: host arrays, and planes wherever their decoder left them."""
+
+
 class BoundRun:
     """Runs a session with inputs and outputs bound. For one thread."""
 
     def __init__(
-        self, session: Any, output_names: Sequence[str], device: DeviceType, capture: GraphCapture | None = None
+        self,
+        session: Any,
+        output_names: Sequence[str],
+        device: DeviceType,
+        capture: GraphCapture | None = None,
+        *,
+        copies: Copies | None = None,
     ) -> None:
         self._session = session
         self._output_names = list(output_names)
         self._device: DeviceType = device
         self._capture = capture
+        self._copies = copies or copies_for(device)
         self._kept: dict[tuple[Any, ...], _Buffers] = {}  # by the inputs' shapes, the last used last
 
-    def __call__(self, inputs: Mapping[str, Array | DevicePlane]) -> list[Array]:
-        """The outputs, in new arrays. Raises DeviceError for a plane that lies on another device."""
-        key = tuple((name, value.shape, isinstance(value, DevicePlane)) for name, value in inputs.items())
+    def __call__(self, inputs: Inputs, *, batch: int | None = None) -> list[Array]:
+        """The outputs, in new arrays. Raises DeviceError for a plane that lies on another device.
+
+        batch: how many images the buffers hold where that is more than there are, so that few shapes occur; what the
+        network finds in the others means nothing. Beside planes, only planes are filled up; else every input is.
+        """
+        has_planes = any(isinstance(value, PlaneBatch) for value in inputs.values())
+        shapes = {
+            name: value.shape
+            if batch is None or (has_planes and not isinstance(value, PlaneBatch))
+            else (batch, *value.shape[1:])
+            for name, value in inputs.items()
+        }
+        key = tuple(shapes.items())
         buffers = self._kept.pop(key, None)
         if buffers is None:
             if len(self._kept) == _MOST_SHAPES:
                 del self._kept[next(iter(self._kept))]
-            buffers = _Buffers(self._session, self._output_names, inputs, self._device, self._capture)
+            dtypes = {
+                name: np.dtype(np.uint8) if isinstance(value, PlaneBatch) else value.dtype
+                for name, value in inputs.items()
+            }
+            buffers = _Buffers(
+                self._session, self._output_names, shapes, dtypes, self._device, self._copies, self._capture
+            )
         self._kept[key] = buffers
         return buffers.run(inputs)
 
@@ -89,61 +113,51 @@ class _Buffers:
         self,
         session: Any,
         output_names: list[str],
-        inputs: Mapping[str, Array | DevicePlane],
+        shapes: Mapping[str, tuple[int, ...]],
+        dtypes: Mapping[str, np.dtype[Any]],
         device: DeviceType,
+        copies: Copies,
         capture: GraphCapture | None,
     ) -> None:
         self._session = session
         self._device = device
+        self._copies = copies
         self._output_names = output_names
         self._binding = session.io_binding()
-        self._inputs: dict[str, _Input] = {}
-        for name, value in inputs.items():
-            if not isinstance(value, DevicePlane):
-                self._inputs[name] = _Input(value.shape, value.dtype, device)
-                self._binding.bind_ortvalue_input(name, self._inputs[name].on_device)
-            elif value.device != device:
-                raise DeviceError(
-                    f"frames must lie where the network runs, got {value.device} and {device}; set decode.device=cpu, "
-                    "or engine.device=cuda"
-                )
+        self._inputs = {name: _Input(shape, dtypes[name], device, copies) for name, shape in shapes.items()}
+        for name, each in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, each.on_device)
         self._lock: AbstractContextManager[Any] = nullcontext() if capture is None else capture.lock
         self._run_options = None if capture is None else capture.run_options()
         declared = {each.name: each for each in session.get_outputs()}
-        self._dtypes = {name: _DTYPES.get(declared[name].type) for name in output_names}
+        self._dtypes: dict[str, Any] = {name: _DTYPES.get(declared[name].type) for name in output_names}
         self._expected = fixed_shapes(
             {each.name: each.shape for each in session.get_inputs()},
-            {name: value.shape for name, value in inputs.items()},
+            shapes,
             {name: declared[name].shape for name in output_names},
         )
-        self._on_host: dict[str, Array] = {}  # outputs that the run copies into pinned memory
+        self._on_host: dict[str, Array] = {}  # outputs of known shape, in memory that copies are fast into
         self._on_device: dict[str, Any] = {}  # outputs that stay there, because a graph is played without a copy
         if capture is not None:
             if self._expected is None or None in self._dtypes.values():
                 raise DeviceError("engine.cuda_graph needs outputs of fixed shapes, which this model has not")
             for name, shape in self._expected.items():
-                value = load_runtime().OrtValue.ortvalue_from_shape_and_type(shape, self._dtypes[name], device, 0)
-                self._on_device[name] = value
-                self._binding.bind_ortvalue_output(name, value)
+                self._on_host[name] = copies.host_array(shape, self._dtypes[name])
+                self._on_device[name] = _device_value(self._on_host[name], device)
+                self._binding.bind_ortvalue_output(name, self._on_device[name])
 
-    def run(self, inputs: Mapping[str, Array | DevicePlane]) -> list[Array]:
-        with self._lock:  # of everything, because CUDA records no graph while another thread uploads
-            waits_for_decoder = False
-            for name, value in inputs.items():
-                if isinstance(value, DevicePlane):
-                    place = (value.device, value.device_id, np.uint8, list(value.shape), value.address)
-                    self._binding.bind_input(name, *place)
-                    waits_for_decoder = True
-                else:
-                    self._inputs[name].write(value)
-            if waits_for_decoder:
-                self._binding.synchronize_inputs()
-            if not self._on_host and not self._on_device:
-                return self._run_for_the_first_time()
+    def run(self, inputs: Inputs) -> list[Array]:
+        for name, value in inputs.items():
+            self._inputs[name].write(value)
+        self._copies.wait()
+        if not self._on_host:
+            return self._run_for_the_first_time()
+        with self._lock:
             self._session.run_with_iobinding(self._binding, self._run_options)
-            if self._on_device:
-                return [np.array(self._on_device[name].numpy()) for name in self._output_names]
-            return [self._on_host[name].copy() for name in self._output_names]
+        for name, value in self._on_device.items():
+            self._copies.download(self._on_host[name], value.data_ptr())
+        self._copies.wait()
+        return [self._on_host[name].copy() for name in self._output_names]
 
     def _run_for_the_first_time(self) -> list[Array]:
         """Into memory of ONNX Runtime's choice; again each time where a file does not say, or not truly, how much."""
@@ -154,31 +168,51 @@ class _Buffers:
         found = {name: value.shape for name, value in zip(self._output_names, values, strict=True)}
         if found == self._expected and None not in self._dtypes.values():
             for name, shape in found.items():
-                array = self._on_host[name] = _host_array(shape, self._dtypes[name], self._device)
+                array = self._on_host[name] = self._copies.host_array(shape, self._dtypes[name])
                 self._binding.bind_output(name, "cpu", 0, self._dtypes[name], list(shape), array.ctypes.data)
         return values
 
 
 class _Input:
-    """One input's place on the device, and the host memory that it is filled from."""
+    """One input's buffer on the device, and the host memory that it is filled from where it comes from there."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: DeviceType) -> None:
-        self._on_host = _host_array(shape, dtype, device)
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: DeviceType, copies: Copies) -> None:
+        self._copies = copies
+        self._on_host = copies.host_array(shape, dtype)
         self._is_written = False
-        self._is_the_same = device == "cpu"
-        values = load_runtime().OrtValue
-        if self._is_the_same:
-            self.on_device = values.ortvalue_from_numpy(self._on_host)
-        else:
-            self.on_device = values.ortvalue_from_shape_and_type(list(shape), dtype.type, device, 0)
+        self.on_device = _device_value(self._on_host, device)
+        self._address: int = self.on_device.data_ptr()
 
-    def write(self, values: Array) -> None:
-        if self._is_written and values.nbytes <= _SMALL_BYTES and np.array_equal(values, self._on_host):
+    def write(self, values: Array | PlaneBatch) -> None:
+        if isinstance(values, PlaneBatch):
+            self._write_planes(values)
             return
-        np.copyto(self._on_host, values)
-        if not self._is_the_same:
-            self.on_device.update_inplace(self._on_host)
+        part = self._on_host if values.shape == self._on_host.shape else self._on_host[: len(values)]
+        if self._is_written and values.nbytes <= _SMALL_BYTES and np.array_equal(values, part):
+            return
+        np.copyto(part, values)
+        self._copies.upload(self._address, part if self._is_written else self._on_host)
         self._is_written = True
+
+    def _write_planes(self, batch: PlaneBatch) -> None:
+        """Each plane to its place; those on the host through the host's buffer."""
+        size, pitch = self._on_host[0].nbytes, self._on_host.shape[2]
+        num_rows, num_bytes = batch.num_rows, batch.num_bytes
+        for index, plane in enumerate(batch.planes):
+            address = self._address + index * size
+            if isinstance(plane, DevicePlane):
+                self._copies.gather(address, plane, num_rows=num_rows, num_bytes=num_bytes, pitch=pitch)
+            else:
+                self._on_host[index, :, :num_bytes] = plane[0, :num_rows, :num_bytes]
+                self._copies.upload(address, self._on_host[index])
+
+
+def _device_value(on_host: Array, device: DeviceType) -> Any:
+    """An OrtValue of the same shape and type: on the host the same memory, elsewhere its own, not yet written."""
+    values = load_runtime().OrtValue
+    if device == "cpu":
+        return values.ortvalue_from_numpy(on_host)
+    return values.ortvalue_from_shape_and_type(list(on_host.shape), on_host.dtype.type, device, 0)
 
 
 def fixed_shapes(
@@ -199,7 +233,3 @@ def fixed_shapes(
             return None
         shapes[name] = shape
     return shapes
-
-
-def _host_array(shape: tuple[int, ...], dtype: Any, device: DeviceType) -> Array:
-    return np.empty(shape, dtype) if device == "cpu" else pinned_array(shape, dtype)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detector.bound_run import BoundRun, DeviceType, GraphCapture
+from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs
 from pipeline.detector.choosing import open_best
+from pipeline.detector.device_copies import DeviceType
 from pipeline.detector.heads import Outputs
 from pipeline.detector.providers import Device, OpenedSession, Precision, load_runtime, open_session
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.nv12 import BT601, DevicePlane, Nv12, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, Nv12, PlaneBatch, inputs_of, yuv_to_bgr
 
 logger = logging.getLogger(__name__)
 
@@ -55,8 +56,11 @@ class Engine(Protocol):
 class PlanesEngine(Engine, Protocol):
     """A network that takes frames as their decoder left them."""
 
-    def infer_planes(self, planes: Nv12) -> Outputs:
-        """Run the network on the planes of one picture, for a spec whose `pixels` are `nv12`; else as `infer`."""
+    def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
+        """Run the network on a batch of pictures of one `Nv12.kind`, for a spec whose `pixels` are `nv12`.
+
+        Else as `infer`.
+        """
 
 
 class OrtEngine:
@@ -80,10 +84,13 @@ class OrtEngine:
         precision: Precision | None = None,
         max_batch: int = 1,
         cuda_graph: bool = False,
+        channels_last: bool = False,
     ) -> None:
         self.spec = spec
         self.path = Path(path)
-        if cuda_graph and (spec.form == "frame" or spec.resize == "in-graph"):
+        self.batch_sizes = _batches(max_batch)
+        """The batches that are run on a GPU, where a smaller one is filled up: few shapes, each ready before a run."""
+        if cuda_graph and spec.pixels == "packed" and (spec.form == "frame" or spec.resize == "in-graph"):
             raise DeviceError(
                 f"engine.cuda_graph needs inputs and outputs of fixed shapes at fixed places, {self.path} takes frames "
                 "of any size; leave it out, or export --form boxes"
@@ -98,6 +105,7 @@ class OrtEngine:
                 precision=precision,
                 shapes=input_shapes(spec, max_batch=max_batch),
                 cuda_graph=cuda_graph,
+                channels_last=channels_last,
             )
 
         if device == "auto":
@@ -122,20 +130,29 @@ class OrtEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         """See `Engine.infer`."""
-        return self._run(self._inputs_of(tensor))
+        return self._run(self._inputs_of(tensor), len(tensor))
 
-    def infer_planes(self, planes: Nv12) -> Outputs:
+    def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
         """See `PlanesEngine.infer_planes`. Raises DeviceError for planes that lie where the network does not run."""
-        return self._run(planes.inputs)
+        return self._run(inputs_of(pictures), len(pictures))
 
-    def infer_blank(self) -> Outputs:
-        """Run the network on zeros of the shape and dtype that it takes; frames of any size have the network's."""
-        return self._run(self._blank_inputs())
+    def infer_blank(self, batch: int = 1, *, frame_wh: tuple[int, int] | None = None) -> Outputs:
+        """Run the network on zeros of the shape and dtype that it takes, so many images at once.
 
-    def warm_up(self, runs: int = 2) -> None:
-        """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches."""
-        for _ in range(runs):
-            self.infer_blank()
+        frame_wh: the size of the frames of a network that takes any; None: the network's own.
+        """
+        if self.spec.pixels == "packed":
+            return self.infer(np.repeat(self.blank_input()[:1], self.spec.batch or batch, axis=0))
+        return self.infer_planes([_blank_nv12(frame_wh or self.spec.network_wh)] * batch)
+
+    def warm_up(self, runs: int = 2, *, frame_wh: tuple[int, int] | None = None) -> None:
+        """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches.
+
+        On a GPU, which searches anew for each shape, with every batch that will occur.
+        """
+        for batch in self.batch_sizes:
+            for _ in range(runs):
+                self.infer_blank(batch, frame_wh=frame_wh)
 
     def blank_input(self) -> npt.NDArray[Any]:
         """Zeros of the shape and dtype that a network that takes pixels takes."""
@@ -145,24 +162,24 @@ class OrtEngine:
 
     def _run_blank_on(self, opened: OpenedSession) -> None:
         """One run of a session that is only tried."""
-        opened.session.run(None, self._blank_inputs())
+        if self.spec.pixels == "packed":
+            inputs: Inputs = self._inputs_of(self.blank_input())
+        else:
+            inputs = inputs_of([_blank_nv12(self.spec.network_wh)])
+        opened.session.run(None, on_host(inputs))
 
-    def _run(self, inputs: Mapping[str, npt.NDArray[Any] | DevicePlane]) -> Outputs:
-        on_host = {name: value for name, value in inputs.items() if not isinstance(value, DevicePlane)}
-        if self._device_type == "cpu" and len(on_host) == len(inputs):
-            values = self._session.run(self._output_names, on_host)
+    def _run(self, inputs: Inputs, batch: int) -> Outputs:
+        if self._device_type == "cpu":
+            values = self._session.run(self._output_names, on_host(inputs))
         else:
             if not hasattr(self._each_thread, "run"):
                 self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
-            values = self._each_thread.run(inputs)
+            values = self._each_thread.run(inputs, batch=self._filled_up(batch))
         return dict(zip(self._output_names, values, strict=True))
 
-    def _blank_inputs(self) -> Mapping[str, npt.NDArray[Any] | DevicePlane]:
-        if self.spec.pixels == "packed":
-            return self._inputs_of(self.blank_input())
-        width, height = self.spec.network_wh
-        y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
-        return Nv12(y, uv, (width, height), yuv_to_bgr(BT601, full_range=False)).inputs
+    def _filled_up(self, batch: int) -> int | None:
+        """The least batch that is run anyway; None for one that is larger than any, or of a network of fixed batch."""
+        return next((size for size in self.batch_sizes if size >= batch), None) if self.spec.batch is None else None
 
     def _inputs_of(self, tensor: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         extra = self._extra_inputs(len(tensor))
@@ -181,3 +198,19 @@ class OrtEngine:
         """Let go of the network. May be called more than once; `infer` must not be called after."""
         self._session = None
         self._each_thread = threading.local()
+
+
+def _batches(max_batch: int) -> tuple[int, ...]:
+    """1, the powers of two from 4 on that are smaller than a batch, and itself: 2 run as 4 cost little more."""
+    return tuple(sorted({1, *(2**power for power in range(2, (max_batch - 1).bit_length())), max_batch}))
+
+
+def on_host(inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
+    """Inputs as arrays. Raises DeviceError for planes that lie on another device."""
+    return {name: value.gathered() if isinstance(value, PlaneBatch) else value for name, value in inputs.items()}
+
+
+def _blank_nv12(size_wh: tuple[int, int]) -> Nv12:
+    width, height = size_wh
+    y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
+    return Nv12(y, uv, size_wh, yuv_to_bgr(BT601, full_range=False))

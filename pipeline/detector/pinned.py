@@ -29,7 +29,7 @@ def pinned_array(shape: tuple[int, ...], dtype: npt.DTypeLike, *, cuda: Any = No
 
     cuda: CUDA's runtime as ctypes loads it; the one of this process if None.
     """
-    cuda = cuda or _cuda_runtime()
+    cuda = cuda or cuda_runtime()
     size = prod(shape) * np.dtype(dtype).itemsize
     address = ctypes.c_void_p()
     if cuda is None or not size:
@@ -46,14 +46,16 @@ def pinned_array(shape: tuple[int, ...], dtype: npt.DTypeLike, *, cuda: Any = No
 
 
 @cache
-def _cuda_runtime() -> Any:
+def cuda_runtime() -> Any:
     """CUDA's runtime of the version that ONNX Runtime was built for, or None."""
     major = str(getattr(load_runtime(), "cuda_version", "")).split(".")[0]
     if not major:
         return None
     name = f"cudart64_{major}.dll" if sys.platform == "win32" else f"libcudart.so.{major}"
     try:
-        return ctypes.CDLL(name)
+        cuda = ctypes.CDLL(name)
     except OSError as error:
         logger.info("no pinned memory: %s", error)
         return None
+    cuda.cudaGetErrorString.restype = ctypes.c_char_p
+    return cuda

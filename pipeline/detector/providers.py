@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from pipeline.cuda_driver import let_waits_sleep
 from pipeline.detector.tensorrt import (
     ShapeRange,
     engine_folder,
@@ -56,6 +57,8 @@ _PROVIDER_NAMES: dict[Device, str] = {
 _LIBRARY_EXTRAS = {"nvinfer": "tensorrt", "nvonnxparser": "tensorrt"}
 # The operators that are the work; shape arithmetic is put on the CPU on purpose.
 _HEAVY = frozenset({"Conv", "ConvTranspose", "ConvInteger", "Gemm", "GridSample", "MatMul", "MatMulInteger", "Resize"})
+# What gives more or less, as the picture is, or goes another way.
+_SIZED_BY_DATA = frozenset({"If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"})
 _QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
 # y = Conv(x, 2): x and y float32 [1, 1, 1, 2], opset 13. tests/test_engine.py builds the same bytes with `onnx`.
 _PROBE_MODEL = base64.b64decode(
@@ -83,6 +86,7 @@ class OpenedSession:
     device: Device
     precision: str
     remarks: tuple[str, ...]  # what is not as one would wish, one line each
+    operators: frozenset[str] = frozenset()  # of the graph as it is run
 
 
 def runtime_distribution(installed: Container[str] | None = None) -> str:
@@ -132,6 +136,7 @@ def load_runtime() -> Any:
         )
     runtime.set_default_logger_severity(4)  # what matters comes as an exception, with its cause
     if distribution == "onnxruntime-gpu":
+        let_waits_sleep()
         # The CUDA libraries of the nvidia-* wheels; prints what it misses, which an error will name when it matters.
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             runtime.preload_dlls()
@@ -154,13 +159,14 @@ def open_session(
     precision: Precision | None = None,
     shapes: Mapping[str, ShapeRange] | None = None,
     cuda_graph: bool = False,
+    channels_last: bool = False,
 ) -> OpenedSession:
     """Open a model (a file, or its bytes) on a device, and on no other.
 
     `intra_op_threads` are for one run (None: one a physical core); `spin_microseconds` is how long an idle one burns
     its core before it sleeps (None: ONNX Runtime's choice, 0: not at all). `precision` is asked of OpenVINO and
     TensorRT; None leaves it to them. `shapes` of inputs whose batch is open is what TensorRT builds its engine for.
-    `cuda_graph` lets runs be recorded and played back.
+    `cuda_graph` lets runs be recorded and played back; `channels_last` lets CUDA convolve in that layout.
 
     Raises ModelError for what is no model, and DeviceError, with cause and cure, for a device that does not run it.
     """
@@ -190,7 +196,7 @@ def open_session(
         if device == "tensorrt":
             folder = tensorrt_folder(model, precision, shapes or {})
             builds_engine = folder is not None and tensorrt_version() > 0 and not has_engine(folder)
-        providers = _providers(device, folder, precision, shapes or {}, cuda_graph)
+        providers = _providers(device, folder, precision, shapes or {}, cuda_graph, channels_last)
     if builds_engine:
         logger.warning("%s: TensorRT builds an engine for this GPU, which takes minutes, once: %s", model, folder)
     try:
@@ -217,7 +223,14 @@ def open_session(
         raise DeviceError(f"{device} runs none of the model's {', '.join(elsewhere)} nodes; use --device cpu")
     if elsewhere:
         remarks = (f"{', '.join(elsewhere)} nodes run outside {device}",)
-    return OpenedSession(session, device, _precision_of(device, precision, operators), remarks)
+    all_operators = frozenset[str]().union(*operators.values())
+    refused = sorted(all_operators & _SIZED_BY_DATA) if cuda_graph else []
+    if refused:
+        raise DeviceError(
+            f"engine.cuda_graph needs shapes that no picture changes, the model has {', '.join(refused)} inside; "
+            "leave it out, or export --form boxes"
+        )
+    return OpenedSession(session, device, _precision_of(device, precision, operators), remarks, all_operators)
 
 
 def _probe(device: Device) -> ProviderReport:
@@ -242,14 +255,17 @@ def tensorrt_folder(model: Path | bytes, precision: Precision | None, shapes: Ma
     return folder
 
 
-def cuda_options(*, precision: Precision | None, cuda_graph: bool) -> dict[str, str]:
+def cuda_options(*, precision: Precision | None, cuda_graph: bool, channels_last: bool = False) -> dict[str, str]:
     """The options of ONNX Runtime's CUDA provider."""
-    # The exhaustive search (default) pays because the shapes are fixed; memory grows by what is asked for only.
-    options = {"arena_extend_strategy": "kSameAsRequested"}
+    # Memory grows by what is asked for only. cuDNN's own choice of algorithms is as good as a search among all of them,
+    # which takes seconds for each shape, at each start.
+    options = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
     if precision == "fp32":
         options["use_tf32"] = "0"
     if cuda_graph:
         options["enable_cuda_graph"] = "1"
+    if channels_last:
+        options["prefer_nhwc"] = "1"
     return options
 
 
@@ -259,12 +275,14 @@ def _providers(
     precision: Precision | None,
     shapes: Mapping[str, ShapeRange],
     cuda_graph: bool,
+    channels_last: bool,
 ) -> list[Any]:
     """ONNX Runtime's list of providers, with options, for a device that is built into it."""
     providers: list[Any] = ["CPUExecutionProvider"]
     if device in ("cuda", "tensorrt"):
         own_graph = cuda_graph and device == "cuda"
-        providers.insert(0, ("CUDAExecutionProvider", cuda_options(precision=precision, cuda_graph=own_graph)))
+        options = cuda_options(precision=precision, cuda_graph=own_graph, channels_last=channels_last)
+        providers.insert(0, ("CUDAExecutionProvider", options))
     if device == "tensorrt":
         options = tensorrt_options(folder, precision=precision, shapes=shapes, cuda_graph=cuda_graph)
         providers.insert(0, ("TensorrtExecutionProvider", options))

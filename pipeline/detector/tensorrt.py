@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.cache_folder import cache_folder
+from pipeline.cuda_driver import cuda_driver
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.picture.detector_spec import DetectorSpec
 
@@ -106,12 +107,11 @@ def preload_tensorrt() -> None:
 
 def _gpu_and_driver() -> tuple[str, int]:
     """The first GPU's name and the CUDA version of the driver, from the driver itself."""
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return "", 0
+    driver = cuda_driver()
     name, device, version = ctypes.create_string_buffer(256), ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device):
+    if driver is None:
+        return "", 0
+    if driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetName(name, 256, device):
         return "", 0
     driver.cuDriverGetVersion(ctypes.byref(version))
     return name.value.decode(errors="replace"), version.value

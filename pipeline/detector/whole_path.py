@@ -17,7 +17,7 @@ from pipeline.detector.tensor import TensorWriter
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.letterbox import Letterbox
-from pipeline.picture.nv12 import nv12_of
+from pipeline.picture.nv12 import batches_of, nv12_of
 
 _MOST_PROPOSALS = 100_000
 
@@ -53,7 +53,7 @@ class WholePath:
     def _detect(self, pictures: Sequence[Picture], conclude: Conclusion) -> list[Detections]:
         spec = self._engine.spec
         if spec.pixels == "nv12":
-            return [self._detect_planes(picture, conclude) for picture in pictures]
+            return self._detect_planes(pictures, conclude)
         prepared = [self._writer.tensor_of(picture) for picture in pictures]
         if not prepared:
             return []
@@ -68,9 +68,14 @@ class WholePath:
             for index, (letterbox, _) in enumerate(prepared)
         ]
 
-    def _detect_planes(self, picture: Picture, conclude: Conclusion) -> Detections:
+    def _detect_planes(self, pictures: Sequence[Picture], conclude: Conclusion) -> list[Detections]:
         assert isinstance(self._engine, PlanesEngine)
-        spec = self._engine.spec
-        outputs = self._engine.infer_planes(nv12_of(picture))
-        candidates = self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=0)
-        return conclude(candidates, Letterbox.fit(picture.size_wh, spec.network_wh, spec.resize))
+        spec, planes = self._engine.spec, [nv12_of(picture) for picture in pictures]
+        detections: dict[int, Detections] = {}
+        for batch in batches_of(planes):
+            outputs = self._engine.infer_planes([planes[index] for index in batch])
+            letterbox = Letterbox.fit(planes[batch[0]].size_wh, spec.network_wh, spec.resize)
+            for place, index in enumerate(batch):
+                candidates = self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=place)
+                detections[index] = conclude(candidates, letterbox)
+        return [detections[index] for index in range(len(pictures))]

@@ -36,6 +36,7 @@ class Node:
     capacity: int = 2
     overflow: EdgeOverflow = "by_source"
     max_age_seconds: float | None = None
+    max_latency_seconds: float | None = None
     only_sources: frozenset[str] | None = None
     in_main_thread: bool = False
 
@@ -107,8 +108,13 @@ class Flow(Generic[A]):
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
         max_age_seconds: float | None = None,
+        max_latency_seconds: float | None = None,
     ) -> Flow[B]:
-        """Let items go through a stage in batches: as many as wait, up to `max_batch`, never waiting for more."""
+        """Let items go through a stage in batches: as many as wait, up to `max_batch`.
+
+        max_latency_seconds: a batch that is not full waits for more items of live sources, as long as its oldest will
+            be no older than that when the batch is done; None: it never waits.
+        """
         node = self._node(
             "batch stage",
             stage,
@@ -118,6 +124,7 @@ class Flow(Generic[A]):
             capacity=capacity,
             overflow=overflow,
             max_age_seconds=max_age_seconds,
+            max_latency_seconds=max_latency_seconds,
         )
         return Flow((*self.nodes, node), (node.name,))
 
@@ -193,7 +200,8 @@ def _details(node: Node) -> str:
     if node.workers > 1:
         details.append(f"{node.workers} workers")
     if node.max_batch > 1:
-        details.append(f"batches up to {node.max_batch}")
+        waits = "" if node.max_latency_seconds is None else f", closed within {1000 * node.max_latency_seconds:g} ms"
+        details.append(f"batches up to {node.max_batch}{waits}")
     if node.only_sources is not None:
         details.append("of " + ", ".join(sorted(node.only_sources)))
     rule = {"block": "blocks", "drop_oldest": "drops the oldest", "by_source": "live: newest, recorded: all"}

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from pipeline.errors import FlowError
+from pipeline.flow.batching import BatchCloser
 from pipeline.flow.graph import Flow, Node
 from pipeline.flow.ledger import FrameCounts, Ledger, Ticket
 from pipeline.flow.meters import StageMeter, StageStatistics
@@ -95,6 +96,11 @@ class Running(Generic[T]):
         self._nodes = {node.name: node for node in nodes}
         self._meters = {node.name: StageMeter(name=node.name, kind=node.kind, workers=node.workers) for node in nodes}
         self._queues = {node.name: self._queue_before(node) for node in nodes if node.kind != "source"}
+        self._closers = {
+            node.name: BatchCloser(max_batch=node.max_batch, max_latency_seconds=node.max_latency_seconds)
+            for node in nodes
+            if node.kind == "batch stage"
+        }
         self._downstream = {node.name: tuple(other for other in nodes if node.name in other.upstream) for node in nodes}
         # A source or stage ends its followers' lanes when the last of its threads has ended.
         self._senders_left = {node.name: node.workers for node in nodes}
@@ -316,10 +322,19 @@ class Running(Generic[T]):
         parcels = [self._receive(node)]
         while len(parcels) < node.max_batch:
             try:
-                parcels.append(self._receive(node, timeout=0))
+                parcels.append(self._receive(node, timeout=self._patience_seconds(node, parcels)))
             except (TimeoutError, QueueEnded):
                 break
         return parcels
+
+    def _patience_seconds(self, node: Node, parcels: list[_Parcel]) -> float:
+        """How long a batch may wait; what is recorded ages by nobody's clock, and comes without being waited for."""
+        live = [parcel.ticket.captured_at_seconds for parcel in parcels if self._live[parcel.ticket.source_id]]
+        if not live:
+            return 0.0
+        return self._closers[node.name].patience_seconds(
+            num_items=len(parcels), oldest_at_seconds=min(live), now_seconds=self._clock()
+        )
 
     def _process(self, node: Node, parcel: _Parcel, held: deque[Ticket]) -> list[_Parcel]:
         began = self._clock()
@@ -349,6 +364,7 @@ class Running(Generic[T]):
             self._fail(error, node, parcels[0].ticket)
             raise QueueAbandoned from None
         now = self._clock()
+        self._closers[node.name].ran(now - began)
         for parcel in parcels:
             self._meters[node.name].served((now - began) / len(parcels), parcel.ticket.source_id, now)
         return [_Parcel(parcel.ticket, payload) for parcel, payload in zip(parcels, payloads, strict=True)]

@@ -1,18 +1,24 @@
-"""What is a picture as a video decoder leaves it: a plane of brightness, and one of colour of half its size?"""
+"""NV12: a picture as a video decoder leaves it, a plane of luma and one of chroma of half its size; and its batches."""
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import SourceError
+from pipeline.errors import DeviceError, SourceError
 from pipeline.picture.frame import Picture
 
 NV12_INPUTS = ("y", "uv", "frame_wh", "yuv_to_bgr")
-"""What a graph that takes NV12 calls its inputs; see `Nv12.inputs`."""
+"""What a graph that takes NV12 calls its inputs; see `inputs_of`."""
+
+_PITCH_STEP = 256
+"""The pitch of a batch is a multiple of this, so that frames whose decoders pad differently share one shape."""
 
 BT601 = (0.299, 0.114)
 BT709 = (0.2126, 0.0722)
@@ -58,10 +64,75 @@ class Nv12:
                 )
 
     @property
-    def inputs(self) -> dict[str, npt.NDArray[np.generic] | DevicePlane]:
-        """What a graph that takes NV12 is fed, by name: the planes, the true size [2] and the colours [3, 4]."""
-        values = (self.y, self.uv, np.array(self.size_wh, np.float32), self.yuv_to_bgr)
-        return dict(zip(NV12_INPUTS, values, strict=True))
+    def kind(self) -> tuple[tuple[int, int], bytes]:
+        """What pictures of one batch must have in common: their size and their colours."""
+        return self.size_wh, self.yuv_to_bgr.tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneBatch:
+    """The same plane of several pictures of one size, each where its decoder left it."""
+
+    planes: tuple[Plane, ...]
+    num_rows: int
+    num_bytes: int  # of a row that belong to the picture
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[N, rows, pitch] of a buffer that holds them all, whatever pitch each of them has."""
+        return len(self.planes), self.num_rows, -(-self.num_bytes // _PITCH_STEP) * _PITCH_STEP
+
+    def gathered(self) -> npt.NDArray[np.uint8]:
+        """The planes [N, rows, pitch] in host memory: a view of a single one, else a copy.
+
+        Raises DeviceError for a plane that lies on another device.
+        """
+        planes = [host_plane(plane) for plane in self.planes]
+        if len(planes) == 1:
+            return planes[0]
+        gathered = np.empty(self.shape, np.uint8)
+        for row, plane in zip(gathered, planes, strict=True):
+            row[:, : self.num_bytes] = plane[0, : self.num_rows, : self.num_bytes]
+        return gathered
+
+
+def inputs_of(pictures: Sequence[Nv12]) -> dict[str, PlaneBatch | npt.NDArray[np.float32]]:
+    """What a graph that takes NV12 is fed for a batch: the planes, the true size [2] and the colours [3, 4], by name.
+
+    Raises ValueError for no picture, and for pictures of different sizes or colours.
+    """
+    if len({picture.kind for picture in pictures}) != 1:
+        raise ValueError("a batch of NV12 pictures must be of one size and one kind of colours, and not empty")
+    width, height = pictures[0].size_wh
+    num_bytes, num_chroma_rows = width + width % 2, (height + 1) // 2
+    values = (
+        PlaneBatch(tuple(picture.y for picture in pictures), height, width),
+        PlaneBatch(tuple(picture.uv for picture in pictures), num_chroma_rows, num_bytes),
+        np.array((width, height), np.float32),
+        pictures[0].yuv_to_bgr,
+    )
+    return dict(zip(NV12_INPUTS, values, strict=True))
+
+
+def batches_of(pictures: Sequence[Nv12]) -> list[list[int]]:
+    """Which pictures can be one batch: their indices, by size and colours."""
+    groups: dict[object, list[int]] = {}
+    for index, picture in enumerate(pictures):
+        groups.setdefault(picture.kind, []).append(index)
+    return list(groups.values())
+
+
+def host_plane(plane: Plane) -> npt.NDArray[np.uint8]:
+    """A plane as an array [1, rows, pitch]. Raises DeviceError for one that lies on another device."""
+    if not isinstance(plane, DevicePlane):
+        return plane
+    if plane.device != "cpu":
+        raise DeviceError(
+            f"frames must lie where the network runs, got {plane.device} and cpu; set decode.device=cpu, or "
+            "engine.device=cuda"
+        )
+    block = (ctypes.c_uint8 * int(np.prod(plane.shape))).from_address(plane.address)
+    return np.frombuffer(memoryview(block), np.uint8).reshape(plane.shape)
 
 
 @runtime_checkable
@@ -82,8 +153,11 @@ def nv12_of(picture: Picture) -> Nv12:
     )
 
 
+@cache
 def yuv_to_bgr(shares: tuple[float, float], *, full_range: bool) -> npt.NDArray[np.float32]:
     """The matrix [3, 4] that makes B, G, R in 0..255 of Y, U, V and 1, as ITU-R BT.601 and its successors define it.
+
+    Read-only, and the same array each time.
 
     shares: of red and blue in brightness, such as `BT709`. full_range: brightness has all of 0..255, else 16..235
     (colour 16..240).
@@ -95,4 +169,6 @@ def yuv_to_bgr(shares: tuple[float, float], *, full_range: bool) -> npt.NDArray[
     per_v = np.array([0, -2 * (1 - red) * red / green, 2 * (1 - red)]) * colour_scale
     per_y = np.full(3, scale)
     offset = -black * per_y - 128 * (per_u + per_v)
-    return np.stack([per_y, per_u, per_v, offset], axis=1).astype(np.float32)
+    matrix = np.stack([per_y, per_u, per_v, offset], axis=1).astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice, tee
@@ -24,6 +24,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.cuda_driver import primary_context, tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
@@ -118,6 +119,8 @@ class VideoSource:
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         self._stop = stop
+        if self._options.decode_device == "cuda":
+            tolerate_capture()  # in the thread that decodes
         if self._pipe:
             self._pipe.stop = stop
         if every > 1 and self._first is not None:
@@ -176,7 +179,7 @@ class VideoSource:
             flags["rtsp_transport"] = options.rtsp_transport
         decoder = gpu_decoder() if options.decode_device == "cuda" else None
         try:
-            with _hearing_libav():
+            with _hearing_libav(), primary_context() if decoder else nullcontext():
                 container = av.open(
                     target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts, hwaccel=decoder
                 )

@@ -13,6 +13,7 @@ import threading
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.frame import VideoFrame
 
+from pipeline.cuda_driver import libav_takes_primary_context
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ColourOrder, PixelArray
 from pipeline.picture.i420 import I420
@@ -20,11 +21,15 @@ from pipeline.picture.nv12 import DevicePlane, Nv12
 from pipeline.sources.video_picture import VideoPicture, colours_of
 
 _DEVICES = {1: "cpu", 2: "cuda"}  # DLDeviceType of DLPack
+_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le", "p016le": "yuv420p16le"}
 
 
 def gpu_decoder() -> HWAccel:
-    """What makes `av.open` decode on the first NVIDIA GPU, or fail, and leave the frames there."""
-    return HWAccel("cuda", device=0, allow_software_fallback=False, is_hw_owned=True)
+    """What makes `av.open`, inside `primary_context`, decode on the first NVIDIA GPU, or fail; frames stay there."""
+    # The current context is the primary one as well, where it is used inside `primary_context`.
+    is_taken = libav_takes_primary_context()
+    options: dict[str, object] = {"primary_ctx": "1"} if is_taken else {"primary_ctx": "0", "current_ctx": "1"}
+    return HWAccel("cuda", device=0, allow_software_fallback=False, is_hw_owned=True, options=options)
 
 
 def what_is_missing() -> str | None:
@@ -85,5 +90,8 @@ class GpuPicture:
         with self._lock:
             if self._downloaded is None:
                 kind = (self._frame.sw_format or self._frame.format).name
+                # Taken apart into three planes, which changes no value, as the processor's decoders give them: all that
+                # follows is then the same, pixel by pixel.
+                kind = _PLANAR.get(kind, kind)
                 self._downloaded = VideoPicture(self._frame.reformat(format=kind))
             return self._downloaded

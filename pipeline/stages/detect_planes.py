@@ -1,14 +1,14 @@
-"""What does a network see in a frame that it takes as the decoder left it?"""
+"""Detection from planes: frames as their decoder left them → candidates in network pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pipeline.detector.engine import PlanesEngine
 from pipeline.detector.heads import HEADS
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
-from pipeline.picture.nv12 import nv12_of
+from pipeline.picture.nv12 import Nv12, batches_of, nv12_of
 from pipeline.stages.detect import Detected
 
 
@@ -26,10 +26,19 @@ class DetectPlanes:
 
     def process(self, frame: Frame) -> Iterable[Detected]:
         """One Detected. May be called from several threads at once. Raises SourceError for a frame without planes."""
-        outputs = self._engine.infer_planes(nv12_of(frame.picture))
-        letterbox = Letterbox.fit(frame.size_wh, self._spec.network_wh, self._spec.resize)
-        candidates = self._head(outputs, self._spec, score_threshold=self._score_threshold, batch_index=0)
-        return (Detected(frame, letterbox, candidates),)
+        return self.process_batch((frame,))
+
+    def process_batch(self, frames: Sequence[Frame]) -> Sequence[Detected]:
+        """One Detected for each frame, in order; frames of one size and colours are run at once.
+
+        Raises SourceError for a frame without planes.
+        """
+        pictures = [nv12_of(frame.picture) for frame in frames]
+        detected: dict[int, Detected] = {}
+        for batch in batches_of(pictures):
+            ran = self._run([frames[index] for index in batch], [pictures[index] for index in batch])
+            detected |= zip(batch, ran, strict=True)
+        return [detected[index] for index in range(len(frames))]
 
     def drain(self) -> Iterable[Detected]:
         """Nothing is held."""
@@ -38,3 +47,15 @@ class DetectPlanes:
     def close(self) -> None:
         """Close the engine."""
         self._engine.close()
+
+    def _run(self, frames: Sequence[Frame], pictures: Sequence[Nv12]) -> list[Detected]:
+        outputs = self._engine.infer_planes(pictures)
+        letterbox = Letterbox.fit(frames[0].size_wh, self._spec.network_wh, self._spec.resize)
+        return [
+            Detected(
+                frame,
+                letterbox,
+                self._head(outputs, self._spec, score_threshold=self._score_threshold, batch_index=index),
+            )
+            for index, frame in enumerate(frames)
+        ]

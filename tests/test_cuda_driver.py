@@ -1,0 +1,91 @@
+"""Is the driver asked for what lets a decoder, ONNX Runtime and recordings share a GPU, and is its absence survived?"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import pytest
+
+from pipeline.cuda_driver import (
+    cuda_driver,
+    let_waits_sleep,
+    libav_takes_primary_context,
+    primary_context,
+    tolerate_capture,
+)
+
+
+class Driver:
+    """The calls that are made, in order; `status` is what finding the GPU answers."""
+
+    def __init__(self, status: int = 0, state: tuple[int, int] = (0, 0)) -> None:
+        self.status, self.calls, self.state = status, list[tuple[str, object]](), state
+
+    def cuDeviceGet(self, place: Any, number: int) -> int:  # noqa: N802
+        return self.status
+
+    def cuDevicePrimaryCtxSetFlags(self, device: ctypes.c_int, flags: ctypes.c_uint) -> int:  # noqa: N802
+        self.calls.append(("flags", flags.value))
+        return 0
+
+    def cuDevicePrimaryCtxGetState(self, device: ctypes.c_int, flags: Any, is_active: Any) -> int:  # noqa: N802
+        flags._obj.value, is_active._obj.value = self.state
+        return 0
+
+    def cuDevicePrimaryCtxRetain(self, place: Any, device: ctypes.c_int) -> int:  # noqa: N802
+        place._obj.value = 42
+        self.calls.append(("retain", device.value))
+        return 0
+
+    def cuCtxPushCurrent_v2(self, context: ctypes.c_void_p) -> int:  # noqa: N802
+        self.calls.append(("push", context.value))
+        return 0
+
+    def cuCtxPopCurrent_v2(self, place: Any) -> int:  # noqa: N802
+        self.calls.append(("pop", None))
+        return 0
+
+    def cuThreadExchangeStreamCaptureMode(self, mode: Any) -> int:  # noqa: N802
+        self.calls.append(("capture mode", mode._obj.value))
+        return 0
+
+
+def test_the_primary_context_is_current_inside_kept_for_good_and_let_go_of_after_an_error() -> None:
+    driver = Driver()
+    with primary_context(driver):
+        assert driver.calls == [("retain", 0), ("push", 42)]
+    with pytest.raises(KeyError), primary_context(driver):
+        raise KeyError
+    assert driver.calls == [("retain", 0), ("push", 42), ("pop", None), ("push", 42), ("pop", None)]
+
+
+def test_without_a_gpu_nothing_is_pushed_and_nothing_breaks() -> None:
+    driver = Driver(status=100)
+    with primary_context(driver):
+        let_waits_sleep(driver)
+    assert driver.calls == []
+
+
+@pytest.mark.parametrize(
+    ("flags_and_use", "is_taken"), [((0, 0), True), ((4, 1), True), ((0, 1), False), ((1, 1), False)]
+)
+def test_a_context_that_somebody_else_opened_otherwise_is_given_to_libav_as_the_current_one(
+    flags_and_use: tuple[int, int], is_taken: bool
+) -> None:
+    assert libav_takes_primary_context(Driver(state=flags_and_use)) is is_taken
+
+
+def test_waits_sleep_and_recordings_are_tolerated() -> None:
+    driver = Driver()
+    let_waits_sleep(driver)
+    tolerate_capture(driver)
+    assert driver.calls == [("flags", 4), ("capture mode", 2)]  # as cuda.h numbers them
+
+
+@pytest.mark.skipif(cuda_driver() is not None, reason="this machine has an NVIDIA driver")
+def test_without_a_driver_everything_is_left_out() -> None:
+    let_waits_sleep()
+    tolerate_capture()
+    with primary_context():
+        pass
