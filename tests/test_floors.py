@@ -17,6 +17,7 @@ FLOORS = {
     "pipeline.version": 1,
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
+    "pipeline.remembered": 2,
     "pipeline.whole_file": 1,
     "pipeline.accuracy": 3,
     "pipeline.flow": 2,

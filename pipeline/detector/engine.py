@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -19,7 +20,7 @@ from pipeline.detector.providers import Device, OpenedSession, Precision, load_r
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.nv12 import BT601, Nv12, PlaneBatch, inputs_of, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, DevicePlane, Nv12, Plane, PlaneBatch, inputs_of, yuv_to_bgr
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class OrtEngine:
         """
         if self.spec.pixels == "packed":
             return self.infer(np.repeat(self.blank_input()[:1], self.spec.batch or batch, axis=0))
-        return self.infer_planes([_blank_nv12(frame_wh or self.spec.network_wh)] * batch)
+        return self.infer_planes([self.blank_planes(frame_wh or self.spec.network_wh)] * batch)
 
     def warm_up(self, runs: int = 2, *, frame_wh: tuple[int, int] | None = None) -> None:
         """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches.
@@ -159,6 +160,13 @@ class OrtEngine:
         width, height = self.spec.network_wh
         shape = (3, height, width) if self.spec.layout in ("nchw", "chw") else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
+
+    def blank_planes(self, frame_wh: tuple[int, int], *, on_device: bool = False) -> Nv12:
+        """Planes of zeros of a picture of that size; on_device: where the network runs, else on the host."""
+        blank = _blank_nv12(frame_wh)
+        if not on_device or self._device_type == "cpu":
+            return blank
+        return replace(blank, y=_on_device(blank.y), uv=_on_device(blank.uv))
 
     def _run_blank_on(self, opened: OpenedSession) -> None:
         """One run of a session that is only tried."""
@@ -214,3 +222,8 @@ def _blank_nv12(size_wh: tuple[int, int]) -> Nv12:
     width, height = size_wh
     y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
     return Nv12(y, uv, size_wh, yuv_to_bgr(BT601, full_range=False))
+
+
+def _on_device(plane: Plane) -> DevicePlane:
+    value = load_runtime().OrtValue.ortvalue_from_numpy(plane, "cuda", 0)
+    return DevicePlane(value.data_ptr(), (1, *plane.shape[1:]), "cuda", 0, value)

@@ -1,0 +1,180 @@
+"""GPU settings: a detector on this GPU → batch, CUDA graph, layout and inferences at once, found by a short trial.
+
+Each candidate runs for a moment as it would in a run, on blank frames, in a flow of its own; what was found is
+remembered by file, GPU, versions and kind of run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.detector.engine import OrtEngine
+from pipeline.errors import DeviceError
+from pipeline.flow.graph import Flow
+from pipeline.flow.running import Running
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Frame
+from pipeline.picture.letterbox import Letterbox
+from pipeline.picture.nv12 import Nv12
+from pipeline.remembered import recall, remember
+from pipeline.stages.detect import Detect
+from pipeline.stages.detect_planes import DetectPlanes
+from pipeline.stages.preprocess import Prepared
+
+MOST_BATCH = 16
+_SECONDS = 0.3  # a candidate
+_GAIN = 1.05  # what costs memory, start-up or latency must bring so much
+_ALMOST = 0.9  # of the highest rate, for which half the batch is taken, because a frame then waits half as long
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """How a network is run on a GPU; the fields are those of the configuration's `engine` section."""
+
+    batch: int = 1
+    cuda_graph: bool = False
+    channels_last: bool = False
+    inflight: int = 2
+
+
+Open = Callable[[GpuSettings], OrtEngine]
+Rate = Callable[[OrtEngine, GpuSettings], float]
+"""Frames a second of an engine with these settings."""
+
+
+def best_settings(
+    open_engine: Open, *, fixed: dict[str, Any], most_batch: int, rate: Rate, key: tuple[object, ...]
+) -> tuple[GpuSettings, str]:
+    """The settings with which frames go through fastest, and why.
+
+    fixed: settings that are not tried, because somebody has said them. key: what decides about it beside them.
+    """
+    known = recall("gpu", *key, sorted(fixed.items()), most_batch)
+    if known is not None:
+        return GpuSettings(
+            **{name: known[name] for name in asdict(GpuSettings())}
+        ), f"{known['reason']}, as found before"
+    trial = _Trial(open_engine, rate)
+    one = replace(GpuSettings(batch=1), **fixed)
+    best = replace(one, batch=fixed.get("batch", most_batch))
+    for name in ("cuda_graph", "channels_last"):
+        if name not in fixed:
+            other = replace(best, **{name: True})
+            best = other if trial.rate(other) > _GAIN * trial.rate(best) else best
+    while "batch" not in fixed and best.batch > 1:
+        half = replace(best, batch=best.batch // 2)
+        if trial.rate(half) < _ALMOST * trial.rate(best):
+            break
+        best = half
+    for inflight in (1, 3) if "inflight" not in fixed else ():
+        other = replace(best, inflight=inflight)
+        needed = 1 / _GAIN if inflight < best.inflight else _GAIN
+        best = other if trial.rate(other) > needed * trial.rate(best) else best
+    reason = (
+        f"{_words(best)}: {trial.rate(best):.0f} frames/s of blank frames, {trial.rate(one):.0f} with {_words(one)}"
+    )
+    remember("gpu", {**asdict(best), "reason": reason}, *key, sorted(fixed.items()), most_batch)
+    return best, reason
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int, int], on_device: bool) -> float:
+    """Frames a second through detection alone, on blank frames that are already decoded, or prepared.
+
+    on_device: whether a network that takes planes finds them there, as the GPU's decoder leaves them.
+    """
+    batch, workers = settings.batch, settings.inflight
+    shape: dict[str, Any] = {"name": "detect", "workers": workers, "capacity": 2 * batch * workers}
+    stop_after = _Until(_SECONDS)
+    if engine.spec.pixels == "nv12":
+        picture: Any = _BlankPicture(engine.blank_planes(frame_wh, on_device=on_device))
+        frame = Frame(picture, "blank", 0, 0.0, 0.0)
+        planes = DetectPlanes(engine)
+        flow: Flow[Any] = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(planes, max_batch=batch, **shape)
+    else:
+        letterbox = Letterbox.fit(engine.spec.network_wh, engine.spec.network_wh, engine.spec.resize)
+        frame = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
+        prepared = Prepared(frame, letterbox, engine.blank_input()[:1], lambda: None)
+        detect = Detect(engine)
+        flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(detect, max_batch=batch, **shape)
+    began = time.monotonic()
+    with Running(flow) as running:
+        running.wait()
+    return running.statistics().frames.delivered / (time.monotonic() - began)
+
+
+class _Trial:
+    """Rates of settings, each measured once; 0 for those that this network cannot have."""
+
+    def __init__(self, open_engine: Open, rate: Rate) -> None:
+        self._open, self._rate = open_engine, rate
+        self._rates: dict[GpuSettings, float] = {}
+
+    def rate(self, settings: GpuSettings) -> float:
+        if settings not in self._rates:
+            try:
+                engine = self._open(settings)
+            except DeviceError:
+                return self._rates.setdefault(settings, 0.0)
+            self._rates[settings] = self._rate(engine, settings)
+            engine.close()
+        return self._rates[settings]
+
+
+class _Until:
+    """Says when some time has passed since it was first asked."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end: float | None = None
+
+    def is_over(self) -> bool:
+        if self._end is None:
+            self._end = time.monotonic() + self._seconds
+        return time.monotonic() >= self._end
+
+
+class _Blanks:
+    """A recorded source of the same item, over and over."""
+
+    source_id = "blank"
+    is_live = False
+
+    def __init__(self, item: Any, until: _Until) -> None:
+        self._item, self._until = item, until
+
+    def items(self, stop: Stop) -> Iterator[Any]:
+        while not stop.is_set() and not self._until.is_over():
+            yield self._item
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _BlankPicture:
+    """A picture of which there are only planes."""
+
+    def __init__(self, planes: Nv12) -> None:
+        self._planes = planes
+        self.size_wh = planes.size_wh
+
+    def nv12(self) -> Nv12:
+        return self._planes
+
+
+def _words(settings: GpuSettings) -> str:
+    words = [f"batch {settings.batch}", f"{settings.inflight} at once"]
+    words += ["CUDA graph"] * settings.cuda_graph + ["channels last"] * settings.channels_last
+    return ", ".join(words)
