@@ -1,24 +1,29 @@
-"""How fast is each part of the GPU path, and what becomes of it with 1 to 32 streams?
+"""GPU: bounds and whole runs on an NVIDIA GPU, and how many cameras it serves.
 
-    python -m benchmarks.gpu --model boxes.onnx [--planes nv12.onnx] [--torch NAME] [--video FILE] [--device tensorrt]
+    python -m benchmarks.gpu --planes planes.onnx [--model boxes.onnx] [--torch rt_detr] [--json a.json] [--chart a.svg]
 
-- floor: ONNX Runtime alone, inputs and outputs bound on the device once, no copy (a loop of ten lines, not our code);
-- network: our engine with a new frame each time: upload, run, boxes back;
-- decode: one 1080p file, by the processor and by the GPU's decoder;
-- files, cameras: the whole path for so many copies of the file, as fast as they go and as cameras of 30 frames/s that
-  nobody waits for, with the age of a frame when its boxes are there;
-- torch: the same network in PyTorch, eager and compiled, where PyTorch works on the GPU (`--torch`: a name of export).
+- bare: ONNX Runtime alone, everything bound on the device once, no copy, by batch, with and without a CUDA graph;
+- decode: 1080p files by the GPU's decoders alone, as many at once as `--decoders` says;
+- cameras: the whole path for so many cameras of 30 frames/s that nobody waits for, with the age of a frame when its
+  boxes are there, and the knee: the most cameras at p95 <= 100 ms with nothing dropped;
+- files: the same as fast as it goes, beside the bound: the lower of bare network and decoders;
+- memory: what the process and the GPU hold after 20,000 frames and more;
+- torch: the same network in PyTorch, eager and compiled (`--torch`: a short name of a transformers detector).
 
-Each part of ours runs in a process of its own. What cannot be measured says why. `--device cpu` tries the script.
+Each whole run is a process of its own. What cannot be measured says why. `--device cpu` tries the script.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,125 +33,322 @@ from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
 from pipeline.app.one_run import Case, measure_apart
+from pipeline.detector.engine import on_host
 from pipeline.detector.providers import load_runtime, open_session, probe_providers
 from pipeline.detector.recognise import recognise
-from pipeline.detector.tensorrt import input_shapes, this_machine
+from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
+from pipeline.picture.nv12 import blank_nv12, inputs_of
+from pipeline.sources.video import VideoOptions, VideoSource
 
-NUM_STREAMS = (1, 2, 4, 8, 16, 32)
 SIZE_WH = (1920, 1080)
 CAMERA_FPS = 30.0
-_MOST_FPS = 2000  # files are so long that they do not end before they have been measured
+KNEE_MS = 100.0
+PARTS = ("bare", "decode", "cameras", "files", "memory", "torch")
+_NUM_FRAMES = 9000  # of the file: long enough for whatever is measured with it
+_HEADINGS = ("part", "what", "frames/s", "p50 ms", "p95 ms", "p99 ms", "dropped", "CPU ms", "GPU %", "GPU MB", "RSS MB")
+_WIDTHS = (8, 46, 9, 7, 7, 7, 8, 7, 6, 7, 7)
 
-Row = tuple[str, str, float | None, float | None, str]
-"""Part, what, frames a second, p95 of the age in milliseconds, and a note."""
+
+@dataclasses.dataclass(slots=True)
+class Row:
+    """One line of the table; None where it does not apply."""
+
+    part: str
+    what: str
+    fps: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    p99_ms: float | None = None
+    dropped: int | None = None
+    cpu_ms: float | None = None
+    gpu_percent: float | None = None
+    gpu_mb: float | None = None
+    rss_mb: float | None = None
+    num_streams: int | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        values = [self.part, self.what, self.fps, self.p50_ms, self.p95_ms, self.p99_ms, self.dropped, self.cpu_ms]
+        values += [self.gpu_percent, self.gpu_mb, self.rss_mb]
+        shown = [each if isinstance(each, str) else "–" if each is None else f"{each:.4g}" for each in values]
+        cells = [f"{cell:{'<' if place < 2 else '>'}{_WIDTHS[place]}}" for place, cell in enumerate(shown)]
+        return "  ".join([*cells, self.note]).rstrip()
 
 
 def main() -> None:
     """Measure and print; one line and exit code 1 where the device does not work."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="an ONNX detector, best of the boxes form")
-    parser.add_argument("--planes", help="the same as --form frame --pixels nv12")
-    parser.add_argument("--torch", help="a name of `streamdet export --list`")
-    parser.add_argument("--video", help="a video file; a drawn street in 1080p if left out")
-    parser.add_argument("--device", default="cuda", choices=["cuda", "tensorrt", "cpu"])
-    parser.add_argument("--streams", type=int, nargs="+", default=NUM_STREAMS)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    options = parser.parse_args()
+    options = _options()
     report = next(each for each in probe_providers() if each.device == options.device)
     if not report.works:
         sys.exit(f"benchmarks.gpu: nothing is measured: {report.detail}")
     machine = this_machine(load_runtime().__version__)
-    print(f"{describe_machine()}; {machine.gpu or 'no GPU'}, driver for CUDA {machine.driver}, model {options.model}")
-    print(f"{'part':9} {'what':44} {'frames/s':>9} {'age p95 ms':>11}  note")
+    print(f"{describe_machine()}; {machine.gpu or 'no GPU'}, driver for CUDA {machine.driver}")
+    print("  ".join(f"{each:{'<' if i < 2 else '>'}{_WIDTHS[i]}}" for i, each in enumerate(_HEADINGS)))
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        video = options.video
-        if video is None:
-            path = Path(folder) / "street.mp4"
-            num_frames = round(_MOST_FPS * (options.seconds + 2))
-            video = str(write_street(path, size_wh=SIZE_WH, num_frames=num_frames, num_drawn=30))
-        for part, what, fps, age, note in rows(options, video):
-            shown = ["–" if value is None else f"{value:.1f}" for value in (fps, age)]
-            print(f"{part:9} {what:44} {shown[0]:>9} {shown[1]:>11}  {note}", flush=True)
+        if options.video is None:
+            options.video = str(
+                write_street(Path(folder) / "a.mp4", size_wh=SIZE_WH, num_frames=_NUM_FRAMES, num_drawn=30)
+            )
+        for row in _rows(options):
+            rows.append(row)
+            print(row, flush=True)
+            if options.json:
+                Path(options.json).write_text(json.dumps([dataclasses.asdict(each) for each in rows], indent=1))
+    for line in verdicts(rows):
+        print(line)
+    if options.chart:
+        draw(rows, Path(options.chart), title=f"{options.planes or options.model} on {machine.gpu or options.device}")
 
 
-def rows(options: argparse.Namespace, video: str) -> Iterator[Row]:
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--planes", help="an ONNX detector that takes NV12 planes")
+    parser.add_argument("--model", help="one that takes pixels")
+    parser.add_argument("--torch", help="a short name of `streamdet export --list`, such as rt_detr")
+    parser.add_argument("--video", help="a video file; a drawn street in 1080p if left out")
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
+    parser.add_argument("--streams", type=int, nargs="+", default=(1, 2, 4, 8, 16, 24, 32))
+    parser.add_argument("--file-streams", type=int, nargs="+", default=(16,))
+    parser.add_argument("--decoders", type=int, nargs="+", default=(1, 8, 16))
+    parser.add_argument("--batches", type=int, nargs="+", default=(1, 4, 8, 16))
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--json", help="where the rows go as well")
+    parser.add_argument("--chart", help="an SVG of cameras against age")
+    options = parser.parse_args()
+    if not options.planes and not options.model:
+        parser.error("--planes or --model must be given")
+    return options
+
+
+def _rows(options: argparse.Namespace) -> Iterator[Row]:
     """Every row, as it is measured."""
-    models = [options.model, *([options.planes] if options.planes else [])]
-    decoders = ("cpu",) if options.device == "cpu" else ("cpu", "cuda")
-    if recognise(options.model).resize != "in-graph":
-        yield _row("floor", Path(options.model).name, floor, options)
-    for model in models:
-        records = (False, True) if options.device != "cpu" and recognise(model).resize != "in-graph" else (False,)
-        for recorded in records:
-            settings = {"model": model, "engine.cuda_graph": recorded}
-            name = Path(model).name + (", CUDA graph" if recorded else "")
-            yield _row("network", name, _measured, options, "network", [video], settings)
-    for decoder in decoders:
-        yield _row("decode", decoder, _measured, options, "sources", [video], {"decode.device": decoder})
-    for model in models:
-        spec = recognise(model)
-        for decoder in decoders:
-            for number in options.streams:
-                batch = min(number, 8) if spec.pixels == "packed" and spec.batch is None else 1
-                settings = {"model": model, "decode.device": decoder, "engine.inflight": 2, "engine.batch": batch}
-                what = f"{number} × {Path(model).name}, decoded on {decoder}"
-                yield _row("files", what, _measured, options, "pipeline", [video] * number, settings)
-                settings |= {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
-                yield _row("cameras", what, _measured, options, "pipeline", [video] * number, settings)
-    if options.torch:
-        yield _row("torch", f"{options.torch}, eager", in_torch, options, False)
-        yield _row("torch", f"{options.torch}, compiled", in_torch, options, True)
+    models = [each for each in (options.planes, options.model) if each]
+    for part in options.parts:
+        if part == "bare":
+            for model in models:
+                for batch in options.batches:
+                    for recorded in (True, False) if options.device == "cuda" else (False,):
+                        what = f"{Path(model).name}, batch {batch}{', CUDA graph' if recorded else ''}"
+                        yield _row("bare", what, bare, options, model, batch, recorded)
+        elif part == "decode":
+            for number in options.decoders:
+                yield _row("decode", f"{number} at once", decode, options, number)
+        elif part in ("cameras", "files"):
+            for model in models:
+                for number in options.streams if part == "cameras" else options.file_streams:
+                    row = _row(part, f"{number} × {Path(model).name}", whole, options, model, number, part == "cameras")
+                    row.num_streams = number
+                    yield row
+        elif part == "memory":
+            yield from _memory(options, models[0])
+        elif options.torch:
+            for compiled in (False, True):
+                for batch in (options.batches[0], options.batches[-1]):
+                    what = f"{options.torch}, float16, batch {batch}, {'compiled' if compiled else 'eager'}"
+                    yield _row("torch", what, in_torch, options, batch, compiled)
 
 
-def floor(options: argparse.Namespace) -> tuple[float, None]:
-    """Runs a second of a bare session whose inputs and outputs lie on the device."""
-    spec = recognise(options.model)
-    session = open_session(Path(options.model), options.device, shapes=input_shapes(spec, max_batch=1)).session
+def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) -> Row:
+    """Images a second of a session whose inputs and outputs lie on the device, and how long a run takes."""
+    spec = recognise(model)
     place = "cpu" if options.device == "cpu" else "cuda"
-    binding = session.io_binding()
-    width, height = spec.network_wh
-    shape = (1, 3, height, width) if spec.layout in ("nchw", "chw") else (1, height, width, 3)
-    image = np.random.default_rng(0).integers(0, 255, shape).astype(spec.dtype)
-    feed = {spec.input_name: image[0] if spec.layout in ("chw", "hwc") else image}
-    feed |= {each.name: np.array([each.values], each.dtype) for each in spec.extra_inputs}
-    values = {name: load_runtime().OrtValue.ortvalue_from_numpy(value, place, 0) for name, value in feed.items()}
-    for name, value in values.items():
-        binding.bind_ortvalue_input(name, value)
+    keys = dict(each.split("=") for each in options.settings)
+    is_last = keys.get("engine.channels_last") == "true"
+    session = open_session(Path(model), options.device, cuda_graph=recorded, channels_last=is_last).session
+    feed: dict[str, Any]
+    if spec.pixels == "nv12":
+        feed = on_host(inputs_of([blank_nv12(SIZE_WH)] * batch))
+    else:
+        width, height = spec.network_wh
+        shape = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
+        feed = {spec.input_name: np.zeros((batch, *shape), spec.dtype)}
+        feed |= {each.name: np.tile(np.array(each.values, each.dtype), (batch, 1)) for each in spec.extra_inputs}
+    values = load_runtime().OrtValue
+    binding, kept = session.io_binding(), []
+    for name, value in feed.items():
+        kept.append(values.ortvalue_from_numpy(np.ascontiguousarray(value), place, 0))
+        binding.bind_ortvalue_input(name, kept[-1])
     for output in session.get_outputs():
-        binding.bind_output(output.name, place)
-    return _rate(lambda: session.run_with_iobinding(binding), options.seconds), None
+        sides = [side if isinstance(side, int) else batch for side in output.shape]
+        kind = {"tensor(float)": np.float32, "tensor(int64)": np.int64}[output.type]
+        kept.append(values.ortvalue_from_shape_and_type(sides, kind, place, 0))
+        binding.bind_ortvalue_output(output.name, kept[-1])
+    chosen = load_runtime().RunOptions()
+    if recorded:
+        chosen.add_run_config_entry("gpu_graph_id", "1")
+    rate = _rate(lambda: session.run_with_iobinding(binding, chosen), min(1.0, options.seconds))
+    return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
 
 
-def in_torch(options: argparse.Namespace, compiled: bool) -> tuple[float, None]:
-    """Runs a second of the PyTorch network, float32, pixels of the network's size already on the GPU."""
+def decode(options: argparse.Namespace, number: int) -> Row:
+    """Frames a second of so many decoders at once, with nothing behind them."""
+    counts, stop, ready = [0] * number, threading.Event(), threading.Barrier(number + 1)
+
+    def run(place: int) -> None:
+        source = VideoSource(options.video, options=VideoOptions(decode_device=options.device))
+        for _ in source.pictures(stop):
+            if not counts[place]:
+                ready.wait(20)
+            counts[place] += 1
+
+    for place in range(number):
+        threading.Thread(target=run, args=(place,), daemon=True).start()
+    ready.wait(30)
+    began, processor, before = time.perf_counter(), time.process_time(), sum(counts)
+    time.sleep(min(2.0, options.seconds))
+    num_frames, seconds = sum(counts) - before, time.perf_counter() - began
+    processor = time.process_time() - processor
+    stop.set()
+    return Row("", "", fps=num_frames / seconds, cpu_ms=1000 * processor / max(num_frames, 1))
+
+
+def whole(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
+    """The whole path for so many streams; see `Case`."""
+    chosen: dict[str, Any] = {"sources": (options.video,) * number, "model": model, "output.show": False}
+    chosen |= {"engine.device": options.device}
+    if recognise(model).pixels == "nv12":
+        chosen["decode.device"] = options.device
+    if is_live:
+        chosen |= {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
+    config = load_config(settings=options.settings, options=chosen)
+    with GpuWatch() as watch:
+        found = measure_apart(Case.of(config, seconds=options.seconds))
+    age, frames = found["latency_ms"], found["frames"]
+    return Row(
+        "",
+        "",
+        fps=found["num_frames"] / found["measured_seconds"],
+        p50_ms=age["p50"],
+        p95_ms=age["p95"],
+        p99_ms=age["p99"],
+        dropped=frames["dropped_stale"] + frames["dropped_full"],
+        cpu_ms=found["cpu_ms_per_frame"],
+        gpu_percent=watch.busy_percent,
+        gpu_mb=watch.most_mb,
+        rss_mb=found["memory_mb"]["peak"],
+    )
+
+
+def _memory(options: argparse.Namespace, model: str) -> Iterator[Row]:
+    """The same run for a short and for a long time: what it holds must not grow."""
+    for seconds in (options.seconds, 3 * options.seconds):
+        longer = argparse.Namespace(**{**vars(options), "seconds": seconds})
+        row = _row("memory", "", whole, longer, model, options.file_streams[0], False)
+        row.what = f"after {row.fps * seconds:.0f} frames" if row.fps else "not measured"
+        yield row
+
+
+def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
+    """The PyTorch network in float16, pixels of its size already on the GPU."""
     import torch
-
-    from export.detectors import build
-    from export.exportable import Wanted
-    from export.forms import BoxesForm
+    import transformers
 
     if options.device != "cpu" and not torch.cuda.is_available():
         raise StreamdetError(f"PyTorch {torch.__version__} finds no GPU")
-    device = "cpu" if options.device == "cpu" else "cuda"
-    exportable = build(Wanted(name=options.torch, weights="none"), adapter=None)
-    module: Callable[..., Any] = BoxesForm(exportable).eval().to(device)
-    width, height = exportable.spec.network_wh
-    pixels = torch.randint(0, 255, (1, height, width, 3), dtype=torch.uint8, device=device)
-    if compiled:
-        module = torch.compile(module)
+    config = transformers.AutoConfig.for_model(options.torch)
+    network = transformers.AutoModelForObjectDetection.from_config(config).eval()  # type: ignore[no-untyped-call]
+    is_gpu = options.device != "cpu"
+    network = network.half().cuda() if is_gpu else network
+    pixels = torch.rand(batch, 3, 640, 640, dtype=network.dtype, device=network.device)
+    module: Callable[..., Any] = torch.compile(network) if compiled else network
 
     def run() -> None:
         with torch.inference_mode():
             module(pixels)
-        if device == "cuda":
+        if is_gpu:
             torch.cuda.synchronize()
 
-    return _rate(run, options.seconds), None
+    rate = _rate(run, min(2.0, options.seconds))
+    return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
+
+
+class GpuWatch:
+    """What nvidia-smi says of the GPU meanwhile; None where there is none."""
+
+    busy_percent: float | None = None
+    most_mb: float | None = None
+
+    def __enter__(self) -> GpuWatch:
+        query = [
+            "nvidia-smi",
+            "--query-gpu=utilization.gpu,memory.used",
+            "--format=csv,noheader,nounits",
+            "-lms",
+            "200",
+        ]
+        self._process: subprocess.Popen[str] | None
+        try:
+            self._process = subprocess.Popen(query, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL)
+        except OSError:
+            self._process = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        lines = [line.split(",") for line in self._process.communicate()[0].splitlines() if line.count(",") == 1]
+        busy = [float(each[0]) for each in lines]
+        if busy:
+            middle = busy[-max(1, len(busy) // 3) :]  # the last third: it was warm by then
+            self.busy_percent, self.most_mb = sum(middle) / len(middle), max(float(each[1]) for each in lines)
+
+
+def verdicts(rows: list[Row]) -> Iterator[str]:
+    """The knee of the cameras, and how near the files come to what binds them."""
+    cameras = [row for row in rows if row.part == "cameras" and row.p95_ms is not None]
+    for model in dict.fromkeys(row.what.split(" × ")[1] for row in cameras):
+        mine = [row for row in cameras if row.what.endswith(f" × {model}")]
+        knee = f"{_most_served(mine)} cameras at {CAMERA_FPS:g} frames/s"
+        yield f"{knee} with p95 <= {KNEE_MS:g} ms and no drop: {model}"
+    decoders = max((row.fps for row in rows if row.part == "decode" and row.fps), default=None)
+    for row in rows:
+        model = row.what.partition(" × ")[2]
+        networks = [each.fps for each in rows if each.part == "bare" and each.fps and each.what.startswith(model)]
+        if row.part == "files" and row.fps and networks and decoders:
+            bound = min(max(networks), decoders)
+            yield f"{row.what}: {row.fps / bound:.0%} of the binding limit of {bound:.0f} frames/s"
+
+
+def draw(rows: list[Row], path: Path, *, title: str) -> None:
+    """Cameras against the age of their frames, with the knee."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4))
+    mine = [row for row in rows if row.part == "cameras" and row.p95_ms is not None]
+    for name, marker in (("p50", "o"), ("p95", "s"), ("p99", "^")):
+        axes.plot(
+            [row.num_streams or 0 for row in mine],
+            [getattr(row, f"{name}_ms") for row in mine],
+            marker,
+            ls="-",
+            label=name,
+        )
+    axes.axhline(KNEE_MS, color="grey", lw=0.8, ls="--")
+    most = _most_served(mine)
+    if most:
+        axes.axvline(most, color="grey", lw=0.8)
+        axes.annotate(f"{most} cameras", (most, KNEE_MS), textcoords="offset points", xytext=(-6, 6), ha="right")
+    axes.set(xlabel="cameras of 1080p, 30 frames/s", ylabel="age of the boxes, ms", title=title, yscale="log")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def _most_served(cameras: list[Row]) -> int:
+    served = [row.num_streams or 0 for row in cameras if (row.p95_ms or 0) <= KNEE_MS and not row.dropped]
+    return max(served, default=0)
 
 
 def _rate(run: Callable[[], Any], seconds: float) -> float:
-    for _ in range(10):
+    for _ in range(4):
         run()
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
@@ -155,23 +357,11 @@ def _rate(run: Callable[[], Any], seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _measured(
-    options: argparse.Namespace, kind: str, sources: Sequence[str], settings: dict[str, Any]
-) -> tuple[float, float | None]:
-    chosen = {"sources": tuple(sources), "output.show": False, "engine.device": options.device, **settings}
-    case = Case.of(load_config(options=chosen), kind=kind, seconds=options.seconds)
-    found = measure_apart(case)
-    if kind != "pipeline":
-        return float(found["fps"]), None
-    return found["num_frames"] / found["measured_seconds"], found["latency_ms"]["p95"]
-
-
-def _row(part: str, what: str, measure: Callable[..., tuple[float, float | None]], *arguments: Any) -> Row:
+def _row(part: str, what: str, measure: Callable[..., Row], *arguments: Any) -> Row:
     try:
-        fps, age = measure(*arguments)
+        return dataclasses.replace(measure(*arguments), part=part, what=what)
     except Exception as error:  # a part that cannot be measured must not hide the others
-        return part, what, None, None, f"not measured: {' '.join(str(error).split())[:200]}"
-    return part, what, fps, age, ""
+        return Row(part, what, note=f"not measured: {' '.join(str(error).split())[:200]}")
 
 
 if __name__ == "__main__":

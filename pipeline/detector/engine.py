@@ -20,7 +20,7 @@ from pipeline.detector.providers import Device, OpenedSession, Precision, load_r
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.nv12 import BT601, DevicePlane, Nv12, Plane, PlaneBatch, inputs_of, yuv_to_bgr
+from pipeline.picture.nv12 import DevicePlane, Nv12, Plane, PlaneBatch, blank_nv12, inputs_of
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +163,7 @@ class OrtEngine:
 
     def blank_planes(self, frame_wh: tuple[int, int], *, on_device: bool = False) -> Nv12:
         """Planes of zeros of a picture of that size; on_device: where the network runs, else on the host."""
-        blank = _blank_nv12(frame_wh)
+        blank = blank_nv12(frame_wh)
         if not on_device or self._device_type == "cpu":
             return blank
         return replace(blank, y=_on_device(blank.y), uv=_on_device(blank.uv))
@@ -173,7 +173,7 @@ class OrtEngine:
         if self.spec.pixels == "packed":
             inputs: Inputs = self._inputs_of(self.blank_input())
         else:
-            inputs = inputs_of([_blank_nv12(self.spec.network_wh)])
+            inputs = inputs_of([blank_nv12(self.spec.network_wh)])
         opened.session.run(None, on_host(inputs))
 
     def _run(self, inputs: Inputs, batch: int) -> Outputs:
@@ -216,12 +216,6 @@ def _batches(max_batch: int) -> tuple[int, ...]:
 def on_host(inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
     """Inputs as arrays. Raises DeviceError for planes that lie on another device."""
     return {name: value.gathered() if isinstance(value, PlaneBatch) else value for name, value in inputs.items()}
-
-
-def _blank_nv12(size_wh: tuple[int, int]) -> Nv12:
-    width, height = size_wh
-    y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
-    return Nv12(y, uv, size_wh, yuv_to_bgr(BT601, full_range=False))
 
 
 def _on_device(plane: Plane) -> DevicePlane:

@@ -135,6 +135,13 @@ def host_plane(plane: Plane) -> npt.NDArray[np.uint8]:
     return np.frombuffer(memoryview(block), np.uint8).reshape(plane.shape)
 
 
+def blank_nv12(size_wh: tuple[int, int]) -> Nv12:
+    """A picture of zeros in both planes, on the host."""
+    width, height = size_wh
+    y, uv = (np.zeros((1, rows, width + width % 2), np.uint8) for rows in (height, (height + 1) // 2))
+    return Nv12(y, uv, size_wh, yuv_to_bgr(BT601, full_range=False))
+
+
 @runtime_checkable
 class HasNv12(Protocol):
     """A picture that can be had as its decoder left it."""
