@@ -8,7 +8,7 @@
   boxes are there, and the knee: the most cameras at p95 <= 100 ms with nothing dropped;
 - files: the same as fast as it goes, beside the bound: the lower of bare network and decoders;
 - memory: what the process and the GPU hold after 20,000 frames and more;
-- torch: the same network in PyTorch, eager and compiled (`--torch`: a short name of a transformers detector).
+- torch: the same network in PyTorch, eager and compiled (`--torch`: a name that `streamdet export` knows).
 
 Each whole run is a process of its own. What cannot be measured says why. `--device cpu` tries the script.
 """
@@ -43,6 +43,7 @@ from pipeline.sources.video import VideoOptions, VideoSource
 
 SIZE_WH = (1920, 1080)
 CAMERA_FPS = 30.0
+_TORCH_HW = (640, 640)
 KNEE_MS = 100.0
 PARTS = ("bare", "decode", "cameras", "files", "memory", "torch")
 _NUM_FRAMES = 9000  # of the file: long enough for whatever is measured with it
@@ -243,17 +244,16 @@ def _memory(options: argparse.Namespace, model: str) -> Iterator[Row]:
 
 
 def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
-    """The PyTorch network in float16, pixels of its size already on the GPU."""
+    """The PyTorch network with random weights, in float16 on a GPU, pixels of its size already there."""
     import torch
-    import transformers
 
     if options.device != "cpu" and not torch.cuda.is_available():
         raise StreamdetError(f"PyTorch {torch.__version__} finds no GPU")
-    config = transformers.AutoConfig.for_model(options.torch)
-    network = transformers.AutoModelForObjectDetection.from_config(config).eval()  # type: ignore[no-untyped-call]
+    network = _torch_network(options.torch)
     is_gpu = options.device != "cpu"
     network = network.half().cuda() if is_gpu else network
-    pixels = torch.rand(batch, 3, 640, 640, dtype=network.dtype, device=network.device)
+    weight = next(network.parameters())
+    pixels = torch.rand(batch, 3, *_TORCH_HW, dtype=weight.dtype, device=weight.device)
     module: Callable[..., Any] = torch.compile(network) if compiled else network
 
     def run() -> None:
@@ -264,6 +264,16 @@ def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
 
     rate = _rate(run, min(2.0, options.seconds))
     return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
+
+
+def _torch_network(name: str) -> Any:
+    import torchvision
+    import transformers
+
+    if name in torchvision.models.list_models(module=torchvision.models.detection):
+        return torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
+    config = transformers.AutoConfig.for_model(name)
+    return transformers.AutoModelForObjectDetection.from_config(config).eval()  # type: ignore[no-untyped-call]
 
 
 class GpuWatch:

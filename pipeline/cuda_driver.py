@@ -37,31 +37,25 @@ def let_waits_sleep(driver: Any = None) -> None:
         driver.cuDevicePrimaryCtxSetFlags(device, ctypes.c_uint(_BLOCKING_SYNC))
 
 
-def libav_takes_primary_context(driver: Any = None) -> bool:
-    """Whether libav, asked for the first GPU's primary context, takes it: nobody has opened it with other flags.
-
-    Else it says "Primary context already active with incompatible flags" (libavutil/hwcontext_cuda.c), as where PyTorch
-    was first, and has to be given the context as the current one.
-    """
-    driver = driver or cuda_driver()
-    device, flags, is_active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
-    if driver is None or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return True
-    driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(is_active))
-    return not is_active.value or flags.value == _BLOCKING_SYNC
-
-
 @contextmanager
-def primary_context(driver: Any = None) -> Iterator[None]:
-    """Make the first GPU's primary context, which CUDA's runtime works in, current in this thread."""
+def primary_context(driver: Any = None) -> Iterator[bool]:
+    """Make the first GPU's primary context, which CUDA's runtime works in, current in this thread.
+
+    Gives whether libav takes it when it is asked for the primary context. Where somebody else, such as PyTorch, has
+    opened that with other flags, libav says "Primary context already active with incompatible flags"
+    (libavutil/hwcontext_cuda.c), and must be asked for the current one.
+    """
     driver = driver or cuda_driver()
     context = None if driver is None else _retained_context(driver)
     if context is None:
-        yield
+        yield True
         return
+    device, flags, is_active = ctypes.c_int(), ctypes.c_uint(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    driver.cuDevicePrimaryCtxGetState(device, ctypes.byref(flags), ctypes.byref(is_active))
     driver.cuCtxPushCurrent_v2(context)
     try:
-        yield
+        yield flags.value == _BLOCKING_SYNC
     finally:
         driver.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
 
@@ -80,6 +74,7 @@ def tolerate_capture(driver: Any = None) -> None:
 @cache
 def _retained_context(driver: Any) -> ctypes.c_void_p | None:
     """The first GPU's primary context, kept for the rest of the process; None where there is none."""
+    let_waits_sleep(driver)  # before this opens it
     device, context = ctypes.c_int(), ctypes.c_void_p()
     if driver.cuDeviceGet(ctypes.byref(device), 0):
         return None

@@ -22,7 +22,7 @@ from tests.conftest import ASSETS
 from tests.tiny_detector import write_detector
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = ("end_to_end", "live_age", "memory", "network_camera", "scaling", "guests.rearranged")
+SCRIPTS = ("end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling", "guests.rearranged")
 
 
 @pytest.fixture(scope="session")

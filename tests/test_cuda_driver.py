@@ -10,14 +10,13 @@ import pytest
 from pipeline.cuda_driver import (
     cuda_driver,
     let_waits_sleep,
-    libav_takes_primary_context,
     primary_context,
     tolerate_capture,
 )
 
 
 class Driver:
-    """The calls that are made, in order; `status` is what finding the GPU answers."""
+    """The calls that are made, in order; status: what finding the GPU answers; state: its flags, and if it is open."""
 
     def __init__(self, status: int = 0, state: tuple[int, int] = (0, 0)) -> None:
         self.status, self.calls, self.state = status, list[tuple[str, object]](), state
@@ -27,6 +26,8 @@ class Driver:
 
     def cuDevicePrimaryCtxSetFlags(self, device: ctypes.c_int, flags: ctypes.c_uint) -> int:  # noqa: N802
         self.calls.append(("flags", flags.value))
+        if not self.state[1]:  # without effect once it is open
+            self.state = (flags.value, 0)
         return 0
 
     def cuDevicePrimaryCtxGetState(self, device: ctypes.c_int, flags: Any, is_active: Any) -> int:  # noqa: N802
@@ -34,7 +35,7 @@ class Driver:
         return 0
 
     def cuDevicePrimaryCtxRetain(self, place: Any, device: ctypes.c_int) -> int:  # noqa: N802
-        place._obj.value = 42
+        place._obj.value, self.state = 42, (self.state[0], 1)
         self.calls.append(("retain", device.value))
         return 0
 
@@ -54,10 +55,10 @@ class Driver:
 def test_the_primary_context_is_current_inside_kept_for_good_and_let_go_of_after_an_error() -> None:
     driver = Driver()
     with primary_context(driver):
-        assert driver.calls == [("retain", 0), ("push", 42)]
+        assert driver.calls == [("flags", 4), ("retain", 0), ("push", 42)]  # flags first: to retain it opens it
     with pytest.raises(KeyError), primary_context(driver):
         raise KeyError
-    assert driver.calls == [("retain", 0), ("push", 42), ("pop", None), ("push", 42), ("pop", None)]
+    assert driver.calls[2:] == [("push", 42), ("pop", None), ("push", 42), ("pop", None)]
 
 
 def test_without_a_gpu_nothing_is_pushed_and_nothing_breaks() -> None:
@@ -67,13 +68,12 @@ def test_without_a_gpu_nothing_is_pushed_and_nothing_breaks() -> None:
     assert driver.calls == []
 
 
-@pytest.mark.parametrize(
-    ("flags_and_use", "is_taken"), [((0, 0), True), ((4, 1), True), ((0, 1), False), ((1, 1), False)]
-)
-def test_a_context_that_somebody_else_opened_otherwise_is_given_to_libav_as_the_current_one(
-    flags_and_use: tuple[int, int], is_taken: bool
-) -> None:
-    assert libav_takes_primary_context(Driver(state=flags_and_use)) is is_taken
+def test_libav_takes_a_context_that_nobody_opened_before_but_not_one_with_other_flags() -> None:
+    with primary_context(Driver()) as is_taken:
+        assert is_taken
+    torch_was_first = Driver(state=(0, 1))
+    with primary_context(torch_was_first) as is_taken:
+        assert not is_taken
 
 
 def test_waits_sleep_and_recordings_are_tolerated() -> None:

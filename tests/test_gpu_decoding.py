@@ -20,6 +20,7 @@ from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import DevicePlane, HasNv12, inputs_of, nv12_of
 from pipeline.sources.video import VideoOptions, VideoSource
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
+from tests.test_cuda_driver import Driver
 from tests.test_nv12 import smooth
 
 onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
@@ -123,9 +124,17 @@ def test_planes_on_another_device_than_the_network_are_refused(tmp_path: Path) -
 
 
 def test_the_decoder_is_asked_not_to_fall_back() -> None:
-    decoder = gpu_decoder()
-    assert decoder.is_hw_owned
-    assert decoder.device_id == 0
+    with gpu_decoder() as decoder:
+        assert decoder.is_hw_owned
+        assert decoder.device_id == 0
+        assert decoder.options == {"primary_ctx": "1"}
+
+
+@needs_no_gpu
+def test_a_context_that_libav_would_refuse_is_given_to_it_as_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.cuda_driver.cuda_driver", lambda: Driver(state=(0, 1)))
+    with gpu_decoder() as decoder:
+        assert decoder.options == {"primary_ctx": "0", "current_ctx": "1"}
 
 
 @needs_no_gpu

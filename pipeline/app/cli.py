@@ -140,6 +140,12 @@ def run(
             show_default=False,
         ),
     ] = None,
+    max_latency: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MS", help="Let a batch of live frames wait to be full while none of them gets older than this."
+        ),
+    ] = None,
     strict: Annotated[
         bool | None,
         typer.Option(
@@ -184,6 +190,7 @@ def run(
         "output.show": show,
         "flow.every": every,
         "flow.max_frames": max_frames,
+        "flow.max_latency_ms": max_latency,
         "flow.mode": None if live is None else "live" if live else "every-frame",
         "detection.score_threshold": score_threshold,
         "detection.iou_threshold": iou_threshold,

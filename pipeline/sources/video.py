@@ -24,7 +24,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.cuda_driver import primary_context, tolerate_capture
+from pipeline.cuda_driver import tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
@@ -177,19 +177,19 @@ class VideoSource:
         flags = {"fflags": "-genpts"}
         if self._scheme in ("rtsp", "rtsps"):
             flags["rtsp_transport"] = options.rtsp_transport
-        decoder = gpu_decoder() if options.decode_device == "cuda" else None
+        is_on_gpu = options.decode_device == "cuda"
         try:
-            with _hearing_libav(), primary_context() if decoder else nullcontext():
+            with _hearing_libav(), gpu_decoder() if is_on_gpu else nullcontext() as decoder:
                 container = av.open(
                     target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts, hwaccel=decoder
                 )
         except av.error.FFmpegError as error:
-            missing = what_is_missing() if decoder is not None else None
+            missing = what_is_missing() if is_on_gpu else None
             if missing is not None:
                 raise SourceError(f"{self.source_id}: cannot be decoded on the GPU: {missing}; {_ON_CPU}") from error
             raise SourceError(f"{self.source_id}: {self._refusal(error, address)}") from error
         except RuntimeError as error:  # av's word for streams none of which its GPU decoder takes
-            if decoder is None:
+            if not is_on_gpu:
                 raise
             raise SourceError(f"{self.source_id}: the GPU decodes none of its streams; {_ON_CPU}") from error
         undo.callback(container.close)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.frame import VideoFrame
 
-from pipeline.cuda_driver import libav_takes_primary_context
+from pipeline.cuda_driver import primary_context
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ColourOrder, PixelArray
 from pipeline.picture.i420 import I420
@@ -24,12 +26,13 @@ _DEVICES = {1: "cpu", 2: "cuda"}  # DLDeviceType of DLPack
 _PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le", "p016le": "yuv420p16le"}
 
 
-def gpu_decoder() -> HWAccel:
-    """What makes `av.open`, inside `primary_context`, decode on the first NVIDIA GPU, or fail; frames stay there."""
-    # The current context is the primary one as well, where it is used inside `primary_context`.
-    is_taken = libav_takes_primary_context()
-    options: dict[str, object] = {"primary_ctx": "1"} if is_taken else {"primary_ctx": "0", "current_ctx": "1"}
-    return HWAccel("cuda", device=0, allow_software_fallback=False, is_hw_owned=True, options=options)
+@contextmanager
+def gpu_decoder() -> Iterator[HWAccel]:
+    """What makes `av.open`, inside this context, decode on the first NVIDIA GPU, or fail; frames stay there."""
+    with primary_context() as is_taken:
+        # Inside, the current context is the primary one as well.
+        options: dict[str, object] = {"primary_ctx": "1"} if is_taken else {"primary_ctx": "0", "current_ctx": "1"}
+        yield HWAccel("cuda", device=0, allow_software_fallback=False, is_hw_owned=True, options=options)
 
 
 def what_is_missing() -> str | None:
