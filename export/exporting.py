@@ -15,8 +15,7 @@ import torch
 
 from export.exportable import Exportable
 from export.forms import FitFrame, FitNv12, module_for
-from export.nv12 import as_decoded
-from export.proof_images import ProofImage
+from export.proof_images import ProofImage, as_decoded
 from export.to_onnx import OPSET, to_onnx, write_model
 from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
 from export.weights import weights_hash

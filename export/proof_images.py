@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError
 from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
+from pipeline.picture.nv12_picture import Nv12Picture
 from pipeline.sources.images import ImagesSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.traffic import TrafficSource
@@ -93,3 +94,8 @@ def _street(*, seed: int, size: str, density: float = 1) -> PixelArray:
         return np.array(next(iter(source.pictures(threading.Event()))).picture.pixels)
     finally:
         source.close()
+
+
+def as_decoded(images: Sequence[ProofImage]) -> tuple[ProofImage, ...]:
+    """The same images, which can be had as NV12 as well."""
+    return tuple(replace(image, picture=Nv12Picture(image.picture)) for image in images)

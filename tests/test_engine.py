@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from pipeline.app import engines
+from pipeline.app.config import load_config
 from pipeline.detector import providers
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import (
@@ -122,11 +124,19 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     engine.close()
 
 
-def test_auto_takes_what_works_and_says_why(tmp_path: Path) -> None:
-    engine = open_engine(write_boxes_detector(tmp_path / "pets.onnx", ROWS), device="auto")
+def test_auto_takes_what_works_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = write_boxes_detector(tmp_path / "pets.onnx", ROWS)
+    engine, _ = engines.open_engine(load_config(), path, recognise(path), pictures=lambda: ())
     assert engine.device == ("cuda" if REPORTS["cuda"].works else "cpu")
     assert engine.reason.startswith(f"{engine.device}: ")
     assert len(engine.reason) > len("cuda: ")
+
+
+def test_a_device_that_is_none_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    path = write_boxes_detector(tmp_path / "pets.onnx", ROWS)
+    with pytest.raises(DeviceError, match="device must be cpu, openvino, cuda or tensorrt, got 'auto'"):
+        open_engine(path, device="auto")
 
 
 @pytest.mark.parametrize("device", ["openvino", "cuda", "tensorrt"])

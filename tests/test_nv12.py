@@ -147,8 +147,7 @@ pytest.importorskip("torchvision", reason="the extra export is not installed")
 
 from export.exporting import Exported, export_detector  # noqa: E402
 from export.forms import FitNv12  # noqa: E402
-from export.nv12 import Nv12Picture, as_decoded  # noqa: E402
-from export.proof_images import ProofImage, drawn_images  # noqa: E402
+from export.proof_images import ProofImage, as_decoded, drawn_images  # noqa: E402
 from pipeline.app.assemble import DEMO_MODEL, assemble  # noqa: E402
 from pipeline.app.config import load_config  # noqa: E402
 from pipeline.app.inspecting import print_model  # noqa: E402
@@ -164,6 +163,7 @@ from pipeline.flow.running import Running  # noqa: E402
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec  # noqa: E402
 from pipeline.picture.frame import Frame  # noqa: E402
 from pipeline.picture.letterbox import Letterbox, ResizeMode  # noqa: E402
+from pipeline.picture.nv12_picture import Nv12Picture  # noqa: E402
 from pipeline.picture.parity import FP32_BAR, Bar, compare  # noqa: E402
 from pipeline.sources.traffic import TrafficSource  # noqa: E402
 from pipeline.stages.detect_planes import DetectPlanes  # noqa: E402

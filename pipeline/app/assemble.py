@@ -8,20 +8,17 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.app.certificates import doubt_about
-from pipeline.app.config import RunConfig, with_keys
-from pipeline.app.gpu_settings import MOST_BATCH, GpuSettings, best_settings, blank_rate, file_digest
+from pipeline.app.config import RunConfig
+from pipeline.app.engines import open_engine
 from pipeline.app.hints import hints_of
 from pipeline.app.machine import available_cores
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import load_runtime
 from pipeline.detector.recognise import recognise
-from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import ConfigError, SinkError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
@@ -42,9 +39,6 @@ DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
 
 # Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
 _MOST_INFLIGHT = 8
-
-# Enough to bridge the gap between two inferences, too little to cost much.
-_SPIN_US = 200
 
 Overlay = Callable[[Result], Sequence[str]]
 
@@ -180,50 +174,10 @@ def default_inflight(*, live_sources: int, device: str) -> int:
 def _open_engine(
     config: RunConfig, sources: Mapping[str, FrameSource], *, live_sources: int
 ) -> tuple[OrtEngine, RunConfig]:
-    """The engine, ready to run, and the configuration with what a trial on a GPU has settled."""
     path, spec = model_of(config)
-    threads = config.engine.threads or default_threads(live_sources=live_sources)
-    frame_wh = next((source.size_wh for source in sources.values() if source.size_wh is not None), spec.network_wh)
-
-    def opened(settings: GpuSettings) -> OrtEngine:
-        engine = OrtEngine(
-            path,
-            spec,
-            device=config.engine.device,
-            intra_op_threads=threads,
-            spin_microseconds=_SPIN_US if config.engine.spin_us is None else config.engine.spin_us,
-            precision=None if config.engine.precision == "auto" else config.engine.precision,
-            max_batch=settings.batch,
-            cuda_graph=settings.cuda_graph,
-            channels_last=settings.channels_last,
-        )
-        engine.warm_up(frame_wh=frame_wh)
-        return engine
-
-    fixed = {
-        name: value
-        for name in ("batch", "cuda_graph", "channels_last", "inflight")
-        if (value := getattr(config.engine, name)) is not None
-    }
-    engine = opened(GpuSettings(**fixed))
-    if engine.device != "cuda" or len(fixed) == 4:
-        return engine, config
-    machine = this_machine(load_runtime().__version__)
-    most_batch = 1 if spec.batch is not None else min(live_sources or MOST_BATCH, MOST_BATCH)
-    on_device = config.decode.device == "cuda"
-    key = (file_digest(path), machine, config.engine.precision, frame_wh, on_device)
-    settings, reason = best_settings(
-        opened,
-        fixed=fixed,
-        most_batch=most_batch,
-        rate=partial(blank_rate, frame_wh=frame_wh, on_device=on_device),
-        key=key,
-    )
-    if settings != GpuSettings(**fixed):
-        engine.close()
-        engine = opened(settings)
-    engine.reason = f"{engine.reason}; {reason}"
-    return engine, with_keys(config, {f"engine.{name}": value for name, value in asdict(settings).items()})
+    frame_wh = next((source.size_wh for source in sources.values() if source.size_wh is not None), None)
+    threads = default_threads(live_sources=live_sources)
+    return open_engine(config, path, spec, threads=threads, live_sources=live_sources, frame_wh=frame_wh)
 
 
 def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, live_sources: int) -> Flow[Result]:

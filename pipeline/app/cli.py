@@ -101,6 +101,12 @@ def run(
         str | None,
         typer.Option(help="fp32, fp16 or bf16, where the device lets one choose; fp32 refuses OpenVINO's bf16."),
     ] = None,
+    unproved: Annotated[
+        bool | None,
+        typer.Option(
+            "--unproved", help="Go on with a device that finds something else than the CPU in fp32.", show_default=False
+        ),
+    ] = None,
     output: Annotated[
         str | None,
         typer.Option("--output", "-o", help="Record the video with everything drawn on it (.mp4, .mkv, .mov)."),
@@ -184,6 +190,7 @@ def run(
         "strict": strict,
         "engine.device": device,
         "engine.precision": precision,
+        "engine.unproved": unproved,
         "output.video": output,
         "output.jsonl": jsonl,
         "output.report": report,

@@ -16,6 +16,7 @@ from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import model_of
 from pipeline.app.compare_report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
 from pipeline.app.config import RunConfig, load_config, with_keys
+from pipeline.app.engines import open_engine
 from pipeline.app.export_command import load
 from pipeline.app.machine import available_cores
 from pipeline.app.naming import names_of, some_of
@@ -24,7 +25,6 @@ from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
 from pipeline.app.sampled import found_in_sample, sample_of
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
-from pipeline.detector.engine import OrtEngine
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
 from pipeline.measure.sampling import Sample
@@ -155,7 +155,8 @@ def _teach(
     if options.teacher_size is not None:
         config = with_keys(config, {"hints.size": options.teacher_size})
     path, spec = model_of(config)
-    engine = OrtEngine(path, spec, device=config.engine.device, intra_op_threads=available_cores(), precision="fp32")
+    config = with_keys(config, {"engine.precision": "fp32"})
+    engine, _ = open_engine(config, path, spec, threads=available_cores())
     detector: Detector = WholePath(engine, score_threshold=options.sure_score / 2)
     rows, columns = tiles
     if tiles != (1, 1):

@@ -62,6 +62,7 @@ class EngineConfig(_Section):
     precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
     threads: Count | None = None  # of one inference
     inflight: Count | None = None  # inferences at once
+    unproved: bool = False  # go on with a provider that finds something else than the CPU in fp32
     spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
     batch: Count | None = None  # the most frames that are run at once; None: 1, and on a GPU as a short trial finds
     cuda_graph: bool | None = None  # record each run on the GPU once and play it back; None: as the trial finds

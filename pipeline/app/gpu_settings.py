@@ -6,11 +6,9 @@ remembered by file, GPU, versions and kind of run.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,12 +80,6 @@ def best_settings(
     )
     remember("gpu", {**asdict(best), "reason": reason}, *key, sorted(fixed.items()), most_batch)
     return best, reason
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int, int], on_device: bool) -> float:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.certificates import doubt_about, rows_of
+from pipeline.app.engines import known_agreements
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.recognise import examine, recognise
@@ -44,6 +45,8 @@ def print_model(path: Path, hints: Hints | None = None) -> None:
         table.add_row(name, value)
     doubt = doubt_about(path, spec)
     table.add_row("parity", "certificate" if doubt is None else doubt)
+    for settings, agreement in known_agreements(path).items():
+        table.add_row("agreement", f"{settings}: {agreement}")
     console.print(table, markup=False, highlight=False)
     if spec.parity is not None and "bar" in spec.parity:
         certificate = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 2))

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.measure.processor import Reading, Usage, memory_mb, peak_memory_mb, read_processor
 
@@ -28,6 +28,7 @@ RECORDING = "RECORDING"
 """As `output.video`: record into a file that is thrown away."""
 
 _TICK_SECONDS = 0.05
+_GPU_OPTIONS = ("engine.cuda_graph", "engine.channels_last")
 _MOST_PICTURES = 32  # for the encoder alone: a decoded 1080p picture is 3 MB
 
 
@@ -171,6 +172,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         device=assembly.engine.device,
         damage=damage,
         every=config.flow.every,
+        agreement=assembly.engine.agreement,
     )
     return {
         **report,
@@ -210,20 +212,12 @@ def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
 def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
     """`session.run` alone, one after the other, on noise."""
     from pipeline.app.assemble import model_of
-    from pipeline.detector.engine import OrtEngine
+    from pipeline.app.engines import open_engine
 
     path, spec = model_of(config)
-    engine = OrtEngine(
-        path,
-        spec,
-        device=config.engine.device,
-        intra_op_threads=case.network_threads,
-        spin_microseconds=None,
-        precision=None if config.engine.precision == "auto" else config.engine.precision,
-        max_batch=config.engine.batch or 1,
-        cuda_graph=bool(config.engine.cuda_graph),
-        channels_last=bool(config.engine.channels_last),
-    )
+    alone = {"engine.threads": None, "engine.batch": config.engine.batch or 1, "engine.inflight": 1}
+    alone |= {name: bool(getattr(config.engine, name.split(".")[1])) for name in _GPU_OPTIONS}
+    engine, config = open_engine(with_keys(config, alone), path, spec, threads=case.network_threads, spin_us=None)
     batch = spec.batch or config.engine.batch or 1
     noise = np.random.default_rng(0).integers(0, 255, engine.blank_input().shape)
     tensor = np.concatenate([noise] * batch)[:batch].astype(spec.dtype)

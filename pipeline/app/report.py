@@ -27,10 +27,12 @@ def report_of(
     device: str,
     damage: Mapping[str, tuple[str, ...]],
     every: int = 1,
+    agreement: str | None = None,
 ) -> dict[str, Any]:
     """The report of a run, in JSON types; times in milliseconds unless named otherwise.
 
     damage: what could not be read, by source. every: of so many frames one was captured; told where it is not 1.
+    agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     """
     inferred = next((node for node in statistics.nodes if node.name == "detect"), None)
     by_source = inferred.rate_by_source if inferred is not None else {}
@@ -42,6 +44,7 @@ def report_of(
         **({} if every == 1 else {"every": every}),
         "model": model,
         "device": device,
+        "agreement": agreement,
         "versions": versions(),
         "seconds": round(statistics.elapsed_seconds, 3),
         "sources": {

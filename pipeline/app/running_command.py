@@ -43,8 +43,9 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
         console.print(str(assembly.flow), markup=False, highlight=False, soft_wrap=True)
         assembly.close()
         return 0
-    for line in (assembly.engine.describe(), assembly.engine.reason):
-        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+    for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
+        if line is not None:
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
     flow, truth = _with_truth(assembly)
     running = Running(flow)
     overlay.statistics = running.statistics
@@ -123,6 +124,7 @@ def _report(
         device=f"{assembly.engine.device} {assembly.engine.precision}",
         damage=damage,
         every=config.flow.every,
+        agreement=assembly.engine.agreement,
     )
     print_report(report, console)
     for name, lines in damage.items():

@@ -59,7 +59,7 @@ def run_verify(options: VerifyOptions) -> bool:
         images = proof_images.images_of(options.images, most=options.max_images)
         labels = find_coco_json(Path(options.images))
     if spec.pixels == "nv12":
-        images = load("export.nv12").as_decoded(images)
+        images = proof_images.as_decoded(images)
     found_by = WholePath(engine, score_threshold=asked)
     evidence = verify.gather_evidence(
         found_by,

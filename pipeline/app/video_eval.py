@@ -15,9 +15,9 @@ from pipeline.accuracy.coco import CocoAccuracy, coco_accuracy
 from pipeline.accuracy.streaming import Answer, latest_finished, simulate, streaming_detections
 from pipeline.accuracy.tracking import TrackingAccuracy, tracking_accuracy, with_track_ids
 from pipeline.accuracy.truth import LabelledData
-from pipeline.app.assemble import assemble, model_of
+from pipeline.app.assemble import assemble, default_threads, model_of
 from pipeline.app.config import RunConfig
-from pipeline.detector.engine import OrtEngine
+from pipeline.app.engines import open_engine
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
@@ -94,8 +94,7 @@ def run_live(config: RunConfig, data: LabelledData) -> Streaming:
 def measured_latencies(config: RunConfig, data: LabelledData) -> list[float]:
     """Seconds from a picture to its detections, one after the other, on this machine now."""
     path, spec = model_of(config)
-    engine = OrtEngine(path, spec, device=config.engine.device)
-    engine.warm_up()
+    engine, _ = open_engine(config, path, spec, threads=default_threads(live_sources=1), live_sources=1)
     whole = WholePath(engine, score_threshold=config.detection.score_threshold)
     source = open_source(data.origin)
     seconds = []

@@ -1,65 +1,132 @@
-"""On which device does `auto` run a network? CUDA where it works, else the CPU by whichever provider is faster here."""
+"""Choosing: a detector → the provider and precision that `auto` means: CUDA where it works, else the fastest there is.
+
+What finds something else than ONNX Runtime's own CPU provider in fp32 is never chosen.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib.metadata
 import importlib.util
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Container
-from pathlib import Path
+from dataclasses import dataclass
+from typing import cast, get_args
 
-from pipeline.cache_folder import cache_folder
-from pipeline.detector.providers import Device, OpenedSession, load_runtime
+from pipeline.detector.agreement import Agreement
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.providers import Device, Precision, load_runtime
 from pipeline.errors import DeviceError
+from pipeline.remembered import recall, remember
 
 _ROUNDS = 5
+_SERIES = 2  # of rounds, each of which must say so: one busy moment does not decide for a month
 # A provider of other numbers must pay for them.
 _WORTH_IT = 0.95
 
-OpenOn = Callable[[Device], OpenedSession]
-Run = Callable[[OpenedSession], None]
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider, and what is asked of it; precision None: its own choice."""
+
+    device: Device
+    precision: Precision | None = None
+
+
+CPU = Candidate("cpu")
+_ON_CPU = (Candidate("openvino"), Candidate("openvino", "fp32"))
+
+Open = Callable[[Candidate], OrtEngine]
+Prove = Callable[[OrtEngine], Agreement]
+Run = Callable[[OrtEngine], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine that `auto` means, how it agrees with the reference (None: it is that), and why it was taken."""
+
+    engine: OrtEngine
+    agreement: Agreement | None
+    reason: str
 
 
 def open_best(
-    open_on: OpenOn, run_once: Run, *, model: Path, settings: str, installed: Container[str] | None = None
-) -> tuple[OpenedSession, str]:
-    """The session that `auto` means, and why.
+    open_on: Open,
+    prove: Prove,
+    run_once: Run,
+    *,
+    key: tuple[object, ...],
+    installed: Container[str] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Choice:
+    """Open what `auto` means.
 
-    run_once: one inference on blank input, to be timed. settings: what besides the model decides about speed; what
-    was found is remembered by machine, model, settings and versions. installed: the devices whose provider is there;
-    by default as this environment has them. Raises what `open_on` raises for the CPU.
+    prove: how an engine agrees with the reference. run_once: one inference on blank input, to be timed. key: what
+    decides beside the machine, such as the model's digest; what was found is remembered by it for a month, and is the
+    same for recorded and live runs. installed: the devices whose provider is there; by default as this environment has
+    them. Raises what `open_on` raises for the CPU.
     """
     installed = _installed() if installed is None else installed
-    reason = ""
+    refused: list[str] = []
     if "cuda" in installed:
-        try:
-            return open_on("cuda"), "cuda: it works on this machine"
-        except DeviceError as error:
-            reason = f"cuda: {error}; "
+        choice = _proved(Candidate("cuda"), "it works on this machine", open_on, prove, refused)
+        if choice is not None:
+            return choice
     if "openvino" not in installed:
-        return open_on("cpu"), reason + "cpu: no faster provider is installed"
-    place = cache_folder() / "fastest" / f"{_key(model, settings)}.json"
-    known = _remembered(place)
-    if known is not None and known[0] == "cpu":
-        return open_on("cpu"), f"{reason}cpu: {known[1]}, as found before"
-    try:
-        openvino = open_on("openvino")
-    except DeviceError as error:
-        _remember(place, "cpu", str(error))  # to load it only to hear so again takes longer than to start
-        return open_on("cpu"), f"{reason}cpu: {error}"
+        return Choice(open_on(CPU), None, _reason(refused, "cpu: no faster provider is installed"))
+    known = recall("fastest", *key)
     if known is not None:
-        return openvino, f"{reason}openvino: {known[1]}, as found before"
-    cpu = open_on("cpu")
-    ratio = _time_ratio(openvino, cpu, run_once)
-    said = f"openvino in {openvino.precision} takes {ratio:.2f} of the time of the own provider in {cpu.precision}"
-    chosen: Device = "openvino" if ratio <= _WORTH_IT else "cpu"
-    _remember(place, chosen, said)
-    return openvino if chosen == "openvino" else cpu, f"{reason}{chosen}: {said}"
+        candidate = Candidate(cast(Device, known["device"]), _precision(known["precision"]))
+        if candidate.device == "cpu":
+            return Choice(open_on(CPU), None, _reason(refused, f"cpu: {known['reason']}, as found before"))
+        choice = _proved(candidate, f"{known['reason']}, as found before", open_on, prove, refused)
+        return choice or Choice(open_on(CPU), None, _reason(refused, "cpu: nothing faster agrees with it"))
+    cpu = open_on(CPU)
+    best, best_ratio, told = Choice(cpu, None, ""), _WORTH_IT, list[str]()
+    precisions: set[str] = set()
+    for candidate in _ON_CPU:
+        if candidate.precision in precisions or "int8" in precisions:
+            continue  # it chose that by itself
+        choice = _proved(candidate, "", open_on, prove, told)
+        if choice is None:
+            continue
+        engine = choice.engine
+        precisions.add(engine.precision)
+        ratio = max(_time_ratio(engine, cpu, run_once, clock) for _ in range(_SERIES))
+        told.append(f"{engine.device} in {engine.precision} takes {ratio:.2f} of the time of the own provider in fp32")
+        loser = engine
+        if ratio < best_ratio:
+            loser, best, best_ratio = best.engine, choice, ratio
+        if loser is not cpu:
+            loser.close()
+    reason = "; ".join(told)
+    precision = None if best.engine is cpu else "fp32" if best.engine.precision == "fp32" else None
+    remember("fastest", {"device": best.engine.device, "precision": precision, "reason": reason}, *key)
+    if best.engine is not cpu:
+        cpu.close()
+    return Choice(best.engine, best.agreement, _reason(refused, f"{best.engine.device}: {reason}"))
+
+
+def _proved(candidate: Candidate, why: str, open_on: Open, prove: Prove, refused: list[str]) -> Choice | None:
+    """A candidate that works and agrees; else None, and what it was refused for."""
+    try:
+        engine = open_on(candidate)
+    except DeviceError as error:
+        refused.append(f"{candidate.device}: {error}")
+        return None
+    agreement = prove(engine)
+    if agreement.passes:
+        return Choice(engine, agreement, f"{'; '.join([*refused, f'{candidate.device}: {why}'])}")
+    refused.append(f"{engine.device} in {engine.precision} is not taken, because it finds something else: {agreement}")
+    engine.close()
+    return None
+
+
+def _reason(refused: list[str], last: str) -> str:
+    return "; ".join([*refused, last])
+
+
+def _precision(word: str | None) -> Precision | None:
+    return cast(Precision, word) if word in get_args(Precision) else None
 
 
 def _installed() -> set[str]:
@@ -68,7 +135,7 @@ def _installed() -> set[str]:
     return {name for name, is_there in (("cuda", has_cuda), ("openvino", has_openvino)) if is_there}
 
 
-def _time_ratio(one: OpenedSession, other: OpenedSession, run_once: Run) -> float:
+def _time_ratio(one: OrtEngine, other: OrtEngine, run_once: Run, clock: Callable[[], float]) -> float:
     """The time of one over that of the other: the median of pairs, in turns."""
     for each in (one, other):
         run_once(each)
@@ -76,34 +143,8 @@ def _time_ratio(one: OpenedSession, other: OpenedSession, run_once: Run) -> floa
     for _ in range(_ROUNDS):
         seconds = []
         for each in (one, other):
-            began = time.perf_counter()
+            began = clock()
             run_once(each)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(clock() - began)
         ratios.append(seconds[0] / max(seconds[1], 1e-9))
     return statistics.median(ratios)
-
-
-def _key(model: Path, settings: str) -> str:
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    versions = [platform.node(), load_runtime().__version__]
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        versions.append(importlib.metadata.version("onnxruntime-ep-openvino"))
-    return hashlib.sha256(f"{digest} {settings} {versions}".encode()).hexdigest()[:24]
-
-
-def _remembered(place: Path) -> tuple[str, str] | None:
-    try:
-        values = json.loads(place.read_text(encoding="utf-8"))
-        device, said = str(values["device"]), str(values["said"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return (device, said) if device in ("cpu", "openvino") else None
-
-
-def _remember(place: Path, device: Device, said: str) -> None:
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps({"device": device, "said": said}), encoding="utf-8")
-    except OSError:
-        return  # a cache that cannot be written is measured again

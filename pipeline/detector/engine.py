@@ -7,16 +7,15 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs
-from pipeline.detector.choosing import open_best
 from pipeline.detector.device_copies import DeviceType
 from pipeline.detector.heads import Outputs
-from pipeline.detector.providers import Device, OpenedSession, Precision, load_runtime, open_session
+from pipeline.detector.providers import Device, Precision, load_runtime, open_session
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
@@ -67,8 +66,9 @@ class PlanesEngine(Engine, Protocol):
 class OrtEngine:
     """A network on ONNX Runtime.
 
-    `device` is what runs it, or DeviceError says why not; `auto` is CUDA where it truly works, else whatever runs it
-    faster on the CPU, and `reason` says why. For the other options see `pipeline.detector.providers.open_session`.
+    `device` is what runs it, or DeviceError says why not; `reason` says why it was taken, and `agreement` how its
+    detections agree with the CPU's in fp32, where somebody has looked. For the other options see
+    `pipeline.detector.providers.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
     Raises ModelError for a file that ONNX Runtime cannot load.
@@ -79,7 +79,7 @@ class OrtEngine:
         path: str | Path,
         spec: DetectorSpec,
         *,
-        device: Device | Literal["auto"] = "auto",
+        device: Device = "cpu",
         intra_op_threads: int | None = None,
         spin_microseconds: int | None = 200,
         precision: Precision | None = None,
@@ -97,27 +97,18 @@ class OrtEngine:
                 "of any size; leave it out, or export --form boxes"
             )
 
-        def opened_on(device: Device) -> OpenedSession:
-            return open_session(
-                self.path,
-                device,
-                intra_op_threads=intra_op_threads,
-                spin_microseconds=spin_microseconds,
-                precision=precision,
-                shapes=input_shapes(spec, max_batch=max_batch),
-                cuda_graph=cuda_graph,
-                channels_last=channels_last,
-            )
-
-        if device == "auto":
-            opened, self.reason = open_best(
-                opened_on,
-                self._run_blank_on,
-                model=self.path,
-                settings=f"{intra_op_threads} threads, {spin_microseconds} us, {precision}, batch {max_batch}",
-            )
-        else:
-            opened, self.reason = opened_on(device), f"{device}: as asked for"
+        opened = open_session(
+            self.path,
+            device,
+            intra_op_threads=intra_op_threads,
+            spin_microseconds=spin_microseconds,
+            precision=precision,
+            shapes=input_shapes(spec, max_batch=max_batch),
+            cuda_graph=cuda_graph,
+            channels_last=channels_last,
+        )
+        self.reason = f"{device}: as asked for"
+        self.agreement: str | None = None  # in words
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
         self._session = opened.session
         self._output_names = [each.name for each in self._session.get_outputs()]
@@ -125,7 +116,6 @@ class OrtEngine:
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
         self._capture = GraphCapture() if cuda_graph else None
         logger.info("%s", self.describe())
-        logger.info("%s", self.reason)
         for remark in self.remarks:
             logger.warning("%s: %s", self.path.name, remark)
 
@@ -168,13 +158,15 @@ class OrtEngine:
             return blank
         return replace(blank, y=_on_device(blank.y), uv=_on_device(blank.uv))
 
-    def _run_blank_on(self, opened: OpenedSession) -> None:
-        """One run of a session that is only tried."""
+    def infer_noise(self) -> Outputs:
+        """Run the network on noise, the same each time, of the shape and dtype that it takes."""
+        random = np.random.default_rng(0)
         if self.spec.pixels == "packed":
-            inputs: Inputs = self._inputs_of(self.blank_input())
-        else:
-            inputs = inputs_of([blank_nv12(self.spec.network_wh)])
-        opened.session.run(None, on_host(inputs))
+            blank = self.blank_input()
+            return self.infer((255 * random.random(blank.shape)).astype(blank.dtype))
+        blank_planes = blank_nv12(self.spec.network_wh)
+        y, uv = (random.integers(16, 236, plane.shape).astype(np.uint8) for plane in (blank_planes.y, blank_planes.uv))
+        return self.infer_planes([replace(blank_planes, y=y, uv=uv)])
 
     def _run(self, inputs: Inputs, batch: int) -> Outputs:
         if self._device_type == "cpu":

@@ -290,6 +290,9 @@ def _providers(
 
 
 def _refuse_what_is_not_built_in(device: Device) -> None:
+    if device not in _PROVIDER_NAMES:
+        *first, last = _PROVIDER_NAMES
+        raise DeviceError(f"device must be {', '.join(first)} or {last}, got {device!r}")
     if _PROVIDER_NAMES[device] not in load_runtime().get_available_providers():
         raise DeviceError(
             f"{device} is not in the installed {runtime_distribution()}: "

@@ -1,23 +1,16 @@
-"""How does an ordinary image get the planes that a decoded video would have, so that a graph can be shown it?"""
+"""NV12 pictures: an ordinary image → the planes that a decoded video would have, so that a graph can be shown it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from export.proof_images import ProofImage
 from pipeline.picture.frame import ColourOrder, Picture, PixelArray
 from pipeline.picture.nv12 import BT601, Nv12, yuv_to_bgr
 
 _SPARE_BYTES = 24  # behind each row, as decoders leave them, and of a value that would show
-
-
-def as_decoded(images: Sequence[ProofImage]) -> tuple[ProofImage, ...]:
-    """The same images, which can be had as NV12 as well."""
-    return tuple(replace(image, picture=Nv12Picture(image.picture)) for image in images)
 
 
 @dataclass(frozen=True, slots=True)

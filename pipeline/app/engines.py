@@ -1,0 +1,194 @@
+"""Engines: a configuration and a detector → the engine that runs it, on the device that is meant, and proved.
+
+The one place where an engine for a run is opened. Whatever is not ONNX Runtime's own CPU provider in fp32 is compared
+with it before it is used; what was found is remembered by file, machine, versions and settings.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.app.config import RunConfig, with_keys
+from pipeline.app.gpu_settings import MOST_BATCH, GpuSettings, best_settings, blank_rate
+from pipeline.app.machine import versions
+from pipeline.app.proof_pictures import proof_pictures
+from pipeline.detector.agreement import Agreement, agreement_of, needs_proof
+from pipeline.detector.choosing import Candidate, open_best
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.providers import load_runtime
+from pipeline.detector.tensorrt import this_machine
+from pipeline.errors import DeviceError
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.frame import Picture
+from pipeline.remembered import recall, remember
+
+logger = logging.getLogger(__name__)
+
+# Enough to bridge the gap between two inferences, too little to cost much.
+SPIN_US = 200
+_KIND = "agreements"
+
+Pictures = Callable[[], Sequence[Picture]]
+
+
+def open_engine(
+    config: RunConfig,
+    path: Path,
+    spec: DetectorSpec,
+    *,
+    threads: int | None = None,
+    spin_us: int | None = SPIN_US,
+    live_sources: int = 0,
+    frame_wh: tuple[int, int] | None = None,
+    pictures: Pictures | None = None,
+) -> tuple[OrtEngine, RunConfig]:
+    """The engine, warm, and the configuration with what a trial on a GPU has settled.
+
+    threads, spin_us: of one inference, where the configuration does not say. live_sources: how many there are in a live
+    run, 0 in a recorded one. frame_wh: the size of the frames to come. pictures: what it is proved on; by default drawn
+    ones and those of the configuration's sources.
+
+    Raises DeviceError for a device that cannot run it, and for one that was asked for and finds something else.
+    """
+    asked = config.engine
+    pictures = pictures or partial(proof_pictures, config.sources, as_planes=spec.pixels == "nv12")
+    digest = file_digest(path)
+    fixed = {
+        name: value
+        for name in ("batch", "cuda_graph", "channels_last", "inflight")
+        if (value := getattr(asked, name)) is not None
+    }
+
+    def opened(candidate: Candidate, settings: GpuSettings) -> OrtEngine:
+        engine = OrtEngine(
+            path,
+            spec,
+            device=candidate.device,
+            intra_op_threads=asked.threads or threads,
+            spin_microseconds=spin_us if asked.spin_us is None else asked.spin_us,
+            precision=candidate.precision,
+            max_batch=settings.batch,
+            cuda_graph=settings.cuda_graph,
+            channels_last=settings.channels_last,
+        )
+        engine.warm_up(frame_wh=frame_wh)
+        return engine
+
+    def prove(engine: OrtEngine, settings: GpuSettings) -> Agreement:
+        return _proved(engine, digest, pictures, {**asdict(settings), "precision": engine.precision})
+
+    said = None if asked.precision == "auto" else asked.precision
+    first = GpuSettings(**fixed)
+    if asked.device == "auto":
+        choice = open_best(
+            lambda candidate: opened(Candidate(candidate.device, said or candidate.precision), first),
+            partial(prove, settings=first),
+            _run_blank,
+            key=(digest, platform.node(), _versions(), said),
+        )
+        engine, agreement, engine.reason = choice.engine, choice.agreement, choice.reason
+    else:
+        engine, agreement = opened(Candidate(asked.device, said), first), None
+    if engine.device == "cuda" and len(fixed) < len(asdict(first)):
+        engine, settings = _settled(engine, opened, config, digest, fixed, live_sources, frame_wh)
+        config = with_keys(config, {f"engine.{name}": value for name, value in asdict(settings).items()})
+        agreement = None if settings != first else agreement
+        first = settings
+    if agreement is None and needs_proof(engine):
+        agreement = prove(engine, first)
+    if agreement is not None:
+        engine.agreement = str(agreement)
+        logger.info("%s in %s: %s", engine.device, engine.precision, agreement)
+        if not agreement.passes:
+            told = f"{engine.device} in {engine.precision} finds something else in {path}: {agreement}"
+            if not asked.unproved:
+                engine.close()
+                raise DeviceError(f"{told}; use --device cpu, or --unproved to go on")
+            logger.warning("%s", told)
+    return engine, config
+
+
+def known_agreements(path: Path) -> dict[str, Agreement]:
+    """What has been found about a file on this machine, with these versions, by device and settings."""
+    known = recall(_KIND, *_key(file_digest(path))) or {}
+    agreements = {}
+    for name, values in known.items():
+        try:
+            agreements[name] = Agreement.from_json(values)
+        except TypeError:  # of another version
+            continue
+    return agreements
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _run_blank(engine: OrtEngine) -> None:
+    engine.infer_blank()
+
+
+def _proved(engine: OrtEngine, digest: str, pictures: Pictures, settings: dict[str, Any]) -> Agreement:
+    """How an engine agrees with the reference, as remembered, or found out now."""
+    told = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if value not in (False, None))
+    name = f"{engine.device}: {told}"
+    known = recall(_KIND, *_key(digest)) or {}
+    try:
+        return Agreement.from_json(known[name])
+    except (KeyError, TypeError):
+        pass
+    logger.info("%s: compared with ONNX Runtime on the CPU in fp32, once", engine.describe())
+    reference = OrtEngine(engine.path, engine.spec, device="cpu")
+    agreement = agreement_of(engine, reference, pictures(), batch=max(engine.batch_sizes))
+    reference.close()
+    remember(_KIND, {**known, name: agreement.to_json()}, *_key(digest))
+    return agreement
+
+
+def _key(digest: str) -> tuple[object, ...]:
+    return digest, platform.node(), _versions()
+
+
+@cache
+def _versions() -> str:
+    """What a provider's numbers depend on beside the file."""
+    return f"{this_machine(load_runtime().__version__)} {sorted(versions().items())}"
+
+
+def _settled(
+    engine: OrtEngine,
+    opened: Callable[[Candidate, GpuSettings], OrtEngine],
+    config: RunConfig,
+    digest: str,
+    fixed: dict[str, Any],
+    live_sources: int,
+    frame_wh: tuple[int, int] | None,
+) -> tuple[OrtEngine, GpuSettings]:
+    """The engine with the settings that a trial found best on this GPU."""
+    asked, spec = config.engine, engine.spec
+    candidate = Candidate("cuda", None if asked.precision == "auto" else asked.precision)
+    most_batch = 1 if spec.batch is not None else min(live_sources or MOST_BATCH, MOST_BATCH)
+    frame_wh, on_device = frame_wh or spec.network_wh, config.decode.device == "cuda"
+    settings, reason = best_settings(
+        partial(opened, candidate),
+        fixed=fixed,
+        most_batch=most_batch,
+        rate=partial(blank_rate, frame_wh=frame_wh, on_device=on_device),
+        key=(digest, _versions(), asked.precision, frame_wh, on_device),
+    )
+    if settings != GpuSettings(**fixed):
+        told = engine.reason
+        engine.close()
+        engine = opened(candidate, settings)
+        engine.reason = told
+    engine.reason = f"{engine.reason}; {reason}"
+    return engine, settings
