@@ -128,9 +128,11 @@ def count_onnx(path: str | Path, network_wh: tuple[int, int] | None = None) -> F
 def count_torch(module: nn.Module, *inputs: Tensor, name: str = "") -> Flops:
     """Count a PyTorch module by running it once, in eval mode, with `torch.utils.flop_counter.FlopCounterMode`.
 
-    That knows convolutions, matrix products and attention; the other operations that came are in `not_counted`.
+    That knows convolutions and matrix products, those of attention included; the other operations that came are in
+    `not_counted`.
     """
     import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils.flop_counter import FlopCounterMode
@@ -167,10 +169,10 @@ def count_torch(module: nn.Module, *inputs: Tensor, name: str = "") -> Flops:
         register_module_forward_hook(leave),
     ]
     was_training, had_fast_path = module.training, torch.backends.mha.get_fastpath_enabled()
-    # Attention in one native call is not among the operations that FlopCounterMode knows.
+    # Attention in one call, which PyTorch chooses by processor, is not among the operations that FlopCounterMode knows.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), counter, Attributing():  # type: ignore[no-untyped-call]
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter, Attributing():  # type: ignore[no-untyped-call]
             module.eval()(*inputs)
     finally:
         module.train(was_training)

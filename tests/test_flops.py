@@ -25,6 +25,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.models import detection
 
 from export.demo_network import NETWORK_WH, DemoNetwork
@@ -392,6 +393,14 @@ def test_the_exported_file_has_the_macs_and_parameters_of_the_module(tmp_path: P
     # 192 tokens of 8: three projections and one back, and twice 192 × 192 products over all heads.
     assert by_name["attention"].macs == 4 * 192 * 8 * 8 + 2 * 192 * 192 * 8
     assert theirs.not_counted["aten.silu"] == 1
+
+
+def test_attention_counts_the_same_whichever_way_pytorch_takes_on_this_processor() -> None:
+    module, example = Mixed(), torch.rand(1, 3, 16, 12)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        fused = count_torch(module, example)
+    with sdpa_kernel(SDPBackend.MATH):
+        assert count_torch(module, example).macs == fused.macs
 
 
 def test_a_module_is_left_as_it_was() -> None:
