@@ -162,6 +162,21 @@ def test_a_grey_picture_has_three_equal_channels() -> None:
     assert np.ptp(picture.resized((32, 24), colour="rgb"), axis=2).max() <= 1
 
 
+def test_a_title_in_another_encoding_than_utf_8_keeps_no_video_from_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(write_video(tmp_path / "b.mp4", num_frames=3))) as plain, av.open(str(path), "w") as titled:
+        titled.metadata["title"] = "Caf?"
+        stream = titled.add_stream_from_template(plain.streams.video[0])
+        for packet in plain.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                titled.mux(packet)
+    content = path.read_bytes()
+    assert content.count(b"Caf?") == 1
+    path.write_bytes(content.replace(b"Caf?", b"Caf\xe9"))
+    assert len(read_all(VideoSource(path))) == 3
+
+
 @pytest.mark.parametrize(
     ("height", "tag", "full_range", "kr_kb"),
     [

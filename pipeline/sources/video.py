@@ -30,6 +30,7 @@ from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
 from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
+from pipeline.sources.video_input import open_input
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from pipeline.sources.video_picture import VideoPicture
 
@@ -180,9 +181,7 @@ class VideoSource:
         is_on_gpu = options.decode_device == "cuda"
         try:
             with _hearing_libav(), gpu_decoder() if is_on_gpu else nullcontext() as decoder:
-                container = av.open(
-                    target, mode="r", options=flags, metadata_errors="replace", timeout=timeouts, hwaccel=decoder
-                )
+                container = open_input(target, options=flags, timeouts=timeouts, decoder=decoder)
         except av.error.FFmpegError as error:
             missing = what_is_missing() if is_on_gpu else None
             if missing is not None:

@@ -1,0 +1,35 @@
+"""A video opened for reading: what differs in that between PyAV 18 and 19 is settled here and nowhere else.
+
+PyAV 19 needs Python 3.12, so that Python 3.11 stays with 18. Besides what is here, 19 gives rationals (`time_base`,
+`average_rate`, `sample_aspect_ratio` …) as `AVRational`, and one that is not known as a falsy 0/1 where 18 gives None:
+ask `if not rate`, never `is None`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, BinaryIO
+
+import av
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+
+from pipeline.sources.pipe import PipeReader
+
+_MAJOR = int(av.__version__.partition(".")[0])
+
+# 19 reads every tag, whatever its bytes; 18 refuses a whole video for a title in Latin-1 unless it is told to go on.
+_ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR < 19 else {}
+
+
+def open_input(
+    target: str | BinaryIO | PipeReader,
+    *,
+    options: dict[str, str],
+    timeouts: tuple[float, float] | None,
+    decoder: HWAccel | None,
+) -> InputContainer:
+    """Open what is to be read. timeouts: seconds to open and to read. Raises what `av.open` raises."""
+    container: InputContainer = av.open(
+        target, mode="r", options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS
+    )
+    return container
