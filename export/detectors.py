@@ -9,13 +9,12 @@ from typing import Protocol
 from export import effdet_detectors, torchvision_detectors, transformers_detectors, yolox_detectors
 from export.adapter import build_own
 from export.exportable import Exportable, Wanted
+from export.known import NAMES
 from pipeline.errors import ModelError
 
 
 class Family(Protocol):
     """A library's detectors: a module of this package."""
-
-    NAMES: tuple[str, ...]
 
     def build(self, wanted: Wanted) -> Exportable:
         """The detector of that name."""
@@ -29,11 +28,6 @@ _FAMILIES: dict[str, Family] = {
 }
 
 
-def known_names() -> dict[str, tuple[str, ...]]:
-    """The names that `build` knows, by the library that they come from; hub ids of transformers are known besides."""
-    return {library: family.NAMES for library, family in _FAMILIES.items()}
-
-
 def build(wanted: Wanted, *, adapter: str | None = None) -> Exportable:
     """The detector of a name, a hub id, a folder, or `package.module:function` with an adapter.
 
@@ -41,9 +35,9 @@ def build(wanted: Wanted, *, adapter: str | None = None) -> Exportable:
     """
     if adapter is not None or (":" in wanted.name and "/" not in wanted.name):
         return build_own(wanted, adapter)
-    for family in _FAMILIES.values():
-        if wanted.name in family.NAMES:
-            return family.build(wanted)
+    for library, names in NAMES.items():
+        if wanted.name in names:
+            return _FAMILIES[library].build(wanted)
     if transformers_detectors.accepts(wanted.name):
         return transformers_detectors.build(wanted)
     raise ModelError(_refusal(wanted.name))
@@ -59,7 +53,7 @@ def _refusal(name: str) -> str:
         )
     if Path(name).suffix in (".pt", ".pth", ".safetensors"):
         return f"MODEL must name the network, and {name} be its weights: streamdet export NAME --checkpoint {name}"
-    every = [each for names in known_names().values() for each in names]
+    every = [each for names in NAMES.values() for each in names]
     near = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
     return (
         f"MODEL must be one of the names of `streamdet export --list`, a hub id of transformers such as "

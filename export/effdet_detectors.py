@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from export import known
 from export.exportable import Exportable, Reference, Wanted
 from export.forms import Normalise
 from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
@@ -19,16 +20,7 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
 
-NAMES: tuple[str, ...] = (
-    *(f"tf_efficientdet_{size}" for size in ("d0", "d1", "d2", "d3", "d4", "d5", "d6", "d7", "d7x")),
-    *(f"tf_efficientdet_{size}_ap" for size in ("d0", "d1", "d2", "d3", "d4", "d5")),
-    *(f"tf_efficientdet_{size}" for size in ("lite0", "lite1", "lite2", "lite3", "lite3x", "lite4")),
-    *(f"efficientdet_{size}" for size in ("d0", "d1", "d2", "d3", "d4", "d5")),
-    *(f"efficientdet_{size}" for size in ("q0", "q1", "q2", "w0", "es", "em", "lite0")),
-    *("efficientdetv2_dt", "efficientdetv2_ds", "resdet50", "cspresdet50", "cspresdext50", "cspresdext50pan"),
-    *("cspdarkdet53", "cspdarkdet53m", "mixdet_m", "mixdet_l"),
-    *("mobiledetv2_110d", "mobiledetv2_120d", "mobiledetv3_large"),
-)
+NAMES = known.NAMES["effdet"]
 
 # effdet takes 5000 to its suppression, which keeps 100; TensorRT's TopK ends at 3840.
 _NUM_CANDIDATES = 1000

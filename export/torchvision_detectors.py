@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
+from export import known
 from export.exportable import Exportable, Reference, Wanted
 from export.random_weights import SEED, proof_pixels
 from export.torchvision_random import liven
@@ -28,21 +29,12 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
 
 _LARGE = (1344, 800)
-_DEFAULT_NETWORK_WH = {
+_DEFAULT_NETWORK_WH = {  # of all others _LARGE
     "ssdlite320_mobilenet_v3_large": (320, 320),
     "ssd300_vgg16": (300, 300),
-    "retinanet_resnet50_fpn": _LARGE,
-    "retinanet_resnet50_fpn_v2": _LARGE,
-    "fcos_resnet50_fpn": _LARGE,
-    "fasterrcnn_mobilenet_v3_large_fpn": _LARGE,
     "fasterrcnn_mobilenet_v3_large_320_fpn": (576, 320),
-    "fasterrcnn_resnet50_fpn": _LARGE,
-    "fasterrcnn_resnet50_fpn_v2": _LARGE,
-    "maskrcnn_resnet50_fpn": _LARGE,
-    "maskrcnn_resnet50_fpn_v2": _LARGE,
-    "keypointrcnn_resnet50_fpn": _LARGE,
 }
-NAMES: tuple[str, ...] = tuple(_DEFAULT_NETWORK_WH)
+NAMES = known.NAMES["torchvision"]
 
 # Whose published weights were trained with batch norms that add nothing to the variance, as torchvision knows by heart.
 _NORMS_WITHOUT_EPS = (
@@ -314,7 +306,7 @@ def _fix_size(model: Any, network_wh: tuple[int, int]) -> None:
 
 
 def _network_wh(wanted: Wanted) -> tuple[int, int]:
-    default = _DEFAULT_NETWORK_WH[wanted.name]
+    default = _DEFAULT_NETWORK_WH.get(wanted.name, _LARGE)
     if wanted.network_wh is None:
         return default
     width, height = wanted.network_wh

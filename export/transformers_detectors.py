@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from export import known
 from export.exportable import Exportable, Reference, Wanted
 from export.forms import Normalise
 from export.random_weights import SEED, Spread, calibrate, proof_pixels, spread
@@ -57,24 +58,7 @@ _FAMILIES = {
     "lw_detr": _Family("DeformableDetrImageProcessor", "sigmoid", 100, _COCO_WITH_GAPS, network_wh=(640, 640)),
 }
 
-NAMES: tuple[str, ...] = (
-    *_FAMILIES,
-    "facebook/detr-resnet-50",
-    "facebook/detr-resnet-101",
-    "microsoft/conditional-detr-resnet-50",
-    "SenseTime/deformable-detr",
-    "PekingU/rtdetr_r18vd",
-    "PekingU/rtdetr_r50vd",
-    "PekingU/rtdetr_v2_r18vd",
-    "PekingU/rtdetr_v2_r50vd",
-    "ustc-community/dfine-nano-coco",
-    "ustc-community/dfine-small-coco",
-    "hustvl/yolos-tiny",
-    "hustvl/yolos-small",
-    "Roboflow/rf-detr-base",
-    "AnnaZhang/lwdetr_small_60e_coco",
-)
-"""Short names, which have no weights, and some of the hub's; any other of these families is taken as well."""
+NAMES = known.NAMES["transformers"]
 
 
 def accepts(name: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from export import known
 from export.exportable import Exportable, Reference, Wanted
 from export.forms import Normalise
 from export.random_weights import SEED, Spread, calibrate, fitted_proof_pixels, spread
@@ -22,7 +23,7 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detector_spec import DetectorSpec
 
-NAMES: tuple[str, ...] = ("yolox-nano", "yolox-tiny", "yolox-s", "yolox-m", "yolox-l", "yolox-x")
+NAMES = known.NAMES["yolox"]
 
 _NUM_CANDIDATES = 1000
 _STRIDES = (8, 16, 32)

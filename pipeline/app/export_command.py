@@ -45,9 +45,9 @@ class ExportOptions:
 
 
 def print_names() -> None:
-    """Print the names that export knows. Raises MissingExtraError without PyTorch."""
+    """Print the names that export knows."""
     console = Console()
-    for library, names in load("export.detectors").known_names().items():
+    for library, names in load("export.known").NAMES.items():
         console.print(library, style="bold", markup=False)
         console.print("  " + "  ".join(names), markup=False, highlight=False)
     console.print("or a hub id or folder of transformers, or package.module:function with --adapter", markup=False)
@@ -97,16 +97,14 @@ def run_export(options: ExportOptions) -> None:
     _print_outcome(exported)
 
 
-def load(module: str) -> Any:
-    """A module of `export`. Raises MissingExtraError if PyTorch or another of its packages is not installed."""
+def load(module: str, *, extra: str = "export") -> Any:
+    """A module of `export`. Raises MissingExtraError if a package that it needs, all in `extra`, is not installed."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         if isinstance(error, MissingExtraError):
             raise
-        raise MissingExtraError(
-            f'this needs PyTorch and its friends ({error.name} is missing): pip install "streamdet[export]"'
-        ) from error
+        raise MissingExtraError(f'this needs {error.name}: pip install "streamdet[{extra}]"') from error
 
 
 def _wanted(options: ExportOptions) -> Wanted:

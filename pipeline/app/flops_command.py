@@ -28,9 +28,10 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
     if json_file is not None:
         refuse_unwritable(json_file, "the JSON file")
     if Path(model).suffix == ".onnx" or Path(model).is_file():
-        counted: Flops = load("export.flops").count_onnx(model, network_wh)
+        counted: Flops = load("export.flops", extra="measure").count_onnx(model, network_wh)
     else:
         Console(stderr=True).print(f"building {model}, with random weights", style="dim", markup=False, highlight=False)
+        load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
         counted = load("export.flops").count_detector(model, network_wh)
     console = Console()
     if layers:
