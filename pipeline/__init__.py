@@ -8,6 +8,7 @@
 
 Picture side (`pipeline.picture`): arrays, no threads. Flow side (`pipeline.flow`): threads, no arrays.
 They meet in `pipeline.stages`. Names are imported when they are first used, so that `import pipeline` is cheap.
+All it does at once is to switch off the telemetry of the libraries that it will load: import it before them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from pipeline.telemetry import opt_out
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from pipeline.stages.nms import Nms as Nms
     from pipeline.stages.preprocess import Preprocess as Preprocess
     from pipeline.stages.render import Render as Render
+
+opt_out()
 
 _HOMES = {
     "detect": "pipeline.app.detecting",

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "pipeline.errors": 1,
     "pipeline.version": 1,
+    "pipeline.telemetry": 1,
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
     "pipeline.remembered": 2,
@@ -40,6 +41,7 @@ EXPORT_MAY_USE = {
     "pipeline.sources",
     "pipeline.errors",
     "pipeline.version",
+    "pipeline.telemetry",
 }
 HEAVY = {
     "torch": ("export/",),

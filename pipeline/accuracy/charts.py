@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.accuracy.coco import RECALLS, ClassAccuracy, CocoAccuracy
+from pipeline.cache_folder import keep_matplotlib_here
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.picture.detections import IntArray
 from pipeline.whole_file import write_whole
@@ -109,6 +110,7 @@ def _reached(precisions: Any) -> tuple[Any, Any]:
 
 
 def _figure(width_inches: float, height_inches: float) -> tuple[Figure, Axes]:
+    keep_matplotlib_here()
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.cache_folder import keep_matplotlib_here
 from pipeline.errors import MissingExtraError
 
 _COLOURS = {
@@ -93,6 +94,7 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def _figure(height_inches: float) -> tuple[Any, Any]:
+    keep_matplotlib_here()
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
