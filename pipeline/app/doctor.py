@@ -10,8 +10,11 @@ from typing import Literal, NamedTuple
 
 from rich.console import Console
 
+from pipeline.app import trial
 from pipeline.app.machine import available_cores, versions
-from pipeline.errors import StreamdetError
+from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
+from pipeline.detector.providers import first_line
+from pipeline.errors import DeviceError, MissingExtraError, StreamdetError
 
 Mark = Literal["ok", "no", "wrong"]
 
@@ -43,12 +46,13 @@ def print_diagnosis() -> bool:
 
 
 def diagnose() -> Iterator[Finding]:
-    """Look at the installation, the providers, the codecs, the cameras and the display."""
+    """Look at the installation, the providers, the codecs, what a run does, the cameras and the display."""
     yield Finding("versions", "ok", ", ".join(f"{name} {version}" for name, version in versions().items()))
     yield Finding("versions", "ok", f"{platform.system()} {platform.machine()}, {available_cores()} usable cores")
     yield from _packages()
     yield from _providers()
     yield from _codecs()
+    yield from _trial()
     yield from _cameras()
     yield from _display()
 
@@ -58,6 +62,15 @@ def _packages() -> Iterator[Finding]:
 
     conflict = opencv_conflict()
     yield Finding("packages", "wrong" if conflict else "ok", conflict or "one OpenCV")
+    declared = declared_requirements()
+    if declared is None:
+        yield Finding("packages", "no", "streamdet runs without being installed, so their versions are not looked at")
+        return
+    unmet = list(unmet_requirements(declared))
+    for requirement in unmet:
+        yield Finding("packages", "wrong" if requirement.is_needed else "no", requirement.cure)
+    if not unmet:
+        yield Finding("packages", "ok", "all in versions that streamdet knows")
 
 
 def _providers() -> Iterator[Finding]:
@@ -65,8 +78,8 @@ def _providers() -> Iterator[Finding]:
 
     try:
         reports = probe_providers()
-    except StreamdetError as error:
-        yield Finding("devices (each ran a node)", "wrong", str(error))
+    except Exception as error:  # a library that cannot even be imported is what the report is about
+        yield Finding("devices (each ran a node)", "wrong", _failure("ONNX Runtime", error, "onnxruntime"))
         return
     for report in reports:
         mark: Mark = "ok" if report.works else "wrong" if report.device == "cpu" else "no"
@@ -74,16 +87,41 @@ def _providers() -> Iterator[Finding]:
 
 
 def _codecs() -> Iterator[Finding]:
-    from pipeline.sinks.recording import CODECS, encoder_failure
-    from pipeline.sources.video import decodable
+    try:
+        from pipeline.sinks.recording import CODECS, encoder_failure
+        from pipeline.sources.video import decodable
 
-    wanted = ("h264", "hevc", "av1", "vp9", "mjpeg")
-    known = decodable(wanted)
+        wanted = ("h264", "hevc", "av1", "vp9", "mjpeg")
+        known = decodable(wanted)
+        failures = {codec: encoder_failure(codec) for codec in CODECS}
+    except Exception as error:  # as above
+        yield Finding("video", "wrong", _failure("PyAV", error, "av"))
+        return
     yield Finding("video", "ok" if known == wanted else "no", f"decodes {', '.join(known)}")
-    for codec in CODECS:
-        failure = encoder_failure(codec)
+    for codec, failure in failures.items():
         text = f"does not encode with {codec}: {failure}" if failure else f"encodes with {codec}"
         yield Finding("video", "no" if failure else "ok", text)
+
+
+def _trial() -> Iterator[Finding]:
+    parts = (
+        ("reading a video", "av", trial.read_video),
+        ("recording a video", "av", trial.record_video),
+        ("running the demo network", "onnxruntime", trial.run_demo_network),
+    )
+    for doing, library, attempt in parts:
+        try:
+            yield Finding("trial (what `run` does)", "ok", attempt())
+        except Exception as error:  # whatever keeps a run from working is what the report is about
+            yield Finding("trial (what `run` does)", "wrong", _failure(doing, error, library))
+
+
+def _failure(doing: str, error: Exception, library: str) -> str:
+    """One line: what failed, why, and the cure, which the errors about the installation name themselves."""
+    reason = first_line(error) if isinstance(error, StreamdetError) else f"{type(error).__name__}: {first_line(error)}"
+    if isinstance(error, MissingExtraError | DeviceError):
+        return f"{doing} fails: {reason}"
+    return f'{doing} fails: {reason}; pip install --force-reinstall "{requirement_of(library)}"'
 
 
 def _cameras() -> Iterator[Finding]:
