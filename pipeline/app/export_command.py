@@ -61,10 +61,10 @@ def run_export(options: ExportOptions) -> None:
         raise ConfigError(f"--pixels must be one of {', '.join(get_args(Pixels))}, got {options.pixels!r}")
     if options.pixels == "nv12" and options.form == "body":
         raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
-    wanted = _wanted(options)  # what is wrong with the options is said before PyTorch is loaded
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
     output = Path(options.output or f"{name}.onnx")
     refuse_unwritable(output, "the ONNX file")
+    wanted = _wanted(options)  # loads PyTorch, after all that can be said without it
     console = Console(stderr=True)
     began = time.monotonic()
 
