@@ -1,16 +1,28 @@
 # Two commands do everything, from a clean clone: `make demo` and `make test`.
-# Both work in .venv; the first installs only what running needs, the second everything.
+# Both work in .venv; the first installs only what running needs, the second everything, both in the versions of
+# constraints.txt, so that what passes today passes on any later day. `make lock` writes that file anew.
 
 PYTHON ?= python3
 RUN = .venv/bin
+NEWEST = .venv-newest-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+PIP = python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check lint types clean
+# What must work with whatever pip finds on a user's machine: to read, detect, record, report. No PyTorch in it.
+CORE = $(addprefix tests/test_,video_source.py recording.py opening_sources.py every_nth_picture.py planes.py \
+	engine.py assemble.py command_line.py doctor.py python_api.py model_commands.py telemetry.py)
+
+.PHONY: demo test test-newest check lint types lock clean
 
 demo: .venv/.installed-run
 	$(RUN)/streamdet demo
 
 test: .venv/.installed-everything
 	$(RUN)/pytest -n auto --dist loadfile
+
+# The core of the tests with the newest packages that pyproject.toml allows: make test-newest PYTHON=python3.13
+test-newest: $(NEWEST)/bin/python
+	$(NEWEST)/bin/$(PIP) --upgrade --upgrade-strategy eager --editable ".[cpu,test]"
+	$(NEWEST)/bin/pytest -n auto --dist loadfile $(CORE)
 
 check: lint types test
 
@@ -21,18 +33,32 @@ lint: .venv/.installed-everything
 types: .venv/.installed-everything
 	$(RUN)/mypy
 
-clean:
-	rm -rf .venv build dist demo-output
+# Newest versions for every Python and system at once, within pyproject.toml and the constraints that pip is set up with.
+lock: .venv-lock/bin/uv
+	.venv-lock/bin/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
+		--no-header --no-annotate --extra cpu --extra openvino --extra dev --output-file .venv-lock/constraints.txt \
+		$$(.venv-lock/bin/python -m pip config list | sed -n "s/^.*\.constraint='\(.*\)'$$/--constraint \1/p") pyproject.toml
+	{ echo '# Written by `make lock`, for every Python and system; do not edit.'; cat .venv-lock/constraints.txt; } \
+		> constraints.txt
 
-.venv/bin/python:
+clean:
+	rm -rf .venv .venv-newest-* .venv-lock build dist demo-output
+
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "streamdet needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V); try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $*
 
-.venv/.installed-run: .venv/bin/python pyproject.toml
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,openvino]"
+.venv-lock/bin/uv: .venv-lock/bin/python
+	.venv-lock/bin/$(PIP) uv
+
+# The build backend comes from constraints.txt as well, and not from pip's isolated environment, which knows none.
+.venv/.installed-run: .venv/bin/python pyproject.toml constraints.txt
+	$(RUN)/$(PIP) --constraint constraints.txt hatchling editables
+	$(RUN)/$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[cpu,openvino]"
 	@touch $@
 
-.venv/.installed-everything: .venv/bin/python pyproject.toml
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable ".[cpu,openvino,dev]"
+.venv/.installed-everything: .venv/bin/python pyproject.toml constraints.txt
+	$(RUN)/$(PIP) --constraint constraints.txt hatchling editables
+	$(RUN)/$(PIP) --constraint constraints.txt --no-build-isolation --editable ".[cpu,openvino,dev]"
 	@touch $@ .venv/.installed-run
