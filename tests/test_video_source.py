@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray, Shot
 from pipeline.sources.video import VideoOptions, VideoSource
+from pipeline.sources.video_on_gpu import GpuPicture
 from pipeline.sources.video_picture import VideoPicture
 
 ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
@@ -141,6 +142,45 @@ def test_a_resized_picture_is_the_whole_picture_resized_by_opencv(pixel_format: 
     assert difference(picture.resized(size_wh, colour="bgr"), expected) < 2.5
     assert difference(picture.resized(size_wh, colour="rgb")[:, :, ::-1], expected) < 2.5
     assert difference(picture.pixels, scene(3)) < 2.5
+
+
+def paired_up(frame: VideoFrame, kind: str) -> VideoFrame:
+    """The same samples with U and V in turns; P010 has its ten bits at the top of sixteen."""
+    sample, shift = ("<u2", 6) if kind == "p010le" else ("u1", 0)
+    y, u, v = (np.frombuffer(plane, sample).reshape(plane.height, -1) << shift for plane in frame.planes)  # type: ignore[call-overload]
+    pair = (v, u) if kind in ("nv21", "nv42") else (u, v)
+    paired = VideoFrame(frame.width, frame.height, kind)
+    for plane, values in zip(paired.planes, (y, np.stack(pair, axis=-1).reshape(len(u), -1)), strict=True):
+        row = np.zeros((plane.height, plane.line_size // np.dtype(sample).itemsize), sample)
+        width = min(row.shape[1], values.shape[1])
+        row[:, :width] = values[:, :width]
+        plane.update(row.tobytes())
+    paired.colorspace, paired.color_range = frame.colorspace, frame.color_range
+    return paired
+
+
+@pytest.mark.parametrize("size_wh", [(64, 48), (63, 47)])
+@pytest.mark.parametrize(
+    ("paired", "planar"),
+    [("nv12", "yuv420p"), ("nv21", "yuv420p"), ("nv16", "yuv422p"), ("nv24", "yuv444p"), ("p010le", "yuv420p10le")],
+)
+def test_a_picture_with_its_colour_in_pairs_is_that_with_its_colour_in_planes(
+    paired: str, planar: str, size_wh: tuple[int, int]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)
+    in_planes = VideoFrame.from_ndarray(noise, format="bgr24").reformat(format=planar)
+    in_planes.colorspace, in_planes.color_range = 1, 1
+    in_pairs = paired_up(in_planes, paired)
+    ours, theirs = VideoPicture(in_pairs), VideoPicture(in_planes)
+    assert np.array_equal(ours.copy_pixels(), theirs.copy_pixels())
+    assert np.array_equal(ours.pixels, theirs.pixels)
+    for small_wh in ((32, 24), (50, 70)):
+        assert np.array_equal(ours.resized(small_wh, colour="rgb"), theirs.resized(small_wh, colour="rgb"))
+    assert np.array_equal(GpuPicture(in_pairs).pixels, theirs.pixels)
+    planes, expected = ours.copy_i420(), theirs.copy_i420()
+    assert (planes is None) == (expected is None) == (planar != "yuv420p" or size_wh == (63, 47))
+    if planes is not None and expected is not None:
+        assert np.array_equal(planes.planes, expected.planes)
 
 
 @pytest.mark.parametrize("size_wh", [(1, 1), (2, 2), (3, 5), (33, 21), (99, 101)])

@@ -32,6 +32,7 @@ from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
 from pipeline.sources.video_input import open_input
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
+from pipeline.sources.video_orientation import Orientation
 from pipeline.sources.video_picture import VideoPicture
 
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
@@ -84,6 +85,7 @@ class VideoSource:
         self._num_packets = self._num_frames = self._num_discarded = 0
         self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
         self._reason = ""
+        self._odd_degrees = 0.0  # by which pictures are to be turned, and are not
         self._number: int | None = None  # of the last frame, where some are left out
         self._num_found = 0  # frames of the file, those between the wanted ones included
         self._last_found_seconds = 0.0
@@ -114,6 +116,10 @@ class VideoSource:
             lines.append(f"{self._num_corrupt} of {self._num_frames} frames decoded with errors")
         if self._num_backwards:
             lines.append(f"{self._num_backwards} of {self._num_frames} timestamps did not go forward and were replaced")
+        if self._odd_degrees:
+            lines.append(
+                f"its display matrix turns by {self._odd_degrees:+.0f}° beyond a quarter turn, which is left out"
+            )
         if self._end_seconds is not None and not self.is_live:
             lines.extend(self._shortfall(self._end_seconds))
         return tuple(lines)
@@ -150,12 +156,14 @@ class VideoSource:
         self._undo.close()
 
     def _picture_of(self, frame: VideoFrame) -> VideoPicture | GpuPicture:
+        orientation = Orientation.of(frame)
+        self._odd_degrees = self._odd_degrees or orientation.odd_degrees
         if self._options.decode_device == "cpu":
-            return VideoPicture(frame)
+            return VideoPicture(frame, orientation=orientation)
         if frame.format.name != "cuda":
             raise SourceError(f"{self.source_id}: was not decoded on the GPU, but to {frame.format.name}; {_ON_CPU}")
-        if frame.rotation:
-            raise SourceError(f"{self.source_id}: is turned by {frame.rotation:g}°, which the GPU leaves so; {_ON_CPU}")
+        if not orientation.is_upright:
+            raise SourceError(f"{self.source_id}: is {orientation}, which the GPU leaves so; {_ON_CPU}")
         return GpuPicture(frame)
 
     @property

@@ -22,14 +22,24 @@ from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
+from pipeline.sources.video_orientation import Orientation
 
 # A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
 _contexts = threading.local()
 
-_QUARTER_TURNS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 _UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
 _FULL_RANGE = 2  # AVColorRange
 _MATRICES: dict[int, Matrix] = {Colorspace.ITU709: "bt709", Colorspace.ITU601: "bt601"}
+# Colour in pairs, U and V in turns, and the same samples in a plane each; swscale converts between them without loss.
+_PLANAR = {
+    "nv12": "yuv420p",
+    "nv21": "yuv420p",
+    "nv16": "yuv422p",
+    "nv24": "yuv444p",
+    "nv42": "yuv444p",
+    "p010le": "yuv420p10le",
+    "p012le": "yuv420p12le",
+}
 _SHARES: dict[int, tuple[float, float]] = {
     Colorspace.ITU709: BT709,
     Colorspace.ITU601: BT601,
@@ -42,20 +52,21 @@ _SHARES: dict[int, tuple[float, float]] = {
 class VideoPicture:
     """A picture as the decoder left it, converted when and as somebody asks; upright, whatever way it was filmed."""
 
-    __slots__ = ("_frame", "_lock", "_pixels", "_quarter_turns", "size_wh")
+    __slots__ = ("_frame", "_lock", "_orientation", "_pixels", "_planar", "size_wh")
 
-    def __init__(self, frame: VideoFrame) -> None:
+    def __init__(self, frame: VideoFrame, *, orientation: Orientation | None = None) -> None:
         self._frame = frame
         self._lock = threading.Lock()
         self._pixels: PixelArray | None = None
-        self._quarter_turns = round(frame.rotation / 90) % 4  # counter-clockwise
-        self.size_wh = self._turned_wh((frame.width, frame.height))
+        self._planar: VideoFrame | None = None
+        self._orientation = Orientation.of(frame) if orientation is None else orientation
+        self.size_wh = self._orientation.apply_wh((frame.width, frame.height))
 
     @property
     def pixels(self) -> PixelArray:
         with self._lock:
             if self._pixels is None:
-                self._pixels = self._turned(_converted(self._frame, "bgr", tags_of=self._frame))
+                self._pixels = self._converted_whole()
                 self._pixels.flags.writeable = False
             return self._pixels
 
@@ -63,15 +74,17 @@ class VideoPicture:
         with self._lock:
             if self._pixels is not None:
                 return self._pixels.copy()
-            pixels = self._turned(_converted(self._frame, "bgr", tags_of=self._frame))
+            pixels = self._converted_whole()
         # Frames that are decoded to BGR are not converted: these are the decoder's own pixels.
         return pixels.copy() if self._frame.format.name == "bgr24" else pixels
 
     def resized(self, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
-        if size_wh == self.size_wh or not _bytes_a_sample(self._frame.format.name):
+        with self._lock:
+            frame = self._in_planes()
+        if size_wh == self.size_wh or not _bytes_a_sample(frame.format.name):
             return ArrayPicture(self.pixels).resized(size_wh, colour=colour)
-        small = _resized(self._frame, self._turned_wh(size_wh))
-        return self._turned(_converted(small, colour, tags_of=self._frame))
+        small = _resized(frame, self._orientation.apply_wh(size_wh))
+        return self._orientation.apply(_converted(small, colour, tags_of=self._frame))
 
     def nv12(self) -> Nv12:
         kind = self._frame.format.name
@@ -87,33 +100,34 @@ class VideoPicture:
         else:
             halves = [plane[:, : (width + 1) // 2] for plane in planes[1:]]
             y, uv = planes[0], np.asarray(cv2.merge(halves), np.uint8)  # [H / 2, W / 2, 2]
-        if self._quarter_turns:
+        if not self._orientation.is_upright:
             pairs = uv.reshape(len(uv), -1)[:, : width + width % 2].reshape(len(uv), -1, 2)
-            y, uv = self._turned(y[:height, :width]), self._turned(pairs)
+            y, uv = self._orientation.apply(y[:height, :width]), self._orientation.apply(pairs)
         return Nv12(y.reshape(1, len(y), -1), uv.reshape(1, len(uv), -1), self.size_wh, colours_of(self._frame))
 
     def copy_i420(self) -> I420 | None:
-        kind, width, height = self._frame.format.name, self._frame.width, self._frame.height
+        width, height = self._frame.width, self._frame.height
         with self._lock:
             matrix, is_limited = _MATRICES.get(_matrix(self._frame)), self._frame.color_range != _FULL_RANGE
-        if kind not in ("yuv420p", "nv12") or matrix is None or not is_limited or width % 2 or height % 2:
+            frame = self._in_planes()
+        if frame.format.name != "yuv420p" or matrix is None or not is_limited or width % 2 or height % 2:
             return None
-        planes = [_rows(plane) for plane in self._frame.planes]
-        if kind == "nv12":
-            pairs = planes.pop()[:, :width].reshape(height // 2, width // 2, 2)
-            planes += [pairs[..., 0], pairs[..., 1]]
         copy = I420.empty(self.size_wh, matrix)
-        for target, plane, step in zip(copy.yuv, planes, (1, 2, 2), strict=True):
-            target[:] = self._turned(plane[:, : width // step])
+        for target, plane in zip(copy.yuv, frame.planes, strict=True):
+            target[:] = self._orientation.apply(_rows(plane)[:, : plane.width])
         return copy
 
-    def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
-        return size_wh[::-1] if self._quarter_turns % 2 else size_wh
+    def _converted_whole(self) -> PixelArray:
+        return self._orientation.apply(_converted(self._in_planes(), "bgr", tags_of=self._frame))
 
-    def _turned(self, pixels: PixelArray) -> PixelArray:
-        if not self._quarter_turns:
-            return pixels
-        return np.asarray(cv2.rotate(pixels, _QUARTER_TURNS[self._quarter_turns]), np.uint8)
+    def _in_planes(self) -> VideoFrame:
+        """The frame with a plane for each component: swscale takes U and V in pairs on another, coarser way."""
+        kind = self._frame.format.name
+        if kind not in _PLANAR:
+            return self._frame
+        if self._planar is None:
+            self._planar = self._frame.reformat(format=_PLANAR[kind])
+        return self._planar
 
 
 def colours_of(frame: VideoFrame) -> npt.NDArray[np.float32]:
