@@ -306,8 +306,8 @@ def test_a_decoder_never_calls_back_into_python(tmp_path: Path) -> None:
 
 
 def test_timestamps_that_jump_back_are_replaced_and_counted(tmp_path: Path) -> None:
-    part = write_video(tmp_path / "a.ts", rate=Fraction(25)).read_bytes()
-    twice = tmp_path / "twice.ts"
+    part = write_video(tmp_path / "a.mkv", rate=Fraction(25)).read_bytes()
+    twice = tmp_path / "twice.mkv"
     twice.write_bytes(part + part)
     source = VideoSource(twice)
     times = [shot.pts_seconds for shot in read_all(source)]

@@ -28,6 +28,7 @@ from pipeline.cuda_driver import tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
+from pipeline.sources.media_clock import MediaClock
 from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
 from pipeline.sources.video_input import open_input
@@ -43,6 +44,7 @@ SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video",
 
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
+_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: a format whose clock may jump, as that of MPEG-TS
 _ON_CPU = "set decode.device=cpu"
 TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
 _opening_lock = threading.Lock()
@@ -116,6 +118,7 @@ class VideoSource:
             lines.append(f"{self._num_corrupt} of {self._num_frames} frames decoded with errors")
         if self._num_backwards:
             lines.append(f"{self._num_backwards} of {self._num_frames} timestamps did not go forward and were replaced")
+        lines.extend(self._media_clock.damage if self._media_clock else ())
         if self._odd_degrees:
             lines.append(
                 f"its display matrix turns by {self._odd_degrees:+.0f}° beyond a quarter turn, which is left out"
@@ -239,6 +242,13 @@ class VideoSource:
         self.format_name = container.format.name
         # mpjpeg counts 25 frames a second, whatever the camera does: there, the time is that of arrival.
         self._has_times = self.format_name != "mpjpeg"
+        self._media_clock: MediaClock | None = None
+        if self.is_live or container.format.flags & _TS_DISCONT:
+            self._media_clock = MediaClock(
+                time_base=self._time_base,
+                frame_seconds=1 / (self.frames_per_second or 25.0),
+                arrival=self._clock if self.is_live else None,
+            )
         self._declared_end_seconds: float | None = None
         if stream.duration is not None:
             self._declared_end_seconds = float((stream.duration + (stream.start_time or 0)) * self._time_base)
@@ -339,6 +349,8 @@ class VideoSource:
                         num_in_a_row = 0
                         self._num_packets += 1
                         self._num_discarded += packet.is_discard
+                        if self._media_clock:
+                            self._media_clock.carry_on(packet)
                         yield packet
                 break
             except av.error.FFmpegError as error:
@@ -364,6 +376,8 @@ class VideoSource:
             num_declared = self.num_frames - self._num_discarded  # an edit list may hide frames on purpose
             if self._num_found < num_declared:
                 yield f"{num_declared} frames declared, {self._num_found} read"
+        elif self._media_clock and self._media_clock.num_jumps:
+            return  # what was declared is what the last clock says
         elif self._declared_end_seconds is not None and end_seconds < self._declared_end_seconds - 1.0:
             yield f"declared to last until {self._declared_end_seconds:.1f} s, read until {end_seconds:.1f} s"
 
