@@ -24,6 +24,7 @@ from pipeline.picture.detections import RenderedFrame
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
+from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
 from pipeline.sinks.writable import refuse_unwritable
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,8 @@ class Recording:
 
     A file's frames keep their media times, so that size, duration and a variable rate stay the source's; a live
     source's frames keep the times at which they were captured. An odd width or height is made even by repeating the
-    last column or row; later frames of another size are fitted into the first one's. Planes are encoded as they are,
+    last column or row; pixels that are not square stay so; later frames of another shape are fitted into the first
+    one's. Planes are encoded as they are,
     in the colour matrix of the first frame; pixels become BT.601.
 
     path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
@@ -87,6 +89,7 @@ class Recording:
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)  # of the first frame
+        self._pixel_aspect = SQUARE  # of the first frame
         self._matrix: Matrix = "bt601"  # of the first frame
         self._began_at_seconds = 0.0
         self._last_ticks = -1
@@ -133,6 +136,7 @@ class Recording:
 
     def _open(self, item: RenderedFrame) -> tuple[OutputContainer, VideoStream]:
         self._size_wh = width, height = item.size_wh
+        self._pixel_aspect = pixel_aspect_of(item.result.frame.picture)
         if isinstance(item.canvas, I420):
             self._matrix = item.canvas.matrix
         even_wh = (width + width % 2, height + height % 2)
@@ -153,6 +157,8 @@ class Recording:
         stream.width, stream.height, stream.pix_fmt = *even_wh, "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)
+        if self._pixel_aspect != SQUARE:
+            context.sample_aspect_ratio = self._pixel_aspect
         context.colorspace, context.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
         # Slices: several threads on one frame at a time. Frame threads, libav's choice, would each hold a frame back.
         context.thread_type = ThreadType.SLICE
@@ -163,9 +169,11 @@ class Recording:
     def _planes(self, item: RenderedFrame) -> npt.NDArray[np.uint8]:
         """[H' * 3 / 2, W'] Y, U and V in the recording's size and colour matrix, H' and W' even."""
         canvas = item.canvas
-        if isinstance(canvas, I420) and canvas.size_wh == self._size_wh and canvas.matrix == self._matrix:
+        pixel_aspect = pixel_aspect_of(item.result.frame.picture)
+        is_fitting = item.size_wh == self._size_wh and pixel_aspect == self._pixel_aspect
+        if isinstance(canvas, I420) and is_fitting and canvas.matrix == self._matrix:
             return canvas.planes
-        pixels = item.pixels if item.size_wh == self._size_wh else self._fitted(item.pixels)
+        pixels = item.pixels if is_fitting else self._fitted(item.pixels, pixel_aspect)
         height, width = pixels.shape[:2]
         if width % 2 or height % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -177,12 +185,14 @@ class Recording:
         )
         return np.asarray(converted.to_ndarray(), np.uint8)
 
-    def _fitted(self, pixels: PixelArray) -> PixelArray:
-        """A picture of another size in the middle of a black one of the recording's size."""
+    def _fitted(self, pixels: PixelArray, pixel_aspect: Fraction) -> PixelArray:
+        """A picture of another shape in the middle of a black one of the recording's size and pixel aspect."""
         if not self._has_resized:
             self._has_resized = True
             log.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
-        box = Letterbox.fit((pixels.shape[1], pixels.shape[0]), self._size_wh, "letterbox-center")
+        height, width = pixels.shape[:2]
+        shown_width = max(1, round(width * pixel_aspect / self._pixel_aspect))
+        box = Letterbox.fit((shown_width, height), self._size_wh, "letterbox-center")
         whole = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
         whole[box.content_window] = cv2.resize(pixels, box.content_wh, interpolation=cv2.INTER_AREA)
         return whole

@@ -28,6 +28,7 @@ from pipeline.cuda_driver import tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Shot
+from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.media_clock import MediaClock
 from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
@@ -87,6 +88,8 @@ class VideoSource:
         self._num_packets = self._num_frames = self._num_discarded = 0
         self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
         self._reason = ""
+        self._aspect: Fraction | None = None  # of the pixels of the last frame
+        self._coded_aspect: Fraction | None = None
         self._odd_degrees = 0.0  # by which pictures are to be turned, and are not
         self._number: int | None = None  # of the last frame, where some are left out
         self._num_found = 0  # frames of the file, those between the wanted ones included
@@ -162,12 +165,20 @@ class VideoSource:
         orientation = Orientation.of(frame)
         self._odd_degrees = self._odd_degrees or orientation.odd_degrees
         if self._options.decode_device == "cpu":
-            return VideoPicture(frame, orientation=orientation)
+            return VideoPicture(frame, orientation=orientation, stored_pixel_aspect=self._pixel_aspect())
         if frame.format.name != "cuda":
             raise SourceError(f"{self.source_id}: was not decoded on the GPU, but to {frame.format.name}; {_ON_CPU}")
         if not orientation.is_upright:
             raise SourceError(f"{self.source_id}: is {orientation}, which the GPU leaves so; {_ON_CPU}")
-        return GpuPicture(frame)
+        return GpuPicture(frame, stored_pixel_aspect=self._pixel_aspect())
+
+    def _pixel_aspect(self) -> Fraction:
+        """That of the frame decoded last: the container's, until that of the bitstream changes."""
+        coded = self._stream.codec_context.sample_aspect_ratio
+        if self._aspect is None or coded != self._coded_aspect:
+            ratio = (self._stream.sample_aspect_ratio if self._aspect is None else None) or coded or SQUARE
+            self._aspect, self._coded_aspect = Fraction(ratio.numerator, ratio.denominator), coded
+        return self._aspect
 
     @property
     def _because(self) -> str:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 from av.codec.hwaccel import HWAccel, hwdevices_available
 from av.video.frame import VideoFrame
@@ -20,6 +21,7 @@ from pipeline.errors import SourceError
 from pipeline.picture.frame import ColourOrder, PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.nv12 import DevicePlane, Nv12
+from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.video_picture import VideoPicture, colours_of
 
 _DEVICES = {1: "cpu", 2: "cuda"}  # DLDeviceType of DLPack
@@ -53,13 +55,14 @@ def what_is_missing() -> str | None:
 class GpuPicture:
     """A decoded picture in two planes on the device; its pixels are downloaded if and when somebody asks."""
 
-    __slots__ = ("_downloaded", "_frame", "_lock", "size_wh")
+    __slots__ = ("_downloaded", "_frame", "_lock", "pixel_aspect", "size_wh")
 
-    def __init__(self, frame: VideoFrame) -> None:
+    def __init__(self, frame: VideoFrame, *, stored_pixel_aspect: Fraction = SQUARE) -> None:
         self._frame = frame
         self._lock = threading.Lock()
         self._downloaded: VideoPicture | None = None
         self.size_wh = (frame.width, frame.height)
+        self.pixel_aspect = stored_pixel_aspect
 
     @property
     def pixels(self) -> PixelArray:

@@ -7,6 +7,7 @@ To the network's size, each plane is resized as it was decoded and only the smal
 from __future__ import annotations
 
 import threading
+from fractions import Fraction
 from functools import cache
 from typing import Literal
 
@@ -22,6 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
+from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.video_orientation import Orientation
 
 # A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
@@ -52,15 +54,18 @@ _SHARES: dict[int, tuple[float, float]] = {
 class VideoPicture:
     """A picture as the decoder left it, converted when and as somebody asks; upright, whatever way it was filmed."""
 
-    __slots__ = ("_frame", "_lock", "_orientation", "_pixels", "_planar", "size_wh")
+    __slots__ = ("_frame", "_lock", "_orientation", "_pixels", "_planar", "pixel_aspect", "size_wh")
 
-    def __init__(self, frame: VideoFrame, *, orientation: Orientation | None = None) -> None:
+    def __init__(
+        self, frame: VideoFrame, *, orientation: Orientation | None = None, stored_pixel_aspect: Fraction = SQUARE
+    ) -> None:
         self._frame = frame
         self._lock = threading.Lock()
         self._pixels: PixelArray | None = None
         self._planar: VideoFrame | None = None
         self._orientation = Orientation.of(frame) if orientation is None else orientation
         self.size_wh = self._orientation.apply_wh((frame.width, frame.height))
+        self.pixel_aspect = 1 / stored_pixel_aspect if self._orientation.is_transposed else stored_pixel_aspect
 
     @property
     def pixels(self) -> PixelArray:
