@@ -61,22 +61,48 @@ class ImagesSource:
         pass
 
 
+class StillSource:
+    """One image that came from an address or through a pipe. Raises SourceError for one that cannot be decoded."""
+
+    is_live = False
+    frames_per_second = None
+
+    def __init__(self, content: bytes, *, source_id: str) -> None:
+        self.source_id = source_id
+        self.num_frames: int | None = 1
+        self.damage: tuple[str, ...] = ()
+        self._picture = ArrayPicture(decode_image(content, name=source_id))
+        self.size_wh: tuple[int, int] | None = self._picture.size_wh
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        if not stop.is_set():
+            yield Shot(self._picture, 0.0)
+
+    def close(self) -> None:
+        pass
+
+
 def read_image(path: Path) -> PixelArray:
     """uint8 [H, W, 3] BGR. Raises SourceError with the reason for what is no image or a broken one."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return decode_image(content, name=str(path))
+
+
+def decode_image(content: bytes, *, name: str) -> PixelArray:
+    """The bytes of an image file → uint8 [H, W, 3] BGR. Raises SourceError as `read_image` does."""
     if not content:
-        raise SourceError(f"{path}: is empty (0 bytes)")
+        raise SourceError(f"{name}: is empty (0 bytes)")
     if is_broken_jpeg(content):
-        raise SourceError(f"{path}: is a broken JPEG")
+        raise SourceError(f"{name}: is a broken JPEG")
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise SourceError(f"{path}: cannot be decoded: {error.err}") from error
+        raise SourceError(f"{name}: cannot be decoded: {error.err}") from error
     if pixels is None:
-        raise SourceError(f"{path}: is not an image that can be decoded")
+        raise SourceError(f"{name}: is not an image that can be decoded")
     return np.asarray(pixels, np.uint8)
 
 

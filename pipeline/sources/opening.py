@@ -7,9 +7,9 @@ import glob
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import SourceError
 from pipeline.sources.source import FrameSource
@@ -35,7 +35,7 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
 
     `0` or `/dev/video0`: a camera. `sim:traffic?seed=1`: drawn traffic. `-`: a stream from `stdin`, the process's
     own if None. `rtsp://…`, `http://…`: a stream or a file on the network. A folder, a glob or an image file:
-    images. Any other file, or a named pipe: a video.
+    images. Any other file, or a named pipe: a video. What holds one image, wherever it comes from, is that image.
     """
     # The kinds of source are imported as they are needed: each brings a heavy library along.
     options = options or SourceOptions()
@@ -50,7 +50,7 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     if word.startswith("file://"):
         return _open_path(unquote(word.removeprefix("file://")), options)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word):
-        return _open_video(word, word, options)
+        return _open_image_address(word, options) or _open_video(word, word, options)
     return _open_path(word, options)
 
 
@@ -65,6 +65,20 @@ def _open_path(word: str, options: SourceOptions) -> FrameSource:
     return _open_video(path, word, options)
 
 
+def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None:
+    """The image at an http address that bears an image's name; None where there is none, or a camera's stream."""
+    from pipeline.sources.download import download
+    from pipeline.sources.images import IMAGE_SUFFIXES, StillSource
+
+    parts = urlsplit(word)
+    if parts.scheme not in ("http", "https") or PurePosixPath(parts.path).suffix.lower() not in IMAGE_SUFFIXES:
+        return None
+    content = download(word, timeout_seconds=options.open_timeout_seconds)
+    if content is None:
+        return None
+    return StillSource(content, source_id=re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", word))
+
+
 def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
     from pipeline.sources.reconnecting import ReconnectingSource
     from pipeline.sources.video import VideoOptions, VideoSource
@@ -77,13 +91,23 @@ def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOption
         decode_device=options.decode_device,
     )
     source = VideoSource(address, source_id=word, options=asked)
+    content = source.read_still()
+    if content is not None:
+        from pipeline.sources.images import StillSource
+
+        source.close()
+        return StillSource(content, source_id=source.source_id)
     if not source.is_live or source.format_name == "hls":
         return source  # libav itself goes on with a playlist, and one that is opened again would be replayed
-    return ReconnectingSource(
-        source,
-        lambda: VideoSource(address, source_id=word, options=asked),
-        reconnect_seconds=options.reconnect_seconds,
-    )
+
+    def reopen() -> VideoSource | None:
+        again = VideoSource(address, source_id=word, options=asked)
+        if source.beginning is not None and again.beginning in (source.beginning, None):
+            again.close()
+            return None
+        return again
+
+    return ReconnectingSource(source, reopen, reconnect_seconds=options.reconnect_seconds)
 
 
 def _open_camera(word: str, options: SourceOptions) -> FrameSource:

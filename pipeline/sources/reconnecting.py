@@ -20,6 +20,8 @@ class ReconnectingSource:
     """A live stream that is opened again when it breaks, or ends, for a live stream has no end.
 
     Media time goes on by as much as was lost. Raises SourceError when it has been away for `reconnect_seconds`.
+
+    reopen: gives the stream anew, or None where it has turned out to be a file, which has been read.
     """
 
     is_live = True
@@ -28,7 +30,7 @@ class ReconnectingSource:
     def __init__(
         self,
         stream: FrameSource,
-        reopen: Callable[[], FrameSource],
+        reopen: Callable[[], FrameSource | None],
         *,
         reconnect_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
@@ -68,7 +70,7 @@ class ReconnectingSource:
         self._stream.close()
 
     def _reconnect(self, why: str, stop: Stop) -> bool:
-        """Whether the stream is there again; False if the run wants to end."""
+        """Whether the stream is there again; False if the run wants to end, or there is no more of it."""
         self._stream.close()
         self._num_breaks += 1
         broke_at_seconds, delay_seconds = self._clock(), FIRST_DELAY_SECONDS
@@ -77,7 +79,12 @@ class ReconnectingSource:
             if stop.wait(delay_seconds):
                 return False
             try:
-                self._stream = self._reopen()
+                stream = self._reopen()
+                if stream is None:
+                    LOG.warning("%s: begins again with the same picture: a file, which has been read", self.source_id)
+                    self._num_breaks -= 1
+                    return False
+                self._stream = stream
                 return True
             except SourceError as error:
                 why = str(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, tee
+from itertools import chain, islice, tee
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -33,12 +34,10 @@ from pipeline.sources.media_clock import MediaClock
 from pipeline.sources.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.pipe import PipeReader
 from pipeline.sources.video_input import open_input
+from pipeline.sources.video_liveness import LIVE_SCHEMES, PLAYLISTS, glance, num_bytes
 from pipeline.sources.video_on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from pipeline.sources.video_orientation import Orientation
 from pipeline.sources.video_picture import VideoPicture
-
-LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
-"""An address of another scheme is live only if what it leads to has no duration."""
 
 SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"})
 """A packet of theirs is a picture, which those of VP8 need not be, and after a key frame they begin anew."""
@@ -83,10 +82,13 @@ class VideoSource:
         self._options = options or VideoOptions()
         self._clock = clock
         self._scheme = address.split("://")[0].lower() if isinstance(address, str) and "://" in address else ""
+        self._address = address
+        self._is_multipart = False  # a camera pushes JPEGs
         self._pipe: PipeReader | None = None
         self._stop: Stop | None = None
         self._num_packets = self._num_frames = self._num_discarded = 0
         self._num_undecodable = self._num_broken_reads = self._num_corrupt = self._num_backwards = 0
+        self._first_packet: tuple[int | None, bytes] | None = None
         self._reason = ""
         self._aspect: Fraction | None = None  # of the pixels of the last frame
         self._coded_aspect: Fraction | None = None
@@ -97,11 +99,19 @@ class VideoSource:
         self._end_seconds: float | None = None  # set when the last frame has been read
 
         with ExitStack() as undo:
-            self._container = self._open(address, undo)
+            self._undo = undo
+            self._container = self._open(address)
             self._stream = self._choose_stream()
-            self._describe()
-            self._set_up_decoder(undo)
-            packets, self._packets_again = tee(self._packets())  # keeps those that the first picture takes
+            self._is_undecided = self._tells_nothing()
+            self._describe(is_live=self._is_undecided or self._is_stream())
+            packets: Iterator[Packet[VideoStream] | None] = self._packets()
+            if self._is_undecided:
+                rate = self.frames_per_second or 25.0
+                seen, is_file = glance(packets, frames_per_second=rate, clock=self._clock)
+                packets = chain(seen, packets)
+                self._describe(is_live=not is_file)
+            self._set_up_decoder()
+            packets, self._packets_again = tee(packets)  # keeps those that the first picture takes
             self._frames = self._decode(packets)
             self._first = next(self._frames, None)
             if self._first is None:
@@ -184,8 +194,45 @@ class VideoSource:
     def _because(self) -> str:
         return f" ({self._reason})" if self._reason else ""
 
-    def _open(self, address: str | Path | BinaryIO, undo: ExitStack) -> InputContainer:
-        options = self._options
+    def read_still(self) -> bytes | None:
+        """The file of the picture, where it is an image and holds no other, else None; before `pictures` alone."""
+        if self.format_name not in ("image2", "mjpeg") and not self.format_name.endswith("_pipe"):
+            return None
+        self._packets_again, ahead = tee(self._packets_again)
+        image, following = next(ahead, None), next(ahead, None)
+        if image is None or (following is not None and b"MPF\0" not in bytes(image)):
+            return None  # in a JPEG that says so (Multi-Picture Format), what follows are its previews
+        return bytes(image)
+
+    @property
+    def beginning(self) -> tuple[int | None, bytes] | None:
+        """Time and bytes of the first packet, where this may be a file; if so, it begins again with the same."""
+        return self._first_packet if self._is_undecided else None
+
+    def _open(self, address: str | Path | BinaryIO) -> InputContainer:
+        """Open it; in a multipart stream that libav's demuxer does not understand, look for the JPEGs alone."""
+        refusal: SourceError | None = None
+        try:
+            container = self._opened(address)
+            self._is_multipart = container.format.name == "mpjpeg"
+            if not self._is_multipart or _shows_pictures(container):
+                return container
+            container.close()
+        except SourceError as error:
+            if self._scheme not in ("http", "https") or not _may_be_jpegs(error.__cause__):
+                raise
+            refusal = error
+        try:
+            container = self._opened(address, as_format="mjpeg")
+        except SourceError as error:
+            raise refusal or error from error.__cause__
+        if refusal is not None and not _shows_pictures(container):
+            container.close()
+            raise refusal
+        return container
+
+    def _opened(self, address: str | Path | BinaryIO, *, as_format: str | None = None) -> InputContainer:
+        options, undo = self._options, self._undo
         timeouts = (options.open_timeout_seconds, options.read_timeout_seconds) if self._scheme else None
         target: str | BinaryIO | PipeReader
         if isinstance(address, str | Path) and not self._scheme and Path(address).is_fifo():
@@ -200,10 +247,12 @@ class VideoSource:
         flags = {"fflags": "-genpts"}
         if self._scheme in ("rtsp", "rtsps"):
             flags["rtsp_transport"] = options.rtsp_transport
+        if as_format is not None:  # what is known need not be watched for seconds
+            flags["probesize"] = "2048"
         is_on_gpu = options.decode_device == "cuda"
         try:
             with _hearing_libav(), gpu_decoder() if is_on_gpu else nullcontext() as decoder:
-                container = open_input(target, options=flags, timeouts=timeouts, decoder=decoder)
+                container = open_input(target, as_format=as_format, options=flags, timeouts=timeouts, decoder=decoder)
         except av.error.FFmpegError as error:
             missing = what_is_missing() if is_on_gpu else None
             if missing is not None:
@@ -242,17 +291,28 @@ class VideoSource:
             raise SourceError(f"{self.source_id}: this build of av has no decoder for its video; it holds {kinds}")
         return max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
-    def _describe(self) -> None:
+    def _tells_nothing(self) -> bool:
+        """Whether neither address nor header tells if this is a live stream or a file."""
+        is_known = self._is_multipart or self._scheme in LIVE_SCHEMES or self._container.format.name in PLAYLISTS
+        has_end = self._container.duration is not None or num_bytes(self._container) is not None
+        return bool(self._scheme) and not is_known and not has_end
+
+    def _is_stream(self) -> bool:
+        """Whether it is live as far as address and header tell."""
+        is_playlist = self._container.format.name in PLAYLISTS and self._container.duration is None
+        return self._scheme in LIVE_SCHEMES or (bool(self._scheme) and (self._is_multipart or is_playlist))
+
+    def _describe(self, *, is_live: bool) -> None:
         """Take note of what the headers declare; libav forgets it when the container is closed."""
         container, stream = self._container, self._stream
-        self.is_live = self._scheme in LIVE_SCHEMES or (bool(self._scheme) and container.duration is None)
+        self.is_live = is_live
         rate = stream.average_rate or (None if self.is_live else stream.guessed_rate)
         self.frames_per_second = float(rate) if rate and 0 < rate < 1000 else None
         self.num_frames = stream.frames or None
         self._time_base = stream.time_base or Fraction(1, 1_000_000)
         self.format_name = container.format.name
-        # mpjpeg counts 25 frames a second, whatever the camera does: there, the time is that of arrival.
-        self._has_times = self.format_name != "mpjpeg"
+        # libav counts 25 JPEGs a second, whatever the camera does: there, the time is that of arrival.
+        self._has_times = not (is_live and self.format_name in ("mpjpeg", "mjpeg"))
         self._media_clock: MediaClock | None = None
         if self.is_live or container.format.flags & _TS_DISCONT:
             self._media_clock = MediaClock(
@@ -266,8 +326,8 @@ class VideoSource:
         elif container.duration is not None and len(container.streams) == 1:
             self._declared_end_seconds = (container.duration + (container.start_time or 0)) / av.time_base
 
-    def _set_up_decoder(self, undo: ExitStack) -> None:
-        decoder = self._stream.codec_context
+    def _set_up_decoder(self) -> None:
+        decoder, undo = self._stream.codec_context, self._undo
         if self._options.decode_device == "cuda":
             if not decoder.is_hwaccel:
                 raise SourceError(f"{self.source_id}: the GPU does not decode {decoder.name}; {_ON_CPU}")
@@ -359,18 +419,31 @@ class VideoSource:
                     if packet.size:  # an empty one would end the decoder
                         num_in_a_row = 0
                         self._num_packets += 1
+                        if self._first_packet is None and self._is_undecided:
+                            self._first_packet = packet.pts, bytes(packet)
                         self._num_discarded += packet.is_discard
                         if self._media_clock:
                             self._media_clock.carry_on(packet)
                         yield packet
                 break
             except av.error.FFmpegError as error:
+                if self._is_undecided and error.errno == errno.EIO:
+                    break  # so ends a file of no declared length
                 self._reason = _reason(error)
+                if self._container.format.name == "mpjpeg" and isinstance(error, av.error.InvalidDataError):
+                    self._read_raw_multipart()
+                    continue
                 if self._scheme and not isinstance(error, av.error.InvalidDataError):
                     raise SourceError(f"{self.source_id}: {self._breakdown(error)}") from error
                 self._num_broken_reads += 1
                 num_in_a_row += 1
         yield None
+
+    def _read_raw_multipart(self) -> None:
+        """Connect again, and from now on believe nothing that stands between the JPEGs."""
+        self._container.close()
+        self._container = self._opened(self._address, as_format="mjpeg")
+        self._stream = self._choose_stream()
 
     def _breakdown(self, error: av.error.FFmpegError) -> str:
         if isinstance(error, av.error.ExitError):
@@ -411,6 +484,16 @@ def _hearing_libav() -> Iterator[None]:
             _num_opening -= 1
             if not _num_opening:
                 av.logging.set_level(None)
+
+
+def _may_be_jpegs(error: BaseException | None) -> bool:
+    """Whether what libav could not recognise may be JPEGs in sloppy parts, which it reads if it is told so."""
+    is_short = isinstance(error, OSError) and error.errno == errno.EIO  # so ends what declares no length
+    return is_short or isinstance(error, av.error.InvalidDataError | av.error.ExitError)
+
+
+def _shows_pictures(container: InputContainer) -> bool:
+    return any(stream.codec_context is not None and stream.codec_context.width for stream in container.streams.video)
 
 
 def decodable(codecs: tuple[str, ...]) -> tuple[str, ...]:

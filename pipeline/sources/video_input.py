@@ -24,12 +24,13 @@ _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR < 19 else {
 def open_input(
     target: str | BinaryIO | PipeReader,
     *,
+    as_format: str | None = None,
     options: dict[str, str],
     timeouts: tuple[float, float] | None,
     decoder: HWAccel | None,
 ) -> InputContainer:
-    """Open what is to be read. timeouts: seconds to open and to read. Raises what `av.open` raises."""
+    """Open what is to be read. as_format: libav's name of its format where it is known. timeouts: seconds to open and to read. Raises what `av.open` raises."""
     container: InputContainer = av.open(
-        target, mode="r", options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS
+        target, mode="r", format=as_format, options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS
     )
     return container

@@ -25,7 +25,6 @@ from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.video_picture import VideoPicture, colours_of
 
 _DEVICES = {1: "cpu", 2: "cuda"}  # DLDeviceType of DLPack
-_PLANAR = {"nv12": "yuv420p", "p010le": "yuv420p10le", "p016le": "yuv420p16le"}
 
 
 @contextmanager
@@ -96,8 +95,5 @@ class GpuPicture:
         with self._lock:
             if self._downloaded is None:
                 kind = (self._frame.sw_format or self._frame.format).name
-                # Taken apart into three planes, which changes no value, as the processor's decoders give them: all that
-                # follows is then the same, pixel by pixel.
-                kind = _PLANAR.get(kind, kind)
                 self._downloaded = VideoPicture(self._frame.reformat(format=kind))
             return self._downloaded

@@ -1,0 +1,40 @@
+"""Liveness: whether what an address leads to goes on for ever, or is a file that is to be read once and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from av.container import InputContainer
+
+LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
+"""An address of another scheme is live only if what it leads to has neither duration nor length."""
+
+PLAYLISTS = frozenset({"hls", "dash", "sdp"})
+"""Formats that name what is to be read elsewhere: their own length says nothing."""
+
+GLANCE_SECONDS, RUSH_SECONDS = 0.5, 20.0
+"""What gives its end, or so much video, in so short a time, is a file."""
+
+P = TypeVar("P")
+
+
+def num_bytes(container: InputContainer) -> int | None:
+    """The length of what is read, where the server tells it."""
+    size: int | None = container.size  # before PyAV 19, where there is none, libav's error number
+    return size if size is not None and size > 0 else None
+
+
+def glance(
+    packets: Iterator[P | None], *, frames_per_second: float, clock: Callable[[], float]
+) -> tuple[list[P | None], bool]:
+    """The packets that come in a moment, and whether they are those of a file; None is the end."""
+    began_at_seconds, most = clock(), round(RUSH_SECONDS * frames_per_second)
+    seen: list[P | None] = []
+    for packet in packets:
+        seen.append(packet)
+        if packet is None or len(seen) > most:
+            return seen, True
+        if clock() - began_at_seconds > GLANCE_SECONDS:
+            break
+    return seen, False
