@@ -101,6 +101,24 @@ def test_a_corrupt_image_is_skipped_and_named_and_the_position_still_tells_the_p
     )
 
 
+def test_what_is_left_out_of_a_folder_or_a_glob_is_said_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(tmp_path / "a.png", paint(BLUE))
+    for name in ("b.gif", "c.gif", "notes.txt", "README", ".hidden"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "more").mkdir()
+    assert names(ImagesSource(tmp_path)) == ["a.png"]
+    left_out = "2 .gif, 1 .txt, 1 folder, 1 without a suffix"
+    assert caplog.messages == [f"{tmp_path}: 5 of 6 left out, being no images: {left_out}"]
+    caplog.clear()
+    assert names(ImagesSource(tmp_path / "[ab]*")) == ["a.png"]
+    assert caplog.messages == [f"{tmp_path / '[ab]*'}: 1 of 2 left out, being no images: 1 .gif"]
+    caplog.clear()
+    assert names(ImagesSource(tmp_path / "*.png")) == ["a.png"]
+    assert not caplog.messages
+
+
 def test_where_there_is_no_image_there_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(SourceError, match="no image in this folder; image files are avif bmp"):

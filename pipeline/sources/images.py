@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +15,13 @@ import numpy as np
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, Shot
-from pipeline.sources.video_still import is_broken_jpeg
+from pipeline.sources.heif import heif_picture, is_heif
+from pipeline.sources.pictures_in_file import num_pictures
+from pipeline.sources.video_still import heif_pixels, is_broken_jpeg
 
-_NAMES = "avif bmp dib exr hdr jp2 jpe jpeg jpg pbm pgm png pnm ppm ras sr tif tiff webp"
+LOG = logging.getLogger(__name__)
+
+_NAMES = "avif bmp dib exr hdr heic heif hif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm ras sr tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 
 
@@ -37,10 +43,11 @@ class ImagesSource:
         self.paths = _find(Path(word).expanduser()) if paths is None else tuple(paths)
         self.num_frames: int | None = len(self.paths)
         self._damage: list[str] = []
+        self._several: list[tuple[str, int]] = []  # files with several pictures, and how many
 
     @property
     def damage(self) -> tuple[str, ...]:
-        return tuple(self._damage)
+        return (*self._damage, *_said_of(self._several))
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
         """Raises SourceError if not one of them could be read."""
@@ -48,11 +55,16 @@ class ImagesSource:
         for position in positions:
             if stop.is_set():
                 return
+            path = self.paths[position]
             try:
-                pixels = read_image(self.paths[position])
+                content = _content_of(path)
+                pixels = decode_image(content, name=str(path))
             except SourceError as error:
                 self._damage.append(str(error))
                 continue
+            num = num_pictures(content)
+            if num > 1:
+                self._several.append((str(path), num))
             yield Shot(ArrayPicture(pixels), float(position))
         if len(self._damage) == len(positions):
             raise SourceError(f"{self.source_id}: not one image could be read; the first: {self._damage[0]}")
@@ -70,8 +82,9 @@ class StillSource:
     def __init__(self, content: bytes, *, source_id: str) -> None:
         self.source_id = source_id
         self.num_frames: int | None = 1
-        self.damage: tuple[str, ...] = ()
         self._picture = ArrayPicture(decode_image(content, name=source_id))
+        num = num_pictures(content)
+        self.damage: tuple[str, ...] = tuple(_said_of([(source_id, num)] if num > 1 else []))
         self.size_wh: tuple[int, int] | None = self._picture.size_wh
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
@@ -84,11 +97,7 @@ class StillSource:
 
 def read_image(path: Path) -> PixelArray:
     """uint8 [H, W, 3] BGR. Raises SourceError with the reason for what is no image or a broken one."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
-    return decode_image(content, name=str(path))
+    return decode_image(_content_of(path), name=str(path))
 
 
 def decode_image(content: bytes, *, name: str) -> PixelArray:
@@ -97,6 +106,8 @@ def decode_image(content: bytes, *, name: str) -> PixelArray:
         raise SourceError(f"{name}: is empty (0 bytes)")
     if is_broken_jpeg(content):
         raise SourceError(f"{name}: is a broken JPEG")
+    if is_heif(content):
+        return _decode_heif(content, name)
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -106,19 +117,60 @@ def decode_image(content: bytes, *, name: str) -> PixelArray:
     return np.asarray(pixels, np.uint8)
 
 
+def _content_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _said_of(several: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """What is left out of files with several pictures, in a line."""
+    if not several:
+        return
+    (name, num), others = several[0], len(several) - 1
+    more = f"; so it is with {others} more" if others else ""
+    yield f"{name}: one of its {num} pictures is read, the others are left out{more}"
+
+
+def _decode_heif(content: bytes, name: str) -> PixelArray:
+    """HEIC and AVIF: OpenCV reads the latter alone, and turns neither."""
+    try:
+        picture = heif_picture(content)
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        try:
+            pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        except cv2.error:
+            pixels = None
+        upright = picture.upright(heif_pixels(content, picture) if pixels is None else np.asarray(pixels, np.uint8))
+    except ValueError as error:
+        raise SourceError(f"{name}: {error}; convert it to JPEG or PNG") from error
+    return upright
+
+
 def _find(path: Path) -> tuple[Path, ...]:
     if path.is_dir():
-        found = [each for each in path.iterdir() if each.suffix.lower() in IMAGE_SUFFIXES]
+        there = [each for each in path.iterdir() if not each.name.startswith(".")]
         wanted = "no image in this folder"
     elif path.exists():
         return (path,)
     else:
-        found = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - it may be absolute
-        found = [each for each in found if each.suffix.lower() in IMAGE_SUFFIXES]
+        there = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - it may be absolute
         wanted = "no image matches"
+    found = [each for each in there if each.suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise SourceError(f"{path}: {wanted}; image files are {_NAMES}")
+    left_out = Counter(_kind_of(each) for each in there if each.suffix.lower() not in IMAGE_SUFFIXES)
+    if left_out:
+        kinds = ", ".join(
+            f"{num} {kind}" for kind, num in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+        )
+        LOG.warning("%s: %d of %d left out, being no images: %s", path, left_out.total(), len(there), kinds)
     return tuple(sorted(found, key=_natural))
+
+
+def _kind_of(path: Path) -> str:
+    return "folder" if path.is_dir() else path.suffix.lower() or "without a suffix"
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:

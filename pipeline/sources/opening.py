@@ -60,9 +60,23 @@ def _open_path(word: str, options: SourceOptions) -> FrameSource:
     path = Path(word).expanduser()
     if not path.exists() and not glob.has_magic(word):
         raise SourceError(_missing(path))
-    if path.is_dir() or not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES:
+    holds_images = path.is_dir() or not path.exists()
+    if holds_images or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path):
         return ImagesSource(word)
     return _open_video(path, word, options)
+
+
+def _is_heif_still(path: Path) -> bool:
+    """Whether it is a HEIC under another name, of which libav would take one tile for the picture."""
+    from pipeline.sources.heif import is_still
+
+    if not path.is_file():  # a pipe is read once
+        return False
+    try:
+        with path.open("rb") as file:
+            return is_still(file.read(64))
+    except OSError:  # whoever opens it next says why
+        return False
 
 
 def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None:

@@ -45,6 +45,7 @@ SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video",
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: a format whose clock may jump, as that of MPEG-TS
+_DEPENDENT = 0x80000  # AV_DISPOSITION_DEPENDENT: a tile of a HEIC
 _ON_CPU = "set decode.device=cpu"
 TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
 _opening_lock = threading.Lock()
@@ -289,6 +290,8 @@ class VideoSource:
         streams = [stream for stream in streams if stream.codec_context is not None]
         if not streams:
             raise SourceError(f"{self.source_id}: this build of av has no decoder for its video; it holds {kinds}")
+        if any(stream.disposition.value & _DEPENDENT for stream in streams):
+            raise SourceError(f"{self.source_id}: its picture is made of tiles; save it as a file that ends in .heic")
         return max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
 
     def _tells_nothing(self) -> bool:
