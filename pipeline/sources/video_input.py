@@ -29,8 +29,11 @@ def open_input(
     timeouts: tuple[float, float] | None,
     decoder: HWAccel | None,
 ) -> InputContainer:
-    """Open what is to be read. as_format: libav's name of its format where it is known. timeouts: seconds to open and to read. Raises what `av.open` raises."""
+    """Open what is to be read. as_format: libav's name of its format, where it is known.
+
+    timeouts: seconds to open and to read. Raises what `av.open` raises.
+    """
     container: InputContainer = av.open(
-        target, mode="r", format=as_format, options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS
+        target, "r", as_format, options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS
     )
     return container
