@@ -19,6 +19,9 @@ FLOORS = {
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
     "pipeline.remembered": 2,
+    "pipeline.masking": 1,
+    "pipeline.text_file": 1,
+    "pipeline.user_path": 2,
     "pipeline.whole_file": 1,
     "pipeline.accuracy": 3,
     "pipeline.flow": 2,
@@ -40,6 +43,8 @@ EXPORT_MAY_USE = {
     "pipeline.detector",
     "pipeline.sources",
     "pipeline.errors",
+    "pipeline.text_file",
+    "pipeline.user_path",
     "pipeline.version",
     "pipeline.telemetry",
 }

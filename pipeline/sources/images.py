@@ -18,6 +18,7 @@ from pipeline.picture.frame import ArrayPicture, PixelArray, Shot
 from pipeline.sources.heif import heif_picture, is_heif
 from pipeline.sources.pictures_in_file import num_pictures
 from pipeline.sources.video_still import heif_pixels, is_broken_jpeg
+from pipeline.user_path import user_path
 
 LOG = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ class ImagesSource:
 
     def __init__(self, word: str | Path, *, paths: Sequence[Path] | None = None) -> None:
         self.source_id = str(word)
-        self.paths = _find(Path(word).expanduser()) if paths is None else tuple(paths)
+        self.paths = _find(user_path(word, raises=SourceError)) if paths is None else tuple(paths)
         self.num_frames: int | None = len(self.paths)
         self._damage: list[str] = []
         self._several: list[tuple[str, int]] = []  # files with several pictures, and how many

@@ -9,10 +9,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, StreamdetError
+from pipeline.masking import masked_address
 from pipeline.sources.source import FrameSource
+from pipeline.user_path import path_of_url, user_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,39 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
         return _open_video(stdin or _stdin(), word, options)
     if word.isdecimal() or word.startswith(("/dev/video", "/dev/v4l/")):
         return _open_camera(word, options)
-    if word.startswith("file://"):
-        return _open_path(unquote(word.removeprefix("file://")), options)
+    if word.lower().startswith("file://"):
+        return _open_path(path_of_url(word), options)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word):
         return _open_image_address(word, options) or _open_video(word, word, options)
     return _open_path(word, options)
 
 
+def files_of(word: str) -> tuple[Path, ...]:
+    """The files of this machine that a word means, as `open_source` reads it; () for what is no file."""
+    from pipeline.sources.images import ImagesSource
+
+    is_address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word) and not word.lower().startswith("file://")
+    if is_address or word == "-" or word.startswith("sim:"):
+        return ()
+    try:
+        path = user_path(word)
+        if path.is_file():
+            return (path,)
+        return ImagesSource(path).paths if path.is_dir() or glob.has_magic(str(path)) else ()
+    except (StreamdetError, OSError, ValueError):
+        return ()  # what cannot be opened cannot be overwritten; to open it says why
+
+
 def _open_path(word: str, options: SourceOptions) -> FrameSource:
     from pipeline.sources.images import IMAGE_SUFFIXES, ImagesSource
 
-    path = Path(word).expanduser()
-    if not path.exists() and not glob.has_magic(word):
+    path = user_path(word, raises=SourceError)
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{masked_address(word)[:200]!r} cannot be the path of a source: {reason}") from error
+    if not is_there and not glob.has_magic(word):
         raise SourceError(_missing(path))
     holds_images = path.is_dir() or not path.exists()
     if holds_images or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path):
@@ -142,9 +165,10 @@ def _stdin() -> BinaryIO:
 
 
 def _missing(path: Path) -> str:
+    shown = masked_address(str(path))
     if not path.parent.is_dir():
-        return f"{path}: there is no folder {path.parent}"
+        return f"{shown}: there is no folder {masked_address(str(path.parent))}"
     names = [each.name for each in path.parent.iterdir()]
     nearest = difflib.get_close_matches(path.name, names, n=1)
     suggestion = f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
-    return f"{path}: there is no such file{suggestion}"
+    return f"{shown}: there is no such file{suggestion}"

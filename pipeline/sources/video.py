@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +27,7 @@ from av.video.stream import VideoStream
 from pipeline.cuda_driver import tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
+from pipeline.masking import masked_address, masked_text
 from pipeline.picture.frame import Shot
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.media_clock import MediaClock
@@ -79,7 +79,7 @@ class VideoSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
-        self.source_id = re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", name)  # no password in logs and outputs
+        self.source_id = masked_address(name) if isinstance(address, str) else name
         self._options = options or VideoOptions()
         self._clock = clock
         self._scheme = address.split("://")[0].lower() if isinstance(address, str) and "://" in address else ""
@@ -255,6 +255,7 @@ class VideoSource:
             with _hearing_libav(), gpu_decoder() if is_on_gpu else nullcontext() as decoder:
                 container = open_input(target, as_format=as_format, options=flags, timeouts=timeouts, decoder=decoder)
         except av.error.FFmpegError as error:
+            error.args = (*error.args[:2], self.source_id, *error.args[3:])  # its address would stand in a traceback
             missing = what_is_missing() if is_on_gpu else None
             if missing is not None:
                 raise SourceError(f"{self.source_id}: cannot be decoded on the GPU: {missing}; {_ON_CPU}") from error
@@ -508,7 +509,7 @@ def _reason(error: av.error.FFmpegError) -> str:
     """One line: what libav logged last, or what its code means."""
     log: Any = error.log  # (level, name, text)
     text = log[2] if log else error.strerror
-    return " ".join(str(text).split()).rstrip(".")
+    return masked_text(" ".join(str(text).split()).rstrip("."))
 
 
 def _kind(stream: Stream) -> str:
