@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.accuracy.coco_json import read_coco_json
 from pipeline.accuracy.opening import open_labelled, with_images
+from pipeline.accuracy.outline import box_of_rle
 from pipeline.accuracy.truth import LabelledData, Truth, marked
 from pipeline.accuracy.voc_xml import read_voc_folder
 from pipeline.accuracy.yolo_folder import read_yolo_folder
@@ -130,13 +131,253 @@ def test_numbers_of_results_are_the_files_own(tmp_path: Path) -> None:
         ({"bbox": [201, 0, 5, 5]}, r"annotation 1: the box \(201, 0, 206, 5\) lies outside its image of 200×100; the"),
         ({"bbox": [1, 0, -5, 5]}, "annotation 1: a box must have finite corners and no negative side, got "),
         ({"bbox": [1, 0, float("nan"), 5]}, "annotation 1: a box must have finite corners and no negative side, got "),
-        ({"bbox": [1, 0, 5]}, "must hold COCO's images, annotations and categories: ValueError"),
+        ({"bbox": [1, 0, 5]}, r"annotation 1: bbox must be left, top, width and height, got \[1, 0, 5\]"),
     ],
 )
 def test_coco_annotations_that_cannot_be_are_refused(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=rf"labels.json.*{words}") as caught:
         read_coco_json(coco(tmp_path / "labels.json", **changes))
     assert "\n" not in str(caught.value)
+
+
+OUTLINE = [[20, 30, 80, 30, 80, 70, 20, 70]]
+# Columns of 100: 20 outside, then 60 columns with the rows 30 to 70, as runs down the columns.
+RLE = {"size": [100, 200], "counts": [20 * 100 + 30, 40, *([60, 40] * 59), 30 + 120 * 100]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bbox": None, "segmentation": OUTLINE},
+        {"bbox": [], "segmentation": OUTLINE},
+        {"bbox": [], "segmentation": RLE},
+        {"bbox": ["20", "30", "60", "40"]},
+        {"area": None},
+        {"area": "1500"},
+        {"iscrowd": "0"},
+        {"iscrowd": None},
+        {"iscrowd": False},
+        {"image_id": "3"},
+        {"image_id": 3.0, "category_id": "7"},
+    ],
+)
+def test_odd_coco_annotations_are_read_where_they_are_certain(tmp_path: Path, changes: dict[str, Any]) -> None:
+    data = read_coco_json(coco(tmp_path / "labels.json", **changes))
+    assert objects_of(data.images[0].truth, data) == [("car", CAR), ("person", PERSON)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"bbox": None},
+            "annotation 1: must have a bbox of left, top, width and height, or a segmentation",
+        ),
+        ({"bbox": [], "segmentation": [[1, 2, 3]]}, "annotation 1: its segmentation, .* 3 points or more"),
+        ({"bbox": [], "segmentation": {"size": [9, 9], "counts": [1]}}, r"annotation 1: .*must add up to 9 × 9"),
+        ({"bbox": ["a", 0, 5, 5]}, 'annotation 1: bbox must be a number, got "a"'),
+        ({"area": "large"}, 'annotation 1: area must be a number, got "large"'),
+        ({"area": -1}, "annotation 1: area must be a number from 0 on, got -1"),
+        ({"iscrowd": "maybe"}, 'annotation 1: iscrowd must be 0 or 1, got "maybe"'),
+        ({"image_id": [3]}, r"annotation 1: image_id must be a whole number or a string, got \[3\]"),
+        ({"image_id": None}, "must hold COCO's images, annotations and categories: annotation 1 has no image_id"),
+    ],
+)
+def test_odd_coco_annotations_are_refused_in_words(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=rf"labels.json.*{words}") as caught:
+        read_coco_json(coco(tmp_path / "labels.json", **changes))
+    assert "Error" not in str(caught.value)
+
+
+def changed_coco(folder: Path, **sections: Any) -> Path:
+    path = coco(folder / "labels.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | sections))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"images": [{"id": 3, "file_name": "a.jpg"}, {"id": "3", "file_name": "b.jpg"}]}, "3 must be of one image"),
+        (
+            {"images": [{"id": 3, "file_name": "a.jpg"}, {"id": 4, "file_name": "a.jpg"}]},
+            "image 3 are both a.jpg",
+        ),
+        ({"images": [{"id": 3}]}, "image 3: file_name must be a name, got null"),
+        ({"categories": [{"id": 2, "name": "person"}, {"id": 7}]}, "category 7: name must be a name, got null"),
+        ({"annotations": {}}, "it has no list annotations, only images, annotations, categories"),
+        ({"images": ["a.jpg"]}, 'image 1 of 1: must be an object with an id, got "a.jpg"'),
+    ],
+)
+def test_coco_entries_that_cannot_be_are_refused(tmp_path: Path, sections: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_coco_json(changed_coco(tmp_path, **sections))
+
+
+def test_coco_ids_may_be_of_two_kinds(tmp_path: Path) -> None:
+    images = [{"id": "b", "file_name": "b.jpg"}, {"id": 3, "file_name": "a.jpg"}]
+    assert [each.image_id for each in read_coco_json(changed_coco(tmp_path, images=images)).images] == [3, "b"]
+
+
+@pytest.mark.parametrize("compressed", ["0", "2N5", "Y1"])
+def test_outlines_in_runs_have_pycocotools_boxes(compressed: str) -> None:
+    mask = pytest.importorskip("pycocotools.mask", reason="the reference")
+    pixels = np.zeros((40, 50), np.uint8, order="F")
+    if compressed != "0":
+        pixels[7 : 7 + 3 * len(compressed), 11:29] = 1
+        pixels[30:34, 40:42] = 1
+    coded = mask.encode(pixels)
+    text = {"size": coded["size"], "counts": coded["counts"].decode()}
+    x, y, width, height = mask.toBbox(coded)
+    assert box_of_rle(text) == ((x, y, x + width, y + height) if pixels.any() else None)
+
+
+def test_one_class_named_twice_counts_once_if_one_is_unused_and_is_refused_else(tmp_path: Path) -> None:
+    """Some tools write a parent of the classes, of the same name, before them."""
+    categories = [{"id": 0, "name": "car"}, {"id": 2, "name": "person"}, {"id": 7, "name": "Car"}]
+    data = open_labelled(str(changed_coco(tmp_path, categories=categories)))
+    assert (data.class_names, data.category_ids) == (("person", "Car"), (2, 7))
+    assert objects_of(data.images[0].truth, data) == [("Car", CAR), ("person", PERSON)]
+    categories = [{"id": 2, "name": "car"}, {"id": 7, "name": "car"}]
+    with pytest.raises(ConfigError, match=r"a name of its own, 2 is 'car' and 7 is 'car'"):
+        open_labelled(str(changed_coco(tmp_path, categories=categories)))
+
+
+@pytest.mark.parametrize(
+    "name", ["street.jpg", "IMG_1.jpg", "a.png", "A.JPG", "C:\\photos\\IMG_1.jpg", "/data/a.jpg", ""]
+)
+def test_the_image_beside_the_xml_is_taken_whatever_it_was_called(tmp_path: Path, name: str) -> None:
+    write_image(tmp_path / "a.jpg")
+    xml(tmp_path / "a.xml", xml_object("car", CAR), name=name)
+    assert [each.path for each in with_images(open_labelled(str(tmp_path)), None).images] == [tmp_path / "a.jpg"]
+
+
+def test_of_two_images_beside_the_xml_the_named_one_is_taken_or_none(tmp_path: Path) -> None:
+    for image in ("a.jpg", "a.png"):
+        write_image(tmp_path / image)
+    xml(tmp_path / "a.xml", xml_object("car", CAR), name="a.png")
+    assert with_images(open_labelled(str(tmp_path)), None).images[0].path == tmp_path / "a.png"
+    xml(tmp_path / "a.xml", xml_object("car", CAR), name="b.png")
+    with pytest.raises(
+        ConfigError, match=r"a.xml must be of one image, a.jpg and a.png bear its name, and it says b.png"
+    ):
+        with_images(open_labelled(str(tmp_path)), None)
+
+
+def test_an_image_that_two_files_label_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "street.jpg")
+    for name in ("a.xml", "b.xml"):
+        xml(tmp_path / name, xml_object("car", CAR))
+    with pytest.raises(ConfigError, match=r"must be labelled once, .*a.xml and .*b.xml are both of .*street.jpg"):
+        with_images(open_labelled(str(tmp_path)), None)
+
+
+def test_xml_in_capitals_is_read_and_what_macos_leaves_is_not(tmp_path: Path) -> None:
+    xml(tmp_path / "a.XML", xml_object("car", CAR))
+    (tmp_path / "._a.XML").write_bytes(b"\0\5\26\7")
+    assert len(read_voc_folder(tmp_path).images) == 1
+
+
+@pytest.mark.parametrize(("text", "words"), [("nan", "bndbox/xmin must be a number, got 'nan'"), ("x", "got 'x'")])
+def test_a_voc_corner_that_is_no_number_is_refused_with_its_object(tmp_path: Path, text: str, words: str) -> None:
+    content = xml(tmp_path / "a.xml", xml_object("car", CAR), xml_object("person", PERSON)).read_text()
+    (tmp_path / "a.xml").write_text(content.replace("<xmin>101<", f"<xmin>{text}<"))
+    with pytest.raises(ConfigError, match=rf"a.xml must be .*: object 2: .*{words}"):
+        read_voc_folder(tmp_path)
+
+
+@pytest.mark.parametrize("word", ["1", "true", "True"])
+def test_difficult_is_a_word_too(tmp_path: Path, word: str) -> None:
+    text = xml(tmp_path / "a.xml", xml_object("car", CAR, difficult=7)).read_text()
+    (tmp_path / "a.xml").write_text(text.replace(">7<", f">{word}<"))
+    assert len(read_voc_folder(tmp_path).images[0].truth.ignored) == 1
+    (tmp_path / "a.xml").write_text(text)
+    with pytest.raises(ConfigError, match="object 1: difficult must be 0 or 1, got '7'"):
+        read_voc_folder(tmp_path)
+
+
+POSE = {
+    "[3, 2]": ("1 0.25 0.5 0.3 0.4 0.1 0.2 0.3 0.25 0.2 0.4", "0 0.55 0.5 0.1 0.8 0.9 0.8 0.6 0.3 0.7 0.5"),
+    "[3, 3]": ("1 0.25 0.5 0.3 0.4 0.1 0.2 2 0.3 0.25 2 0.2 0.4 1", "0 0.55 0.5 0.1 0.8 0.9 0.8 2 0.6 0.3 0 0.7 0.5 1"),
+    "[2, 3]": ("1 0.25 0.5 0.3 0.4 0.1 0.2 1 0.3 0.25 1", "0 0.55 0.5 0.1 0.8 0.9 0.8 1 0 0 0"),
+}
+
+
+@pytest.mark.parametrize("shape", POSE)
+def test_points_behind_a_box_are_announced_or_refused(tmp_path: Path, shape: str) -> None:
+    data = f"names: [person, car]\nval: images/val\nkpt_shape: {shape}\n"
+    labelled = read_yolo_folder(yolo(tmp_path, *POSE[shape], data=data))
+    found = objects_of(labelled.images[1].truth, labelled)
+    assert [name for name, _ in found] == ["car", "person"]
+    assert found[0][1] == pytest.approx(CAR)
+    assert found[1][1] == pytest.approx(PERSON)
+    with pytest.raises(ConfigError, match=r"street.txt, line 1: .*kpt_shape"):
+        read_yolo_folder(yolo(tmp_path, *POSE[shape]))
+    with pytest.raises(ConfigError, match=r"line 1: must be a class, 4 numbers, and the \d+ of kpt_shape, got 6"):
+        read_yolo_folder(yolo(tmp_path, "1 0.1 0.5 0.4 0.3 0.25 0.7", data=data))
+
+
+@pytest.mark.parametrize(
+    "outline",
+    ["0.1 0.3 0.4 0.3 0.4 0.7 0.1 0.7", "0.1 0.5 0.2 0.3 0.4 0.5 0.2 0.7 0.15 0.6", "0.25 0.3 0.4 0.7 0.1 0.7"],
+)
+def test_outlines_of_one_length_are_no_points(tmp_path: Path, outline: str) -> None:
+    data = read_yolo_folder(yolo(tmp_path, f"1 {outline}", f"1 {outline.replace('0.4', '0.45')}"))
+    assert objects_of(data.images[1].truth, data)[0][1] == pytest.approx(CAR)
+
+
+@pytest.mark.parametrize("names", ["{'0': person, '1': car}", "{0: person, 1: car}", "person, car", "[person, car]"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_yolo_files_may_be_written_on_windows(tmp_path: Path, names: str, encoding: str) -> None:
+    folder = yolo(tmp_path, "1 0.25 0.5 0.3 0.4")
+    label = folder / "labels/val/street.txt"
+    label.write_bytes(label.read_text().encode(encoding))
+    (folder / "list.txt").write_bytes(".\\images\\val\\street.jpg\r\n".encode(encoding))
+    for val in ("images\\val", "list.txt"):
+        (folder / "data.yaml").write_bytes(f"names: {names}\nval: {val}\n".encode(encoding))
+        data = read_yolo_folder(folder)
+        ((name, box),) = objects_of(data.images[-1].truth, data)
+        assert name == "car"
+        assert box == pytest.approx(CAR)
+
+
+def test_labels_in_capitals_are_read(tmp_path: Path) -> None:
+    label = yolo(tmp_path, "1 0.25 0.5 0.3 0.4") / "labels/val/street.txt"
+    label.rename(label.with_suffix(".TXT"))
+    assert read_yolo_folder(tmp_path).num_objects_by_class().tolist() == [0, 1]
+
+
+def test_a_line_that_is_there_twice_counts_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = read_yolo_folder(yolo(tmp_path, "1 0.25 0.5 0.3 0.4", "1 0.25 0.5 0.3 0.4"))
+    assert data.num_objects_by_class().tolist() == [0, 1]
+    assert "street.txt: 1 lines are there twice and count once" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("names: [a, b]\nnc: 3\nval: images/val", "nc and names must be of as many classes, nc is 3, and 2 are named"),
+        ("names: 7\nval: images/val", "names must be a list of names"),
+        ("names: [a, b]\npath: [1]\nval: images/val", r"path must be a folder, got \[1\]"),
+        ("names: [a, b]\nkpt_shape: 17\nval: images/val", "kpt_shape must be a number of points and 2 or 3 numbers"),
+    ],
+)
+def test_a_yaml_that_contradicts_itself_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        read_yolo_folder(yolo(tmp_path, data=text))
+
+
+def test_a_file_of_labels_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (yolo(tmp_path) / "labels/val/street.txt").write_bytes(b"\x80\x81")
+    with pytest.raises(ConfigError, match=r"street.txt: must be a text file with an object a line"):
+        read_yolo_folder(tmp_path)
+
+
+def test_the_files_that_were_read_are_known(tmp_path: Path) -> None:
+    data = read_yolo_folder(yolo(tmp_path, "1 0.25 0.5 0.3 0.4"))
+    assert {path.name for path in data.files} == {"data.yaml", "street.txt", "street.jpg", "empty.jpg"}
+    assert [path.name for path in read_coco_json(coco(tmp_path / "labels.JSON")).files] == ["labels.JSON"]
+    assert open_labelled(str(tmp_path / "labels.JSON")).num_objects_by_class().tolist() == [1, 1]
 
 
 def test_a_voc_box_begins_with_its_first_pixel(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def match_classes(detector_names: Sequence[str], data_names: Sequence[str]) -> I
 
     COCO's and Pascal VOC's names of the same thing match, and case does not matter.
     """
-    places = {_key(name): place for place, name in enumerate(data_names)}
-    return np.array([places.get(_key(name), -1) for name in detector_names], np.int64)
+    places = {meaning_of(name): place for place, name in enumerate(data_names)}
+    return np.array([places.get(meaning_of(name), -1) for name in detector_names], np.int64)
 
 
 def in_classes_of_data(found: Detections, classes: IntArray) -> Detections:
@@ -39,6 +39,7 @@ def in_classes_of_data(found: Detections, classes: IntArray) -> Detections:
     )
 
 
-def _key(name: str) -> str:
+def meaning_of(name: str) -> str:
+    """What is the same for all names of a class: COCO's word, in small letters."""
     name = name.strip().casefold()
     return _COCO_NAMES.get(name, name)

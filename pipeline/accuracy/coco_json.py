@@ -1,4 +1,4 @@
-"""What does a COCO JSON say is in its images?
+"""COCO JSON: a file becomes images with the objects in them.
 
 https://cocodataset.org/#format-data: boxes are left, top, width, height in pixels, counted from 0.
 """
@@ -6,48 +6,56 @@ https://cocodataset.org/#format-data: boxes are left, top, width, height in pixe
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside
+from pipeline.accuracy.outline import box_of_polygons, box_of_rle
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside, same_id
 from pipeline.errors import ConfigError
+
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
 
 def read_coco_json(path: Path) -> LabelledData:
     """Read images, objects, and crowds, which are ignored; the images are not looked for.
 
     Images are in the order of their ids, which decides between equal scores, as it does where pycocotools reads.
-    Some tools write the box alone, or count from 0: area, crowd and number of an annotation may be missing.
-    Raises ConfigError for a file that cannot be read, anything else in it, an image or category that an annotation
-    names and the file does not have, and a box outside its image.
+    Ids may be numbers or strings, also of one in the place of the other. Some tools write the outline alone, or the
+    box alone, or count from 0: where box, area, crowd and number of an annotation are missing, what is certain is read.
+    Raises ConfigError, which names the entry, for anything else, for an image or category that an annotation names and
+    the file does not have, for one that is there twice, and for a box outside its image.
     """
-    try:
-        values = json.loads(path.read_bytes())
-        categories = {each["id"]: each["name"] for each in values["categories"]}
-        places = {category_id: place for place, category_id in enumerate(categories)}
-        rows: dict[int, list[_Row]] = {each["id"]: [] for each in values["images"]}
-        sizes = {each["id"]: _size_of(each) for each in values["images"]}
-        for number, each in enumerate(values["annotations"], 1):
-            where = f"{path}: annotation {each.get('id', number)}"
-            if each["category_id"] not in places:
-                raise ConfigError(f"{where}: category {each['category_id']} is not among the file's categories")
-            if each["image_id"] not in rows:
-                raise ConfigError(f"{where}: image {each['image_id']} is not among the file's images")
-            row = _Row(each, places)
-            refuse_outside(row.box_xyxy, sizes[each["image_id"]], where=where)
-            rows[each["image_id"]].append(row)
-        images = tuple(
-            LabelledImage(each["file_name"], each["id"], _truth(rows[each["id"]]), sizes[each["id"]])
-            for each in sorted(values["images"], key=lambda each: each["id"])
-        )
-    except ConfigError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {error!r}") from error
-    return LabelledData(str(path), tuple(categories.values()), tuple(categories), images)
+    sections = _sections(path)
+    categories = _entries(sections["categories"], "category", path)
+    class_names = {number: _name(each, "name", f"{path}: category {_said(each['id'])}") for number, each in categories}
+    places = {number: place for place, number in enumerate(class_names)}
+    images = _entries(sections["images"], "image", path)
+    file_names = {number: _name(each, "file_name", f"{path}: image {_said(each['id'])}") for number, each in images}
+    _refuse_images_named_twice(file_names, path)
+    sizes = {number: _size_of(each, f"{path}: image {_said(each['id'])}") for number, each in images}
+    rows: dict[str, list[_Row]] = {number: [] for number in file_names}
+    for number, each in enumerate(sections["annotations"], 1):
+        where = f"{path}: annotation {each.get('id', number) if isinstance(each, dict) else number}"
+        if not isinstance(each, dict):
+            raise ConfigError(f"{where}: must be an object with image_id, category_id and bbox, got {_said(each)}")
+        image, category = (_key(each, name, where) for name in ("image_id", "category_id"))
+        if category not in places:
+            raise ConfigError(f"{where}: category {each['category_id']} is not among the file's categories")
+        if image not in rows:
+            raise ConfigError(f"{where}: image {each['image_id']} is not among the file's images")
+        row = _Row(each, places[category], where)
+        refuse_outside(row.box_xyxy, sizes[image], where=where)
+        rows[image].append(row)
+    labelled = tuple(
+        LabelledImage(file_names[number], each["id"], _truth(rows[number]), sizes[number])
+        for number, each in sorted(images, key=lambda image: _order(image[1]["id"]))
+    )
+    category_ids = tuple(each["id"] for _, each in categories)
+    return LabelledData(str(path), tuple(class_names.values()), category_ids, labelled, (path,))
 
 
 def find_coco_json(folder: Path) -> LabelledData | None:
@@ -56,7 +64,13 @@ def find_coco_json(folder: Path) -> LabelledData | None:
     Raises ConfigError for several, and for a JSON file that is none.
     """
     places = (folder, folder / "annotations", folder.parent)
-    found = [path for place in places if place.is_dir() for path in sorted(place.glob("*.json"))]
+    found = [
+        path
+        for place in places
+        if place.is_dir()
+        for path in sorted(place.iterdir())
+        if path.suffix.lower() == ".json" and not path.name.startswith("._") and path.is_file()
+    ]
     found = [path for path in found if path.name.startswith("instances") or path.parent != folder.parent]
     if not found:
         return None
@@ -70,12 +84,122 @@ class _Row:
 
     __slots__ = ("area", "box_xyxy", "is_crowd", "place")
 
-    def __init__(self, annotation: Mapping[str, Any], places: Mapping[int, int]) -> None:
-        left, top, width, height = map(float, annotation["bbox"])
-        self.box_xyxy = (left, top, left + width, top + height)
-        self.area = float(annotation.get("area", width * height))
-        self.is_crowd = bool(annotation.get("iscrowd", 0))
-        self.place = places[annotation["category_id"]]
+    def __init__(self, annotation: Mapping[str, Any], place: int, where: str) -> None:
+        self.box_xyxy = _box_of(annotation, where)
+        left, top, right, bottom = self.box_xyxy
+        area = annotation.get("area")
+        self.area = (right - left) * (bottom - top) if area in (None, "") else _number(area, f"{where}: area")
+        self.is_crowd = _truth_value(annotation.get("iscrowd"), f"{where}: iscrowd")
+        self.place = place
+
+
+def _sections(path: Path) -> dict[str, list[Any]]:
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {error}") from error
+    for name in ("images", "annotations", "categories"):
+        if not isinstance(values, dict) or not isinstance(values.get(name), list):
+            has = ", ".join(map(str, list(values)[:8])) if isinstance(values, dict) else f"a {type(values).__name__}"
+            raise ConfigError(
+                f"{path} must hold COCO's images, annotations and categories: it has no list {name}, only {has or '{}'}"
+            )
+    sections: dict[str, list[Any]] = values
+    return sections
+
+
+def _entries(values: Sequence[Any], what: str, path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+    """Entries with an id, by the key of it; one that is written twice alike counts once."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for number, each in enumerate(values, 1):
+        where = f"{path}: {what} {number} of {len(values)}"
+        if not isinstance(each, dict):
+            raise ConfigError(f"{where}: must be an object with an id, got {_said(each)}")
+        key = _key(each, "id", where)
+        if found.setdefault(key, each) != each:
+            raise ConfigError(f"{where}: the id {each['id']} must be of one {what}, it is given to two")
+    return list(found.items())
+
+
+def _refuse_images_named_twice(file_names: Mapping[str, str], path: Path) -> None:
+    first: dict[str, str] = {}
+    for number, name in file_names.items():
+        if first.setdefault(name, number) != number:
+            raise ConfigError(
+                f"{path}: image {number} and image {first[name]} are both {name}, so that each would have a part of "
+                "its objects; give them one id"
+            )
+
+
+def _key(entry: Mapping[str, Any], name: str, where: str) -> str:
+    value = entry.get(name)
+    if value is None:
+        path, _, what = where.rpartition(": ")
+        raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {what} has no {name}")
+    is_id = isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_id or value == "":
+        raise ConfigError(f"{where}: {name} must be a whole number or a string, got {_said(value)}")
+    return same_id(value)
+
+
+def _order(value: int | float | str) -> tuple[bool, float, str]:
+    """Numbers by size, then strings by letters."""
+    return (True, 0.0, value) if isinstance(value, str) else (False, value, "")
+
+
+def _name(entry: Mapping[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        raise ConfigError(f"{where}: {key} must be a name, got {_said(value)}")
+    return str(value)
+
+
+def _box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+    bbox = annotation.get("bbox")
+    if bbox in (None, [], ""):
+        return _box_of_outline(annotation.get("segmentation"), where)
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise ConfigError(f"{where}: bbox must be left, top, width and height, got {_said(bbox)}")
+    left, top, width, height = (_number(each, f"{where}: bbox", finite=False) for each in bbox)
+    return left, top, left + width, top + height
+
+
+def _box_of_outline(outline: Any, where: str) -> tuple[float, float, float, float]:
+    try:
+        box = box_of_rle(outline) if isinstance(outline, dict) else box_of_polygons(outline)
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
+        raise ConfigError(f"{where}: its segmentation, for want of a bbox, must be an outline: {error}") from error
+    if box is None:
+        raise ConfigError(
+            f"{where}: must have a bbox of left, top, width and height, or a segmentation; it has neither"
+        )
+    return box
+
+
+def _number(value: Any, where: str, *, finite: bool = True) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError, OverflowError):
+        raise ConfigError(f"{where} must be a number, got {_said(value)}") from None
+    if finite and not (math.isfinite(number) and number >= 0):
+        raise ConfigError(f"{where} must be a number from 0 on, got {_said(value)}")
+    return number
+
+
+def _truth_value(value: Any, where: str) -> bool:
+    word = "" if value is None else str(value).strip().lower()
+    if word not in (*_YES, *_NO):
+        raise ConfigError(f"{where} must be 0 or 1, got {_said(value)}")
+    return word in _YES
+
+
+def _size_of(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    """Width and height; None where the file leaves one of them open, as 0, null or not at all."""
+    sides = [image.get(name) for name in ("width", "height")]
+    if any(side in (None, "", 0, "0") for side in sides):
+        return None
+    width, height = (int(_number(side, f"{where}: width and height")) for side in sides)
+    return (width, height) if width and height else None
 
 
 def _truth(rows: list[_Row]) -> Truth:
@@ -87,5 +211,6 @@ def _truth(rows: list[_Row]) -> Truth:
     )
 
 
-def _size_of(image: Mapping[str, Any]) -> tuple[int, int] | None:
-    return (int(image["width"]), int(image["height"])) if image.get("width") and image.get("height") else None
+def _said(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:60] + "…"

@@ -1,18 +1,23 @@
-"""Which labelled data does a word on the command line mean, and where are its images?"""
+"""Labelled data: a word on the command line becomes images with their labels and their paths."""
 
 from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.accuracy.classes import meaning_of
 from pipeline.accuracy.coco_json import find_coco_json, read_coco_json
-from pipeline.accuracy.truth import LabelledData, LabelledImage
-from pipeline.accuracy.voc_xml import read_voc_folder
-from pipeline.accuracy.yolo_folder import read_yolo_folder
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
+from pipeline.accuracy.voc_xml import read_voc_folder, xml_files
+from pipeline.accuracy.yolo_folder import IMAGE_SUFFIXES, read_yolo_folder
 from pipeline.errors import ConfigError
+from pipeline.user_path import user_path
 
 
 def open_labelled(word: str) -> LabelledData:
@@ -20,7 +25,7 @@ def open_labelled(word: str) -> LabelledData:
 
     Raises ConfigError for anything else, and where nothing is labelled.
     """
-    path = Path(word).expanduser()
+    path = user_path(word)
     data = _read(path)
     if data is None:
         raise ConfigError(
@@ -29,38 +34,99 @@ def open_labelled(word: str) -> LabelledData:
         )
     if not data.num_objects_by_class().any():
         raise ConfigError(f"{word}: no object is labelled in its {len(data.images)} images")
-    return replace(data, origin=word)
+    return replace(with_each_name_once(data), origin=word)
 
 
 def with_images(data: LabelledData, folder: Path | None) -> LabelledData:
     """The same data with the paths of its images, looked for in `folder`, or, if None, where they usually are.
 
-    Raises ConfigError for images that are not there.
+    An image that has a file of labels to itself is the one that bears its name; what the labels call it may be stale,
+    because both were renamed or the image was converted.
+    Raises ConfigError for images that are not there, and for one that is labelled twice.
     """
     if all(image.path is not None for image in data.images):
         return data
-    places = [folder] if folder is not None else _usual_places(Path(data.origin).expanduser())
-    found = [_find(image, places) for image in data.images]
+    places = [folder] if folder is not None else _usual_places(user_path(data.origin))
+    if any(image.label_file for image in data.images):
+        by_stem = [_images_by_stem(place) for place in places]
+        found = [_beside_labels(image, places, by_stem) for image in data.images]
+    else:
+        found = [_find(image, places) for image in data.images]
     missing = [image.name for image, path in zip(data.images, found, strict=True) if path is None]
     if missing:
         raise ConfigError(
             f"{data.origin}: {len(missing)} of {len(found)} labelled images are missing, such as {missing[0]}; looked "
             f"in {', '.join(map(str, places))}; say where they are with --images FOLDER"
         )
-    images = (replace(image, path=path) for image, path in zip(data.images, found, strict=True))
-    return replace(data, images=tuple(images))
+    images = tuple(replace(image, path=path) for image, path in zip(data.images, found, strict=True))
+    _refuse_labelled_twice(data.origin, images)
+    return replace(data, images=images)
+
+
+def with_each_name_once(data: LabelledData) -> LabelledData:
+    """The same data without unused classes of a name that another has too, as some tools write them.
+
+    Raises ConfigError for two classes that are both used and called the same, in whatever case.
+    """
+    used = {
+        int(each)
+        for image in data.images
+        for part in (image.truth.objects, image.truth.ignored)
+        for each in part.class_ids
+    }
+    by_name: dict[str, list[int]] = {}
+    for place, name in enumerate(data.class_names):
+        by_name.setdefault(meaning_of(name), []).append(place)
+    kept = []
+    for places in by_name.values():
+        in_use = [place for place in places if place in used]
+        if len(in_use) > 1:
+            one, other, *_ = (data.class_names[place] for place in in_use)
+            first, second, *_ = (data.category_ids[place] for place in in_use)
+            raise ConfigError(
+                f"{data.origin}: every class must have a name of its own, {first} is {one!r} and {second} is "
+                f"{other!r}; give them one number or two names"
+            )
+        kept.append((in_use or places)[0])
+    if len(kept) == len(data.class_names):
+        return data
+    kept.sort()
+    moved = np.full(len(data.class_names), -1)
+    moved[kept] = np.arange(len(kept))
+    return replace(
+        data,
+        class_names=tuple(data.class_names[place] for place in kept),
+        category_ids=tuple(data.category_ids[place] for place in kept),
+        images=tuple(replace(image, truth=_renumbered(image.truth, moved)) for image in data.images),
+    )
+
+
+def _renumbered(truth: Truth, moved: npt.NDArray[np.int64]) -> Truth:
+    objects, ignored = (replace(each, class_ids=moved[each.class_ids]) for each in (truth.objects, truth.ignored))
+    return replace(truth, objects=objects, ignored=ignored)
+
+
+def _refuse_labelled_twice(origin: str, images: Sequence[LabelledImage]) -> None:
+    first: dict[Path, LabelledImage] = {}
+    for image in images:
+        assert image.path is not None
+        other = first.setdefault(image.path.resolve(), image)
+        if other is not image:
+            one, two = (each.label_file or f"image {each.image_id}" for each in (other, image))
+            raise ConfigError(f"{origin}: every image must be labelled once, {one} and {two} are both of {image.path}")
 
 
 def _read(path: Path) -> LabelledData | None:
-    if path.suffix == ".json" and path.is_file():
+    suffix = path.suffix.lower()
+    if suffix == ".json" and path.is_file():
         return read_coco_json(path)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
+    if suffix in (".yaml", ".yml") and path.is_file():
         return read_yolo_folder(path)
     if not path.is_dir():
         return None
     if any((path / name).is_file() for name in ("data.yaml", "dataset.yaml")):
         return read_yolo_folder(path)
-    if any(path.glob("*.xml")) or (path / "Annotations").is_dir():
+    if xml_files(path) or (path / "Annotations").is_dir():
         return read_voc_folder(path)
     return find_coco_json(path)
 
@@ -74,9 +140,47 @@ def _usual_places(labels: Path) -> list[Path]:
     return [each for each in dict.fromkeys(places) if each.is_dir()]
 
 
+def _images_by_stem(place: Path) -> dict[str, list[Path]]:
+    """The images in a folder, by their names without suffix."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(place.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._"):
+            found.setdefault(path.stem, []).append(path)
+    return found
+
+
+def _beside_labels(
+    image: LabelledImage, places: Sequence[Path], by_stem: Sequence[Mapping[str, Sequence[Path]]]
+) -> Path | None:
+    """In the first folder that has one of both: the image called as its file of labels, else as the labels name it."""
+    if image.label_file is None:
+        return _find(image, places)
+    for place, images in zip(places, by_stem, strict=True):
+        found = images.get(image.label_file.stem, ())
+        named = _find(image, [place])
+        if len(found) > 1 and named not in found:
+            names = " and ".join(path.name for path in found)
+            raise ConfigError(
+                f"{image.label_file} must be of one image, {names} bear its name, and it says {image.name}"
+            )
+        if found or named:
+            return named if len(found) > 1 or not found else found[0]
+    return None
+
+
 def _find(image: LabelledImage, places: Sequence[Path]) -> Path | None:
-    names = dict.fromkeys((image.name, Path(image.name).name))
-    candidates = [place / name for place in places for name in names]
-    if not Path(image.name).suffix:  # some tools leave it out
-        candidates = [each for place in places for each in sorted(place.glob(f"{glob.escape(image.name)}.*"))]
-    return next((each for each in candidates if each.is_file() and each.suffix not in (".xml", ".txt")), None)
+    """Under the name in the labels, or its last part, which Windows' tools write behind a backslash."""
+    name = image.name.lstrip("/")
+    last = PureWindowsPath(name).name
+    names = dict.fromkeys((name, name.replace("\\", "/"), last))
+    candidates = [place / each for place in places for each in names if each and not PureWindowsPath(each).drive]
+    if not Path(last).suffix:  # some tools leave it out
+        candidates += [each for place in places for each in sorted(place.glob(f"{glob.escape(last)}.*"))]
+    return next((each for each in candidates if _is_image_file(each)), None)
+
+
+def _is_image_file(path: Path) -> bool:
+    try:
+        return path.is_file() and path.suffix.lower() not in (".xml", ".txt")
+    except (OSError, ValueError):
+        return False  # no name that a file could have

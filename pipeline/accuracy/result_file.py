@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.accuracy.coco import boxes_xywh
-from pipeline.accuracy.truth import LabelledData
+from pipeline.accuracy.truth import LabelledData, same_id
 from pipeline.errors import ConfigError, SinkError
 from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
@@ -43,8 +43,8 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
     Raises ConfigError for a file that cannot be read, anything else in it, a category that the data does not have,
     and where not one row is of the data's images.
     """
-    places = {category_id: place for place, category_id in enumerate(data.category_ids)}
-    by_image: dict[int, list[tuple[float, ...]]] = {image.image_id: [] for image in data.images}
+    places = {same_id(category_id): place for place, category_id in enumerate(data.category_ids)}
+    by_image: dict[str, list[tuple[float, ...]]] = {same_id(image.image_id): [] for image in data.images}
     others = 0
     try:
         rows = json.loads(path.read_bytes())
@@ -52,23 +52,30 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
             raise TypeError(f"a list is needed, it is {type(rows).__name__}")
         for number, row in enumerate(rows):
             where = f"{path}: result {number}"
-            left, top, width, height = map(float, row["bbox"])
-            score = float(row["score"])
-            if row["category_id"] not in places:
+            try:
+                left, top, width, height = map(float, row["bbox"])
+                score = float(row["score"])
+                category, image = same_id(row["category_id"]), same_id(row["image_id"])
+            except KeyError as error:
+                raise ValueError(f"result {number} has no {error}") from error
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
+            if category not in places:
                 raise ConfigError(f"{where}: {data.origin} has no category {row['category_id']}")
             if not (0 <= score <= 1 and all(map(math.isfinite, (left, top, width, height)))):
                 raise ConfigError(
                     f"{where}: a box must be finite and a score within 0 and 1, got {row['bbox']}, {score:g}"
                 )
-            if row["image_id"] not in by_image:
+            if image not in by_image:
                 others += 1
                 continue
-            by_image[row["image_id"]].append((left, top, left + width, top + height, score, places[row["category_id"]]))
+            by_image[image].append((left, top, left + width, top + height, score, places[category]))
     except ConfigError:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        reason = repr(error) if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {error!r}"
+            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {reason}"
         ) from error
     if rows and others == len(rows):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")

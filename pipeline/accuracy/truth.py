@@ -35,11 +35,12 @@ class LabelledImage:
     """One image, and what is in it."""
 
     name: str  # as the labels have it
-    image_id: int  # in a file of results
+    image_id: int | float | str  # in a file of results
     truth: Truth
     size_wh: tuple[int, int] | None = None  # that the labels were drawn for, None where they do not say
     path: Path | None = None  # None: not looked for, or no file but a frame
     pts_seconds: float | None = None  # media time, of a frame
+    label_file: Path | None = None  # that is about this image alone, and usually bears its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,14 @@ class LabelledData:
 
     origin: str  # what the user typed, for errors
     class_names: tuple[str, ...]
-    category_ids: tuple[int, ...]  # of the classes, in a file of results
+    category_ids: tuple[int | float | str, ...]  # of the classes, in a file of results
     images: tuple[LabelledImage, ...]
+    label_files: tuple[Path, ...] = ()  # that were read
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read: of labels and of images."""
+        return (*self.label_files, *(image.path for image in self.images if image.path is not None))
 
     def first(self, num_images: int | None) -> LabelledData:
         """The same data with so many images at most; None: all."""
@@ -70,6 +77,11 @@ def marked(boxes_xyxy: Sequence[Sequence[float]], class_ids: Sequence[int]) -> D
         np.ones(len(class_ids), np.float32),
         np.array(class_ids, np.int64),
     )
+
+
+def same_id(value: object) -> str:
+    """What is the same for the id 2, "2" and 2.0, which tools write for one another."""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 
 def refuse_outside(box_xyxy: Sequence[float], size_wh: tuple[int, int] | None, *, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What does a folder of Pascal VOC's XML say is in its images?
+"""Pascal VOC's XML: a folder of files becomes images with the objects in them.
 
 Everingham et al. 2010, https://doi.org/10.1007/s11263-009-0275-4: `xmin` … `ymax` are the first and last pixels of a
 box, the image's first pixel being 1. Here such a box is xmin - 1, ymin - 1, xmax, ymax.
@@ -6,13 +6,15 @@ box, the image's first pixel being 1. Here such a box is xmin - 1, ymin - 1, xma
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ElementTree
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside
 from pipeline.errors import ConfigError
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_YES, _NO = ("1", "true", "yes"), ("0", "false", "no", "unspecified")
 
 
 def read_voc_folder(folder: Path) -> LabelledData:
@@ -22,44 +24,67 @@ def read_voc_folder(folder: Path) -> LabelledData:
     Raises ConfigError where there is no XML file, for one that is no annotation, and for a box outside its image.
     """
     inside = folder / "Annotations"
-    paths = sorted((inside if inside.is_dir() else folder).glob("*.xml"))
+    paths = xml_files(inside if inside.is_dir() else folder)
     if not paths:
         raise ConfigError(f"{folder}: there must be Pascal VOC's XML files in it, or in its folder Annotations")
     pages = [_Page(path) for path in paths]
     names = sorted({name for page in pages for name in page.names})
     places = {name: place for place, name in enumerate(names)}
     images = tuple(
-        LabelledImage(page.file_name, number, page.truth(places), page.size_wh) for number, page in enumerate(pages, 1)
+        LabelledImage(page.file_name, number, page.truth(places), page.size_wh, label_file=page.path)
+        for number, page in enumerate(pages, 1)
     )
-    return LabelledData(str(folder), tuple(names), tuple(range(1, len(names) + 1)), images)
+    return LabelledData(str(folder), tuple(names), tuple(range(1, len(names) + 1)), images, tuple(paths))
+
+
+def xml_files(folder: Path) -> list[Path]:
+    """The XML files of a folder, without those that macOS leaves on foreign disks: they begin with ._ and are none."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".xml" and not path.name.startswith("._"))
 
 
 class _Page:
     """What one XML file says."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         self.names: list[str] = []
         self._boxes: list[tuple[float, ...]] = []
         self._difficult: list[bool] = []
         try:
             root = ElementTree.parse(path).getroot()
-            size = tuple(int(float(_text(root, f"size/{side}", "0"))) for side in ("width", "height"))
-            self.size_wh = (size[0], size[1]) if all(size) else None
-            self.file_name = _text(root, "filename", path.stem)
-            for each in root.findall("object"):
-                first_x, first_y, last_x, last_y = (float(_text(each, f"bndbox/{name}")) for name in _CORNERS)
-                # Tools that count from 0 would come out at -1.
-                box = (max(0.0, first_x - 1), max(0.0, first_y - 1), last_x, last_y)
-                refuse_outside(box, self.size_wh, where=str(path))
-                self.names.append(_text(each, "name"))
-                self._boxes.append(box)
-                self._difficult.append(_text(each, "difficult", "0") == "1")
-        except (OSError, ElementTree.ParseError, ValueError) as error:
-            if isinstance(error, ConfigError):
-                raise
+        except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: no such encoding
             raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML: {error}") from error
         if root.tag != "annotation":
             raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML, it is <{root.tag}>")
+        try:
+            size = tuple(int(_number(root, f"size/{side}", "0")) for side in ("width", "height"))
+            self.size_wh = (size[0], size[1]) if all(size) else None
+            self.file_name = PureWindowsPath(_text(root, "filename", path.stem)).name or path.stem
+            for number, each in enumerate(root.findall("object"), 1):
+                self._read(each, number)
+        except ValueError as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML: {error}") from error
+
+    def _read(self, found: ElementTree.Element, number: int) -> None:
+        try:
+            first_x, first_y, last_x, last_y = (_number(found, f"bndbox/{name}") for name in _CORNERS)
+            name, difficult = _text(found, "name"), _text(found, "difficult", "0").lower()
+            if difficult not in (*_YES, *_NO):
+                raise ValueError(f"difficult must be 0 or 1, got {difficult!r}")
+        except ValueError as error:
+            raise ValueError(f"object {number}: {error}") from error
+        # Tools that count from 0 would come out at -1.
+        box = (max(0.0, first_x - 1), max(0.0, first_y - 1), last_x, last_y)
+        try:
+            refuse_outside(box, self.size_wh, where=str(self.path))
+        except ConfigError as error:
+            error.add_note(f"its object {number}")
+            raise
+        self.names.append(name)
+        self._boxes.append(box)
+        self._difficult.append(difficult in _YES)
 
     def truth(self, places: dict[str, int]) -> Truth:
         easy, difficult = (
@@ -72,6 +97,17 @@ class _Page:
             )
         )
         return Truth.of(easy, difficult)
+
+
+def _number(element: ElementTree.Element, path: str, default: str | None = None) -> float:
+    text = _text(element, path, default)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{path} must be a number, got {text[:40]!r}")
+    return number
 
 
 def _text(element: ElementTree.Element, path: str, default: str | None = None) -> str:

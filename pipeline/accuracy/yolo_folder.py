@@ -1,23 +1,31 @@
-"""What does a YOLO dataset, described by a data.yaml, say is in its images?
+"""YOLO datasets: a data.yaml, and what it leads to, become images with the objects in them.
 
 https://docs.ultralytics.com/datasets/detect: beside `images/…/name.jpg` stands `labels/…/name.txt` with a line an
-object: class, then centre x, centre y, width and height as shares of the image's, or the corners of an outline.
+object: class, then centre x, centre y, width and height as shares of the image's, or the corners of an outline. Where
+data.yaml has `kpt_shape`, the box is followed by points: https://docs.ultralytics.com/datasets/pose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import yaml
 
+from pipeline.accuracy.outline import crosses_itself
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.errors import ConfigError
+from pipeline.text_file import read_text
 
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset((".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 _SPLITS = ("val", "test", "train")
-_SUFFIXES = frozenset((".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 # Tools round to a few digits, so that a box at the border may come out a little beyond it.
 _ROUNDING = 1e-3
 
@@ -28,77 +36,188 @@ def read_yolo_folder(path: Path) -> LabelledData:
     An image without a label file has no objects. Images are numbered from 1, classes as in the file. Each image is
     read, because its size is in no label.
     Raises ConfigError for a file that cannot be read or says something else, a class that it does not name, a box
-    outside its image, and where not one image has a label file.
+    outside its image, points that no kpt_shape announces, and where not one image has a label file.
     """
     if path.is_dir():
         path = next((path / name for name in ("data.yaml", "dataset.yaml") if (path / name).is_file()), path)
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = values["names"]
-        class_names = {
-            number: str(name) for number, name in (names if isinstance(names, dict) else dict(enumerate(names))).items()
-        }
-        split = next(each for each in _SPLITS if values.get(each))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration) as error:
-        raise ConfigError(
-            f"{path} must be a YAML file with names and val, as YOLO datasets have it: {error!r}"
-        ) from error
-    paths = [each for place in _listed(values[split]) for each in _images_in(place, path, values.get("path"))]
+    values = _read_yaml(path)
+    class_names = _class_names(values, path)
+    num_point_numbers = _num_point_numbers(values.get("kpt_shape"), path)
+    split = next((each for each in _SPLITS if values.get(each)), None)
+    if split is None:
+        raise ConfigError(f"{path} must be a YAML file with names and val, as YOLO datasets have it: it has no val")
+    root = values.get("path")
+    if root is not None and not isinstance(root, str):
+        raise ConfigError(f"{path}: path must be a folder, got {root!r}"[:300])
+    paths = [each for place in _listed(values[split]) for each in _images_in(place, path, root)]
     labels = [_label_file(each) for each in paths]
     if not any(each.is_file() for each in labels):
         raise ConfigError(f"{path}: {split} must have labels beside its {len(paths)} images, such as {labels[0]}")
     places = {number: place for place, number in enumerate(class_names)}
+    rows = [_read_labels(label, places) for label in labels]
+    if num_point_numbers is None:
+        _refuse_points([row for each in rows for row in each], path)
     images = []
-    for number, (image, label) in enumerate(zip(paths, labels, strict=True), 1):
+    for number, (image, label, found) in enumerate(zip(paths, labels, rows, strict=True), 1):
         size_wh = _size_of(image)
-        images.append(LabelledImage(str(image), number, _read_labels(label, size_wh, places), size_wh, image))
-    return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), tuple(images))
+        boxes = [_box_of(row, size_wh, num_point_numbers) for row in found]
+        truth = Truth.of(marked(boxes, [row.place for row in found]))
+        images.append(LabelledImage(str(image), number, truth, size_wh, image, label_file=label))
+    read = (path, *(label for label in labels if label.is_file()))
+    return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), tuple(images), read)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of a file of labels."""
+
+    place: int  # of its class
+    shares: tuple[float, ...]  # all numbers after the class
+    where: str
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(read_text(path))
+        if not isinstance(values, dict):
+            raise TypeError(f"it holds a {type(values).__name__}")
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(
+            f"{path} must be a YAML file with names and val, as YOLO datasets have it: {reason}"
+        ) from error
+    return values
+
+
+def _class_names(values: Mapping[str, Any], path: Path) -> dict[int, str]:
+    """Names by number: a list, numbers before names, where the numbers may be written as strings, or one in all."""
+    names = values.get("names")
+    if isinstance(names, str):
+        names = [each.strip() for each in names.split(",")]
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise ConfigError(
+            f"{path} must be a YAML file with names and val, as YOLO datasets have it: names must be a list of names, "
+            f"or numbers before names, got {names!r}"[:400]
+        )
+    try:
+        found = {int(str(number)): str(name) for number, name in names.items()}
+    except ValueError as error:
+        raise ConfigError(f"{path}: names must have whole numbers before them: {error}") from error
+    num = values.get("nc")
+    if len(found) != len(names) or (num is not None and str(num) != str(len(found))):
+        raise ConfigError(f"{path}: nc and names must be of as many classes, nc is {num}, and {len(found)} are named")
+    return found
+
+
+def _num_point_numbers(shape: Any, path: Path) -> int | None:
+    """How many numbers follow the box in each row; None where no points are announced."""
+    if shape is None:
+        return None
+    match shape:
+        case [int(num_points), int(num_numbers)] if num_points > 0 and num_numbers in (2, 3):
+            return num_points * num_numbers
+    raise ConfigError(f"{path}: kpt_shape must be a number of points and 2 or 3 numbers a point, got {shape!r}"[:300])
+
+
+def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
+    """Raise ConfigError where what could be outlines can only be boxes with points behind them.
+
+    Then all rows are equally long, each begins with a box that lies within its image, and either every third number
+    behind it says whether a point is seen, or many cross themselves when drawn as outlines, as few outlines do.
+    """
+    long = [row for row in rows if len(row.shares) >= 6]
+    if not long or len({len(row.shares) for row in long}) > 1 or len(long[0].shares) % 2:
+        return  # an odd number is refused with its line
+    shares = np.array([row.shares for row in long])  # [N, M]
+    corners = np.concatenate([shares[:, :2] - shares[:, 2:4] / 2, shares[:, :2] + shares[:, 2:4] / 2], axis=1)  # [N, 4]
+    if not ((corners >= -_ROUNDING) & (corners <= 1 + _ROUNDING)).all():
+        return
+    says_what_is_seen = (shares.shape[1] - 4) % 3 == 0 and np.isin(shares[:, 6::3], (0, 1, 2)).all()
+    sample = shares[:: max(1, len(shares) // 200)]
+    if says_what_is_seen or np.mean([crosses_itself(each.reshape(-1, 2)) for each in sample]) >= 0.25:
+        raise ConfigError(
+            f"{long[0].where}: its {shares.shape[1]} numbers after the class are no outline but a box and points; say "
+            f"so in {path}: kpt_shape: [{(shares.shape[1] - 4) // 2}, 2], or 3 numbers a point"
+        )
 
 
 def _listed(value: Any) -> list[str]:
-    return [str(each) for each in value] if isinstance(value, list) else [str(value)]
+    return [str(each)[:4096] for each in value] if isinstance(value, list) else [str(value)[:4096]]
 
 
 def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     """The images of a folder, or of a text file that lists them."""
     roots = [yaml_path.parent / (root or ""), yaml_path.parent]
-    # Some tools write ../valid/images for what stands beside the file itself.
-    places = [base / each for base in roots for each in (word, word.removeprefix("../"))]
-    place = next((each for each in places if each.exists()), None)
+    if root is not None and "\\" in root:
+        roots.append(yaml_path.parent / root.replace("\\", "/"))
+    # Some tools write ../valid/images for what stands beside the file itself, and Windows' have backslashes.
+    words = dict.fromkeys(each.removeprefix(up) for each in (word, word.replace("\\", "/")) for up in ("", "../"))
+    places = [base / each for base in roots for each in words]
+    place = next((each for each in places if _is_there(each)), None)
     if place is None:
         raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {places[0]}")
     if place.is_dir():
-        found = sorted(each for each in place.rglob("*") if each.suffix.lower() in _SUFFIXES)
+        found = sorted(
+            each
+            for each in place.rglob("*")
+            if each.suffix.lower() in IMAGE_SUFFIXES and not each.name.startswith("._")
+        )
     else:
-        found = [place.parent / line.strip() for line in place.read_text(encoding="utf-8").splitlines() if line.strip()]
+        found = _images_of_list(place, yaml_path)
     if not found:
         raise ConfigError(f"{yaml_path}: there must be images at {word}, {place} has none")
     return found
 
 
+def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
+    try:
+        lines = [line.strip() for line in read_text(path).splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{yaml_path}: {path} must be a text file with an image a line: {error}") from error
+    found = [path.parent / line for line in lines if line]
+    return [each if _is_there(each) else path.parent / str(each).replace("\\", "/") for each in found]
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False  # no name that a file could have
+
+
 def _label_file(image: Path) -> Path:
-    """`labels` for the last `images` of the path, and .txt."""
+    """`labels` for the last `images` of the path, and .txt, in whatever case."""
     parts = list(image.parts)
     for number in range(len(parts) - 2, -1, -1):
         if parts[number] == "images":
             parts[number] = "labels"
             break
-    return Path(*parts).with_suffix(".txt")
+    path = Path(*parts).with_suffix(".txt")
+    in_capitals = path.with_suffix(".TXT")
+    return in_capitals if not path.is_file() and in_capitals.is_file() else path
 
 
 def _size_of(path: Path) -> tuple[int, int]:
     """Width and height, turned as EXIF says."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
     if pixels is None:
         raise ConfigError(f"{path}: is not an image that can be read")
     return pixels.shape[1], pixels.shape[0]
 
 
-def _read_labels(path: Path, size_wh: tuple[int, int], places: dict[int, int]) -> Truth:
+def _read_labels(path: Path, places: Mapping[int, int]) -> list[_Row]:
+    """The rows of a file of labels; one that is there twice counts once, as where YOLO is trained."""
     if not path.is_file():
-        return Truth.of(marked([], []))
-    boxes, class_ids = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        return []
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: must be a text file with an object a line: {error}") from error
+    rows: dict[tuple[float, ...], _Row] = {}
+    num_doubled = 0
+    for number, line in enumerate(lines, 1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
@@ -108,22 +227,37 @@ def _read_labels(path: Path, size_wh: tuple[int, int], places: dict[int, int]) -
             raise ConfigError(f"{where}: must be numbers, got {line.strip()[:40]!r}") from error
         if class_id not in places:
             raise ConfigError(f"{where}: class {class_id:g} is not among the {len(places)} names")
-        boxes.append(_box_of(shares, size_wh, where=where))
-        class_ids.append(places[int(class_id)])
-    return Truth.of(marked(boxes, class_ids))
+        num_doubled += (class_id, *shares) in rows
+        rows[class_id, *shares] = _Row(places[int(class_id)], tuple(shares), where)
+    if num_doubled:
+        log.warning("%s: %d lines are there twice and count once", path, num_doubled)
+    return list(rows.values())
 
 
-def _box_of(shares: Sequence[float], size_wh: tuple[int, int], *, where: str) -> tuple[float, float, float, float]:
-    if len(shares) == 4:
-        x, y, width, height = shares
+def _box_of(row: _Row, size_wh: tuple[int, int], num_point_numbers: int | None) -> tuple[float, float, float, float]:
+    shares = row.shares
+    if len(shares) == 4 or (num_point_numbers is not None and len(shares) == 4 + num_point_numbers):
+        x, y, width, height = shares[:4]
         left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    elif num_point_numbers is not None:
+        raise ConfigError(
+            f"{row.where}: must be a class, 4 numbers, and the {num_point_numbers} of kpt_shape, got {len(shares)}"
+        )
     elif len(shares) >= 6 and len(shares) % 2 == 0:
         left, right = min(shares[::2]), max(shares[::2])
         top, bottom = min(shares[1::2]), max(shares[1::2])
     else:
-        raise ConfigError(f"{where}: must be a class and 4 numbers, or an outline of 3 points or more")
+        raise ConfigError(
+            f"{row.where}: must be a class and 4 numbers, or an outline of 3 points or more, got {len(shares)} "
+            "numbers; for points behind a box, data.yaml must have kpt_shape"
+        )
     corners = (left, top, right, bottom)
     if not all(-_ROUNDING <= each <= 1 + _ROUNDING for each in corners) or left > right or top > bottom:
-        raise ConfigError(f"{where}: a box must lie within its image, its sides being shares of 0 to 1")
+        hint = (
+            "; for points behind a box, data.yaml must have kpt_shape"
+            if len(shares) > 4 and not num_point_numbers
+            else ""
+        )
+        raise ConfigError(f"{row.where}: a box must lie within its image, its sides being shares of 0 to 1{hint}")
     width, height = size_wh
     return left * width, top * height, right * width, bottom * height

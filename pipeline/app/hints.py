@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.app.config import HintsConfig, load_config
 from pipeline.detector.heads.claims import Hints
 from pipeline.errors import ConfigError
+from pipeline.text_file import read_text
 
 
 def hints_of(section: HintsConfig) -> Hints:
@@ -64,7 +65,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     Raises ConfigError for a file that cannot be read or names nothing.
     """
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines())
+        names = tuple(line.strip() for line in read_text(path).rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {error}") from error
     if not names or not all(names):

@@ -1,0 +1,84 @@
+"""Outlines: polygons and run-length masks, as labels have them, become the boxes around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Box = tuple[float, float, float, float]
+
+
+def box_of_polygons(polygons: Any) -> Box | None:
+    """The box x1, y1, x2, y2 around polygons x, y, x, y …; None where there is none. Raises ValueError or TypeError."""
+    if not polygons:
+        return None
+    flat = (
+        polygons if all(isinstance(each, int | float) for each in polygons) else [x for each in polygons for x in each]
+    )
+    points = np.array(flat, np.float64)
+    if points.ndim != 1 or len(points) % 2 or len(points) < 6 or not np.isfinite(points).all():
+        raise ValueError(f"3 points or more, x and y of each, are needed, it has {len(points)} numbers")
+    left, top = points.reshape(-1, 2).min(axis=0).tolist()
+    right, bottom = points.reshape(-1, 2).max(axis=0).tolist()
+    return left, top, right, bottom
+
+
+def box_of_rle(mask: Mapping[str, Any]) -> Box | None:
+    """The box around COCO's run-length mask, compressed or not; None for an empty one.
+
+    Raises ValueError, TypeError or KeyError for anything else.
+    """
+    height, width = map(int, mask["size"])
+    counts = mask["counts"]
+    runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
+    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(f"the runs of its mask must add up to {height} × {width}")
+    ends = np.cumsum(runs)
+    begins = ends - runs
+    inside = (np.arange(len(runs)) % 2 == 1) & (runs > 0)  # runs begin with what is outside, down the columns
+    if not inside.any():
+        return None
+    first, last = begins[inside], ends[inside] - 1
+    left, right = int(first[0] // height), int(last[-1] // height)
+    if (first // height != last // height).any():  # a run that goes on in the next column touches top and bottom
+        return float(left), 0.0, right + 1.0, float(height)
+    return float(left), float((first % height).min()), right + 1.0, float((last % height).max() + 1)
+
+
+def crosses_itself(points: npt.NDArray[np.float64]) -> bool:
+    """Whether the sides of a closed polygon [N, 2] cross, or one of its points is there twice, as no outline has it."""
+    if len(np.unique(points, axis=0)) < len(points):
+        return True
+    ends = np.roll(points, -1, axis=0)
+
+    def side(a: Any, b: Any, c: Any) -> Any:
+        return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
+
+    first, second = np.triu_indices(len(points), k=2)
+    apart = ~((first == 0) & (second == len(points) - 1))  # neighbours share a point
+    first, second = first[apart], second[apart]
+    a, b, c, d = points[first], ends[first], points[second], ends[second]
+    return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
+
+
+def _decompressed(text: str) -> Sequence[int]:
+    """The runs in pycocotools' string: 5 bits a character; from the fourth on, the difference to the last but one."""
+    runs: list[int] = []
+    position = 0
+    while position < len(text):
+        value = shift = 0
+        more = True
+        while more:
+            if position == len(text):
+                raise ValueError("the string of its mask is cut off")
+            bits = ord(text[position]) - 48
+            value |= (bits & 31) << shift
+            more = bool(bits & 32)
+            position, shift = position + 1, shift + 5
+            if not more and bits & 16:
+                value |= -1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+    return runs
