@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.detector.metadata_names import class_names_of
 from pipeline.detector.providers import first_line, load_runtime
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import InputType, Layout
@@ -41,11 +42,8 @@ class ModelFacts:
         return f"inputs: {'; '.join(map(str, self.inputs))}; outputs: {'; '.join(map(str, self.outputs))}"
 
     def names_of_exporter(self) -> tuple[str, ...] | None:
-        """The metadata `names`, a dict by class id or a list, or None where there are none that can be read."""
-        names = literal(self.metadata.get("names", ""))
-        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-            names = [names[key] for key in sorted(names)]
-        return tuple(map(str, names)) if isinstance(names, list) and names else None
+        """The class names in the metadata, or None where there are none that can be read."""
+        return class_names_of(self.metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,7 @@ def literal(text: str) -> Any:
     """The Python literal in a text, or None."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
 
