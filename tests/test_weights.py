@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
 import pickle
-from collections import OrderedDict
+import uuid
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.errors import ModelError
@@ -64,7 +69,36 @@ CHECKPOINTS: dict[str, Any] = {
     "compiled in data parallelism": prefixed(trained(), "module._orig_mod."),
     "data parallelism of the compiled": {"model": prefixed(trained(), "_orig_mod.module.")},
     "without counters": without_counters(trained()),
+    "of torchvision's and DETR's scripts": {"model": trained(), "args": argparse.Namespace(lr=0.02, path=Path("/x"))},
+    "with numpy's numbers": {"model": trained(), "map": np.float64(0.5), "history": np.arange(3.0)},
+    "with numpy's chance": {"model": trained(), "seed": np.random.default_rng(0), "old": np.random.RandomState(1)},
+    "with a log": {"model": trained(), "log": defaultdict(list, loss=[1.0]), "last": deque([1], maxlen=3)},
+    "with a path and a date": {"model": trained(), Path("/data"): datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)},
+    "with other plain values": {
+        "model": trained(),
+        "all": (frozenset("a"), range(3), 1j, uuid.UUID(int=1), int, Decimal(1)),
+    },
+    "as numpy's arrays": {name: value.numpy() for name, value in trained().items()},
+    "under weights": {"epoch": 3, "weights": trained()},
+    "deep down": {"checkpoint": {"run": {"state": {"net": trained()}}}},
+    "in a list": {"models": [{"model": trained()}]},
+    "of Lightning": {"state_dict": prefixed(trained(), "model."), "hyper_parameters": {"lr": 1}},
+    "of Lightning, with a loss": {"state_dict": {**prefixed(trained(), "model."), "loss.weight": torch.ones(4)}},
+    "of Lightning, averaged": {
+        "state_dict": {**prefixed(Tiny(seed=2).state_dict(), "model."), **prefixed(trained(), "model_ema.module.")}
+    },
+    "of swa_utils": {"n_averaged": torch.tensor(7), **prefixed(trained(), "module.")},
+    "averaged, with its decay inside": {
+        "model": Tiny(seed=2).state_dict(),
+        "ema": {"decay": 0.99, "shadow": trained()},
+    },
+    "averaged deep down": {"train": {"model": Tiny(seed=2).state_dict(), "model_ema": {"state_dict": trained()}}},
+    "averaged under a name of its own": {"model": Tiny(seed=2).state_dict(), "swa_model": trained()},
 }
+
+
+class Configuration(dict[str, Any]):
+    """What a training script makes for itself."""
 
 
 @pytest.mark.parametrize("what", CHECKPOINTS)
@@ -73,6 +107,60 @@ def test_weights_are_found(tmp_path: Path, what: str) -> None:
     load_checkpoint(module, saved(tmp_path, CHECKPOINTS[what]))
     for name, value in without_counters(module.state_dict()).items():
         torch.testing.assert_close(value, trained()[name], rtol=0, atol=0)
+
+
+def test_a_wrapper_of_the_module_need_not_be_in_the_checkpoint(tmp_path: Path) -> None:
+    module = nn.ModuleDict({"model": Tiny()})
+    load_checkpoint(module, saved(tmp_path, trained()))
+    torch.testing.assert_close(module["model"].state_dict()["classify.weight"], trained()["classify.weight"])
+
+
+def test_what_is_left_out_beside_a_prefix_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load_checkpoint(Tiny(), saved(tmp_path, {**prefixed(trained(), "model."), "loss.weight": torch.ones(4)}))
+    assert "1 tensors outside of the file, names after model. are left out" in caplog.text
+
+
+def test_two_that_fit_and_differ_are_refused_by_name(tmp_path: Path) -> None:
+    both = {"student": Tiny(seed=2).state_dict(), "teacher": trained()}
+    with pytest.raises(ModelError, match=r"one set of weights .*\['student'\] and \['teacher'\] fit and differ"):
+        load_checkpoint(Tiny(), saved(tmp_path, both))
+    load_checkpoint(Tiny(), saved(tmp_path, {"student": trained(), "teacher": trained()}))
+
+
+def test_a_checkpoint_that_holds_itself_is_read(tmp_path: Path) -> None:
+    itself: dict[str, Any] = {"model": trained()}
+    itself["parent"] = itself
+    load_checkpoint(Tiny(), saved(tmp_path, itself))
+    del itself["model"]
+    with pytest.raises(ModelError, match="it holds parent"):
+        load_checkpoint(Tiny(), saved(tmp_path, itself))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_refusal_names_the_culprit_and_a_cure_that_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zipped: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    content = {"epoch": 3, "model": trained(), "config": Configuration(lr=1), "when": torch.save}
+    torch.save(content, "c.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ModelError, match=r"\(tests.test_weights.Configuration, torch.serialization.save\)") as caught:
+        load_checkpoint(Tiny(), Path("c.pt"))
+    exec(str(caught.value).rpartition("where it was made: ")[2], {"torch": torch})
+    module = Tiny()
+    load_checkpoint(module, Path("weights.pth"))
+    assert weights_hash(module) == weights_hash(Tiny(seed=1))
+
+
+def test_the_cure_of_a_whole_model_works_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in (Tiny(seed=1), {"model": Tiny(seed=1), "epoch": 3}):
+        torch.save(content, "c.pt")
+        with pytest.raises(ModelError, match=r"tests.test_weights.Tiny") as caught:
+            load_checkpoint(Tiny(), Path("c.pt"))
+        exec(str(caught.value).rpartition("where it was made: ")[2], {"torch": torch})
+        module = Tiny()
+        load_checkpoint(module, Path("weights.pth"))
+        assert weights_hash(module) == weights_hash(Tiny(seed=1))
 
 
 def test_weights_are_found_in_safetensors(tmp_path: Path) -> None:
@@ -173,7 +261,7 @@ def test_a_missing_file_says_what_is_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "seen"),
     [
-        ({"epoch": 3, "weights": trained()}, "it holds epoch, weights"),
+        ({"epoch": 3, "weights": {"lr": 0.1}}, "it holds epoch, weights"),
         ([1, 2], "it holds list"),
         (torch.zeros(2), "it holds Tensor"),
         ({}, "it holds $"),
