@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -114,7 +115,7 @@ def export_detector(
         )
         side_file = plain.with_name(f"{plain.name}.data")
         if side_file.exists():
-            side_file.replace(path.with_name(side_file.name))
+            shutil.move(side_file, path.with_name(side_file.name))  # which may be on another disk
         copy_with_metadata(plain, path, {METADATA_KEY: described.to_json()})
     return Exported(path, described, evidence, len(model.graph.node), seconds, time.monotonic() - began - seconds)
 

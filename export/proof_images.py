@@ -54,14 +54,16 @@ def images_of(word: str, *, most: int = MOST_IMAGES) -> tuple[ProofImage, ...]:
     source = open_source(word)
     try:
         if source.is_live:
-            raise ConfigError(f"images must come from files, got {word}, which is live")
+            raise ConfigError(f"images must come from files, got {source.source_id}, which is live")
         total = len(source.paths) if isinstance(source, ImagesSource) else source.num_frames
         places = [place * total // most for place in range(most)] if total and total > most else range(most)
         found: list[ProofImage] = []
         for number, shot in enumerate(source.pictures(threading.Event())):
             if number == places[len(found)]:
                 at = int(shot.pts_seconds)
-                name = Path(source.paths[at]).name if isinstance(source, ImagesSource) else f"{word} #{number}"
+                name = (
+                    Path(source.paths[at]).name if isinstance(source, ImagesSource) else f"{source.source_id} #{number}"
+                )
                 found.append(ProofImage(name, ArrayPicture(np.array(shot.picture.pixels))))
             if len(found) == most:
                 break

@@ -198,7 +198,7 @@ def test_an_unknown_option_is_a_usage_error() -> None:
     assert "--model" in done.stderr
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_drains_finishes_the_outputs_and_reports(
     tmp_path: Path, small_video: Path, small_detector: Path, number: signal.Signals, status: int
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.detector.onnx_file import copy_with_metadata, graph_hash, write_onnx
+from pipeline.detector.onnx_file import copy_with_metadata, graph_hash, weight_files, write_onnx
 from pipeline.errors import ModelError
 from tests.tiny_detector import write_detector
 
@@ -136,3 +136,46 @@ def test_a_target_that_fails_keeps_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(ModelError, match=r"precious.onnx cannot be written: No space left on device"):
         write_onnx(target, b"new")
     assert target.read_bytes() == b"precious"
+
+
+def with_weights_beside(folder: Path, value: float = 1.0, *, location: str = "any name.bin") -> Path:
+    path = write_detector(folder / "m.onnx", {"a": np.full((50, 60), value, np.float32)})
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0)
+    return path
+
+
+def test_weights_beside_a_model_are_found_under_any_name(tmp_path: Path, model: Path) -> None:
+    assert weight_files(with_weights_beside(tmp_path)) == (tmp_path / "any name.bin",)
+    assert weight_files(model) == weight_files(tmp_path / "nowhere") == ()
+
+
+def test_the_hash_counts_weights_of_any_name(tmp_path: Path) -> None:
+    hashes = set()
+    for name, value in (("a", 1.0), ("b", 2.0)):
+        (tmp_path / name).mkdir()
+        hashes.add(graph_hash(with_weights_beside(tmp_path / name, value)))
+    assert len(hashes) == 2
+
+
+def test_a_copy_in_another_folder_takes_its_weights_along_and_overwrites_none(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    model = with_weights_beside(here)
+    (there / "any name.bin").write_bytes(b"of another model")
+    with pytest.raises(ModelError, match=r"there/any name.bin must not be there, the copy needs its weights there"):
+        copy_with_metadata(model, there / "n.onnx", {"a": "b"})
+    assert (there / "any name.bin").read_bytes() == b"of another model"
+    assert not (there / "n.onnx").exists()
+    (there / "any name.bin").unlink()
+    for _ in range(2):
+        copy_with_metadata(model, there / "n.onnx", {"a": "b"})
+    assert graph_hash(there / "n.onnx") == graph_hash(model)
+
+
+def test_weights_outside_of_the_folder_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    model = with_weights_beside(tmp_path / "in")
+    (tmp_path / "in/any name.bin").rename(tmp_path / "any name.bin")
+    (tmp_path / "in/any name.bin").symlink_to("../any name.bin")
+    assert weight_files(model) == ()

@@ -17,9 +17,10 @@ from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.hints import hints_of
 from pipeline.app.machine import available_cores
+from pipeline.app.outputs import inputs_of, refuse_output_over_input
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
-from pipeline.errors import ConfigError, SinkError
+from pipeline.errors import ConfigError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
@@ -104,6 +105,9 @@ def assemble(
         doubt = doubt_about(Path(config.model), engine.spec)
         if doubt is not None:
             logger.warning("%s", doubt)
+        for reason in engine.spec.provenance:
+            if "of its metadata" in reason:  # names that were there and not taken, since the graph has other classes
+                logger.warning("%s has %s; give them with --class-names", Path(config.model).name, reason)
     return Assembly(flow, sources, engine, all(is_live.values()))
 
 
@@ -193,8 +197,12 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
     max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
     capacity = config.flow.queue_capacity
     score_threshold = spec.score_threshold if detection.score_threshold is None else detection.score_threshold
-    class_thresholds = {_class_id(name, spec): share for name, share in detection.class_score_thresholds.items()}
-    keep = frozenset(_class_id(name, spec) for name in detection.classes) or None
+    class_thresholds = {
+        class_id: share
+        for name, share in detection.class_score_thresholds.items()
+        for class_id in _class_ids(name, spec)
+    }
+    keep = frozenset(class_id for name in detection.classes for class_id in _class_ids(name, spec)) or None
     lowest = min([score_threshold, *class_thresholds.values()])
     nms = Nms(
         spec,
@@ -227,13 +235,14 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
     return detected.then(nms, name="nms", capacity=capacity)
 
 
-def _class_id(name: str, spec: DetectorSpec) -> int:
-    try:
-        return spec.class_names.index(name)
-    except ValueError:
+def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
+    """Every class of that name, which some files have twice."""
+    found = [class_id for class_id, each in enumerate(spec.class_names) if each == name]
+    if not found:
         near = difflib.get_close_matches(name, spec.class_names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(spec.class_names[:10])} …"
-        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}") from None
+        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}")
+    return found
 
 
 def _shows_window(config: RunConfig) -> bool:
@@ -255,13 +264,20 @@ def _with_outputs(
     """Hang the outputs on the flow; nothing is rendered where nothing shows it."""
     capacity = config.flow.queue_capacity
     shows_window = _shows_window(config)
+    recordings = {} if config.output.video is None else recording_paths(config.output.video, list(sources))
+    refuse_output_over_input(
+        [
+            ("--report", config.output.report),
+            ("--jsonl", config.output.jsonl),
+            *(("--output", path) for path in recordings.values()),
+        ],
+        inputs_of(config),
+    )
     if config.output.report is not None:
-        _refuse_overwriting(config.output.report, config.sources, "--report")
         refuse_unwritable(Path(config.output.report), "the report")
     if config.output.jsonl is not None:
         from pipeline.sinks.jsonl import JsonLines
 
-        _refuse_overwriting(config.output.jsonl, config.sources, "--jsonl")
         lines = JsonLines(config.output.jsonl)
         undo.callback(lines.close)
         flow = flow.to(lines, name="jsonl", capacity=capacity)
@@ -279,9 +295,7 @@ def _with_outputs(
     if config.output.video is not None:
         from pipeline.sinks.recording import Recording
 
-        paths = recording_paths(config.output.video, list(sources))
-        for name, path in paths.items():
-            _refuse_overwriting(path, config.sources, "--output")
+        for name, path in recordings.items():
             rate = sources[name].frames_per_second
             recording = Recording(
                 path,
@@ -317,10 +331,3 @@ def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
             candidate = str(whole.with_name(f"{whole.stem}-{name}-{number}{whole.suffix}"))
         paths[source_id] = candidate
     return paths
-
-
-def _refuse_overwriting(output: str, sources: Sequence[str], option: str) -> None:
-    target = Path(output)
-    for word in sources:
-        if output != "-" and target.exists() and Path(word).exists() and target.samefile(word):
-            raise SinkError(f"{option} must not be the source itself, got {output}; it would be overwritten")

@@ -22,6 +22,7 @@ from pipeline.app.config import RunConfig, load_config
 from pipeline.app.eval_command import average_precision
 from pipeline.app.labelled import labelled
 from pipeline.app.one_run import RECORDING, Case, measure_apart
+from pipeline.app.outputs import inputs_of, refuse_output_over_input
 from pipeline.app.report import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.errors import ConfigError
@@ -66,6 +67,11 @@ def run_bench(options: BenchOptions) -> bool:
     """
     if not options.sources and not options.tests_itself:
         raise ConfigError("bench needs at least one SOURCE, such as a video file or sim:traffic, or --self-test")
+    candidates = candidates_of(options) if options.sources else []
+    data = None if options.data is None else labelled(options.data)
+    outputs = [("--report", options.report), ("--html", options.html)]
+    for inputs in [inputs_of(each.config) for each in candidates] or [{}]:
+        refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
     if options.html is not None:
         refuse_unwritable(options.html, "the HTML report")
     if options.report is not None:
@@ -76,8 +82,6 @@ def run_bench(options: BenchOptions) -> bool:
         say("the meters themselves")
         checks = self_test()
         print_checks(checks, console)
-    candidates = candidates_of(options) if options.sources else []
-    data = None if options.data is None else labelled(options.data)
     machine = describe_machine()
     interrupted: KeyboardInterrupt | None = None
     try:

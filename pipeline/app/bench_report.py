@@ -9,9 +9,10 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config import RunConfig, without_secrets
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell
+from pipeline.masking import masked_address
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check
 from pipeline.measure.summary import Floor, Floors, Summary, disturbances, p50_and_p95
@@ -73,7 +74,7 @@ def report_of_bench(bench: Bench) -> dict[str, Any]:
     """Everything that was measured, in JSON types."""
     return {
         "machine": dict(bench.machine),
-        "sources": list(bench.sources),
+        "sources": [masked_address(each) for each in bench.sources],
         "data": bench.data,
         "repeats": bench.repeats,
         "seconds": bench.seconds,
@@ -116,7 +117,7 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
         parts |= {} if summary.floors is None else summary.floors.parts
     return {
         "name": candidate.name,
-        "config": candidate.config.model_dump(mode="json", exclude_defaults=True),
+        "config": without_secrets(candidate.config.model_dump(mode="json", exclude_defaults=True)),
         "floors": {f"{name}_fps": floor.fps.as_json() for name, floor in parts.items()}
         | {f"{name}_cpu_ms": floor.cpu_ms.as_json() for name, floor in parts.items()}
         or None,

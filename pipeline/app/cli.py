@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,6 +26,7 @@ from pipeline.app.model_commands import (
     Std,
     hint_options,
 )
+from pipeline.app.outlets import outlets
 from pipeline.errors import StreamdetError
 from pipeline.version import __version__
 
@@ -54,20 +54,26 @@ Model = Annotated[
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, never a traceback."""
+    with outlets(sys.argv[1:]) as both:
+        status = both.status(_run_app())
+    sys.exit(status)
+
+
+def _run_app() -> int:
+    """The exit code of the command."""
     try:
         app()
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
     except StreamdetError as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         logging.getLogger(__name__).debug("the traceback", exc_info=error)
         print(f"streamdet: error: {error}{notes}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
         print("streamdet: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away, as `head` does; that is no mistake.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        return 130
+    return 0
 
 
 def _show_version(wanted: bool) -> None:
@@ -255,7 +261,10 @@ def _run(config: RunConfig, *, dry_run: bool) -> None:
     """Run, and exit with what the run came to."""
     from pipeline.app.running_command import run_and_report
 
-    status = run_and_report(config, dry_run=dry_run)
+    try:
+        status = run_and_report(config, dry_run=dry_run)
+    except BrokenPipeError:  # the reader of the JSON lines left, as `head` does; that is no mistake
+        status = 0
     if status:
         raise typer.Exit(status)
 

@@ -21,12 +21,14 @@ from pipeline.app.export_command import load
 from pipeline.app.machine import available_cores
 from pipeline.app.naming import names_of, some_of
 from pipeline.app.one_run import Case, Measure, measure_apart
+from pipeline.app.outputs import files_of_model, inputs_of, refuse_folder_of_images, refuse_output_over_input
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
 from pipeline.app.sampled import found_in_sample, sample_of
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
+from pipeline.masking import masked_address
 from pipeline.measure.sampling import Sample
 from pipeline.measure.side_by_side import side_by_side
 from pipeline.measure.summary import Summary
@@ -66,10 +68,10 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     names = names_of(options.models)
     configs = {name: _config(options, model) for name, model in zip(names, options.models, strict=True)}
     specs = {name: model_of(config)[1] for name, config in configs.items()}
-    _refuse(options)
+    _refuse(options, configs[names[0]])
     say = progress_lines()
     sample = sample_of(configs[names[0]], options.frames, refuses_live=True)
-    say(f"{len(sample.shots)} frames of {options.source}")
+    say(f"{len(sample.shots)} frames of {masked_address(options.source)}")
     teacher = _teach(options, configs, sample, tiles, say)
     common = _common_classes(teacher, {name: spec.class_names for name, spec in specs.items()})
     labels = [_only(label, common) for label in teacher.labels]
@@ -87,7 +89,7 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
             candidate.pictures = _draw_worst(candidate, labels, sample, teacher, options)
     _measure_speeds(candidates, options, say, measure)
     comparison = Comparison(
-        options.source,
+        masked_address(options.source),
         sample.frame_indices,
         teacher,
         labels,
@@ -125,13 +127,17 @@ def _config(options: CompareOptions, model: str) -> RunConfig:
     )
 
 
-def _refuse(options: CompareOptions) -> None:
+def _refuse(options: CompareOptions, config: RunConfig) -> None:
     """Find out before the work whether it can be done."""
     if len(options.models) < 1 + (options.teacher is None):
         raise ConfigError("compare needs two models or more, or one and another as --teacher")
+    models = [path for model in (*options.models, options.teacher) for path in files_of_model(model)]
+    inputs = {**inputs_of(config), "the model": models}
+    refuse_output_over_input([("--report", options.report)], inputs)
     if options.report is not None:
         refuse_unwritable(options.report, "the report")
     if options.worst:
+        refuse_folder_of_images("--output", options.output, inputs["the source itself"])
         try:
             options.output.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -279,7 +285,7 @@ def _draw_worst(
             class_names=teacher.class_names,
             teacher=f"{teacher.name}: {teacher.described}",
             candidate=candidate.name,
-            where=f"{Path(options.source).name}, frame {index}",
+            where=f"{Path(masked_address(options.source)).name}, frame {index}",
         )
         stem = re.sub(r"[^\w.-]+", "_", candidate.name).strip("_")
         path = options.output / f"{stem}-worst-{number}-frame-{index}.png"

@@ -7,6 +7,8 @@ Three layers, each validated on its own so that an error can name where it stand
 from __future__ import annotations
 
 import difflib
+import re
+import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -16,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.errors import ConfigError
+from pipeline.masking import MASK, masked_address
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -141,6 +144,12 @@ class RunConfig(_Section):
     network: NetworkConfig = NetworkConfig()
     render: RenderConfig = RenderConfig()
     output: OutputConfig = OutputConfig()
+    _file: Path | None = None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that it was read from, beside what the command line says; None without one."""
+        return self._file
 
 
 def load_config(
@@ -164,7 +173,10 @@ def load_config(
     for where, values in layers:
         _validate(values, where)
         merged = _merge(merged, values)
-    return _validate(merged, "the configuration")
+    config = _validate(merged, "the configuration")
+    if word is not None:
+        config._file = find_config(word)
+    return config
 
 
 def with_keys(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
@@ -176,7 +188,9 @@ def with_keys(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
         for section in sections:
             place = place[section]
         place[last] = value
-    return RunConfig.model_validate(values)
+    changed = RunConfig.model_validate(values)
+    changed._file = config.file
+    return changed
 
 
 def preset_folder() -> Path:
@@ -224,11 +238,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _setting(text: str) -> dict[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set must be key=value, such as flow.mode=live, got {text!r}")
+        raise ConfigError(f"--set must be key=value, such as flow.mode=live, got {masked_address(text)!r}")
     try:
         return _nested(key.strip(), yaml.safe_load(value))
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {value!r} is no YAML value") from error
+        raise ConfigError(f"--set {key}: {_Shown(key).repr(value)} is no YAML value") from error
 
 
 def _nested(dotted_key: str, value: Any) -> dict[str, Any]:
@@ -255,7 +269,7 @@ def _validate(values: dict[str, Any], where: str) -> RunConfig:
 
 
 def _explain(problem: dict[str, Any], where: str) -> str:
-    location = [str(part) for part in problem["loc"]]
+    location = [masked_address(str(part)) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
         nearest = _nearest_key(key)
@@ -266,7 +280,34 @@ def _explain(problem: dict[str, Any], where: str) -> str:
     if problem["type"] == "literal_error" and isinstance(got, str):
         hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
     message = problem["msg"].replace("Input should be", "must be")
-    return f"{where}: {key} {message}, got {got!r}{hint}"
+    return f"{where}: {key} {message}, got {_Shown(key).repr(got)}{hint}"
+
+
+class _Shown(reprlib.Repr):
+    """A value in an error: its beginning, with the addresses in it masked.
+
+    Under `sources` all before an @ may be part of an address, because YAML takes one apart at `: `.
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother, self.maxlong = 3, 200, 200, 200
+        self._is_of_sources = key.split(".")[0] == "sources"
+
+    def repr_str(self, x: str, level: int) -> str:
+        shown = masked_address(x)
+        if self._is_of_sources and "@" in shown and not re.match("[A-Za-z]{2,}:/", shown):
+            shown = f"{MASK}@{shown.rpartition('@')[2]}"
+        return super().repr_str(shown, level)
+
+
+def without_secrets(value: Any) -> Any:
+    """A value of JSON types with the addresses in it masked."""
+    if isinstance(value, dict):
+        return {name: without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [without_secrets(each) for each in value]
+    return masked_address(value) if isinstance(value, str) else value
 
 
 def _nearest_key(key: str) -> str | None:

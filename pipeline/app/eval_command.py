@@ -27,6 +27,7 @@ from pipeline.app.config import RunConfig, load_config
 from pipeline.app.eval_report import Judged, draw_charts, print_eval, report_of_eval
 from pipeline.app.labelled import labelled
 from pipeline.app.naming import names_of, some_of
+from pipeline.app.outputs import inputs_of, refuse_folder_of_images, refuse_output_over_input
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
 from pipeline.app.video_eval import MEASURED, frame_times, latency_of, measured_latencies, pretended, run_live, tracked
@@ -85,8 +86,8 @@ def run_eval(options: EvalOptions) -> None:
     """Run, judge, print and write. Raises a StreamdetError for what cannot be judged or written."""
     prepare_process()
     configs = [_config(options, model) for model in options.models or ((None,) if options.detections is None else ())]
-    _refuse_outputs(options, len(configs))
     data = _labelled(options, needs_images=bool(configs))
+    _refuse_outputs(options, configs, data)
     _refuse_no_video(options, data, has_models=bool(configs))
     subjects = [(config, *model_of(config)) for config in configs]
     names = names_of([str(path) for _, path, _ in subjects])
@@ -188,18 +189,21 @@ def _config(options: EvalOptions, model: str | None) -> RunConfig:
     return config
 
 
-def _refuse_outputs(options: EvalOptions, num_models: int) -> None:
+def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: LabelledData) -> None:
     """Find out before the work whether everything can be written."""
-    inputs = [options.data, *options.models, *([] if options.detections is None else [str(options.detections)])]
-    for path, option in ((options.save_detections, "--save-detections"), (options.report, "--report")):
-        if path is None:
-            continue
-        if path.exists() and any(each and Path(each).exists() and path.samefile(each) for each in inputs):
-            raise SinkError(f"{option} must not be what is read, got {path}; it would be overwritten")
-        refuse_unwritable(path, option.removeprefix("--"))
-    if options.save_detections is not None and num_models != 1:
-        raise ConfigError(f"--save-detections takes what one --model finds, got {num_models}; run them one by one")
+    read = [path for config in configs for paths in inputs_of(config).values() for path in paths]
+    read += [] if options.detections is None else [options.detections]
+    outputs = [("--save-detections", options.save_detections), ("--report", options.report)]
+    refuse_output_over_input(outputs, {"what is read": [*read, *data.files]})
+    for option, path in outputs:
+        if path is not None:
+            refuse_unwritable(path, option.removeprefix("--"))
+    if options.save_detections is not None and len(configs) != 1:
+        raise ConfigError(f"--save-detections takes what one --model finds, got {len(configs)}; run them one by one")
     if options.charts is not None:
+        refuse_folder_of_images(
+            "--charts", options.charts, [each.path for each in data.images if each.path is not None]
+        )
         try:
             options.charts.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -14,9 +14,11 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.hints import read_class_names, size_of
+from pipeline.app.outputs import Inputs, files_of_model, refuse_output_over_input
 from pipeline.errors import ConfigError, MissingExtraError
 from pipeline.picture.detector_spec import Form, Pixels
 from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.opening import files_of
 
 if TYPE_CHECKING:
     from export.exportable import Wanted
@@ -63,6 +65,7 @@ def run_export(options: ExportOptions) -> None:
         raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
     output = Path(options.output or f"{name}.onnx")
+    refuse_output_over_input([("--output", output)], _inputs(options))
     refuse_unwritable(output, "the ONNX file")
     wanted = _wanted(options)  # loads PyTorch, after all that can be said without it
     console = Console(stderr=True)
@@ -95,6 +98,18 @@ def run_export(options: ExportOptions) -> None:
     )
     say(f"written: {output}")
     _print_outcome(exported)
+
+
+def _inputs(options: ExportOptions) -> Inputs:
+    """What is read, by what it is."""
+    modules = [word.partition(":")[0] for word in (options.model, options.adapter or "") if ":" in word]
+    named = [each for each in (options.checkpoint, options.class_names) if each is not None]
+    return {
+        "the model": files_of_model(options.model) if Path(options.model).exists() else [],
+        "the module of --adapter or the model": [Path(f"{each.replace('.', '/')}.py") for each in modules],
+        "what is read": list(map(Path, named)),
+        "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
+    }
 
 
 def load(module: str, *, extra: str = "export") -> Any:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipeline.app.export_command import load
 from pipeline.app.hints import size_of
+from pipeline.app.outputs import files_of_model, refuse_output_over_input
 from pipeline.app.report import write_report
 from pipeline.sinks.writable import refuse_unwritable
 
@@ -26,6 +27,7 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
     """
     network_wh = None if size is None else size_of(size)
     if json_file is not None:
+        refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
         refuse_unwritable(json_file, "the JSON file")
     if Path(model).suffix == ".onnx" or Path(model).is_file():
         counted: Flops = load("export.flops", extra="measure").count_onnx(model, network_wh)

@@ -120,7 +120,7 @@ def adopt(
     hints = hints_from_options(
         hint_options(head, size, resize, colour, mean, std, box_format, normalised_boxes, scores, anchors, class_names)
     )
-    adopt_model(Path(model), Path(output), hints)
+    adopt_model(Path(model), Path(output), hints, class_names=None if class_names is None else Path(class_names))
 
 
 def export(

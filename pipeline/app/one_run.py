@@ -8,6 +8,7 @@ Four kinds of case: the whole pipeline, and its floors: the sources alone, the n
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ import numpy as np
 
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
+from pipeline.masking import masked_text
 from pipeline.measure.processor import Reading, Usage, memory_mb, peak_memory_mb, read_processor
 
 RECORDING = "RECORDING"
@@ -56,7 +58,14 @@ Measure = Callable[[Case], Mapping[str, Any]]
 def measure_apart(case: Case) -> dict[str, Any]:
     """Measure in a new process. Raises ConfigError with the words of what went wrong there."""
     command = [sys.executable, "-m", "pipeline.app.one_run"]
-    done = subprocess.run(command, input=json.dumps(asdict(case)), capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        input=json.dumps(asdict(case)),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever this terminal has
+    )
     lines = done.stdout.splitlines()
     if done.returncode == 0 and lines:
         measured: dict[str, Any] = json.loads(lines[-1])
@@ -305,7 +314,7 @@ def main() -> None:
     try:
         print(json.dumps(measure(Case(**json.load(sys.stdin))), allow_nan=False))
     except StreamdetError as error:
-        print(f"streamdet: error: {error}", file=sys.stderr)
+        print(masked_text(f"streamdet: error: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -11,9 +11,11 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.export_command import load
+from pipeline.app.outputs import files_of_model, refuse_output_over_input
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.opening import files_of
 
 
 def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: float, max_images: int) -> None:
@@ -21,6 +23,9 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
     output = output or model.with_name(f"{model.stem}-int8.onnx")
     if output.exists() and model.exists() and output.samefile(model):
         raise ModelError(f"--output must be another file than MODEL, got {output}")
+    refuse_output_over_input(
+        [("--output", output)], {"the model": files_of_model(model), "an image of --calibrate": files_of(calibrate)}
+    )
     refuse_unwritable(output, "the INT8 file")
     spec = recognise(model)
     console = Console(stderr=True)

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +20,7 @@ from pipeline.app.demo import ClassTally, TruthTally
 from pipeline.app.panel import panel_for
 from pipeline.app.report import print_report, report_of, write_report
 from pipeline.app.verdict import judge
+from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.running import Running, RunStatistics
@@ -31,7 +32,8 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     """Run to the end, show how it goes, and report. Returns the exit code.
 
     0: the sources ended or the window was closed; 1: with `strict`, something could not be read;
-    130, 143: Ctrl-C, SIGTERM. Raises a StreamdetError for what cannot run or breaks on the way, after the report.
+    130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
+    Raises a StreamdetError for what cannot run or breaks on the way, after the report.
     """
     prepare_process()
     console = Console(stderr=config.output.jsonl == "-")
@@ -54,8 +56,15 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     try:
         with _signals(running, caught, console), running, panel_for(console, running.statistics, title=title) as panel:
             running.wait(on_tick=panel.update)
-    finally:
+    except BaseException as error:
+        try:
+            _report(running.statistics(), assembly, config, console, truth)
+        except StreamdetError as second:  # what broke the run is not to be hidden by it
+            error.add_note(str(second))
+        raise
+    else:
         _report(running.statistics(), assembly, config, console, truth)
+    finally:
         assembly.engine.close()
     damage = [line for source in assembly.sources.values() for line in source.damage]
     if caught:
@@ -155,21 +164,27 @@ def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console)
 
 @contextmanager
 def _signals(running: Running[Result], caught: list[int], console: Console) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM drains the run, the second ends it at once."""
+    """The first Ctrl-C, SIGTERM or SIGHUP drains the run, the second ends it at once; what nohup ignores stays so."""
     if threading.current_thread() is not threading.main_thread():
         yield  # handlers can only be set in the main thread
         return
 
     def handle(number: int, _: FrameType | None) -> None:
         if caught:
-            if console.is_terminal:
-                os.write(2, b"\x1b[?25h")  # the panel hides the cursor
-            os.write(2, b"\nstreamdet: stopped at once\n")
+            with suppress(OSError):  # the terminal may be gone
+                if console.is_terminal:
+                    os.write(2, b"\x1b[?25h")  # the panel hides the cursor
+                os.write(2, b"\nstreamdet: stopped at once\n")
             os._exit(128 + number)
         caught.append(number)
         running.stop()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, handle)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT
+    }
     try:
         yield
     finally:

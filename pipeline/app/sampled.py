@@ -25,7 +25,9 @@ def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None
     with ExitStack() as undo:
         (source,) = open_sources(config, undo).values()
         if refuses_live and source.is_live:
-            raise ConfigError(f"--on must be a recorded source, {word} is live; record it first, with `run --output`")
+            raise ConfigError(
+                f"--on must be a recorded source, {source.source_id} is live; record it first, with `run --output`"
+            )
         most = None if config.flow.max_frames is None else config.flow.every * config.flow.max_frames
         limit = min((each for each in (of_first, most) if each is not None), default=None)
         if limit is None and not source.is_live and isinstance(source, KnowsTruth) and source.num_frames is None:

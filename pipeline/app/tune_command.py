@@ -15,6 +15,7 @@ from pipeline.app.assemble import default_inflight, default_threads, model_of
 from pipeline.app.config import RunConfig, load_config, with_keys
 from pipeline.app.machine import available_cores
 from pipeline.app.one_run import Case, Measure, measure_apart
+from pipeline.app.outputs import files_of_model, inputs_of, refuse_output_over_input
 from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
 from pipeline.app.sampled import found_in_sample, sample_of
@@ -23,6 +24,7 @@ from pipeline.app.tune_report import Search, print_search, report_of_search, wri
 from pipeline.app.tune_verdict import Goal, conclude, named
 from pipeline.detector.providers import probe_providers
 from pipeline.errors import ConfigError, SinkError, StreamdetError
+from pipeline.masking import masked_address
 from pipeline.measure.sampling import Sample
 from pipeline.measure.search import Knob, Setting, Trial, coordinate_search, ranked
 from pipeline.picture.detections import Detections
@@ -93,13 +95,17 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
     """
     began = time.monotonic()
     prepare_process()
+    config = _config(options)
+    models = [path for model in options.models for path in files_of_model(model)]
+    outputs = [("--output", options.output), ("--report", options.report)]
+    refuse_output_over_input(outputs, {**inputs_of(config), "the model": models})
     refuse_unwritable(options.output, "the configuration")
     if options.output.suffix not in (".yaml", ".yml"):
         raise SinkError(f"--output must be a .yaml file, so that `run --config` takes it, got {options.output}")
     if options.report is not None:
         refuse_unwritable(options.report, "the report")
     say = progress_lines()
-    start = _start(_config(options), options)
+    start = _start(config, options)
     goal = goal_of(options, is_live=start.is_live, every=start.config.flow.every)
     say(f"wanted is {goal}")
 
@@ -140,7 +146,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
         logger.setLevel(level)
     outcome = conclude(trials, finals, goal, is_interrupted=interrupted is not None)
     search = Search(
-        options.source,
+        masked_address(options.source),
         options.output,
         options.min_agreement,
         goal,

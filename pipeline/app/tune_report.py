@@ -112,7 +112,7 @@ def write_config(search: Search, config: RunConfig, setting: Setting) -> None:
     values = {key: value for key, value in values.items() if value != {}}
     text = "".join(f"# {line}\n" for line in _comments(search)) + "\n" + yaml.safe_dump(values, sort_keys=False)
     try:
-        write_whole(path, text.encode())
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise SinkError(f"{path}: the configuration cannot be written there: {error.strerror or error}") from error
     tell(wide_console(), f"written  {path}; run it: {search.command}")

@@ -6,6 +6,7 @@ lie one after the other: metadata can be exchanged, and everything else be hashe
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from pipeline.errors import ModelError
 from pipeline.whole_file import write_whole
 
 _GRAPH_FIELD = 7
+_FUNCTIONS_FIELD = 25
 _METADATA_FIELD = 14  # ModelProto.metadata_props, a StringStringEntryProto: 1 key, 2 value
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -37,23 +39,33 @@ def graph_hash(path: str | Path) -> str:
     for field in _model_fields(data, path):
         if field.number != _METADATA_FIELD:
             digest.update(data[field.start : field.end])
-    weights = side_file(Path(path))
-    if weights.is_file():
+    for weights in weight_files(Path(path)):
         with weights.open("rb") as file:
             while chunk := file.read(1 << 24):
                 digest.update(chunk)
     return digest.hexdigest()
 
 
-def side_file(path: Path) -> Path:
-    """Where the weights of a file of over 2 GB are, as export and PyTorch name it."""
-    return path.with_name(f"{path.name}.data")
+def weight_files(path: Path) -> tuple[Path, ...]:
+    """The files beside a model in which its weights are, under whatever names, in order; () for what is no model.
+
+    What its tensors name outside of its folder is left out: ONNX Runtime refuses to read it.
+    """
+    try:
+        data = memoryview(_read(path))
+        names = sorted(set(_external_names(data, path)))
+    except ModelError:
+        return ()
+    folder = path.parent
+    found = dict.fromkeys(folder / name for name in names)
+    return tuple(each for each in found if each.is_file() and each.resolve().is_relative_to(folder.resolve()))
 
 
 def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[str, str]) -> None:
     """Copy a file and set metadata in the copy; every other byte stays. Source and target may be the same.
 
-    Raises ModelError for a source that cannot be read and a target that cannot be written.
+    Raises ModelError for a source that cannot be read, a target that cannot be written, and weights whose place beside
+    the target is taken by a file of another content.
     """
     data = memoryview(_read(Path(source)))
     kept = bytearray()
@@ -63,9 +75,9 @@ def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[s
     for key, value in values.items():
         entry = _field_bytes(1, key.encode()) + _field_bytes(2, value.encode())
         kept += _field_bytes(_METADATA_FIELD, entry)
-    weights, folder = side_file(Path(source)), Path(target).parent
-    if weights.is_file() and weights.parent.resolve() != folder.resolve():
-        shutil.copy2(weights, folder / weights.name)  # under the name that the graph knows
+    here, there = Path(source).parent, Path(target).parent
+    for weights in weight_files(Path(source)) if here.resolve() != there.resolve() else ():
+        _copy_weights(weights, there / weights.relative_to(here))  # under the name that the graph knows
     write_onnx(Path(target), bytes(kept))
 
 
@@ -75,6 +87,40 @@ def write_onnx(path: Path, content: bytes) -> None:
         write_whole(path, content)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _copy_weights(source: Path, target: Path) -> None:
+    if target.exists() and not filecmp.cmp(source, target, shallow=False):
+        raise ModelError(f"{target} must not be there, the copy needs its weights there; choose another folder")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            shutil.copy2(source, target)
+    except OSError as error:
+        raise ModelError(f"{target} cannot be written: {error.strerror or error}") from error
+
+
+# Where tensors stand in the messages of onnx.proto: by field, the kind of message in it.
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "model": {_GRAPH_FIELD: "graph", _FUNCTIONS_FIELD: "function"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+}
+_EXTERNAL_FIELD = 13  # TensorProto.external_data, a StringStringEntryProto
+
+
+def _external_names(data: memoryview, path: Path, kind: str = "model") -> Iterator[str]:
+    """The names of the files in which tensors of a message keep their content."""
+    for field in _fields(data, path):
+        content = data[field.content : field.end]
+        if kind == "tensor":
+            if field.number == _EXTERNAL_FIELD and _key(content, path) == "location":
+                yield _value(content, path)
+        elif field.number in _MESSAGES[kind]:
+            yield from _external_names(content, path, _MESSAGES[kind][field.number])
 
 
 def _read(path: Path) -> bytes:
@@ -116,8 +162,16 @@ def _fields(data: memoryview, path: str | Path) -> Iterator[_Field]:
 
 
 def _key(entry: memoryview, path: str | Path) -> str:
-    keys = [bytes(entry[field.content : field.end]) for field in _fields(entry, path) if field.number == 1]
-    return keys[-1].decode(errors="replace") if keys else ""
+    return _text(entry, path, 1)
+
+
+def _value(entry: memoryview, path: str | Path) -> str:
+    return _text(entry, path, 2)
+
+
+def _text(entry: memoryview, path: str | Path, number: int) -> str:
+    found = [bytes(entry[field.content : field.end]) for field in _fields(entry, path) if field.number == number]
+    return found[-1].decode(errors="replace") if found else ""
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def write_html(report: Mapping[str, Any], path: Path) -> None:
     """Write the page of a report, all or nothing. Raises SinkError if it cannot be written."""
     page = html_of(report)
     try:
-        write_whole(path, page.encode())
+        write_whole(path, page.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise SinkError(f"the HTML report cannot be written to {path}: {error.strerror or error}") from error
 

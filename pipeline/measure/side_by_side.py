@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.measure.teacher import Disagreement, Labels
 from pipeline.picture.canvas import Colour
 from pipeline.picture.detections import Detections
-from pipeline.picture.drawing import text_colour
+from pipeline.picture.drawing import drawable, text_colour
 from pipeline.picture.frame import PixelArray
 
 _AGREED: Colour = (96, 174, 39)
@@ -107,10 +107,12 @@ def _draw(canvas: PixelArray, scale: float, marks: Sequence[tuple[Detections, Co
 
 def _write(canvas: PixelArray, text: str, at: tuple[int, int], *, colour: Colour = (255, 255, 255)) -> int:
     """Write from a place on the base line on; returns where the text ends."""
+    text = drawable(text)
     cv2.putText(canvas, text, at, colour, cv2.FontFace("sans"), _TEXT_PX, 500)
     return at[0] + _width(text)
 
 
 def _width(text: str) -> int:
+    text = drawable(text)
     _, _, width, _ = cv2.getTextSize((9999, 9999), text, (0, _TEXT_PX), cv2.FontFace("sans"), _TEXT_PX, 500)
     return int(width)

@@ -139,9 +139,15 @@ def _font() -> cv2.FontFace:
     return cv2.FontFace("sans")  # in every OpenCV 5 wheel
 
 
+def drawable(text: str) -> str:
+    """The same text without halves of characters, such as names that are not UTF-8 hold; OpenCV crashes on them."""
+    return text.encode("utf-8", "replace").decode()
+
+
 @lru_cache(maxsize=4096)
 def _plate(text: str, size: int, ground: Colour) -> Plate:
     """Text on a coloured ground."""
+    text = drawable(text)
     padding = max(2, size // 4)
     _, _, width, _ = cv2.getTextSize((9999, 9999), text, (0, size), _font(), size, 500)
     height, width = size + size // 3 + 2, width + 2 * padding

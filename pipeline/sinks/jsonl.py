@@ -9,6 +9,7 @@ Boxes are in source pixels, x right, y down. Fields that not every detector give
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from pathlib import Path
@@ -33,6 +34,11 @@ class JsonLines:
         self._file: BinaryIO | None = None
         if self._path != "-":
             refuse_unwritable(Path(path), "JSON lines")
+            return
+        try:
+            _stdout()
+        except OSError as error:
+            raise SinkError("standard output: JSON lines cannot be written, because it is closed") from error
 
     def write(self, item: Result) -> None:
         """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout went away."""
@@ -45,14 +51,16 @@ class JsonLines:
             while written < len(line):  # a full disk or pipe takes a part, and says why only at the next
                 written += self._file.write(line[written:])
             self._file.flush()
-        except BrokenPipeError:
-            raise
         except OSError as error:
-            raise SinkError(f"{self._path}: JSON lines cannot be written: {error.strerror or error}") from error
+            if self._path == "-" and isinstance(error, BrokenPipeError):
+                raise
+            where = "standard output" if self._path == "-" else self._path
+            reason = "its reader left" if isinstance(error, BrokenPipeError) else error.strerror or error
+            raise SinkError(f"{where}: JSON lines cannot be written: {reason}") from error
 
     def _opened(self) -> BinaryIO:
         if self._path == "-":
-            return sys.stdout.buffer
+            return _stdout()
         # Unbuffered: a line is one write, and nothing is left over that close could fail on.
         return Path(self._path).open("wb", buffering=0)
 
@@ -60,6 +68,12 @@ class JsonLines:
         """Close the file. May be called more than once."""
         if self._file is not None and self._path != "-":
             self._file.close()
+
+
+def _stdout() -> BinaryIO:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed")
+    return sys.stdout.buffer
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import cv2
 
 from pipeline.errors import SinkError
 from pipeline.picture.detections import RenderedFrame
+from pipeline.picture.drawing import drawable
 from pipeline.picture.frame import PixelArray
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ class Window:
     """
 
     def __init__(self, title: str) -> None:
-        self._title = title
+        self._title = drawable(title)
         self.wants_stop = False
         self.is_paused = False
         self._shown: RenderedFrame | None = None
@@ -50,7 +51,7 @@ class Window:
         # Qt looks for fonts, of which this window needs none, and complains on stderr where their folder is missing.
         os.environ["QT_QPA_FONTDIR"] = str(Path(cv2.__file__).parent)
         try:
-            cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+            cv2.namedWindow(self._title, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
         except cv2.error as error:
             raise SinkError(
                 "no window can be shown; is the display reachable, and OpenCV not a headless build? Use --no-show "
@@ -86,7 +87,9 @@ class Window:
             return None
         frame = self._shown.result.frame
         source = re.sub(r"[^\w.-]+", "_", Path(frame.source_id).stem or frame.source_id)
-        path = Path(f"{source}-{frame.index:06d}.png")
+        path, number = Path(f"{source}-{frame.index:06d}.png"), 2
+        while path.exists():  # it may be what the run reads
+            path, number = Path(f"{source}-{frame.index:06d}-{number}.png"), number + 1
         if not cv2.imwrite(str(path), self._shown.pixels):
             raise SinkError(f"{path.absolute()}: the picture cannot be written there")
         log.warning("saved %s", path)

@@ -1,0 +1,93 @@
+"""Outputs against inputs: no file that a command writes may be one that it reads, or another one that it writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from pipeline.app.config import RunConfig
+from pipeline.detector.onnx_file import weight_files
+from pipeline.errors import ConfigError, SinkError
+from pipeline.sources.opening import files_of
+
+Outputs = Sequence[tuple[str, str | Path | None]]
+"""Option and path; None and - are no files."""
+
+Inputs = Mapping[str, Iterable[Path]]
+"""What is read, by the words that an error has for it."""
+
+
+def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
+    """Raise SinkError for an output that is an input or another output, by whatever name, link or hard link.
+
+    Outputs need not exist yet. A device or a pipe, such as /dev/null, may be written to by several.
+    """
+    written: dict[object, str] = {}
+    read: dict[object, str] = {}
+    existing = False
+    for option, word in outputs:
+        if word is None or str(word) == "-":
+            continue
+        identity = _identity(Path(word))
+        if identity is None:
+            continue
+        existing = existing or isinstance(identity, tuple)
+        if identity in written:
+            raise SinkError(f"{written[identity]} and {option} must be two files, got {word} for both")
+        written[identity] = option
+    if not existing:  # what is not there yet is no input
+        return
+    for what, paths in inputs.items():
+        for path in paths:
+            identity = _identity(path)
+            if isinstance(identity, tuple):
+                read.setdefault(identity, what)
+    for option, word in outputs:
+        identity = None if word is None or str(word) == "-" else _identity(Path(word))
+        if identity in read:
+            raise SinkError(f"{option} must not be {read[identity]}, got {word}; it would be overwritten")
+
+
+def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
+    """The files that a run of a configuration reads, by what they are."""
+    hints = config.hints
+    return {
+        "the source itself": [path for word in config.sources for path in files_of(word)],
+        "the model": files_of_model(config.model),
+        "the configuration": [] if config.file is None else [config.file],
+        "the file of class names": [] if hints.class_names is None else [Path(hints.class_names)],
+        "the file of anchors": [] if hints.anchors is None else [Path(hints.anchors)],
+    }
+
+
+def files_of_model(model: str | Path | None) -> list[Path]:
+    """The file of a model and those in which its weights are; of a folder, such as transformers saves, all in it."""
+    if model is None:
+        return []
+    path = Path(model)
+    if path.is_dir():
+        return [each for each in path.iterdir() if each.is_file()]
+    return [path, *weight_files(path)]
+
+
+def refuse_folder_of_images(option: str, folder: Path, images: Iterable[Path]) -> None:
+    """Raise ConfigError for a folder that would be filled with pictures although its images are what is read."""
+    where = _identity(folder)
+    if where is not None and any(_identity(each) == where for each in {image.parent for image in images}):
+        raise ConfigError(f"{option} must not be the folder of the images that are read, got {folder}")
+
+
+def _identity(path: Path) -> object | None:
+    """What is the same for every name of a file: of one that is there, device and number; else its whole path."""
+    try:
+        found = path.stat()
+        if path.is_file() or path.is_dir():
+            return found.st_dev, found.st_ino
+        return None
+    except (OSError, ValueError):
+        pass
+    try:
+        return os.path.normcase(path.resolve())
+    except (OSError, ValueError, RuntimeError):
+        return None  # it cannot be opened either, and whoever tries says why
