@@ -176,7 +176,9 @@ def detr(activation: str, *, num_queries: int = 100) -> Outputs:
 
 
 def with_background(scores: Array, activation: str) -> Array:
-    """Class values [A, 1 + C] of scores [A, C]: background first."""
+    """Class values [A, 1 + C] of scores [A, C]: background first, which is sure nearly everywhere."""
+    if activation != "sigmoid":
+        scores = np.where(scores > 0.5, scores, scores / 10)
     scores = scores / np.maximum(1, scores.sum(axis=1, keepdims=True) / 0.95)
     background = 1 - scores.sum(axis=1, keepdims=True)
     values = np.concatenate([background, scores], axis=1)

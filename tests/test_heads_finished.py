@@ -15,7 +15,7 @@ from pipeline.picture.candidates import Candidates
 from tests.slow_reading import NETWORK_WH, NUM_CLASSES, Row, check, spec
 
 Array = npt.NDArray[Any]
-LAYOUTS = sorted({columns for kinds in _LAYOUTS.values() for orders in kinds.values() for columns in orders})
+LAYOUTS = sorted({columns for orders in _LAYOUTS.values() for columns, _ in orders})
 WIDTH, HEIGHT = NETWORK_WH
 
 

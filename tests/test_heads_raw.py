@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -80,10 +81,13 @@ def test_detr_by_softmax_takes_the_best_class_that_is_an_object(batch_index: int
 def test_detr_leaves_out_what_is_numbered_below_the_first_class(activation: str) -> None:
     logits, boxes = random(5, 1, 60, NUM_CLASSES + 1), random(6, 1, 60, 4)
     told = {"outputs": ("l", "b"), "score_activation": activation, "max_detections": 1000}
-    every = HEADS["detr"]({"l": logits, "b": boxes}, spec("detr", **told), score_threshold=0.2, batch_index=0)
-    without = HEADS["detr"](
-        {"l": logits, "b": boxes}, spec("detr", first_class_id=1, **told), score_threshold=0.2, batch_index=0
+    all_names = tuple(f"class {index}" for index in range(NUM_CLASSES + 1))
+    whole, part = (
+        dataclasses.replace(spec("detr", **told, first_class_id=first), class_names=all_names[first:])
+        for first in (0, 1)
     )
+    every = HEADS["detr"]({"l": logits, "b": boxes}, whole, score_threshold=0.2, batch_index=0)
+    without = HEADS["detr"]({"l": logits, "b": boxes}, part, score_threshold=0.2, batch_index=0)
     assert 0 in every.class_ids
     assert without.class_ids.tolist() == [index - 1 for index in every.class_ids.tolist() if index >= 1]
     assert without.scores.tolist() == every.scores[every.class_ids >= 1].tolist()

@@ -113,6 +113,7 @@ def test_every_word_becomes_its_hint(tmp_path: Path) -> None:
         normalised_boxes=True,
         scores="sigmoid",
         first_class_id=1,
+        columns=("class", "score", "x1", "y1", "x2", "y2"),
         anchors="anchors.npy",
         class_names=str(names),
     )
@@ -128,6 +129,7 @@ def test_every_word_becomes_its_hint(tmp_path: Path) -> None:
         boxes_are_normalised=True,
         score_activation="sigmoid",
         first_class_id=1,
+        columns=("class", "score", "x1", "y1", "x2", "y2"),
         class_names=("cat", "dog"),
         anchors=Path("anchors.npy"),
     )

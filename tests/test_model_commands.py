@@ -119,7 +119,7 @@ def test_inspect_says_why_a_file_is_taken_for_what_it_is(streamdet: Streamdet, f
 
 def test_inspect_says_both_readings_of_a_file_that_has_two(streamdet: Streamdet, ambiguous: Path) -> None:
     done = streamdet("inspect", ambiguous, "--why")
-    assert refused(done, "can be read in 2 ways", "--head detr|ssd_raw", "streamdet adopt")
+    assert refused(done, "can be read in 3 ways", "--head detr|ssd_raw", "streamdet adopt")
     assert "✓ detr: " in done.stdout
     assert "✓ ssd_raw: " in done.stdout
     assert streamdet("inspect", ambiguous, "--head", "detr").returncode == 0
@@ -129,7 +129,7 @@ def test_what_is_adopted_needs_no_flags_any_more(
     streamdet: Streamdet, ambiguous: Path, tmp_path: Path, small_video: Path
 ) -> None:
     before, adopted = ambiguous.read_bytes(), tmp_path / "adopted.onnx"
-    assert refused(streamdet("run", small_video, "-m", ambiguous, "--jsonl", "-"), "can be read in 2 ways")
+    assert refused(streamdet("run", small_video, "-m", ambiguous, "--jsonl", "-"), "can be read in 3 ways")
     done = streamdet("adopt", ambiguous, "-o", adopted, "--head", "detr", "--colour", "bgr")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{adopted}: detr, 96 × 64, 81 classes\n"

@@ -17,7 +17,7 @@ from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ModelError
 from pipeline.picture.frame import ArrayPicture
 from tests import realistic_outputs as real
-from tests.foreign_detector import check_finds_the_object, write
+from tests.foreign_detector import any_number, check_finds_the_object, write
 from tests.tiny_detector import write_boxes_detector
 
 
@@ -29,14 +29,14 @@ def nonsense(rows: int, columns: int) -> dict[str, Any]:
     ("outputs", "options", "reasons"),
     [
         (nonsense(378, 85), {}, ["yolov5: .* but its scores reach from"]),
-        (nonsense(84, 126), {}, ["boxes in 0..1, but its scores reach"]),
-        (nonsense(126, 85), {}, ["yolox: .* but its", "YOLOX, but its boxes are offsets", "YOLOv6, but its boxes"]),
+        (nonsense(84, 126), {}, ["yolov8: .* and 1 more reading, but its scores reach"]),
+        (nonsense(126, 85), {}, ["yolox: .* but its", "YOLOX .*and 1 more reading, but its boxes are offsets"]),
         (nonsense(100, 6), {}, ["but its class column holds fractions", "but its score column|but its class column"]),
         (nonsense(100, 7), {}, ["but its class column holds fractions"]),
         (
             {"logits": np.zeros((100, 5), np.float32), "boxes": np.full((100, 4), 40, np.float32)},
             {},
-            ["sigmoid, but its boxes reach 40, which is not 0..1"],
+            ["sigmoid, .* but its boxes reach 40, which is not 0..1"],
         ),
         (
             {"scores": nonsense(400, 5)["output"], "boxes": nonsense(400, 4)["output"]},
@@ -55,7 +55,7 @@ def nonsense(rows: int, columns: int) -> dict[str, Any]:
         ),
         (
             {**real.torchvision(), "boxes": real.finished()[0] / real.SIDES},
-            {},
+            any_number(real.torchvision()),
             [r"its boxes are 0\.\d+ pixels large"],
         ),
         (
@@ -63,7 +63,11 @@ def nonsense(rows: int, columns: int) -> dict[str, Any]:
             {},
             ["its boxes lie outside the picture, up to .* pixels off"],
         ),
-        ({**real.torchvision(), "boxes": real.finished()[0][:, ::-1].copy()}, {}, ["corners of its boxes are not in"]),
+        (
+            {**real.torchvision(), "boxes": real.finished()[0][:, ::-1].copy()},
+            any_number(real.torchvision()),
+            ["corners of its boxes are not in"],
+        ),
         (
             real.torchvision(),
             {"extra_inputs": {"flag": ("float32", (1,))}},
@@ -101,15 +105,15 @@ def ambiguous(tmp_path: Path) -> Path:
     return write(tmp_path / "either.onnx", outputs)
 
 
-def test_a_file_that_can_be_read_in_two_ways_names_the_flags_that_settle_it(ambiguous: Path) -> None:
-    with pytest.raises(ModelError, match=r"either\.onnx: can be read in 2 ways: detr: .*; or ssd_raw: ") as raised:
+def test_a_file_that_can_be_read_in_several_ways_names_the_flags_that_settle_it(ambiguous: Path) -> None:
+    with pytest.raises(ModelError, match=r"either\.onnx: can be read in 3 ways: detr: .*; or ssd_raw: ") as raised:
         recognise(ambiguous)
-    assert "Settle it with --head detr|ssd_raw" in str(raised.value)
+    assert "Settle it with --head detr|ssd_raw, --mean 0,0,0|123.675,116.28,103.53" in str(raised.value)
     assert "`streamdet adopt` writes the choice" in str(raised.value)
 
 
 @pytest.mark.parametrize("head", ["detr", "ssd_raw"])
-def test_a_hint_settles_a_file_that_can_be_read_in_two_ways(ambiguous: Path, head: str) -> None:
+def test_a_hint_settles_a_file_that_can_be_read_in_several_ways(ambiguous: Path, head: str) -> None:
     assert recognise(ambiguous, Hints(head=head)).head == head
 
 
@@ -145,22 +149,22 @@ def test_a_hint_that_boxes_are_normalised_is_one_reading_not_two(tmp_path: Path)
         recognise(path, Hints(boxes_are_normalised=False))
 
 
-def test_a_detr_with_corners_is_read_with_a_hint(tmp_path: Path) -> None:
+def test_a_detr_with_corners_is_read_as_one_unless_the_user_says_otherwise(tmp_path: Path) -> None:
     outputs = real.detr("sigmoid")
     outputs["pred_boxes"] = real.corners(outputs["pred_boxes"])
     path = write(tmp_path / "foreign.onnx", outputs)
-    with pytest.raises(ModelError, match="but its boxes are corners"):
-        recognise(path)
-    spec = recognise(path, Hints(box_format="xyxy"))
-    assert spec.head == "detr"
+    spec = recognise(path)
+    assert (spec.head, spec.box_format) == ("detr", "xyxy")
     check_finds_the_object(path, spec)
+    with pytest.raises(ModelError, match="but its boxes are corners"):
+        recognise(path, Hints(box_format="cxcywh"))
 
 
 @pytest.mark.parametrize(
     ("hints", "message"),
     [
         (Hints(head="yolov9"), "--head must be one of boxes, detr, .*, got yolov9"),
-        (Hints(head="detr"), "not recognised: detr: one input and two outputs"),
+        (Hints(head="detr"), "not recognised: detr: one input, and logits"),
         (Hints(head="fastestdet"), "not recognised: fastestdet: one output"),
         (Hints(head="nanodet"), "not recognised: nanodet"),
         (Hints(head="table"), "not recognised: table: one output"),
@@ -295,7 +299,7 @@ def test_without_names_nothing_tells_three_classes_from_objectness_and_two(decod
     path = write(tmp_path / "foreign.onnx", few_classes(decoded=decoded))
     with pytest.raises(ModelError, match=r"can be read in 2 ways: yolov8: .*; or yolov5: ") as raised:
         recognise(path)
-    assert "--head yolov8|yolov5, --colour rgb|bgr" in str(raised.value)
+    assert "Settle it with --head yolov8|yolov5, and" in str(raised.value)
     assert recognise(path, Hints(class_names=("a", "b", "c"))).head == "yolov8"
     assert recognise(path, Hints(class_names=("a", "b"))).head == "yolov5"
 
@@ -310,7 +314,7 @@ def test_a_detr_may_have_few_classes(num_classes: int, tmp_path: Path) -> None:
     outputs = real.detr("sigmoid")
     outputs["logits"] = outputs["logits"][:, real.CLASS_ID : real.CLASS_ID + num_classes]
     path = write(tmp_path / "foreign.onnx", outputs)
-    for hints in (Hints(score_activation="sigmoid"), Hints(class_names=tuple("abcd"[:num_classes]))):
+    for hints in (Hints(mean=(0.0, 0.0, 0.0)), Hints(class_names=tuple("abcd"[:num_classes]))):
         spec = recognise(path, hints)
         assert (spec.head, len(spec.class_names), spec.outputs) == ("detr", num_classes, ("logits", "pred_boxes"))
     (found,) = WholePath(OrtEngine(path, spec, device="cpu", intra_op_threads=1))(
@@ -319,8 +323,11 @@ def test_a_detr_may_have_few_classes(num_classes: int, tmp_path: Path) -> None:
     assert found.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
 
 
-def test_class_values_without_a_column_of_background_are_no_ssd(tmp_path: Path) -> None:
+def test_class_values_without_a_column_of_background_are_scores_of_classes(tmp_path: Path) -> None:
     outputs = real.ssd_decoded("none")
-    path = write(tmp_path / "foreign.onnx", {"scores": outputs["scores"][:, :1], "boxes": outputs["boxes"]})
-    with pytest.raises(ModelError, match="a column of background, not scores"):
+    path = write(tmp_path / "foreign.onnx", {"scores": outputs["scores"][:, 3:4], "boxes": outputs["boxes"]})
+    with pytest.raises(ModelError, match=r"can be read in 2 ways.* Settle it with --box-format xyxy\|yxyx, and"):
         recognise(path)
+    spec = recognise(path, Hints(box_format="xyxy", class_names=("car",)))
+    assert (spec.head, spec.first_class_id) == ("ssd_decoded", 0)
+    check_finds_the_object(path, spec)

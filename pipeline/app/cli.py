@@ -17,6 +17,8 @@ from pipeline.app.model_commands import (
     BoxFormat,
     ClassNames,
     Colour,
+    Columns,
+    FirstClassId,
     Head,
     Mean,
     NormalisedBoxes,
@@ -177,6 +179,8 @@ def run(
     box_format: BoxFormat = None,
     normalised_boxes: NormalisedBoxes = None,
     scores: Scores = None,
+    first_class_id: FirstClassId = None,
+    columns: Columns = None,
     anchors: Anchors = None,
     class_names: ClassNames = None,
     settings: Annotated[
@@ -209,7 +213,19 @@ def run(
         "detection.iou_threshold": iou_threshold,
         "detection.classes": tuple(name.strip() for name in (classes or "").split(",") if name.strip()),
         **hint_options(
-            head, size, resize, colour, mean, std, box_format, normalised_boxes, scores, anchors, class_names
+            head=head,
+            size=size,
+            resize=resize,
+            colour=colour,
+            mean=mean,
+            std=std,
+            box_format=box_format,
+            normalised_boxes=normalised_boxes,
+            scores=scores,
+            first_class_id=first_class_id,
+            columns=columns,
+            anchors=anchors,
+            class_names=class_names,
         ),
     }
     _run(load_config(config, settings=settings or (), options=options), dry_run=dry_run)

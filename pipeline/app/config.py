@@ -54,6 +54,7 @@ class HintsConfig(_Section):
     normalised_boxes: bool | None = None
     scores: Literal["none", "sigmoid", "softmax"] | None = None  # what is still to be done to them
     first_class_id: Annotated[int, Field(ge=0)] | None = None
+    columns: tuple[str, ...] | None = None  # of a table: x1, y1, x2, y2, score, class, image
     anchors: str | None = None  # a .npy file
     class_names: str | None = None  # a text file, a name a line
 

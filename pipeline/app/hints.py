@@ -27,6 +27,7 @@ def hints_of(section: HintsConfig) -> Hints:
         boxes_are_normalised=section.normalised_boxes,
         score_activation=section.scores,
         first_class_id=section.first_class_id,
+        columns=section.columns,
         class_names=None if section.class_names is None else read_class_names(Path(section.class_names)),
         anchors=None if section.anchors is None else Path(section.anchors),
     )

@@ -23,7 +23,8 @@ def print_reasons(path: Path, hints: Hints) -> None:
         console.print(f"✓ {spec.provenance[0]}", style="green", markup=False, highlight=False, soft_wrap=True)
         for reason in spec.provenance[1:]:
             console.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
-    for sign, reasons in (("✗", found.refused), ("–", found.near), ("·", found.far)):
+    kinds = (found.kind,) if found.kind else ()
+    for sign, reasons in (("✗", (*kinds, *found.refused)), ("–", found.near), ("·", found.far)):
         for reason in reasons:
             console.print(f"{sign} {reason}", style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print()

@@ -30,11 +30,19 @@ NormalisedBoxes = Annotated[
     ),
 ]
 Scores = Annotated[str | None, typer.Option(help="What a foreign model's scores still need: none, sigmoid, softmax.")]
+FirstClassId = Annotated[
+    int | None, typer.Option(help="What a foreign model calls its first class; smaller ids are background: 0, 1.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,NAME…", help="The columns of a foreign model's table: x1,y1,x2,y2,score,class …"),
+]
 Anchors = Annotated[str | None, typer.Option(metavar="FILE.npy", help="The anchors of a raw SSD.")]
 ClassNames = Annotated[str | None, typer.Option(metavar="FILE", help="Class names, one a line.")]
 
 
 def hint_options(
+    *,
     head: str | None,
     size: str | None,
     resize: str | None,
@@ -44,6 +52,8 @@ def hint_options(
     box_format: str | None,
     normalised_boxes: bool | None,
     scores: str | None,
+    first_class_id: int | None,
+    columns: str | None,
     anchors: str | None,
     class_names: str | None,
 ) -> dict[str, Any]:
@@ -60,6 +70,8 @@ def hint_options(
         "hints.box_format": box_format,
         "hints.normalised_boxes": normalised_boxes,
         "hints.scores": scores,
+        "hints.first_class_id": first_class_id,
+        "hints.columns": None if columns is None else tuple(each.strip() for each in columns.split(",")),
         "hints.anchors": anchors,
         "hints.class_names": class_names,
     }
@@ -79,6 +91,8 @@ def inspect(
     box_format: BoxFormat = None,
     normalised_boxes: NormalisedBoxes = None,
     scores: Scores = None,
+    first_class_id: FirstClassId = None,
+    columns: Columns = None,
     anchors: Anchors = None,
     class_names: ClassNames = None,
     verbose: Verbose = False,
@@ -89,7 +103,21 @@ def inspect(
 
     log_to_stderr(verbose)
     hints = hints_from_options(
-        hint_options(head, size, resize, colour, mean, std, box_format, normalised_boxes, scores, anchors, class_names)
+        hint_options(
+            head=head,
+            size=size,
+            resize=resize,
+            colour=colour,
+            mean=mean,
+            std=std,
+            box_format=box_format,
+            normalised_boxes=normalised_boxes,
+            scores=scores,
+            first_class_id=first_class_id,
+            columns=columns,
+            anchors=anchors,
+            class_names=class_names,
+        )
     )
     if why:
         print_reasons(Path(model), hints)
@@ -108,6 +136,8 @@ def adopt(
     box_format: BoxFormat = None,
     normalised_boxes: NormalisedBoxes = None,
     scores: Scores = None,
+    first_class_id: FirstClassId = None,
+    columns: Columns = None,
     anchors: Anchors = None,
     class_names: ClassNames = None,
     verbose: Verbose = False,
@@ -118,7 +148,21 @@ def adopt(
 
     log_to_stderr(verbose)
     hints = hints_from_options(
-        hint_options(head, size, resize, colour, mean, std, box_format, normalised_boxes, scores, anchors, class_names)
+        hint_options(
+            head=head,
+            size=size,
+            resize=resize,
+            colour=colour,
+            mean=mean,
+            std=std,
+            box_format=box_format,
+            normalised_boxes=normalised_boxes,
+            scores=scores,
+            first_class_id=first_class_id,
+            columns=columns,
+            anchors=anchors,
+            class_names=class_names,
+        )
     )
     adopt_model(Path(model), Path(output), hints, class_names=None if class_names is None else Path(class_names))
 

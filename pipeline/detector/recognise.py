@@ -1,7 +1,8 @@
 """Which detector is in this ONNX file?
 
-Our own metadata says it. A foreign file is claimed by conventions that fit its graph and metadata; each claim is then
-tried on a picture, and the one that is borne out is believed. Every conclusion stands in `DetectorSpec.provenance`.
+Our own metadata says it. A foreign file is claimed by conventions that fit its graph and metadata, each as sure as
+these make it; a claim is then tried on a picture, and where several hold, proved on pictures that are changed, see
+`pipeline.detector.proof`. Every conclusion stands in `DetectorSpec.provenance`.
 """
 
 from __future__ import annotations
@@ -12,20 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads import FAMILIES, HEADS, Outputs
-from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh
+from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh
+from pipeline.detector.other_kinds import kind_by_shape, kind_in_metadata
+from pipeline.detector.probe import street
+from pipeline.detector.proof import Evidence, input_key, show, weigh
 from pipeline.detector.providers import first_line
-from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
-from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.nv12 import NV12_INPUTS
 
+Refusal = tuple[DetectorSpec, str]
+"""A reading, and what speaks against it."""
 _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
+_MOST_REASONS = 5  # in one error; the others are shown by `inspect --why`
+_CLEARLY = 2.0  # how much more of what is found must move along under one reading than under another
+_MORE = 1.15  # how much more must be found in pictures that are prepared in another way
+_MUCH_MORE = 1.4  # the same where this way is the usual one
+_KNOWS_THE_STREET = 2.0  # the sum of scores on drawn objects from which a network is one for streets
+_MOVES_ALONG = 0.25  # a share of what is found that means something
+_STANDS_STILL = 0.1
+_LEAST_NAMED = 0.5  # the sum of scores of drawn objects under their own names that says something
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +45,36 @@ class Recognition:
 
     facts: ModelFacts
     accepted: tuple[DetectorSpec, ...]  # exactly one where the file can be run
-    refused: tuple[str, ...]  # claims that the picture did not bear out: what, and why not
+    refused: tuple[str, ...]  # claims that the pictures did not bear out: what, and why not
     near: tuple[str, ...]  # conventions that fit in part
     far: tuple[str, ...]  # conventions that do not fit
+    kind: str | None = None  # what it seems to be instead of a detector
 
     def spec(self) -> DetectorSpec:
         """The one reading. Raises ModelError, with what was seen and the flags that settle it."""
         if len(self.accepted) == 1:
             return self.accepted[0]
         if self.accepted:
-            readings = "; or ".join(_in_words(each) for each in self.accepted)
+            readings = "; or ".join(_few([_in_words(each) for each in self.accepted]))
             raise ModelError(
                 f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
                 f"{_flags(self.accepted)}, and `streamdet adopt` writes the choice into a copy ({self.facts})"
             )
-        reasons = "; ".join((*self.refused, *self.near) or ("no convention known here has such outputs",))
+        reasons = "; ".join(
+            _few([*filter(None, (self.kind,)), *self.refused, *self.near])
+            or ("no convention known here has such outputs",)
+        )
         raise ModelError(
             f"{self.facts.path}: not recognised: {reasons}. Name it with --head ({', '.join(sorted(HEADS))}) and what "
-            "else it needs (--size, --resize, --colour, --mean, --std, --scores, --box-format, --anchors) "
-            f"({self.facts})"
+            "else it needs (--size, --resize, --colour, --mean, --std, --scores, --box-format, --first-class-id, "
+            f"--columns, --anchors) ({self.facts})"
         )
+
+
+def _few(reasons: Sequence[str]) -> list[str]:
+    shown = list(dict.fromkeys(reasons))
+    more = len(shown) - _MOST_REASONS
+    return [*shown[:_MOST_REASONS], *([f"{more} more, see `inspect --why`"] if more > 0 else [])]
 
 
 def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
@@ -78,17 +99,139 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
         except ModelError as error:
             raise ModelError(f"{path}: {error} ({facts})") from None
     claims, near, far = claims_of(facts, hints)
-    accepted: list[DetectorSpec] = []
-    refused: list[str] = []
-    for claim in claims:
-        spec = hints.applied_to(claim.spec)
-        objection = _objection_to(dataclasses.replace(claim, spec=spec), session)
-        if objection is None:
-            if not any(_same(spec, other) for other in accepted):  # hints may have made two readings one
-                accepted.append(spec)
+    refused: list[Refusal] = []
+    possible = _borne_out_at_once(claims, hints, session, refused)
+    if len(possible) > 1 or any(claim.certainty < Certainty.SETTLED for claim in possible):
+        possible = _proved(Path(path), session, possible, refused)
+    surest = max(map(_certainty, possible), default=None)
+    accepted = [claim.spec for claim in possible if _certainty(claim) == surest]
+    refused += [(claim.spec, "another is likelier") for claim in possible if _certainty(claim) != surest]
+    kind = None if accepted else kind_by_shape(facts)
+    return Recognition(facts, tuple(accepted), _grouped(refused), tuple(near), tuple(far), kind)
+
+
+def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Any, refused: list[Refusal]) -> list[Claim]:
+    """The claims, as hints have them, that one picture bears out; adds to `refused` what it says against the others."""
+    possible: list[Claim] = []
+    answers: dict[str, Outputs | str] = {}
+    for claim in _as_told(claims, hints):
+        tried = dataclasses.replace(claim, spec=hints.applied_to(claim.spec))
+        objection = _objection_to(tried, _answer(session, tried.spec, answers))
+        if objection is not None:
+            refused.append((tried.spec, objection))
+            continue
+        for variant in _prepared_as_told(claim, hints):
+            told = dataclasses.replace(variant, spec=hints.applied_to(variant.spec))
+            same = next((place for place, other in enumerate(possible) if _same(told.spec, other.spec)), None)
+            if same is None:
+                possible.append(told)
+            elif _certainty(told) > _certainty(possible[same]):  # hints may have made two readings one
+                possible[same] = told
+    return possible
+
+
+def _certainty(claim: Claim) -> tuple[Certainty, Certainty]:
+    return claim.certainty, claim.certainty_of_recipe
+
+
+def _as_told(claims: Sequence[Claim], hints: Hints) -> list[Claim]:
+    """The claims without those of a head that say otherwise than the user where others of it agree with the user."""
+    told = list(claims)
+    for name in ("first_class_id", "box_format", "boxes_are_normalised", "score_activation"):
+        word = getattr(hints, name)
+        agreeing = {claim.spec.head for claim in told if getattr(claim.spec, name) == word}
+        if word is not None:
+            told = [claim for claim in told if getattr(claim.spec, name) == word or claim.spec.head not in agreeing]
+    return told
+
+
+def _prepared_as_told(claim: Claim, hints: Hints) -> list[Claim]:
+    """The claim in each way to prepare a picture that the user leaves open.
+
+    Who names the head gets what is usual with it, unless the pictures contradict.
+    """
+    variants = list(claim.with_other_recipes())
+    if hints.head is not None:
+        usual, *others = variants
+        variants = [usual, *(dataclasses.replace(each, certainty_of_recipe=Certainty.UNLIKELY) for each in others)]
+    for name in ("colour", "mean", "std"):
+        word = getattr(hints, name)
+        if word is not None:
+            variants = [each for each in variants if getattr(each.spec, name) == word] or variants[:1]
+    return variants
+
+
+def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal]) -> list[Claim]:
+    """The claims that changed pictures do not contradict; adds to `refused` what they say against the others."""
+    weighed = list(zip(claims, weigh(path, session, claims), strict=True))
+    left = []
+    for claim, evidence in weighed:
+        if evidence.objection is not None:
+            refused.append((claim.spec, evidence.objection))
         else:
-            refused.append(f"{spec.provenance[0]}, but {objection}")
-    return Recognition(facts, tuple(accepted), tuple(refused), tuple(near), tuple(far))
+            left.append((claim, evidence))
+    kept = []
+    for claim, evidence in left:
+        objection = _objection_of_proof(claim, evidence, left)
+        if objection is None:
+            kept.append((claim, evidence))
+        else:
+            refused.append((claim.spec, objection))
+    return [
+        dataclasses.replace(
+            claim, spec=dataclasses.replace(claim.spec, provenance=(*claim.spec.provenance, str(evidence)))
+        )
+        for claim, evidence in kept
+    ]
+
+
+def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tuple[Claim, Evidence]]) -> str | None:
+    """What mirrored, shifted and scaled pictures say against a claim beside all those that values bear out."""
+    worth = [each for each in weighed if each[1].is_worth_something]
+    alike = [each for each in worth if input_key(each[0].spec) == input_key(claim.spec)]
+    best = max((seen.steadiness for _, seen in worth), default=0.0)
+    own = max((seen.steadiness for other, seen in worth if _read_alike(claim.spec, other.spec)), default=0.0)
+    contradicted = any(
+        evidence.steady * _CLEARLY < seen.steady
+        or (evidence.steadiness * _CLEARLY < seen.steadiness and evidence.found < seen.found * _CLEARLY)
+        for _, seen in alike
+    )
+    if best >= _MOVES_ALONG and (own * _CLEARLY < best or contradicted):
+        return f"{evidence.share_in_words}, against {best:.0%} under another reading"
+    if worth and best < _STANDS_STILL and claim.certainty < Certainty.SETTLED:
+        return f"only {evidence.share_in_words}"
+    named = max((each[1].named or 0.0 for each in worth), default=0.0)
+    if named >= _LEAST_NAMED and (evidence.named or 0.0) * _CLEARLY < named:
+        return "what it finds on the drawn cars and people it calls by other names"
+    if claim.spec.first_class_id and any(
+        _differ_in_background_alone(claim.spec, other.spec) and evidence.steady * _MORE < seen.steady
+        for other, seen in alike
+    ):
+        return "what its first column finds moves along as well, so that it is a class"
+    for other, seen in worth:
+        factor = _MORE if _certainty(other) >= _certainty(claim) else _MUCH_MORE
+        if _read_alike(claim.spec, other.spec) and _is_prepared_better(seen, evidence, factor):
+            return "in pictures that are prepared in another way it finds more, and no less steadily"
+    return None
+
+
+def _is_prepared_better(one: Evidence, other: Evidence, factor: float) -> bool:
+    """Whether much more is found on the drawn objects; where these are strange to the network, more and steadier."""
+    if one.on_objects >= _KNOWS_THE_STREET:
+        return one.on_objects > factor * other.on_objects and one.steadiness > 0.9 * other.steadiness
+    return one.merit > factor * other.merit and one.steadiness > factor * other.steadiness
+
+
+def _differ_in_background_alone(one: DetectorSpec, other: DetectorSpec) -> bool:
+    return one.head.startswith("ssd") and _same(
+        one, dataclasses.replace(other, first_class_id=one.first_class_id, class_names=one.class_names)
+    )
+
+
+def _read_alike(one: DetectorSpec, other: DetectorSpec) -> bool:
+    """Whether readings differ at most in how pictures are prepared."""
+    fields = {name: getattr(one, name) for name in ("colour", "mean", "std", "resize", "pad_value")}
+    return _same(one, dataclasses.replace(other, **fields))
 
 
 def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequence[str], Sequence[str]]:
@@ -102,6 +245,9 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
         image_input(facts)
     except ModelError as error:
         raise ModelError(f"{facts.path}: not recognised: {error} ({facts})") from None
+    kind = kind_in_metadata(facts)
+    if kind is not None and hints.head is None:
+        return [], [kind], []
     found: list[Claim] = []
     near: list[str] = []
     far: list[str] = []
@@ -160,14 +306,22 @@ def _as_written(spec: DetectorSpec, facts: ModelFacts) -> DetectorSpec:
     )
 
 
-def _objection_to(claim: Claim, session: Any) -> str | None:
-    """What a run on a picture says against a claim, or None where it bears it out."""
+def _answer(session: Any, spec: DetectorSpec, answers: dict[str, Outputs | str]) -> Outputs | str:
+    """What the network answers to the street as this spec prepares it, or why it does not; `answers` knows it then."""
+    key = input_key(spec)
+    if key not in answers:
+        try:
+            answers[key] = show(session, spec, street(spec.network_wh))
+        except Exception as error:  # ONNX Runtime's exceptions have no common base
+            answers[key] = f"it does not run: {first_line(error)}"
+    return answers[key]
+
+
+def _objection_to(claim: Claim, outputs: Outputs | str) -> str | None:
+    """What the answer to a picture says against a claim, or None where it bears it out."""
     spec = claim.spec
-    _, tensor = TensorWriter(spec).tensor_of(ArrayPicture(_probe_pixels(*spec.network_wh)))
-    try:
-        outputs = run_once(session, spec, np.repeat(tensor, spec.batch or 1, axis=0))
-    except Exception as error:  # ONNX Runtime's exceptions have no common base
-        return f"it does not run: {first_line(error)}"
+    if isinstance(outputs, str):
+        return outputs
     for name, values in outputs.items():
         if name in spec.outputs and values.dtype.kind == "f" and not np.isfinite(values).all():
             return f"{name} has values that are not finite"
@@ -201,34 +355,24 @@ def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
     return None
 
 
-def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
-    """Run a bare session on a tensor as the spec wants it."""
-    if spec.layout in ("chw", "hwc"):
-        tensor = tensor[0]
-    extra = {each.name: np.tile(np.array(each.values, each.dtype), (len(tensor), 1)) for each in spec.extra_inputs}
-    names = [each.name for each in session.get_outputs()]
-    return dict(zip(names, session.run(names, {spec.input_name: tensor, **extra}), strict=True))
+def _grouped(refused: Sequence[Refusal]) -> tuple[str, ...]:
+    """Each objection once for a head, with the first of the readings that it is raised against."""
+    groups: dict[tuple[str, tuple[str, ...], str], list[DetectorSpec]] = {}
+    for spec, objection in refused:
+        groups.setdefault((spec.head, spec.outputs, objection), []).append(spec)
+    return tuple(
+        f"{_in_words(specs[0])}{_and_more(len(specs) - 1)}, but {objection}"
+        for (_, _, objection), specs in groups.items()
+    )
 
 
-def _probe_pixels(width: int, height: int) -> PixelArray:
-    """A picture with large and small things in it, the same each time, uint8 [height, width, 3]."""
-    chance = np.random.default_rng(0)
-    pixels = np.zeros((height, width, 3), np.float32)
-    for cells in (4, 16, 64):
-        noise = chance.uniform(0, 255, (cells, cells, 3)).astype(np.float32)
-        pixels += cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC) / 3
-    for _ in range(12):
-        left, top = int(chance.integers(0, width)), int(chance.integers(0, height))
-        w, h = (
-            int(chance.integers(width // 16 + 1, width // 3 + 2)),
-            int(chance.integers(height // 16 + 1, height // 3 + 2)),
-        )
-        pixels[top : top + h, left : left + w] = chance.uniform(0, 255, 3)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+def _and_more(num: int) -> str:
+    return f" and {num} more reading{'s' if num > 1 else ''}" if num else ""
 
 
 def _in_words(spec: DetectorSpec) -> str:
-    return f"{spec.provenance[0]} ({spec.colour.upper()}, {spec.resize})"
+    pixels = "as they are" if spec.dtype == "uint8" else f"({_as_typed(spec.mean)}; {_as_typed(spec.std)})"
+    return f"{spec.provenance[0]} ({spec.colour.upper()} {pixels}, {spec.resize})"
 
 
 def _same(one: DetectorSpec, other: DetectorSpec) -> bool:
@@ -237,17 +381,25 @@ def _same(one: DetectorSpec, other: DetectorSpec) -> bool:
 
 
 def _flags(specs: Sequence[DetectorSpec]) -> str:
-    """The flags in which readings differ."""
-    flags = {"--head": "head", "--colour": "colour", "--resize": "resize", "--mean": "mean", "--std": "std"}
-    flags |= {"--scores": "score_activation", "--box-format": "box_format"}
-    flags |= {"--normalised-boxes": "boxes_are_normalised"}
+    """The flags in which readings differ; where their heads do, the others are those within a head."""
+    heads = tuple(dict.fromkeys(spec.head for spec in specs))
+    if len(heads) > 1:
+        within = [_flags([spec for spec in specs if spec.head == head]) for head in heads]
+        return ", ".join(dict.fromkeys((f"--head {'|'.join(heads)}", *filter(None, within))))
+    flags = {"--colour": "colour", "--resize": "resize", "--mean": "mean", "--std": "std"}
+    flags |= {"--scores": "score_activation", "--box-format": "box_format", "--columns": "columns"}
+    flags |= {"--first-class-id": "first_class_id", "--normalised-boxes|--pixel-boxes": "boxes_are_normalised"}
     differing = [
-        f"{flag} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
+        flag
+        if name == "boxes_are_normalised"
+        else f"{flag} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
         for flag, name in flags.items()
         if len({getattr(spec, name) for spec in specs}) > 1
     ]
-    return ", ".join(differing) or "--head"
+    return ", ".join(differing)
 
 
 def _as_typed(value: Any) -> str:
-    return ",".join(f"{each:g}" for each in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(each if isinstance(each, str) else f"{each:g}" for each in value)
+    return str(value)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,8 +18,22 @@ from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 
 DEFAULT_SIDE = 640
+_FLOATS = ("float", "float16")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB in 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
+ZERO_TO_ONE: Mapping[str, Any] = {"recipe": "RGB 0..1", "colour": "rgb", "mean": (0.0,) * 3, "std": (255.0,) * 3}
+LESS_IMAGENETS_MEAN: Mapping[str, Any] = {
+    "recipe": "RGB less ImageNet's mean",
+    "colour": "rgb",
+    "mean": IMAGENET_MEAN,
+    "std": IMAGENET_STD,
+}
+BGR_AS_IT_IS: Mapping[str, Any] = {
+    "recipe": "BGR 0..255",
+    "colour": "bgr",
+    "mean": (0.0,) * 3,
+    "std": (1.0,) * 3,
+}
 VOC_20 = tuple(
     """aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike, person,
     pottedplant, sheep, sofa, train, tvmonitor""".replace("\n    ", " ").split(", ")
@@ -42,6 +57,7 @@ class Hints:
     first_class_id: int | None = None
     iou_threshold: float | None = None
     class_names: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None  # of a table
     anchors: Path | None = None
 
     def applied_to(self, spec: DetectorSpec) -> DetectorSpec:
@@ -49,19 +65,41 @@ class Hints:
         told = {
             each.name: getattr(self, each.name)
             for each in dataclasses.fields(self)
-            if each.name not in ("head", "anchors") and getattr(self, each.name) is not None
+            if each.name not in ("head", "anchors", "columns") and getattr(self, each.name) is not None
         }
         reasons = tuple(f"{name} {value}: as told" for name, value in told.items() if name != "class_names")
         return dataclasses.replace(spec, **told, provenance=spec.provenance + reasons)
 
 
+class Certainty(IntEnum):
+    """How sure graph, names and metadata are of a reading before a picture says anything."""
+
+    UNLIKELY = 0  # nobody known writes so: only a proof makes it win
+    OPEN = 1  # as usual as others: it takes a proof, or a user's word
+    SETTLED = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A reading of a file that fits its graph; a run on a picture has still to bear it out."""
+    """A reading of a file that fits its graph; runs on pictures have still to bear it out."""
 
     spec: DetectorSpec  # provenance: one reason an entry
     objection: Callable[[Outputs, DetectorSpec], str | None] = field(default=lambda outputs, spec: None)
     """What in the network's outputs speaks against this reading, with the user's hints in its spec; or None."""
+    certainty: Certainty = Certainty.SETTLED
+    certainty_of_recipe: Certainty = Certainty.SETTLED  # which counts where readings are as certain as each other
+    other_recipes: tuple[tuple[Mapping[str, Any], Certainty], ...] = ()
+    """Other ways to prepare a picture for the same outputs: fields of the spec, with `recipe`, the way in words."""
+
+    def with_other_recipes(self) -> Iterable[Claim]:
+        """This claim, and one for each other way to prepare a picture."""
+        yield dataclasses.replace(self, other_recipes=())
+        for values, certainty in () if self.spec.dtype == "uint8" else self.other_recipes:
+            *reasons, _ = self.spec.provenance  # the last one is of the preprocessing
+            recipe = f"preprocessing: {values['recipe']}"
+            fields = {name: value for name, value in values.items() if name != "recipe"}
+            spec = dataclasses.replace(self.spec, **fields, provenance=(*reasons, recipe))
+            yield Claim(spec, self.objection, self.certainty, certainty)
 
 
 class NotThisError(Exception):
@@ -106,18 +144,31 @@ def spec_for(
     )
 
 
-def classes_then_boxes(facts: ModelFacts) -> tuple[TensorFacts, TensorFacts] | None:
-    """The outputs [B, N, C] and [B, N, 4] of a file with one input that has just these two, told by shape, or by name
-    where there are four classes."""
-    if len(facts.inputs) != 1 or len(facts.outputs) != 2 or any(len(each.shape) != 3 for each in facts.outputs):
-        return None
-    boxes = [each for each in facts.outputs if each.shape[-1] == 4]
-    if len(boxes) == 2:
-        boxes = [each for each in boxes if "box" in each.name.lower()]
-    if len(boxes) != 1:
-        return None
-    (classes,) = (each for each in facts.outputs if each is not boxes[0])
-    return classes, boxes[0]
+def classes_then_boxes(facts: ModelFacts) -> list[tuple[TensorFacts, TensorFacts]]:
+    """The pairs of outputs [B, N, C] and [B, N, 4] of a file with one input, whatever else it returns.
+
+    Names count only where shapes leave a choice: of four classes and boxes, of features and class values.
+    """
+    if len(facts.inputs) != 1:
+        return []
+    threes = [each for each in facts.outputs if len(each.shape) == 3 and each.element_type in _FLOATS]
+    pairs = [
+        (classes, boxes)
+        for boxes in threes
+        if boxes.shape[-1] == 4
+        for classes in threes
+        if classes is not boxes and _may_be_equal(classes.shape[1], boxes.shape[1])
+    ]
+    for place, words in ((1, ("box", "det")), (0, ("logit", "score", "class", "cls", "label", "conf", "prob"))):
+        named = [pair for pair in pairs if any(word in pair[place].name.lower() for word in words)]
+        if place == 0 and len({boxes.name for _, boxes in pairs}) > 1:
+            continue
+        pairs = named or pairs
+    return pairs
+
+
+def _may_be_equal(one: int | None, other: int | None) -> bool:
+    return one is None or other is None or one == other
 
 
 def network_wh(facts: ModelFacts, hints: Hints) -> tuple[int, int]:

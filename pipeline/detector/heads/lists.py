@@ -9,16 +9,22 @@ which are told the image's size by a second input (RT-DETR, D-FINE, DEIM: https:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import (
+    BGR_AS_IT_IS,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    LESS_IMAGENETS_MEAN,
+    Certainty,
     Claim,
     Hints,
     NotThisError,
@@ -27,44 +33,197 @@ from pipeline.detector.heads.claims import (
 )
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91
-from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+from pipeline.picture.detections import FloatArray
+from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput
+
+_SURE = 0.05  # a score from which a row is an object, not padding
 
 
 def lists(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """Boxes `[B, N, 4]`, class ids `[B, N]`, scores `[B, N]`, and a count `[B]` where there is one; B may be missing.
 
-    Without scores, they are the fifth column of the boxes. Rows beyond the count, of score 0 or of an id below
-    `first_class_id` are padding.
+    Sides of 1 beside N are as good as none. Without scores, they are the fifth column of the boxes. Rows beyond the
+    count, of score 0 or of an id below `first_class_id` are padding.
     """
-    boxes, class_ids = output(outputs, spec, 0), output(outputs, spec, 1)
-    if boxes.ndim == 3:
-        boxes, class_ids = boxes[batch_index], class_ids[batch_index]  # [N, 4 or 5], [N]
-    scores = boxes[:, 4] if boxes.shape[1] == 5 else output(outputs, spec, 2)  # [N]
-    scores = (scores[batch_index] if scores.ndim == 2 else scores).astype(np.float32)
+    boxes, class_ids, scores, num = _rows(outputs, spec, batch_index)  # [N, 4], [N], [N]
     refuse_nan(scores, spec)
-    num = len(scores)
-    if len(spec.outputs) > 3:
-        num = int(output(outputs, spec, 3).reshape(-1)[batch_index])
     class_ids = class_ids.astype(np.int64) - spec.first_class_id  # [N]
     is_real = (np.arange(len(scores)) < num) & (scores > 0) & (class_ids >= 0)
     chosen = np.flatnonzero(is_real & (scores >= np.float32(score_threshold)))  # [M]
-    return Candidates(boxes_to_network(boxes[chosen, :4], spec), scores[chosen], class_ids[chosen])
+    return Candidates(boxes_to_network(boxes[chosen], spec), scores[chosen], class_ids[chosen])
+
+
+def _rows(
+    outputs: Outputs, spec: DetectorSpec, batch_index: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], FloatArray, int]:
+    """Boxes [N, 4], class ids [N] and scores [N] of an image as they are, and how many of them count."""
+    boxes = output(outputs, spec, 0)
+    is_batched = boxes.ndim == 3
+
+    def of_image(place: int) -> npt.NDArray[Any]:
+        values = output(outputs, spec, place)
+        return (values[batch_index] if is_batched else values).reshape(-1)  # [N]
+
+    boxes = boxes[batch_index] if is_batched else boxes  # [N, 4 or 5]
+    scores = boxes[:, 4] if boxes.shape[1] == 5 else of_image(2)  # [N]
+    num = len(scores)
+    if len(spec.outputs) > 3:
+        counts = output(outputs, spec, 3).reshape(-1)  # [B], or one for all
+        num = int(counts[min(batch_index, len(counts) - 1)])
+    return boxes[:, :4], of_image(1), scores.astype(np.float32), num
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """Boxes, class ids and scores, told by their names where they have some, else by their shapes and types."""
+    """Boxes, class ids and scores, told by their shapes and types; names tell which exporter wrote them."""
     named = {each.name.lower(): each for each in facts.outputs}
-    for reading in (_tensorflow, _efficient_nms, _mmdeploy, _detr_with_sizes, _detectron2, _torchvision):
+    for reading in (_efficient_nms, _tensorflow, _mmdeploy, _detr_with_sizes, _detectron2, _torchvision):
         spec = reading(facts, hints, named)
         if spec is not None:
-            yield Claim(spec)
+            yield from _with_neighbours(facts, spec)
             return
-    raise NotThisError(
-        "lists: outputs named detection_boxes, detection_classes, detection_scores, num_detections (TensorFlow); "
-        "num_dets, det_boxes, det_scores, det_classes (EfficientNMS); dets, labels (MMDeploy); boxes, labels, scores "
-        "(torchvision, RT-DETR); or boxes [n, 4], classes, scores, image size in this order (Detectron2)",
-        is_near=len(facts.outputs) >= 2,
+    found = list(_boxes_classes_scores(facts))
+    if not found:
+        raise NotThisError(
+            "lists: boxes [batch, n, 4], class ids and scores [batch, n] among its outputs, under any names, with or "
+            "without the batch and a count; or dets [batch, n, 5] and labels (MMDeploy)",
+            is_near=len(facts.outputs) >= 2,
+        )
+    for parts in found:
+        yield from _claims_of(facts, hints, parts)
+
+
+def _with_neighbours(facts: ModelFacts, spec: DetectorSpec) -> Iterator[Claim]:
+    """What the names say, and what else it may be where the pictures or the class ids contradict them."""
+    objection = partial(_objection, num_images=spec.batch)
+    yield Claim(spec, objection)
+    if spec.first_class_id != 1:
+        return
+    reason, *others = spec.provenance
+    formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx")
+    units = (True, False) if spec.boxes_are_normalised else (False,)
+    for is_normalised, box_format, first_class_id in product(units, formats, (1, 0)):
+        if (is_normalised, box_format, first_class_id) == (spec.boxes_are_normalised, spec.box_format, 1):
+            continue
+        names = COCO_91 if first_class_id else COCO_80
+        other = dataclasses.replace(
+            spec,
+            box_format=box_format,
+            boxes_are_normalised=is_normalised,
+            first_class_id=first_class_id,
+            class_names=names if spec.class_names == COCO_91 else spec.class_names,
+            provenance=(f"{reason}, but with {_in_words(box_format, is_normalised, first_class_id)}", *others),
+        )
+        yield Claim(other, objection, Certainty.UNLIKELY)
+
+
+def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Iterator[Claim]:
+    """Every reading of boxes, class ids, scores and perhaps a count that nobody known has named so."""
+    image = image_input(facts)
+    sizes = _sizes_input(facts, hints)
+    num_names = len(hints.class_names or facts.names_of_exporter() or ())
+    box_formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx", "cxcywh", "xywh")
+    for is_normalised, box_format, first_class_id in product((False, True), box_formats, (0, 1)):
+        certainty = Certainty.OPEN
+        if box_format in ("cxcywh", "xywh") or (
+            box_format == "yxyx" and not is_normalised and image.layout in ("nchw", "chw")
+        ):
+            certainty = Certainty.UNLIKELY
+        spec = _spec(
+            facts,
+            hints,
+            parts,
+            _in_words(box_format, is_normalised, first_class_id),
+            known_names=None if num_names else COCO_91 if first_class_id else COCO_80,
+            box_format=box_format,
+            boxes_are_normalised=is_normalised,
+            first_class_id=first_class_id,
+            extra_inputs=sizes,
+            **_recipe(facts, sizes),
+        )
+        others = (
+            ()
+            if image.dtype == "uint8"
+            else ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY), (BGR_AS_IT_IS, Certainty.UNLIKELY))
+        )
+        yield Claim(spec, partial(_objection, num_images=spec.batch), certainty, other_recipes=others)
+
+
+def _in_words(box_format: str, is_normalised: bool, first_class_id: int) -> str:
+    unit = "in 0..1" if is_normalised else "in pixels"
+    return f"boxes {box_format} {unit}, class ids from {first_class_id}"
+
+
+def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...]) -> dict[str, Any]:
+    if image_input(facts).dtype == "uint8":
+        return {"recipe": "RGB as it is, letterbox centred, pad 114"}
+    if sizes:
+        return {"recipe": "RT-DETR's, RGB 0..1, stretched", "resize": "stretch"}
+    return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
+
+
+def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
+    """What may be boxes, class ids, scores and a count among the outputs, by shape and type; names where these tie."""
+    floats = ("float", "float16")
+    all_boxes = [
+        each
+        for each in facts.outputs
+        if len(each.shape) in (2, 3) and each.shape[-1] == 4 and each.element_type in floats
+    ]
+    for boxes in [each for each in all_boxes if _is_named(each, "box", "det")] or all_boxes:
+        others = [each for each in facts.outputs if each is not boxes]
+        counts = [each for each in others if _is_count(each, boxes)]
+        lists = [each for each in others if each not in counts and _is_list(each, boxes)]
+        whole = [each for each in lists if each.element_type.startswith(("int", "uint"))]
+        fractions = [each for each in lists if each.element_type in floats]
+        whole = [each for each in whole if _is_named(each, "class", "label", "cls", "categor")] or whole
+        if whole:
+            pairs = [(whole[0], each) for each in fractions]
+        else:
+            pairs = [(one, other) for one in fractions for other in fractions if one is not other]
+            pairs = [pair for pair in pairs if _is_named(pair[0], "class", "label", "cls", "categor")] or pairs
+        pairs = [pair for pair in pairs if _is_named(pair[1], "score", "conf", "prob")] or pairs
+        for classes, scores in pairs:
+            yield [boxes, classes, scores, *counts[:1]]
+
+
+def _is_named(tensor: TensorFacts, *words: str) -> bool:
+    return any(word in tensor.name.lower() for word in words)
+
+
+def _is_count(tensor: TensorFacts, boxes: TensorFacts) -> bool:
+    sides = tensor.shape[1:] if len(boxes.shape) == 3 else tensor.shape
+    return len(sides) <= 1 and all(side == 1 for side in sides) and boxes.shape[-2] != 1
+
+
+def _is_list(tensor: TensorFacts, boxes: TensorFacts) -> bool:
+    """Whether it has a number for each box, with or without sides of 1."""
+    lead = len(boxes.shape) - 2
+    sides = [side for side in tensor.shape[lead:] if side != 1] or [1]
+    return (
+        len(tensor.shape) > lead
+        and len(sides) == 1
+        and (None in (sides[0], boxes.shape[-2]) or sides[0] == boxes.shape[-2])
     )
+
+
+def _objection(outputs: Outputs, spec: DetectorSpec, *, num_images: int | None) -> str | None:
+    """Class ids are whole numbers, none of which is background; scores are no whole numbers throughout."""
+    for index in range(num_images or 1):
+        try:
+            _, class_ids, scores, num = _rows(outputs, spec, index)
+        except IndexError:
+            return "its outputs are no lists of one length"
+        is_real = (np.arange(len(scores)) < num) & (scores > 0)
+        if len(class_ids) != len(scores):
+            return "its outputs are no lists of one length"
+        class_ids, scores = class_ids[is_real], scores[is_real]
+        if not np.array_equal(class_ids, np.floor(class_ids)):
+            return "its class ids are fractions"
+        if len(scores) and np.all(scores == np.floor(scores)) and np.any(class_ids > 1):
+            return "its scores are whole numbers"
+        if spec.first_class_id == 1 and np.any((class_ids == 0) & (scores >= _SURE)):
+            return "it is sure of objects of class 0, so that its class ids start there"
+    return None
 
 
 def _tensorflow(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
@@ -101,7 +260,9 @@ def _efficient_nms(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts
 
 
 def _mmdeploy(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    if not {"dets", "labels"} <= named.keys():
+    if not {"dets", "labels"} <= named.keys() or named["dets"].shape[-1] not in (5, None):
+        return None
+    if len(named["labels"].shape) != len(named["dets"].shape) - 1:
         return None
     return _spec(
         facts,
@@ -118,23 +279,32 @@ def _mmdeploy(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) ->
 
 
 def _detr_with_sizes(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    others = [each for each in facts.inputs if each.name != image_input(facts).name]
-    if not {"labels", "boxes", "scores"} <= named.keys() or len(others) != 1 or others[0].shape[-1:] != (2,):
+    if not {"labels", "boxes", "scores"} <= named.keys() or len(facts.inputs) == 1:
         return None
-    (size,) = others
-    values = tuple(map(float, network_wh(facts, hints)))
-    dtype = {"int64": "int64", "int32": "int32", "float": "float32"}.get(size.element_type)
-    if dtype is None:
-        raise NotThisError(f"lists: {size} must take a width and a height", is_near=True)
+    sizes = _sizes_input(facts, hints)
+    if not sizes:
+        return None
     return _spec(
         facts,
         hints,
         [named["boxes"], named["labels"], named["scores"]],
-        f"a DETR with post-processor, whose {size.name} gets the network's width and height",
+        f"a DETR with post-processor, whose {sizes[0].name} gets the network's width and height",
         recipe="RT-DETR's, RGB 0..1, stretched",
         resize="stretch",
-        extra_inputs=(ExtraInput(size.name, dtype, values),),  # type: ignore[arg-type]
+        extra_inputs=sizes,
     )
+
+
+def _sizes_input(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
+    """The one input beside the image that takes a width and a height, where there is one."""
+    others = [each for each in facts.inputs if each.name != image_input(facts).name]
+    if len(others) != 1 or others[0].shape[-1:] != (2,):
+        return ()
+    (size,) = others
+    dtype = {"int64": "int64", "int32": "int32", "float": "float32"}.get(size.element_type)
+    if dtype is None:
+        raise NotThisError(f"lists: {size} must take a width and a height", is_near=True)
+    return (ExtraInput(size.name, dtype, tuple(map(float, network_wh(facts, hints)))),)  # type: ignore[arg-type]
 
 
 def _detectron2(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
@@ -163,8 +333,8 @@ def _torchvision(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts])
         if kinds not in ([(2, False), (1, True), (1, False)], [(2, False), (1, False), (1, True)]):
             return None
         found = sorted(facts.outputs, key=lambda each: (-len(each.shape), not each.element_type.startswith("int")))
-    if len(facts.inputs) != 1 or found[0].shape[-1] not in (4, None):
-        return None
+    if len(facts.inputs) != 1 or found[0].shape[-1] not in (4, None) or len(found[0].shape) != 2:
+        return None  # with a side for the batch it is somebody else's, whose class ids may start at 0
     return _spec(
         facts,
         hints,

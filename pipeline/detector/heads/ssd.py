@@ -6,22 +6,42 @@ EfficientDet. Anchors are not in the graph of an undecoded file: they come from 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
-from pipeline.detector.heads.claims import Claim, Hints, NotThisError, classes_then_boxes, spec_for
+from pipeline.detector.heads.claims import (
+    BGR_AS_IT_IS,
+    LESS_IMAGENETS_MEAN,
+    VOC_20,
+    ZERO_TO_ONE,
+    Certainty,
+    Claim,
+    Hints,
+    NotThisError,
+    classes_then_boxes,
+    spec_for,
+)
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detections import FloatArray
-from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation, pack_anchors, unpack_anchors
+from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation, pack_anchors, unpack_anchors
 
+Background = Literal["none", "first", "last"]
+_BOXES: tuple[tuple[BoxFormat, bool], ...] = tuple(
+    (box_format, is_normalised)
+    for box_format in ("xyxy", "yxyx", "cxcywh", "cycxhw")
+    for is_normalised in (True, False)
+)
+_YOLO: dict[str, Any] = {"recipe": "YOLO's, RGB 0..1, letterbox centred, pad 114"}
 _LARGEST_LOG_RATIO = float(np.log(1000 / 16))  # torchvision's limit: no box is more than 62 times its anchor
 
 
@@ -51,25 +71,46 @@ def ssd_decoded(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float,
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """Two outputs, class values [B, A, C] and boxes or offsets [B, A, 4]."""
-    pair = classes_then_boxes(facts)
-    if pair is None:
-        raise NotThisError("ssd: one input and two outputs, class values [batch, anchors, classes] and boxes [.., 4]")
-    classes, boxes = pair
-    num_anchors, num_columns = boxes.shape[1], classes.shape[2]
-    if num_columns in (None, 1) or classes.shape[1] != num_anchors or (num_anchors or 1001) <= 300:
-        raise NotThisError(
-            f"ssd: as many boxes as class values, more than 300, and a column of background, not {classes} and {boxes}",
-            is_near=True,
-        )
+    """Two outputs among all, class values [B, A, C] and boxes or offsets [B, A, 4].
+
+    Where the background is, what class values still need, and what a box is, are told by the values as far as they can.
+    """
+    pairs = classes_then_boxes(facts)
+    if not pairs:
+        raise NotThisError("ssd: one input, class values [batch, anchors, classes] and boxes [batch, anchors, 4]")
+    missed: list[NotThisError] = []
+    for classes, boxes in pairs:
+        try:
+            yield from _claims_of(facts, hints, classes, boxes)
+        except NotThisError as reason:
+            missed.append(reason)
+    if missed:
+        raise missed[0]
+
+
+def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: TensorFacts) -> Iterator[Claim]:
+    num_anchors, num_columns = boxes.shape[1] or classes.shape[1], classes.shape[2]
+    if num_columns is None:
+        raise NotThisError(f"ssd: {classes} must say its number of classes", is_near=True)
     if hints.head != "ssd_raw":
-        for activation in _activations(hints):
-            spec = _decoded(facts, hints, classes, boxes, activation)
-            yield Claim(spec, _decoded_objection)
+        for activation, background, (box_format, is_normalised) in product(
+            _activations(hints), _backgrounds(facts, hints, num_columns), _BOXES
+        ):
+            spec = _decoded(facts, hints, classes, boxes, activation, background, box_format, is_normalised)
+            certainty = min(
+                _certainty_of_background(facts, hints, num_columns, background, activation, is_normalised),
+                _certainty_of_boxes(facts, boxes, num_columns, background, box_format, is_normalised),
+            )
+            may_be_few = hints.head is not None or not is_normalised
+            objection = partial(_decoded_objection, background=background, may_be_few=may_be_few)
+            yield Claim(spec, objection, certainty, other_recipes=_other_recipes(facts))
     if hints.head != "ssd_decoded":
-        for activation in _activations(hints):
-            spec = _raw(facts, hints, classes, boxes, activation)
-            yield Claim(spec, _raw_objection)
+        if hints.head is None and (num_anchors or 1001) <= 300:
+            raise NotThisError(f"ssd_raw: more than 300 anchors, not {classes} and {boxes}", is_near=True)
+        for activation, background in product(_activations(hints), _backgrounds(facts, hints, num_columns)):
+            spec = _raw(facts, hints, classes, boxes, activation, background)
+            certainty = _certainty_of_background(facts, hints, num_columns, background, activation, True)
+            yield Claim(spec, partial(_raw_objection, background=background), certainty)
 
 
 def read_anchors(path: Path) -> FloatArray:
@@ -92,8 +133,76 @@ def _activations(hints: Hints) -> tuple[ScoreActivation, ...]:
     return ("none", "sigmoid", "softmax") if hints.score_activation is None else (hints.score_activation,)
 
 
+def _backgrounds(facts: ModelFacts, hints: Hints, num_columns: int) -> tuple[Background, ...]:
+    """Where the column may be that is no class, as far as the number of names and the user leave it open."""
+    num_names = _num_names(facts, hints, num_columns)
+    possible: list[Background] = []
+    if num_names in (None, num_columns) and hints.first_class_id in (None, 0):
+        possible.append("none")
+    if num_columns > 1 and num_names in (None, num_columns - 1):
+        if hints.first_class_id in (None, 1):
+            possible.append("first")
+        if hints.first_class_id in (None, 0):
+            possible.append("last")
+    return tuple(possible)
+
+
+def _num_names(facts: ModelFacts, hints: Hints, num_columns: int) -> int | None:
+    """How many classes there are where somebody said so, and it fits."""
+    names = hints.class_names or facts.names_of_exporter() or ()
+    return len(names) if len(names) in (num_columns, num_columns - 1) and names else None
+
+
+def _certainty_of_background(
+    facts: ModelFacts,
+    hints: Hints,
+    num_columns: int,
+    background: Background,
+    activation: ScoreActivation,
+    is_normalised: bool,
+) -> Certainty:
+    """What numbers of classes tell. Values tell the rest: with softmax, background wins nearly everywhere."""
+    if _num_names(facts, hints, num_columns) is not None or hints.first_class_id is not None:
+        return Certainty.SETTLED
+    if background == "last" or activation == "softmax":
+        return Certainty.SETTLED  # only where it wins nearly everywhere
+    if num_columns in (len(COCO_80) + 1, len(COCO_91) + 1, len(VOC_20) + 1):
+        return Certainty.SETTLED if background == "first" else Certainty.UNLIKELY
+    if num_columns in (1, len(COCO_80), len(COCO_91), len(VOC_20)) or not (
+        is_normalised or image_input(facts).layout in ("nhwc", "hwc")
+    ):
+        return Certainty.SETTLED if background == "none" else Certainty.UNLIKELY
+    return Certainty.OPEN
+
+
+def _certainty_of_boxes(
+    facts: ModelFacts,
+    boxes: TensorFacts,
+    num_columns: int,
+    background: Background,
+    box_format: BoxFormat,
+    is_normalised: bool,
+) -> Certainty:
+    """TensorFlow's detectors put y first, PyTorch's x."""
+    if box_format not in ("xyxy", "yxyx"):
+        return Certainty.OPEN if box_format == "cxcywh" else Certainty.UNLIKELY
+    if any(name in boxes.name.lower() for name in ("detection_boxes", "raw_detection")):
+        return Certainty.SETTLED if box_format == "yxyx" else Certainty.UNLIKELY
+    may_be_tensorflows = image_input(facts).layout in ("nhwc", "hwc") or (
+        is_normalised and (background == "none" or num_columns in (len(COCO_91), len(COCO_91) + 1))
+    )
+    if may_be_tensorflows:
+        return Certainty.OPEN
+    return Certainty.SETTLED if box_format == "xyxy" else Certainty.UNLIKELY
+
+
 def _raw(
-    facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: TensorFacts, activation: ScoreActivation
+    facts: ModelFacts,
+    hints: Hints,
+    classes: TensorFacts,
+    boxes: TensorFacts,
+    activation: ScoreActivation,
+    background: Background,
 ) -> DetectorSpec:
     path = hints.anchors or facts.path.with_name(f"{facts.path.stem}_anchors.npy")
     if hints.anchors is None and not path.is_file():
@@ -108,36 +217,50 @@ def _raw(
         facts,
         hints,
         head="ssd_raw",
-        num_classes=(classes.shape[2] or 1) - 1,
-        reason=f"ssd_raw: {classes}, {activation}, and {boxes}, anchors of {path.name}",
+        num_classes=(classes.shape[2] or 1) - (background != "none"),
+        reason=f"ssd_raw: {classes}, {_in_words(activation, background)}, and {boxes}, anchors of {path.name}",
         outputs=(classes.name, boxes.name),
         box_format="cycxhw",
         anchors=pack_anchors(anchors[:, [1, 0, 3, 2]]),
         score_activation=activation,
-        first_class_id=1,
+        first_class_id=int(background == "first"),
         **_recipe(facts),
     )
 
 
 def _decoded(
-    facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: TensorFacts, activation: ScoreActivation
+    facts: ModelFacts,
+    hints: Hints,
+    classes: TensorFacts,
+    boxes: TensorFacts,
+    activation: ScoreActivation,
+    background: Background,
+    box_format: BoxFormat,
+    is_normalised: bool,
 ) -> DetectorSpec:
-    num_classes = (classes.shape[2] or 1) - 1
+    num_classes = (classes.shape[2] or 1) - (background != "none")
+    unit = "in 0..1" if is_normalised else "in pixels"
     return spec_for(
         facts,
         hints,
         head="ssd_decoded",
         num_classes=num_classes,
         known_names=("face",) if num_classes == 1 and "face" in facts.path.stem.lower() else None,
-        reason=f"ssd_decoded: {classes}, {activation}, and {boxes}, corners in 0..1",
+        reason=f"ssd_decoded: {classes}, {_in_words(activation, background)}, and {boxes}, {box_format} {unit}",
         outputs=(classes.name, boxes.name),
-        boxes_are_normalised=True,
+        box_format=box_format,
+        boxes_are_normalised=is_normalised,
         score_activation=activation,
-        first_class_id=1,
+        first_class_id=int(background == "first"),
         iou_threshold=0.3 if num_classes == 1 else 0.45,
         score_threshold=0.7 if num_classes == 1 else 0.4,
-        **_recipe(facts),
+        **(_recipe(facts) if is_normalised else _YOLO),
     )
+
+
+def _in_words(activation: ScoreActivation, background: Background) -> str:
+    where = {"none": "no background", "first": "background first", "last": "background last"}[background]
+    return f"{'scores' if activation == 'none' else activation}, {where}"
 
 
 def _recipe(facts: ModelFacts) -> dict[str, Any]:
@@ -151,37 +274,84 @@ def _recipe(facts: ModelFacts) -> dict[str, Any]:
     }
 
 
-def _objection_to_scores(outputs: Outputs, spec: DetectorSpec) -> str | None:
+def _other_recipes(facts: ModelFacts) -> tuple[tuple[Mapping[str, Any], Certainty], ...]:
+    if image_input(facts).dtype == "uint8":
+        return ()
+    return tuple((recipe, Certainty.UNLIKELY) for recipe in (ZERO_TO_ONE, LESS_IMAGENETS_MEAN, BGR_AS_IT_IS))
+
+
+def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Background) -> str | None:
     values = output(outputs, spec, 0)[0].astype(np.float64)  # [A, C]
-    is_within = values.min(initial=0) >= -1e-4 and values.max(initial=0) <= 1 + 1e-4
+    if not len(values):
+        return None
+    is_within = values.min() >= -1e-4 and values.max() <= 1 + 1e-4
     if spec.score_activation == "none":
-        return None if is_within else f"its class values reach {values.max():g}, so they are no scores yet"
+        if not is_within:
+            return f"its class values reach {values.max():g}, so they are no scores yet"
+        adds_up = values.shape[1] > 1 and float(np.median(np.abs(values.sum(axis=1) - 1))) < 0.02
+        if adds_up and background == "none":
+            return "its class values add up to 1, as they do where one of them is background"
+        if not adds_up and background == "last":
+            return "its class values do not add up to 1, as they do with a background at their end"
+        if not adds_up and background == "first" and values[:, 0].max() > 0.3:
+            return "its first column is sure of something, which background is not"
+        return _objection_to_winner(values, background) if adds_up else None
     if is_within:
         return "its class values lie in 0..1, so they are scores already"
     # By softmax, background wins nearly everywhere; by sigmoid, nearly every value is far below 0.
-    below = float(np.mean(values[:, 1:] < 0))
-    background_wins = float(np.mean(values.argmax(axis=1) == 0))
-    if spec.score_activation == "softmax" and background_wins < 0.5:
-        return "its first column is not background, which must win nearly everywhere"
-    if spec.score_activation == "sigmoid" and (below < 0.8 or background_wins >= 0.5):
-        return "its first column wins as background does, so that its scores come by softmax"
+    place = 0 if background == "first" else values.shape[1] - 1
+    if spec.score_activation == "softmax":
+        if background == "none":
+            return "by softmax one of its columns would be background"
+        if np.median(values[:, place]) < -4:
+            return f"its {background} column is far below 0, which background is not"
+        return _objection_to_winner(values, background)
+    if background == "last":
+        return "by sigmoid there is no background at the end"
+    if np.mean(values < 0) < 0.8:
+        return "its class values are mostly above 0, so that its scores do not come by sigmoid"
+    for winner, name in ((0, "first"), (values.shape[1] - 1, "last")):
+        share = activated(values, "softmax")[:, winner]  # [A]
+        if values.shape[1] > 1 and np.mean(share > 0.5) > 0.5 and np.median(values[:, winner]) > -2.5:
+            return f"its {name} column wins as background does, so that its scores come by softmax"
     return None
 
 
-def _decoded_objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
-    boxes = output(outputs, spec, 1)[0]  # [A, 4]
-    ordered = np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1))
-    inside = np.mean((boxes > -0.5) & (boxes < 1.5))
-    if ordered < 0.95 or inside < 0.9:
-        return f"{ordered:.0%} of its boxes are corners in order, {inside:.0%} of the values lie in 0..1"
-    return _objection_to_scores(outputs, spec)
+def _objection_to_winner(values: FloatArray, background: Background) -> str | None:
+    """Where scores add up to 1 over all classes and background, background wins nearly everywhere."""
+    place = 0 if background == "first" else values.shape[1] - 1
+    if np.mean(values.argmax(axis=1) == place) < 0.5:
+        return f"its {background} column is not background, which must win nearly everywhere"
+    return None
 
 
-def _raw_objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
+def _decoded_objection(outputs: Outputs, spec: DetectorSpec, *, background: Background, may_be_few: bool) -> str | None:
+    boxes = output(outputs, spec, 1)[0].astype(np.float64)  # [A, 4]
+    if not may_be_few and len(boxes) <= 300:
+        return f"its {len(boxes)} boxes are so few that they come from queries"
+    if spec.box_format in ("xyxy", "yxyx"):
+        ordered = np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) if len(boxes) else 1.0
+        if len(boxes) and np.median(boxes[:, 2:] - boxes[:, :2]) == 0:
+            return "its boxes have no size"
+        if ordered < 0.95:
+            return f"{ordered:.0%} of its boxes are corners in order"
+    elif len(boxes) and np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) >= 0.95:
+        return "its boxes are corners"
+    elif len(boxes) and np.mean(boxes[:, 2:] >= 0) < 0.95:
+        return "its boxes have sides below 0"
+    inside = np.mean((boxes > -0.5) & (boxes < 1.5)) if len(boxes) else 1.0
+    if spec.boxes_are_normalised and inside < 0.9:
+        return f"{inside:.0%} of the values of its boxes lie in 0..1"
+    if not spec.boxes_are_normalised and len(boxes) and inside > 0.9:
+        return "its boxes are no larger than 1 pixel"
+    return _objection_to_scores(outputs, spec, background)
+
+
+def _raw_objection(outputs: Outputs, spec: DetectorSpec, *, background: Background) -> str | None:
     boxes = output(outputs, spec, 1)[0]  # [A, 4]
     if np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)) > 0.95:
         return "its boxes are corners already"
-    return _objection_to_scores(outputs, spec)
+    return _objection_to_scores(outputs, spec, background)
 
 
 def _likely(
@@ -189,12 +359,13 @@ def _likely(
 ) -> tuple[Any, FloatArray, Any]:
     """The pairs of anchor and class that reach the threshold: anchors [M], scores [M], class ids [M]."""
     values = output(outputs, spec, 0)[batch_index]  # [A, C]
+    classes = slice(spec.first_class_id, spec.first_class_id + len(spec.class_names))  # the others are background
     if spec.score_activation != "softmax":
-        values = values[:, spec.first_class_id :]
+        values = values[:, classes]
     scores = activated(values, spec.score_activation)
     refuse_nan(scores, spec)
     if spec.score_activation == "softmax":
-        scores = scores[:, spec.first_class_id :]  # after it: background takes its share
+        scores = scores[:, classes]  # after it: background takes its share
     chosen, class_ids = np.nonzero(scores >= np.float32(score_threshold))  # [M], [M]
     return chosen, scores[chosen, class_ids], class_ids.astype(np.int64)
 

@@ -2,21 +2,30 @@
 
 YOLOv10 (https://arxiv.org/abs/2405.14458), YOLO26 and Ultralytics' `nms=True`: `[B, 300, 6]`. YOLOv7 with NMS inside:
 `[N, 7]`, the image first. PaddleDetection (https://github.com/PaddlePaddle/PaddleDetection): `[N, 6]`, class and score
-first, and inputs that say how the image was resized. EfficientDet by automl: `[B, 100, 7]`.
+first, and inputs that say how the image was resized. EfficientDet by automl: `[B, 100, 7]`. YOLO-NAS in the flat format
+of super-gradients (https://github.com/Deci-AI/super-gradients): `[N, 7]`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from pipeline.detector.facts import ModelFacts, image_input
+from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
-from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.claims import (
+    LESS_IMAGENETS_MEAN,
+    Certainty,
+    Claim,
+    Hints,
+    NotThisError,
+    network_wh,
+    spec_for,
+)
+from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
@@ -27,10 +36,13 @@ _CLASS_FIRST = (*_CORNERS, "class", "score")
 _PADDLE = ("class", "score", *_CORNERS)
 _YOLOV7 = ("image", *_CORNERS, "class", "score")
 _AUTOML = ("image", "y1", "x1", "y2", "x2", "score", "class")
-# Number of columns and, with a side for the batch and without it, their orders, the likeliest first.
-_LAYOUTS: Mapping[int, Mapping[int, tuple[tuple[str, ...], ...]]] = {
-    6: {3: (_ULTRALYTICS, _PADDLE, _CLASS_FIRST), 2: (_PADDLE, _ULTRALYTICS, _CLASS_FIRST)},
-    7: {3: (_AUTOML, _YOLOV7), 2: (_YOLOV7, _AUTOML)},
+_YOLO_NAS = ("image", *_CORNERS, "score", "class")
+_Y_FIRST = ("y1", "x1", "y2", "x2", "score", "class")
+_ONLY = frozenset((*_CORNERS, "score", "class", "image"))
+# Number of columns → their orders and the first class id, the likeliest first.
+_LAYOUTS: Mapping[int, tuple[tuple[tuple[str, ...], int], ...]] = {
+    6: ((_ULTRALYTICS, 0), (_PADDLE, 0), (_CLASS_FIRST, 0), (_Y_FIRST, 0), (_ULTRALYTICS, 1), (_Y_FIRST, 1)),
+    7: ((_YOLOV7, 0), (_YOLO_NAS, 0), (_AUTOML, 1), (_YOLO_NAS, 1), (_AUTOML, 0)),
 }
 
 
@@ -50,34 +62,73 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """One output whose last side is 6 or 7, with or without a count beside it; values tell which column is which."""
+    """An output whose last side is 6 or 7, whatever else is returned; values tell which column is which."""
     tables = [each for each in facts.outputs if len(each.shape) in (2, 3) and each.shape[-1] in _LAYOUTS]
-    counts = [each for each in facts.outputs if len(each.shape) == 1]
-    if len(tables) != 1 or len(tables) + len(counts) != len(facts.outputs):
+    if hints.columns is not None:
+        _check_columns(hints.columns)
+        tables = [each for each in tables if each.shape[-1] == len(hints.columns)]
+    if len(tables) != 1 or any(len(each.shape) > 1 and each.shape[-1] == 4 for each in facts.outputs):
         raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
     (found,) = tables
     if found.shape[-2] is not None and found.shape[-2] > 1000 and hints.head is None:
         raise NotThisError(f"table: {found.shape[-2]} rows are more than finished detections are", is_near=True)
     extra_inputs = _extra_inputs(facts, hints)
-    for place, columns in enumerate(_LAYOUTS[found.shape[-1] or 6][len(found.shape)]):
-        is_automl = columns == _AUTOML
+    for columns, first_class_id in _layouts(found, hints):
+        is_automl = columns == _AUTOML and first_class_id == 1
         spec = spec_for(
             facts,
             hints,
             head="table",
             num_classes=None,
-            known_names=COCO_91 if is_automl else None,
-            reason=f"table: {found} holds {', '.join(columns)}",
+            known_names=COCO_91 if first_class_id == 1 else None,
+            reason=f"table: {found} holds {', '.join(columns)}, class ids from {first_class_id}",
             columns=columns,
             extra_inputs=extra_inputs,
             outputs=(found.name,),
             needs_nms=False,
-            first_class_id=1 if is_automl else 0,
+            first_class_id=first_class_id,
             **_recipe(columns),
         )
         if len(found.shape) == 2 and "image" not in columns:  # without a batch side, for one image
             spec = dataclasses.replace(spec, batch=1)
-        yield Claim(spec, partial(_objection, is_likeliest=place == 0))
+        certainty = _certainty(facts, found, columns, is_automl=is_automl, first_class_id=first_class_id)
+        others = ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY),) if columns == _PADDLE else ()
+        yield Claim(spec, _objection, certainty, other_recipes=others)
+
+
+def _check_columns(columns: tuple[str, ...]) -> None:
+    known = [each for each in columns if each in _ONLY]
+    if len(columns) not in _LAYOUTS or len(set(columns)) < len(columns) or known != list(columns):
+        needed = "x1, y1, x2, y2, score, class, and image where there are seven"
+        raise ModelError(f"--columns must name each of {needed}, in their order, got {', '.join(columns)}")
+
+
+def _layouts(found: TensorFacts, hints: Hints) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """The orders of columns that are known, or the one that is told, and where the class ids start."""
+    layouts = _LAYOUTS[found.shape[-1] or 6]
+    if hints.columns is not None:
+        layouts = tuple(dict.fromkeys((hints.columns, first) for _, first in layouts))
+    if hints.box_format is not None:  # the format says then which comes first
+        layouts = tuple(each for each in layouts if each[0].index("x1") < each[0].index("y1"))
+    if hints.first_class_id is not None:
+        layouts = tuple(dict.fromkeys((columns, hints.first_class_id) for columns, _ in layouts))
+    return layouts
+
+
+def _certainty(
+    facts: ModelFacts, found: TensorFacts, columns: tuple[str, ...], *, is_automl: bool, first_class_id: int
+) -> Certainty:
+    """Of six columns Ultralytics' are the usual ones, without a side for the batch PaddleDetection's; of seven, what is
+    TensorFlow's has its channels last, and super-gradients names its output."""
+    if len(columns) == 6:
+        usual = _ULTRALYTICS if len(found.shape) == 3 else _PADDLE
+        return Certainty.SETTLED if columns == usual and first_class_id == 0 else Certainty.UNLIKELY
+    if "flat_predictions" in found.name:
+        return Certainty.SETTLED if columns == _YOLO_NAS and first_class_id == 0 else Certainty.UNLIKELY
+    if image_input(facts).layout in ("nhwc", "hwc") and len(found.shape) == 3:
+        return Certainty.SETTLED if is_automl else Certainty.UNLIKELY
+    is_usual = first_class_id == (1 if columns == _AUTOML else 0)
+    return Certainty.OPEN if is_usual else Certainty.UNLIKELY
 
 
 def _extra_inputs(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
@@ -100,20 +151,22 @@ def _recipe(columns: tuple[str, ...]) -> dict[str, Any]:
     return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
 
 
-def _objection(outputs: Outputs, spec: DetectorSpec, *, is_likeliest: bool) -> str | None:
+def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     """Columns are told by their values: classes are whole numbers, scores lie in 0..1, corners are in order."""
     rows = output(outputs, spec).reshape(-1, len(spec.columns))  # [N, columns]
     rows = rows[~((rows == 0).all(axis=1) | (rows == -1).all(axis=1))]  # without padding
     scores, class_ids = rows[:, spec.columns.index("score")], rows[:, spec.columns.index("class")]
     corners = rows[:, [spec.columns.index(name) for name in _CORNERS]]
-    if not len(rows) and not is_likeliest:
-        return "it finds nothing in the picture by which the order of its columns could be told"
+    if not len(rows):
+        return None
     if not np.array_equal(class_ids, np.floor(class_ids)):
         return "its class column holds fractions"
     if np.any((scores < 0) | (scores > 1)):
         return f"its score column reaches {scores.min():g} and {scores.max():g}"
-    if len(rows) and np.all(scores == np.floor(scores)) and np.any(class_ids != 0):
+    if np.all(scores == np.floor(scores)) and np.any(class_ids != 0):
         return "its score column holds whole numbers"
+    if spec.first_class_id == 1 and np.any((class_ids == 0) & (scores > 0)):
+        return "it finds objects of class 0, so that its class ids start there"
     if "image" in spec.columns and not np.isin(rows[:, spec.columns.index("image")], range(spec.batch or 1)).all():
         return "its image column is not 0 for the only image"
     if np.any(corners[:, 2:] < corners[:, :2]):

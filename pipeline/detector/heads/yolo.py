@@ -25,6 +25,8 @@ from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
 YOLOX_STRIDES = (8, 16, 32)
+ORIENTED = "it looks like a model of oriented boxes, which are not read"
+POSE = "it looks like a pose model, which is not read"
 # The grids of the family: as usual, with a coarser one (P6), with a finer one (P2).
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 _ULTRALYTICS: dict[str, Any] = {"recipe": "RGB 0..1, letterbox centred, pad 114", "box_format": "cxcywh"}
@@ -38,11 +40,12 @@ _YOLOX: dict[str, Any] = {
 
 
 def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
-    """`[B, N, 5 + C]`: box, objectness, class scores; the score is objectness × best class."""
+    """`[B, N, 5 + C]`: box, objectness, class scores; the score is objectness × best class. More columns are masks'."""
     rows = output(outputs, spec)[batch_index]  # [N, 5 + C]
     refuse_nan(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
-    return _best_class(rows[:, :4], rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
+    classes = rows[:, 5 : 5 + len(spec.class_names)]  # [few, C]
+    return _best_class(rows[:, :4], classes * rows[:, 4:5], spec, score_threshold)
 
 
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
@@ -60,10 +63,11 @@ def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 
 
 def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
-    """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness."""
-    columns = output(outputs, spec)[batch_index]  # [4 + C, N]
-    if len(columns) != 4 + len(spec.class_names):
+    """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness. More columns than that are masks'."""
+    columns, num = output(outputs, spec)[batch_index], 4 + len(spec.class_names)  # [4 + C, N]
+    if len(columns) != num and (columns.shape[1] == num or len(columns) > columns.shape[1]):
         columns = columns.T
+    columns = columns[:num]
     best = columns[4:].max(axis=0)  # [N]
     refuse_nan(best, spec)
     chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [few]
@@ -72,18 +76,18 @@ def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """One output of three sides; its number of boxes is what the strides of its family give in that size."""
-    task = facts.metadata.get("task", "detect")
-    if task != "detect":
-        raise NotThisError(f"its metadata says task {task}, only detectors are read", is_near=True)
-    whole = _whole_output(facts)
+    """An output of three sides; its number of boxes is what the strides of its family give in that size."""
+    queries = _queries(facts, hints)
+    if queries is not None:
+        yield queries
+        return
+    whole, num_masks = _whole_output(facts, hints)
     *_, rows, columns = whole.shape
-    network = network_wh(facts, hints)
-    cells = {sum(network[0] // s * (network[1] // s) for s in strides): strides for strides in _STRIDES}
+    network, cells = network_wh(facts, hints), _cells(facts, hints)
     names = hints.class_names or facts.names_of_exporter() or COCO_80
     is_v5 = rows is not None and rows % 3 == 0 and rows // 3 in cells
     is_v8 = columns is not None and columns in cells and rows is not None
-    is_v8_turned = rows is not None and rows in cells and columns == 4 + len(names)
+    is_v8_turned = rows is not None and rows in cells and columns == 4 + len(names) + num_masks
     is_one_a_cell = rows is not None and rows in cells and not is_v8_turned
     # Nothing but the names tells 4 + 3 columns from 5 + 2.
     may_be_turned = is_one_a_cell and columns not in (None, 4, 5, 5 + len(names)) and hints.head is None
@@ -98,7 +102,10 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         is_v5, is_v8, is_one_a_cell = columns is not None, rows is not None, columns is not None
     if hints.head in ("yolov5", "yolov8", "yolox"):  # whoever says so may have other strides
         is_v5 = is_one_a_cell = columns is not None
-        is_v8, is_v8_turned = rows is not None and columns != 4 + len(names), columns == 4 + len(names)
+        is_v8, is_v8_turned = (
+            rows is not None and columns != 4 + len(names) + num_masks,
+            columns == 4 + len(names) + num_masks,
+        )
     elif not (is_v5 or is_v8 or is_v8_turned or is_one_a_cell):
         raise NotThisError(
             f"yolo: at {network[0]} x {network[1]} YOLOv5 has 3 x {min(cells)} boxes, YOLOX, YOLOv8 and YOLO11 have "
@@ -108,25 +115,30 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     common: dict[str, Any] = {"facts": facts, "hints": hints, "outputs": (whole.name,)}
     if is_v5 and hints.head in (None, "yolov5"):
         reason = f"yolov5: {whole} has 3 anchors for each of {'its' if rows is None else rows // 3} cells"
-        spec = spec_for(head="yolov5", num_classes=_classes(columns, 5), reason=reason, **_ULTRALYTICS, **common)
+        spec = spec_for(
+            head="yolov5", num_classes=_classes(columns, 5 + num_masks), reason=reason, **_ULTRALYTICS, **common
+        )
         yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=3))
     if (is_v8 or is_v8_turned) and hints.head in (None, "yolov8"):
         side, num = ("row", rows) if is_v8_turned else ("column", columns)
         reason = f"yolov8: {whole} has a {side} for each of {'its' if num is None else num} cells and no objectness"
-        num_classes = _classes(columns if is_v8_turned else rows, 4)
+        num_classes = _classes(columns if is_v8_turned else rows, 4 + num_masks)
         spec = spec_for(head="yolov8", num_classes=num_classes, reason=reason, **_ULTRALYTICS, **common)
+        objection = partial(_objection_to_classes, is_turned=is_v8_turned)
         if hints.boxes_are_normalised is not True:
-            yield Claim(spec)
+            yield Claim(spec, objection)
         if hints.boxes_are_normalised is not False:
-            yield Claim(_normalised(spec))
+            yield Claim(_normalised(spec), objection)
     if may_be_turned:
         reason = (
             f"yolov8: {whole} has a row for each of {rows} cells, and no objectness if it has {columns} - 4 classes"
         )
-        spec = spec_for(head="yolov8", num_classes=_classes(columns, 4), reason=reason, **_ULTRALYTICS, **common)
+        spec = spec_for(
+            head="yolov8", num_classes=_classes(columns, 4 + num_masks), reason=reason, **_ULTRALYTICS, **common
+        )
         yield Claim(spec, _objection_to_turned)
     if is_one_a_cell and hints.head in (None, "yolox", "yolov5"):
-        num_classes, reason = _classes(columns, 5), f"{whole} has a row for each of {rows} cells"
+        num_classes, reason = _classes(columns, 5 + num_masks), f"{whole} has a row for each of {rows} cells"
         if hints.head != "yolov5" and cells.get(rows or 0, YOLOX_STRIDES) == YOLOX_STRIDES:
             spec = spec_for(head="yolox", num_classes=num_classes, reason=f"yolox: {reason}", **_YOLOX, **common)
             yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=1))
@@ -137,17 +149,95 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
                 yield Claim(spec, partial(_objection, cells=cells, is_v6=name == "YOLOv6"))
 
 
-def _whole_output(facts: ModelFacts) -> TensorFacts:
-    """The decoded output; a YOLOv5 may hand out its three raw maps [1, 3, h, w, 5 + C] as well."""
+def _cells(facts: ModelFacts, hints: Hints) -> dict[int, tuple[int, ...]]:
+    """The number of cells of each of the family's grids in the network's size → its strides."""
+    width, height = network_wh(facts, hints)
+    return {sum(width // s * (height // s) for s in strides): strides for strides in _STRIDES}
+
+
+def _whole_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
+    """The decoded output, and how many of its columns are for masks.
+
+    Others beside it are raw maps, or the prototypes [B, K, h, w] of masks, of which each box says how it mixes K.
+    """
     if not facts.outputs or len(image_input(facts).layout) != 4 or len(facts.inputs) != 1:
         raise NotThisError("yolo: one input, a batch of images, and one output")
     found = [each for each in facts.outputs if len(each.shape) == 3]
-    if len(found) != 1 or any(len(each.shape) != 5 for each in facts.outputs if each is not found[0]):
+    if len(found) > 1:
+        cells = _cells(facts, hints)
+        sides = {num * factor for num in cells for factor in (1, 3)}
+        found = [each for each in found if sides.intersection(each.shape[1:]) and not _is_a_pair(each, facts)]
+    if len(found) != 1:
         raise NotThisError(
             "yolo: YOLOv5 and YOLOX have one output [1, boxes, 5 + classes], YOLOv8 and YOLO11 [1, 4 + classes, boxes]",
             is_near=len(facts.outputs) == 1,
         )
-    return found[0]
+    width, height = network_wh(facts, hints)
+    prototypes = [
+        each for each in facts.outputs if len(each.shape) == 4 and each.shape[2:] == (height // 4, width // 4)
+    ]
+    return found[0], (prototypes[0].shape[1] or 0) if len(prototypes) == 1 else 0
+
+
+def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
+    """Whether its rows are the rows of another output as well, as boxes and class values in two outputs are."""
+    return any(other is not tensor and other.shape[:2] == tensor.shape[:2] for other in facts.outputs)
+
+
+def _queries(facts: ModelFacts, hints: Hints) -> Claim | None:
+    """RT-DETR by Ultralytics: `[B, queries, 4 + C]`, boxes in 0..1; told by its few rows."""
+    found = [each for each in facts.outputs if len(each.shape) == 3]
+    if len(found) != 1 or len(facts.inputs) != 1 or hints.head not in (None, "yolov8"):
+        return None
+    _, rows, columns = found[0].shape
+    names = facts.names_of_exporter() if hints.class_names is None else hints.class_names
+    is_named = names is not None and columns == 4 + len(names)
+    num_cells = {num * factor for num in _cells(facts, hints) for factor in (1, 3)}
+    if rows is None or columns is None or not 100 <= rows <= 900 or num_cells.intersection((rows, columns)):
+        return None
+    if columns < 5 or (not is_named and (columns < 8 or rows < columns)):
+        return None
+    spec = spec_for(
+        facts,
+        hints,
+        head="yolov8",
+        num_classes=columns - 4,
+        reason=f"yolov8: {found[0]} has a row for each of {rows} queries, boxes in 0..1 and class scores: RT-DETR",
+        outputs=(found[0].name,),
+        recipe="RT-DETR's, RGB 0..1, stretched",
+        resize="stretch",
+        box_format="cxcywh",
+        boxes_are_normalised=True,
+        needs_nms=False,
+    )
+    return Claim(spec, _objection_to_queries)
+
+
+def _objection_to_queries(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    rows = output(outputs, spec)  # [B, Q, 4 + C]
+    if rows[..., :4].min(initial=0) < -0.5 or rows[..., :4].max(initial=0) > 1.5:
+        return f"its boxes reach {np.abs(rows[..., :4]).max():g}, which is not 0..1"
+    return None
+
+
+def _objection_to_classes(outputs: Outputs, spec: DetectorSpec, *, is_turned: bool) -> str | None:
+    """What speaks for keypoints or an angle in the columns that would be scores of classes."""
+    values = output(outputs, spec)
+    columns = np.moveaxis(values, 1, -1) if not is_turned else values  # [B, N, 4 + C]
+    scores = columns[..., 4 : 4 + len(spec.class_names)].reshape(-1, len(spec.class_names))  # [B × N, C]
+    if not len(scores) or spec.class_names == ():
+        return None
+    beyond = (scores.max(axis=0) > 1.001) | (scores.min(axis=0) < -0.001)  # [C]
+    last = scores[:, -1]
+    if beyond[-1] and not beyond[:-1].any() and len(beyond) > 1 and np.abs(last).max() <= np.pi + 0.01:
+        return f"{ORIENTED}: its last column reaches from {last.min():.2g} to {last.max():.2g}, as angles do"
+    if len(beyond) > 1 and not beyond.any() and np.median(np.abs(last)) > 0.1 > np.median(scores[:, :-1].max(axis=1)):
+        return f"{ORIENTED}: its last column is high where no class is, as an angle may be"
+    if len(beyond) >= 3 and beyond[1:].any() and not beyond[0] and np.abs(scores).max() > 2:
+        return (
+            f"{POSE}: its columns from the {int(np.argmax(beyond)) + 5}th on reach {scores.max():.3g}, as keypoints do"
+        )
+    return None
 
 
 def _classes(side: int | None, num_others: int) -> int:

@@ -1,0 +1,220 @@
+"""Proof: weighs readings of a foreign network by what it finds in pictures that are mirrored, shifted and scaled.
+
+Under the right reading what is found moves along with the picture, and lies on the objects that are known to be there;
+under a wrong one it does not. No labels are needed. What was measured is kept in the cache folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cache_folder import cache_folder
+from pipeline.detector.heads import HEADS, Outputs
+from pipeline.detector.heads.claims import Claim
+from pipeline.detector.onnx_file import graph_hash
+from pipeline.detector.probe import VIEWS, street, street_objects, textures
+from pipeline.detector.providers import first_line, load_runtime
+from pipeline.detector.tensor import TensorWriter
+from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.detections import FloatArray
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.frame import ArrayPicture, PixelArray
+from pipeline.picture.suppression import intersection_over_union, suppress
+from pipeline.version import __version__
+from pipeline.whole_file import write_whole
+
+_LEAST_SCORE = 0.02  # low, because what is found faintly moves along as well
+_MOST_CANDIDATES = 400
+_MOST_FOUND = 20
+_SEEN_WHOLE = 0.7  # the share of a moved box that must still be in the picture
+_ON_OBJECT = 0.5  # IoU with a drawn object
+_IN_THE_STREET = frozenset(("person", "bicycle", "car", "bus", "truck"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What pictures say of one reading. All but `objection` and `answers_alike` are sums of scores."""
+
+    objection: str | None = None  # that a value cannot be
+    answers_alike: bool = False  # whether every picture gets the same answer, which proves nothing
+    found: float = 0.0  # of the best in the pictures as they are
+    steady: float = 0.0  # of these × the IoU with what is found where each should have moved to
+    on_objects: float = 0.0  # of the best that lie on the drawn objects, whatever their class
+    named: float | None = None  # of those under the object's own name; None: the class names have none of the street
+
+    @property
+    def steadiness(self) -> float:
+        """The share of what is found that moves along with the picture."""
+        return self.steady / self.found if self.found else 0.0
+
+    @property
+    def merit(self) -> float:
+        """How much is found steadily, and on objects: to compare ways to prepare a picture."""
+        return self.steady + self.on_objects
+
+    @property
+    def is_worth_something(self) -> bool:
+        """Whether so much is found that its moving along, or not, means something."""
+        return self.objection is None and not self.answers_alike and self.found >= 0.3
+
+    @property
+    def share_in_words(self) -> str:
+        """How much of what it finds moves along."""
+        return f"{self.steadiness:.0%} of what it finds moves along when pictures are mirrored, shifted and scaled"
+
+    def __str__(self) -> str:
+        if self.answers_alike:
+            return "not proved: it answers every picture alike"
+        if not self.is_worth_something:
+            return "not proved: it finds next to nothing in the drawn pictures"
+        return (
+            f"proved: {self.steadiness:.0%} of what it finds moves along when pictures are mirrored, shifted and scaled"
+        )
+
+
+def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:
+    """The evidence of each claim on a file that `session` has open; measured once, and then known."""
+    place = cache_folder() / "recognised" / f"{_key(path, claims)}.json"
+    known = _remembered(place, len(claims))
+    if known is not None:
+        return known
+    runs: dict[str, list[tuple[PixelArray, Outputs]] | str] = {}
+    found = []
+    for claim in claims:
+        key = input_key(claim.spec)
+        if key not in runs:
+            runs[key] = _run_all(session, claim.spec)
+        found.append(_evidence(claim, runs[key]))
+    _remember(place, found)
+    return found
+
+
+def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
+    """Run a bare session on a tensor as the spec wants it."""
+    if spec.layout in ("chw", "hwc"):
+        tensor = tensor[0]
+    extra = {each.name: np.tile(np.array(each.values, each.dtype), (len(tensor), 1)) for each in spec.extra_inputs}
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(names, {spec.input_name: tensor, **extra}), strict=True))
+
+
+def show(session: Any, spec: DetectorSpec, pixels: PixelArray) -> Outputs:
+    """What a bare session answers to a picture that has the network's size, in every image of the batch."""
+    _, tensor = TensorWriter(spec).tensor_of(ArrayPicture(pixels))
+    return run_once(session, spec, np.repeat(tensor, spec.batch or 1, axis=0))
+
+
+def _run_all(session: Any, spec: DetectorSpec) -> list[tuple[PixelArray, Outputs]] | str:
+    """The street and the textures, each as it is and in every view, with the answers; or why it does not run."""
+    shown = []
+    for pixels in (street(spec.network_wh), textures(spec.network_wh)):
+        for picture in (pixels, *(view.show(pixels) for view in VIEWS)):
+            try:
+                shown.append((picture, show(session, spec, picture)))
+            except Exception as error:  # ONNX Runtime's exceptions have no common base
+                return f"it does not run: {first_line(error)}"
+    return shown
+
+
+def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Evidence:
+    if isinstance(shown, str):
+        return Evidence(objection=shown)
+    spec = claim.spec
+    found: list[Candidates] = []
+    for _, outputs in shown:
+        objection = claim.objection(outputs, spec)
+        if objection is not None:
+            return Evidence(objection=objection)
+        try:
+            found.append(_best(HEADS[spec.head](outputs, spec, score_threshold=_LEAST_SCORE, batch_index=0)))
+        except (ModelError, ValueError) as error:
+            return Evidence(objection=str(error))
+    names = [each for each in spec.outputs if each in shown[0][1]] or list(shown[0][1])
+    alike = all(np.array_equal(outputs[name], shown[0][1][name]) for _, outputs in shown[1:] for name in names)
+    as_they_are = found[:: 1 + len(VIEWS)]
+    sums = [_steady(as_is, found[place * (1 + len(VIEWS)) + 1 :], spec) for place, as_is in enumerate(as_they_are)]
+    on_objects, named = _on_objects(as_they_are[0], spec)
+    return Evidence(
+        answers_alike=alike,
+        found=sum(total for total, _ in sums),
+        steady=sum(steady for _, steady in sums),
+        on_objects=on_objects,
+        named=named,
+    )
+
+
+def _best(candidates: Candidates) -> Candidates:
+    surest = np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES]
+    candidates = candidates.select(surest)
+    kept, _ = suppress(
+        candidates.boxes_xyxy, candidates.scores, candidates.class_ids, iou_threshold=0.5, max_detections=_MOST_FOUND
+    )
+    return candidates.select(kept)
+
+
+def _steady(as_is: Candidates, in_views: Sequence[Candidates], spec: DetectorSpec) -> tuple[float, float]:
+    """The scores of what is found in a picture, and these × IoU, both summed over the mean of its views."""
+    total = steady = 0.0
+    for view, found in zip(VIEWS, in_views, strict=False):
+        moved = view.move(as_is.boxes_xyxy, spec.network_wh)  # [N, 4]
+        clipped = moved.clip(0, np.array(spec.network_wh * 2, np.float32))
+        is_whole = _areas(clipped) >= _SEEN_WHOLE * _areas(moved)  # [N]
+        there = found.boxes_xyxy.clip(0, np.array(spec.network_wh * 2, np.float32))  # [M, 4]
+        overlaps = np.nan_to_num(intersection_over_union(clipped, there))  # [N, M]
+        overlaps = overlaps * (as_is.class_ids[:, None] == found.class_ids)
+        best = overlaps.max(axis=1, initial=0)  # [N]
+        total += float(as_is.scores[is_whole].sum())
+        steady += float((as_is.scores * best)[is_whole].sum())
+    return total / len(VIEWS), steady / len(VIEWS)
+
+
+def _areas(boxes_xyxy: FloatArray) -> FloatArray:
+    return np.asarray((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1), np.float32)
+
+
+def _on_objects(found: Candidates, spec: DetectorSpec) -> tuple[float, float | None]:
+    boxes, names = street_objects(spec.network_wh)
+    overlaps = np.nan_to_num(intersection_over_union(boxes, found.boxes_xyxy))  # [T, N]
+    scores = found.scores * (overlaps > _ON_OBJECT)  # [T, N]
+    on_objects = float(scores.max(axis=1, initial=0).sum())
+    if not _IN_THE_STREET.intersection(spec.class_names):
+        return on_objects, None
+    class_names = np.array([*spec.class_names, ""])[np.minimum(found.class_ids, len(spec.class_names))]  # [N]
+    is_named = np.array(names)[:, None] == class_names  # [T, N]
+    return on_objects, float((scores * is_named).max(axis=1, initial=0).sum())
+
+
+def input_key(spec: DetectorSpec) -> str:
+    """What decides about the tensors that a network is given."""
+    return repr((spec.network_wh, spec.resize, spec.pad_value, spec.colour, spec.mean, spec.std, spec.extra_inputs))
+
+
+def _key(path: Path, claims: Sequence[Claim]) -> str:
+    readings = [dataclasses.replace(claim.spec, provenance=(), model_name="").to_json() for claim in claims]
+    said = [graph_hash(path), __version__, load_runtime().__version__, *readings]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]
+
+
+def _remembered(place: Path, num_claims: int) -> list[Evidence] | None:
+    try:
+        found = [Evidence(**each) for each in json.loads(place.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if len(found) == num_claims else None
+
+
+def _remember(place: Path, found: Sequence[Evidence]) -> None:
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(place, json.dumps([asdict(each) for each in found]).encode())
+    except OSError:
+        return  # a cache that cannot be written is measured again
