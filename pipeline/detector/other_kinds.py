@@ -12,6 +12,7 @@ _TASKS = {
 }
 _READ = ("", "detect", "detection", "segment")  # boxes are read from models that also have masks
 _DETECTION_COLUMNS = (4, 5, 6, 7)
+_POSE_COLUMNS = 6 + 17 * 3  # of finished detections with COCO's keypoints
 _LEAST_MAP = 8  # pixels of the picture for one of a map of pixels; a cell of a detector's grid stands for more
 
 
@@ -23,12 +24,19 @@ def kind_in_metadata(facts: ModelFacts) -> str | None:
     return f"it is {_TASKS.get(task, 'no detector')}: its metadata says task {task}, only detectors are read"
 
 
+def has_upright_boxes(facts: ModelFacts) -> bool:
+    """Whether a model of that kind has boxes that can be read where a user asks for it."""
+    return facts.metadata.get("task", "").strip().lower() == "pose"
+
+
 def kind_by_shape(facts: ModelFacts) -> str | None:
     """What its outputs look like, where they are no detector's. Raises ModelError for a file without an image."""
     if len(facts.outputs) == 1 and _is_of_classes(facts):
         return f"it looks like a classifier: {facts.outputs[0]} has one row of values for a picture, and no boxes"
     if len(facts.outputs) == 1 and _is_map(facts):
         return f"it looks like a segmentation model: {facts.outputs[0]} has values for each pixel, and no boxes"
+    if any(len(each.shape) == 3 and each.shape[2] == _POSE_COLUMNS for each in facts.outputs):
+        return "it looks like a pose model, which is not read: its rows hold a box, score, class and 17 keypoints"
     if _are_raw_maps(facts):
         return "it looks like a detector that leaves its maps undecoded: export it with the decoding in the graph"
     return None
@@ -39,7 +47,8 @@ def _is_of_classes(facts: ModelFacts) -> bool:
     if len(shape) == 4:
         return shape[2:] == (1, 1)
     # [?, 6] may hold as many detections as there happen to be; [1, 6] is one row for the one picture.
-    return len(shape) == 2 and shape[0] == batch and (batch is not None or shape[1] not in (*_DETECTION_COLUMNS, None))
+    is_one_row = len(shape) == 2 and shape[0] in (batch, 1)
+    return is_one_row and (shape[0] is not None or shape[1] not in (*_DETECTION_COLUMNS, None))
 
 
 def _is_map(facts: ModelFacts) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads import FAMILIES, HEADS, Outputs
 from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh
-from pipeline.detector.other_kinds import kind_by_shape, kind_in_metadata
+from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import Evidence, input_key, show, weigh
 from pipeline.detector.providers import first_line
@@ -56,9 +56,10 @@ class Recognition:
             return self.accepted[0]
         if self.accepted:
             readings = "; or ".join(_few([_in_words(each) for each in self.accepted]))
+            settled_by = _flags(self.accepted) or "outputs whose names say which are boxes, class ids and scores"
             raise ModelError(
                 f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
-                f"{_flags(self.accepted)}, and `streamdet adopt` writes the choice into a copy ({self.facts})"
+                f"{settled_by}, and `streamdet adopt` writes the choice into a copy ({self.facts})"
             )
         reasons = "; ".join(
             _few([*filter(None, (self.kind,)), *self.refused, *self.near])
@@ -246,7 +247,7 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
     except ModelError as error:
         raise ModelError(f"{facts.path}: not recognised: {error} ({facts})") from None
     kind = kind_in_metadata(facts)
-    if kind is not None and hints.head is None:
+    if kind is not None and not (hints.head and has_upright_boxes(facts)):
         return [], [kind], []
     found: list[Claim] = []
     near: list[str] = []

@@ -13,7 +13,7 @@ from pipeline.detector.facts import ImageInput, ModelFacts, TensorFacts, image_i
 from pipeline.detector.heads.candidates import Outputs
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation
+from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput, ScoreActivation
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 
@@ -145,12 +145,10 @@ def spec_for(
 
 
 def classes_then_boxes(facts: ModelFacts) -> list[tuple[TensorFacts, TensorFacts]]:
-    """The pairs of outputs [B, N, C] and [B, N, 4] of a file with one input, whatever else it returns.
+    """The pairs of outputs [B, N, C] and [B, N, 4] of a file, whatever else it returns.
 
     Names count only where shapes leave a choice: of four classes and boxes, of features and class values.
     """
-    if len(facts.inputs) != 1:
-        return []
     threes = [each for each in facts.outputs if len(each.shape) == 3 and each.element_type in _FLOATS]
     pairs = [
         (classes, boxes)
@@ -169,6 +167,20 @@ def classes_then_boxes(facts: ModelFacts) -> list[tuple[TensorFacts, TensorFacts
 
 def _may_be_equal(one: int | None, other: int | None) -> bool:
     return one is None or other is None or one == other
+
+
+def resize_inputs(facts: ModelFacts, hints: Hints, family: str) -> tuple[ExtraInput, ...]:
+    """What PaddleDetection wants to be told beside the image: its height and width, and that it was not scaled.
+
+    Raises NotThisError for any other input.
+    """
+    width, height = network_wh(facts, hints)
+    known = {"im_shape": (float(height), float(width)), "scale_factor": (1.0, 1.0)}
+    others = [each for each in facts.inputs if each.name != image_input(facts).name]
+    for each in others:
+        if each.name not in known or each.element_type != "float" or each.shape[-1:] != (2,):
+            raise NotThisError(f"{family}: nothing is known to feed {each} with", is_near=True)
+    return tuple(ExtraInput(each.name, "float32", known[each.name]) for each in others)
 
 
 def network_wh(facts: ModelFacts, hints: Hints) -> tuple[int, int]:

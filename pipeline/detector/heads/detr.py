@@ -82,6 +82,8 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             "detr: one input, and logits [batch, queries, classes] and boxes [.., 4] of at most 1000 queries",
             is_near=bool(pairs),
         )
+    if len(facts.inputs) != 1:
+        raise NotThisError("detr: one input, and these have another one", is_near=True)
     for logits, boxes in fitting:
         yield from _claims_of(facts, hints, logits, boxes)
 
@@ -101,7 +103,10 @@ def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: Tens
             or (bool(names) and len(names) == num_columns - 1)
             or (is_rf_detr and num_columns != len(COCO_91) + 1 and len(names) != num_columns)
         )
-        num_classes = num_columns - has_spare - (hints.first_class_id or 0)
+        first_class_id = hints.first_class_id or 0
+        if num_columns == len(COCO_91) + 1 and names == COCO_91:  # by their category ids, of which none is 0
+            has_spare, first_class_id = activation == "softmax", 1
+        num_classes = num_columns - has_spare - first_class_id
         if num_classes < 1 or (len(names) in (num_columns, num_columns - 1) and names and len(names) != num_classes):
             continue
         recipe, others = _recipes(activation, is_rf_detr, num_columns, len(names))
@@ -116,6 +121,7 @@ def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: Tens
                 box_format=box_format,
                 boxes_are_normalised=True,
                 score_activation=activation,
+                first_class_id=first_class_id,
                 needs_nms=False,
                 **recipe,
             )

@@ -169,6 +169,11 @@ def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
         for each in facts.outputs
         if len(each.shape) in (2, 3) and each.shape[-1] == 4 and each.element_type in floats
     ]
+    for dets in facts.outputs:  # with the score in the fifth column
+        if len(dets.shape) in (2, 3) and dets.shape[-1] == 5 and dets.element_type in floats:
+            labels = [each for each in facts.outputs if each is not dets and _is_list(each, dets)]
+            if len(labels) == 1:
+                yield [dets, labels[0]]
     for boxes in [each for each in all_boxes if _is_named(each, "box", "det")] or all_boxes:
         others = [each for each in facts.outputs if each is not boxes]
         counts = [each for each in others if _is_count(each, boxes)]
@@ -216,7 +221,8 @@ def _objection(outputs: Outputs, spec: DetectorSpec, *, num_images: int | None) 
         is_real = (np.arange(len(scores)) < num) & (scores > 0)
         if len(class_ids) != len(scores):
             return "its outputs are no lists of one length"
-        class_ids, scores = class_ids[is_real], scores[is_real]
+        if is_real.any():
+            class_ids, scores = class_ids[is_real], scores[is_real]
         if not np.array_equal(class_ids, np.floor(class_ids)):
             return "its class ids are fractions"
         if len(scores) and np.all(scores == np.floor(scores)) and np.any(class_ids > 1):

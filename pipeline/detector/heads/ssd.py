@@ -6,6 +6,7 @@ EfficientDet. Anchors are not in the graph of an undecoded file: they come from 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from itertools import product
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.activation import activated
@@ -27,6 +29,7 @@ from pipeline.detector.heads.claims import (
     Hints,
     NotThisError,
     classes_then_boxes,
+    resize_inputs,
     spec_for,
 )
 from pipeline.errors import ModelError
@@ -48,12 +51,12 @@ _LARGEST_LOG_RATIO = float(np.log(1000 / 16))  # torchvision's limit: no box is 
 def ssd_raw(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """Class values `[B, A, C]` and offsets from anchors `[B, A, 4]`; ids below `first_class_id` are background."""
     chosen, scores, class_ids = _likely(outputs, spec, score_threshold, batch_index)  # [M] anchors
-    offsets = output(outputs, spec, 1)[batch_index][chosen].astype(np.float32)  # [M, 4]
+    offsets = _boxes(outputs, spec, batch_index)[chosen].astype(np.float32)  # [M, 4]
     if spec.box_format == "cycxhw":
         offsets = offsets[:, [1, 0, 3, 2]]
     offsets = offsets * np.array(spec.anchor_variances, np.float32)
     anchors = _anchors(spec.anchors, spec.network_wh)  # [A, 4]
-    num = output(outputs, spec, 1).shape[1]
+    num = len(_boxes(outputs, spec, batch_index))
     if num != len(anchors):
         raise ModelError(f"head ssd_raw has {len(anchors)} anchors, the model returns {num} boxes")
     anchors = anchors[chosen]  # [M, 4]
@@ -67,7 +70,7 @@ def ssd_raw(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, bat
 def ssd_decoded(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """Class values `[B, A, C]` and boxes `[B, A, 4]`; ids below `first_class_id` are background."""
     chosen, scores, class_ids = _likely(outputs, spec, score_threshold, batch_index)
-    return Candidates(boxes_to_network(output(outputs, spec, 1)[batch_index][chosen], spec), scores, class_ids)
+    return Candidates(boxes_to_network(_boxes(outputs, spec, batch_index)[chosen], spec), scores, class_ids)
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
@@ -75,9 +78,11 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
 
     Where the background is, what class values still need, and what a box is, are told by the values as far as they can.
     """
-    pairs = classes_then_boxes(facts)
+    pairs = classes_then_boxes(_with_rows(facts))
     if not pairs:
-        raise NotThisError("ssd: one input, class values [batch, anchors, classes] and boxes [batch, anchors, 4]")
+        raise NotThisError(
+            "ssd: class values [batch, anchors, classes] and boxes [batch, anchors, 4] among its outputs"
+        )
     missed: list[NotThisError] = []
     for classes, boxes in pairs:
         try:
@@ -92,6 +97,8 @@ def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: Ten
     num_anchors, num_columns = boxes.shape[1] or classes.shape[1], classes.shape[2]
     if num_columns is None:
         raise NotThisError(f"ssd: {classes} must say its number of classes", is_near=True)
+    if num_columns == 1 and sum(each.shape == classes.shape for each in facts.outputs) > 1:
+        raise NotThisError("ssd: class values in one output, not scores and class ids in two")
     if hints.head != "ssd_raw":
         for activation, background, (box_format, is_normalised) in product(
             _activations(hints), _backgrounds(facts, hints, num_columns), _BOXES
@@ -111,6 +118,38 @@ def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: Ten
             spec = _raw(facts, hints, classes, boxes, activation, background)
             certainty = _certainty_of_background(facts, hints, num_columns, background, activation, True)
             yield Claim(spec, partial(_raw_objection, background=background), certainty)
+
+
+def _with_rows(facts: ModelFacts) -> ModelFacts:
+    """The facts with outputs [B, 4, A] and [B, C, A] as if they were turned: with a row for each anchor."""
+    outputs = tuple(_turned(each) if _are_turned_boxes(each) else each for each in facts.outputs)
+    nums = {each.shape[1] for each in outputs if len(each.shape) == 3 and each.shape[2] == 4} - {None}
+    outputs = tuple(
+        _turned(each) if len(each.shape) == 3 and each.shape[2] in nums and each.shape[1] not in nums else each
+        for each in outputs
+    )
+    return dataclasses.replace(facts, outputs=outputs)
+
+
+def _are_turned_boxes(tensor: TensorFacts) -> bool:
+    return len(tensor.shape) == 3 and tensor.shape[1] == 4 and (tensor.shape[2] or 0) > 100
+
+
+def _turned(tensor: TensorFacts) -> TensorFacts:
+    batch, rows, columns = tensor.shape
+    return dataclasses.replace(tensor, shape=(batch, columns, rows))
+
+
+def _boxes(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> npt.NDArray[Any]:
+    """Boxes or offsets [A, 4], which may lie turned."""
+    boxes = output(outputs, spec, 1)[batch_index]
+    return np.asarray(boxes.T if len(boxes) == 4 != boxes.shape[1] else boxes)
+
+
+def _class_values(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> npt.NDArray[Any]:
+    """Class values [A, C], which may lie turned."""
+    values, num = output(outputs, spec, 0)[batch_index], len(_boxes(outputs, spec, batch_index))
+    return np.asarray(values.T if len(values) != num == values.shape[1] else values)
 
 
 def read_anchors(path: Path) -> FloatArray:
@@ -220,6 +259,7 @@ def _raw(
         num_classes=(classes.shape[2] or 1) - (background != "none"),
         reason=f"ssd_raw: {classes}, {_in_words(activation, background)}, and {boxes}, anchors of {path.name}",
         outputs=(classes.name, boxes.name),
+        extra_inputs=resize_inputs(facts, hints, "ssd"),
         box_format="cycxhw",
         anchors=pack_anchors(anchors[:, [1, 0, 3, 2]]),
         score_activation=activation,
@@ -248,6 +288,7 @@ def _decoded(
         known_names=("face",) if num_classes == 1 and "face" in facts.path.stem.lower() else None,
         reason=f"ssd_decoded: {classes}, {_in_words(activation, background)}, and {boxes}, {box_format} {unit}",
         outputs=(classes.name, boxes.name),
+        extra_inputs=resize_inputs(facts, hints, "ssd"),
         box_format=box_format,
         boxes_are_normalised=is_normalised,
         score_activation=activation,
@@ -281,7 +322,7 @@ def _other_recipes(facts: ModelFacts) -> tuple[tuple[Mapping[str, Any], Certaint
 
 
 def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Background) -> str | None:
-    values = output(outputs, spec, 0)[0].astype(np.float64)  # [A, C]
+    values = _class_values(outputs, spec, 0).astype(np.float64)  # [A, C]
     if not len(values):
         return None
     is_within = values.min() >= -1e-4 and values.max() <= 1 + 1e-4
@@ -317,7 +358,7 @@ def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Backg
     return None
 
 
-def _objection_to_winner(values: FloatArray, background: Background) -> str | None:
+def _objection_to_winner(values: npt.NDArray[Any], background: Background) -> str | None:
     """Where scores add up to 1 over all classes and background, background wins nearly everywhere."""
     place = 0 if background == "first" else values.shape[1] - 1
     if np.mean(values.argmax(axis=1) == place) < 0.5:
@@ -326,7 +367,7 @@ def _objection_to_winner(values: FloatArray, background: Background) -> str | No
 
 
 def _decoded_objection(outputs: Outputs, spec: DetectorSpec, *, background: Background, may_be_few: bool) -> str | None:
-    boxes = output(outputs, spec, 1)[0].astype(np.float64)  # [A, 4]
+    boxes = _boxes(outputs, spec, 0).astype(np.float64)  # [A, 4]
     if not may_be_few and len(boxes) <= 300:
         return f"its {len(boxes)} boxes are so few that they come from queries"
     if spec.box_format in ("xyxy", "yxyx"):
@@ -348,7 +389,7 @@ def _decoded_objection(outputs: Outputs, spec: DetectorSpec, *, background: Back
 
 
 def _raw_objection(outputs: Outputs, spec: DetectorSpec, *, background: Background) -> str | None:
-    boxes = output(outputs, spec, 1)[0]  # [A, 4]
+    boxes = _boxes(outputs, spec, 0)  # [A, 4]
     if np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)) > 0.95:
         return "its boxes are corners already"
     return _objection_to_scores(outputs, spec, background)
@@ -358,7 +399,7 @@ def _likely(
     outputs: Outputs, spec: DetectorSpec, score_threshold: float, batch_index: int
 ) -> tuple[Any, FloatArray, Any]:
     """The pairs of anchor and class that reach the threshold: anchors [M], scores [M], class ids [M]."""
-    values = output(outputs, spec, 0)[batch_index]  # [A, C]
+    values = _class_values(outputs, spec, batch_index)  # [A, C]
     classes = slice(spec.first_class_id, spec.first_class_id + len(spec.class_names))  # the others are background
     if spec.score_activation != "softmax":
         values = values[:, classes]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
@@ -22,13 +23,13 @@ from pipeline.detector.heads.claims import (
     Claim,
     Hints,
     NotThisError,
-    network_wh,
+    resize_inputs,
     spec_for,
 )
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
-from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+from pipeline.picture.detector_spec import DetectorSpec
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ULTRALYTICS = (*_CORNERS, "score", "class")
@@ -38,7 +39,6 @@ _YOLOV7 = ("image", *_CORNERS, "class", "score")
 _AUTOML = ("image", "y1", "x1", "y2", "x2", "score", "class")
 _YOLO_NAS = ("image", *_CORNERS, "score", "class")
 _Y_FIRST = ("y1", "x1", "y2", "x2", "score", "class")
-_ONLY = frozenset((*_CORNERS, "score", "class", "image"))
 # Number of columns → their orders and the first class id, the likeliest first.
 _LAYOUTS: Mapping[int, tuple[tuple[tuple[str, ...], int], ...]] = {
     6: ((_ULTRALYTICS, 0), (_PADDLE, 0), (_CLASS_FIRST, 0), (_Y_FIRST, 0), (_ULTRALYTICS, 1), (_Y_FIRST, 1)),
@@ -72,7 +72,9 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     (found,) = tables
     if found.shape[-2] is not None and found.shape[-2] > 1000 and hints.head is None:
         raise NotThisError(f"table: {found.shape[-2]} rows are more than finished detections are", is_near=True)
-    extra_inputs = _extra_inputs(facts, hints)
+    if found.shape[0] == 1 and len(found.shape) == 2 and hints.head is None:
+        raise NotThisError(f"table: {found} is one row, not as many as there are objects", is_near=True)
+    extra_inputs = resize_inputs(facts, hints, "table")
     for columns, first_class_id in _layouts(found, hints):
         is_automl = columns == _AUTOML and first_class_id == 1
         spec = spec_for(
@@ -97,8 +99,8 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
 
 
 def _check_columns(columns: tuple[str, ...]) -> None:
-    known = [each for each in columns if each in _ONLY]
-    if len(columns) not in _LAYOUTS or len(set(columns)) < len(columns) or known != list(columns):
+    every = {*_CORNERS, "score", "class", *(("image",) if len(columns) == 7 else ())}
+    if len(columns) != len(every) or set(columns) != every:
         needed = "x1, y1, x2, y2, score, class, and image where there are seven"
         raise ModelError(f"--columns must name each of {needed}, in their order, got {', '.join(columns)}")
 
@@ -131,17 +133,6 @@ def _certainty(
     return Certainty.OPEN if is_usual else Certainty.UNLIKELY
 
 
-def _extra_inputs(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
-    """What PaddleDetection wants to be told beside the image: its height and width, and that it was not scaled."""
-    width, height = network_wh(facts, hints)
-    known = {"im_shape": (float(height), float(width)), "scale_factor": (1.0, 1.0)}
-    others = [each for each in facts.inputs if each.name != image_input(facts).name]
-    for each in others:
-        if each.name not in known or each.element_type != "float" or each.shape[-1:] != (2,):
-            raise NotThisError(f"table: nothing is known to feed {each} with", is_near=True)
-    return tuple(ExtraInput(each.name, "float32", known[each.name]) for each in others)
-
-
 def _recipe(columns: tuple[str, ...]) -> dict[str, Any]:
     if columns == _PADDLE:
         return {
@@ -159,6 +150,8 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     corners = rows[:, [spec.columns.index(name) for name in _CORNERS]]
     if not len(rows):
         return None
+    if rows.shape[1] == 7 and _are_oriented(rows):
+        return "it looks like a model of oriented boxes, which are not read: its last column holds angles"
     if not np.array_equal(class_ids, np.floor(class_ids)):
         return "its class column holds fractions"
     if np.any((scores < 0) | (scores > 1)):
@@ -172,3 +165,15 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     if np.any(corners[:, 2:] < corners[:, :2]):
         return "its corners are not in order"
     return None
+
+
+def _are_oriented(rows: npt.NDArray[Any]) -> bool:
+    """Whether rows [N, 7] hold a box, its score, its class and an angle, as Ultralytics' finished oriented boxes do."""
+    scores, class_ids, angles = rows[:, 4:].T
+    return bool(
+        np.array_equal(class_ids, np.floor(class_ids))
+        and np.all((scores >= 0) & (scores <= 1))
+        and np.any(angles != np.floor(angles))
+        and np.abs(angles).max() <= np.pi
+        and np.abs(rows[:, 0]).max() > 1
+    )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
+from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
 from pipeline.detector.heads.grid import check_cells, grid
@@ -25,8 +25,8 @@ from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
 YOLOX_STRIDES = (8, 16, 32)
-ORIENTED = "it looks like a model of oriented boxes, which are not read"
-POSE = "it looks like a pose model, which is not read"
+_ORIENTED = "it looks like a model of oriented boxes, which are not read"
+_POSE = "it looks like a pose model, which is not read"
 # The grids of the family: as usual, with a coarser one (P6), with a finer one (P2).
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 _ULTRALYTICS: dict[str, Any] = {"recipe": "RGB 0..1, letterbox centred, pad 114", "box_format": "cxcywh"}
@@ -156,7 +156,7 @@ def _cells(facts: ModelFacts, hints: Hints) -> dict[int, tuple[int, ...]]:
 
 
 def _whole_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
-    """The decoded output, and how many of its columns are for masks.
+    """The decoded output, and how many of its columns are for masks or keypoints.
 
     Others beside it are raw maps, or the prototypes [B, K, h, w] of masks, of which each box says how it mixes K.
     """
@@ -167,6 +167,9 @@ def _whole_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
         cells = _cells(facts, hints)
         sides = {num * factor for num in cells for factor in (1, 3)}
         found = [each for each in found if sides.intersection(each.shape[1:]) and not _is_a_pair(each, facts)]
+    if len(found) > 1:  # features beside it
+        names = hints.class_names or facts.names_of_exporter() or COCO_80
+        found = [each for each in found if {4 + len(names), 5 + len(names)}.intersection(each.shape[1:])]
     if len(found) != 1:
         raise NotThisError(
             "yolo: YOLOv5 and YOLOX have one output [1, boxes, 5 + classes], YOLOv8 and YOLO11 [1, 4 + classes, boxes]",
@@ -176,7 +179,13 @@ def _whole_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
     prototypes = [
         each for each in facts.outputs if len(each.shape) == 4 and each.shape[2:] == (height // 4, width // 4)
     ]
-    return found[0], (prototypes[0].shape[1] or 0) if len(prototypes) == 1 else 0
+    if len(prototypes) == 1:
+        return found[0], prototypes[0].shape[1] or 0
+    keypoints = literal(facts.metadata.get("kpt_shape", ""))
+    match keypoints:
+        case [int(num), int(values)] if facts.metadata.get("task") == "pose":
+            return found[0], num * values
+    return found[0], 0
 
 
 def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
@@ -195,7 +204,7 @@ def _queries(facts: ModelFacts, hints: Hints) -> Claim | None:
     num_cells = {num * factor for num in _cells(facts, hints) for factor in (1, 3)}
     if rows is None or columns is None or not 100 <= rows <= 900 or num_cells.intersection((rows, columns)):
         return None
-    if columns < 5 or (not is_named and (columns < 8 or rows < columns)):
+    if columns < 5 or (not is_named and not 8 <= columns < rows):
         return None
     spec = spec_for(
         facts,
@@ -217,7 +226,9 @@ def _objection_to_queries(outputs: Outputs, spec: DetectorSpec) -> str | None:
     rows = output(outputs, spec)  # [B, Q, 4 + C]
     if rows[..., :4].min(initial=0) < -0.5 or rows[..., :4].max(initial=0) > 1.5:
         return f"its boxes reach {np.abs(rows[..., :4]).max():g}, which is not 0..1"
-    return None
+    if np.median(rows[..., 4:].max(axis=-1)) > 0.5:
+        return "more than half of its rows are sure of a class, which queries are not"
+    return None if rows[..., :4].any() else "its boxes are all 0, as padding is"
 
 
 def _objection_to_classes(outputs: Outputs, spec: DetectorSpec, *, is_turned: bool) -> str | None:
@@ -230,12 +241,12 @@ def _objection_to_classes(outputs: Outputs, spec: DetectorSpec, *, is_turned: bo
     beyond = (scores.max(axis=0) > 1.001) | (scores.min(axis=0) < -0.001)  # [C]
     last = scores[:, -1]
     if beyond[-1] and not beyond[:-1].any() and len(beyond) > 1 and np.abs(last).max() <= np.pi + 0.01:
-        return f"{ORIENTED}: its last column reaches from {last.min():.2g} to {last.max():.2g}, as angles do"
+        return f"{_ORIENTED}: its last column reaches from {last.min():.2g} to {last.max():.2g}, as angles do"
     if len(beyond) > 1 and not beyond.any() and np.median(np.abs(last)) > 0.1 > np.median(scores[:, :-1].max(axis=1)):
-        return f"{ORIENTED}: its last column is high where no class is, as an angle may be"
+        return f"{_ORIENTED}: its last column is high where no class is, as an angle may be"
     if len(beyond) >= 3 and beyond[1:].any() and not beyond[0] and np.abs(scores).max() > 2:
         return (
-            f"{POSE}: its columns from the {int(np.argmax(beyond)) + 5}th on reach {scores.max():.3g}, as keypoints do"
+            f"{_POSE}: its columns from the {int(np.argmax(beyond)) + 5}th on reach {scores.max():.3g}, as keypoints do"
         )
     return None
 
