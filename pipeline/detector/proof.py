@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.cache_folder import cache_folder
 from pipeline.detector.heads import HEADS, Outputs
 from pipeline.detector.heads.claims import Claim
 from pipeline.detector.onnx_file import graph_hash
-from pipeline.detector.probe import VIEWS, street, street_objects, textures
+from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, textures
 from pipeline.detector.providers import first_line, load_runtime
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
@@ -200,8 +201,17 @@ def input_key(spec: DetectorSpec) -> str:
 
 def _key(path: Path, claims: Sequence[Claim]) -> str:
     readings = [dataclasses.replace(claim.spec, provenance=(), model_name="").to_json() for claim in claims]
-    said = [graph_hash(path), __version__, load_runtime().__version__, *readings]
+    said = [graph_hash(path), __version__, _method(), load_runtime().__version__, *readings]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=1)
+def _method() -> str:
+    """A hash of what measures and reads: between two versions it changes with every edit."""
+    digest = hashlib.sha256(PICTURE.read_bytes())
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def _remembered(place: Path, num_claims: int) -> list[Evidence] | None:
