@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,8 @@ from pipeline import (
     open_source,
     recognise,
 )
-from pipeline.errors import ConfigError
+from pipeline.app.detecting import in_python
+from pipeline.errors import ConfigError, DeviceError, SourceError, StreamdetError
 from pipeline.testing import CollectingSink
 
 
@@ -108,3 +110,59 @@ def test_every_public_name_can_be_imported() -> None:
         assert getattr(pipeline, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'detct'"):
         pipeline.detct  # noqa: B018
+
+
+def test_detect_takes_numbers_paths_arrays_and_lists(small_video: Path, small_detector: Path, tmp_path: Path) -> None:
+    by_word = list(pipeline.detect(str(small_video), model=str(small_detector)))
+    assert len(list(pipeline.detect(small_video, model=small_detector))) == len(by_word) == 30
+    both = list(pipeline.detect([small_video, str(small_video)], model=small_detector))
+    assert {result.frame.source_id for result in both} == {str(small_video), f"{small_video}#2"}
+    pictures = [result.frame.pixels for result in by_word[:3]]
+    one = list(pipeline.detect(pictures[0], model=small_detector))
+    several = list(pipeline.detect(pictures, model=small_detector))
+    assert [len(one), len(several)] == [1, 3]
+    assert [result.frame.index for result in several] == [0, 1, 2]
+    for ours, theirs in zip(several, by_word, strict=False):
+        assert np.array_equal(ours.frame.pixels, theirs.frame.pixels)
+        assert np.allclose(ours.detections.boxes_xyxy, theirs.detections.boxes_xyxy)
+    grey = list(pipeline.detect(np.zeros((48, 64), np.uint8), model=small_detector))
+    assert grey[0].frame.size_wh == (64, 48)
+    with pytest.raises(SourceError, match="camera"):
+        pipeline.detect(97, model=small_detector)
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        pytest.param(
+            (np.zeros((3, 8, 8), np.float32),), r"picture 0 must be a uint8 array \[H, W, 3\].*float32", id="type"
+        ),
+        pytest.param(
+            ([np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 3), np.uint8)],), r"picture 1 .*\[0, 8, 3\]", id="0"
+        ),
+        pytest.param((1.5,), "a source must be a number, a string, a path, an array or a list", id="float"),
+        pytest.param((True,), "a source must be a number, .* got bool", id="bool"),
+        pytest.param(("a.mp4", np.zeros((8, 8, 3), np.uint8)), "must be given to calls of their own", id="mixed"),
+    ],
+)
+def test_what_is_no_source_is_refused_with_what_it_was(
+    sources: tuple[Any, ...], said: str, small_detector: Path
+) -> None:
+    with pytest.raises(StreamdetError, match=said):
+        pipeline.detect(*sources, model=small_detector)
+
+
+def test_errors_speak_of_settings_and_not_of_a_command_line(small_video: Path, small_detector: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^model must be given for .*; take .*, or try it with model demo$"):
+        pipeline.detect(small_video)
+    with pytest.raises(ConfigError, match=r"^detect\(\): there is no key detection\.treshold"):
+        pipeline.detect(small_video, model=small_detector, settings={"detection.treshold": 0.5})
+    told = in_python(DeviceError("use --device cpu, or --unproved to go on; see --score-threshold"))
+    assert str(told) == "use engine.device cpu, or engine.unproved to go on; see detection.score_threshold"
+    assert isinstance(told, DeviceError)
+
+
+def test_the_demo_detector_runs_on_anything_where_it_is_named(small_video: Path) -> None:
+    assert len(list(pipeline.detect(small_video, model="demo", settings={"flow.max_frames": 2}))) == 2
+    street = pipeline.detect("sim:traffic?seconds=1&size=320x180", settings={"flow.max_frames": 2})
+    assert len(list(street)) == 2

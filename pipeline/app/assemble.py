@@ -27,7 +27,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import SourceOptions, open_source
-from pipeline.sources.source import FrameSource
+from pipeline.sources.source import FrameSource, KnowsTruth
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -76,6 +76,7 @@ def assemble(
         raise ConfigError("at least one source must be named, such as 0 for a webcam, a video file, or sim:traffic")
     with ExitStack() as undo:
         sources = open_sources(config, undo) if source is None else {source.source_id: source}
+        _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         live_sources = len(sources) if all(is_live.values()) else 0
         engine, config = _open_engine(config, sources, live_sources=live_sources)
@@ -101,7 +102,7 @@ def assemble(
         flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
         flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
         undo.pop_all()
-    if config.model is not None:  # said last: what cannot be run needs no doubt about its accuracy
+    if config.model not in (None, "demo"):  # said last: what cannot be run needs no doubt about its accuracy
         doubt = doubt_about(Path(config.model), engine.spec)
         if doubt is not None:
             logger.warning("%s", doubt)
@@ -138,6 +139,16 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, 
     return sources
 
 
+def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
+    """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
+    strangers = [name for name, source in sources.items() if not isinstance(source, KnowsTruth)]
+    if config.model is None and strangers:
+        raise ConfigError(
+            f"--model must be given for {strangers[0]}: the detector that comes with streamdet knows only streets "
+            "drawn by sim:traffic; take an ONNX file, export one (streamdet export --list), or try it with --model demo"
+        )
+
+
 def _camera_size(config: RunConfig) -> tuple[int, int] | None:
     width, height = config.camera.width, config.camera.height
     if (width is None) != (height is None):
@@ -151,7 +162,7 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
 
 def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
     """The file of a configuration's detector, and what it is. Raises ModelError for what is none."""
-    path = DEMO_MODEL if config.model is None else Path(config.model)
+    path = DEMO_MODEL if config.model in (None, "demo") else Path(config.model)
     return path, recognise(path, hints_of(config.hints))
 
 

@@ -154,13 +154,17 @@ class RunConfig(_Section):
 
 
 def load_config(
-    word: str | None = None, *, settings: Sequence[str] = (), options: Mapping[str, Any] | None = None
+    word: str | None = None,
+    *,
+    settings: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    origin: str = "the command line",
 ) -> RunConfig:
     """Put a run's configuration together.
 
     word: a YAML file, or the name of a preset.
     settings: `key=value` with dotted keys and YAML values, as of `--set`.
-    options: dotted keys from the command line; None values say nothing.
+    options: dotted keys from the command line; None values say nothing. origin: what errors call them.
     Raises ConfigError that names file, key, and the nearest right key or value.
     """
     layers: list[tuple[str, dict[str, Any]]] = []
@@ -169,7 +173,7 @@ def load_config(
         layers.append((path.name, _read(path)))
     layers += [("--set", _setting(each)) for each in settings]
     given = {key: value for key, value in (options or {}).items() if value is not None and value != ()}
-    layers += [("the command line", _nested(key, value)) for key, value in given.items()]
+    layers += [(origin, _nested(key, value)) for key, value in given.items()]
     merged: dict[str, Any] = {}
     for where, values in layers:
         _validate(values, where)

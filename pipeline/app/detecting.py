@@ -1,19 +1,54 @@
-"""How does one detect from Python, in one line?"""
+"""Detection from Python in one line: sources or pictures → results."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from os import PathLike
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config import load_config
+from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
+from pipeline.sources.arrays import ArraysSource
+
+Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
+"""A camera's number, a file, an address or a folder, or a picture: uint8 [H, W, 3] in BGR."""
+
+# What the command line calls an option is a key of `settings` here, or a parameter.
+_KEYS = {
+    "device": "engine.device",
+    "precision": "engine.precision",
+    "unproved": "engine.unproved",
+    "output": "output.video",
+    "jsonl": "output.jsonl",
+    "report": "output.report",
+    "every": "flow.every",
+    "max-frames": "flow.max_frames",
+    "score-threshold": "detection.score_threshold",
+    "iou-threshold": "detection.iou_threshold",
+    "classes": "detection.classes",
+    **{
+        name: f"hints.{name.replace('-', '_')}"
+        for name in ("head", "size", "resize", "colour", "mean", "std", "box-format", "scores", "anchors")
+    },
+    "class-names": "hints.class_names",
+    "first-class-id": "hints.first_class_id",
+    "columns": "hints.columns",
+    "model": "model",
+    "config": "config",
+}
+_FLAG = re.compile(r"--(" + "|".join(sorted(_KEYS, key=len, reverse=True)) + r")\b(?!-)")
 
 
 def detect(
-    *sources: str,
-    model: str | None = None,
+    *sources: Source | Sequence[Source],
+    model: str | PathLike[str] | None = None,
     config: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Iterator[Result]:
@@ -22,19 +57,60 @@ def detect(
         for result in detect("street.mp4", model="yolox.onnx"):
             print(result.frame.index, len(result.detections))
 
-    sources: as on the command line: a camera, a file, a URL, a folder of images, `sim:traffic`.
-    model: an ONNX file; the detector that comes with streamdet if left out.
+    sources: a camera's number, a file, a URL, a folder of images, `sim:traffic`, as strings or paths; pictures as
+        arrays uint8 [H, W, 3] in BGR or [H, W]; or lists of them. Pictures are the frames of one source.
+    model: an ONNX file; `demo`, or nothing on `sim:traffic`, is the detector that comes with streamdet.
     config: a YAML file or a preset.
     settings: dotted keys of the configuration, such as `{"detection.score_threshold": 0.5}`.
 
     Leaving the loop early ends the run. Raises a StreamdetError, at the call, for what cannot be opened,
     and in the loop, after the results before it, for what breaks on the way.
     """
-    options = {"sources": sources, "model": model, "output.show": False, **(settings or {})}
-    assembly = assemble(load_config(config, options=options))
+    try:
+        words, arrays = _sorted(sources)
+        options = {"sources": words, "model": None if model is None else str(model), "output.show": False}
+        loaded = load_config(config, options=options | (settings or {}), origin="detect()")
+        assembly = assemble(loaded, source=ArraysSource(arrays) if arrays else None)
+    except StreamdetError as error:
+        raise in_python(error) from error
     return _results(Running(assembly.flow, results=True))
 
 
+def in_python(error: StreamdetError) -> StreamdetError:
+    """The same error, which names keys of the settings where it named options of the command line."""
+    told = _FLAG.sub(lambda found: _KEYS[found[1]], str(error))
+    return type(error)(told)
+
+
+def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.uint8]]]:
+    """The words among the sources, and the pictures."""
+    words: list[str] = []
+    arrays: list[npt.NDArray[np.uint8]] = []
+    for source in _flat(sources):
+        if isinstance(source, np.ndarray):
+            arrays.append(source)
+        elif isinstance(source, bool) or not isinstance(source, int | str | PathLike):
+            raise ConfigError(
+                f"a source must be a number, a string, a path, an array or a list of them, got {type(source).__name__}"
+            )
+        else:
+            words.append(str(source))
+    if words and arrays:
+        raise ConfigError("pictures and other sources must be given to calls of their own")
+    return tuple(words), arrays
+
+
+def _flat(sources: Any) -> Iterator[Any]:
+    for source in sources:
+        if isinstance(source, list | tuple):
+            yield from _flat(source)
+        else:
+            yield source
+
+
 def _results(running: Running[Result]) -> Iterator[Result]:
-    with running:
-        yield from running
+    try:
+        with running:
+            yield from running
+    except StreamdetError as error:
+        raise in_python(error) from error
