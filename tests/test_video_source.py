@@ -144,9 +144,19 @@ def test_a_resized_picture_is_the_whole_picture_resized_by_opencv(pixel_format: 
     assert difference(picture.pixels, scene(3)) < 2.5
 
 
+PAIRED = {
+    "nv12": "yuv420p",
+    "nv21": "yuv420p",
+    "nv16": "yuv422p",
+    "nv24": "yuv444p",
+    "p010le": "yuv420p10le",
+    "p016le": "yuv420p16le",
+}
+
+
 def paired_up(frame: VideoFrame, kind: str) -> VideoFrame:
     """The same samples with U and V in turns; P010 has its ten bits at the top of sixteen."""
-    sample, shift = ("<u2", 6) if kind == "p010le" else ("u1", 0)
+    sample, shift = {"p010le": ("<u2", 6), "p016le": ("<u2", 0)}.get(kind, ("u1", 0))
     y, u, v = (np.frombuffer(plane, sample).reshape(plane.height, -1) << shift for plane in frame.planes)  # type: ignore[call-overload]
     pair = (v, u) if kind in ("nv21", "nv42") else (u, v)
     paired = VideoFrame(frame.width, frame.height, kind)
@@ -160,10 +170,7 @@ def paired_up(frame: VideoFrame, kind: str) -> VideoFrame:
 
 
 @pytest.mark.parametrize("size_wh", [(64, 48), (63, 47)])
-@pytest.mark.parametrize(
-    ("paired", "planar"),
-    [("nv12", "yuv420p"), ("nv21", "yuv420p"), ("nv16", "yuv422p"), ("nv24", "yuv444p"), ("p010le", "yuv420p10le")],
-)
+@pytest.mark.parametrize(("paired", "planar"), PAIRED.items())
 def test_a_picture_with_its_colour_in_pairs_is_that_with_its_colour_in_planes(
     paired: str, planar: str, size_wh: tuple[int, int]
 ) -> None:

@@ -32,7 +32,8 @@ _contexts = threading.local()
 _UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
 _FULL_RANGE = 2  # AVColorRange
 _MATRICES: dict[int, Matrix] = {Colorspace.ITU709: "bt709", Colorspace.ITU601: "bt601"}
-# Colour in pairs, U and V in turns, and the same samples in a plane each; swscale converts between them without loss.
+# Formats with U and V in turns, as GPUs decode to, and with the same samples in a plane each, as processors do: taken
+# apart, which changes no value, all that follows is the same, pixel by pixel.
 _PLANAR = {
     "nv12": "yuv420p",
     "nv21": "yuv420p",
@@ -41,6 +42,7 @@ _PLANAR = {
     "nv42": "yuv444p",
     "p010le": "yuv420p10le",
     "p012le": "yuv420p12le",
+    "p016le": "yuv420p16le",
 }
 _SHARES: dict[int, tuple[float, float]] = {
     Colorspace.ITU709: BT709,
@@ -126,12 +128,13 @@ class VideoPicture:
         return self._orientation.apply(_converted(self._in_planes(), "bgr", tags_of=self._frame))
 
     def _in_planes(self) -> VideoFrame:
-        """The frame with a plane for each component: swscale takes U and V in pairs on another, coarser way."""
+        """The frame with a plane for each component: in pairs, swscale would take U and V on a coarser way."""
         kind = self._frame.format.name
         if kind not in _PLANAR:
             return self._frame
         if self._planar is None:
-            self._planar = self._frame.reformat(format=_PLANAR[kind])
+            # With more threads, swscale now and then leaves a slice undone.
+            self._planar = self._frame.reformat(format=_PLANAR[kind], threads=1)
         return self._planar
 
 
