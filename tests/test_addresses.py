@@ -210,6 +210,10 @@ def test_an_image_is_had_with_user_and_password_and_neither_is_told(server: Serv
     source = open_source(address.replace("://", "://guest:a%40b@"))
     assert isinstance(source, StillSource)
     assert "a%40b" not in source.source_id
+    address_with_secret = server.at("/sized/photo.png?token=0123456789abcdef", b"no image")
+    with pytest.raises(SourceError, match="is not an image that can be decoded") as raised:
+        open_source(address_with_secret)
+    assert "0123456789abcdef" not in str(raised.value)
     with pytest.raises(SourceError, match=r"photo\.png: cannot be opened: .*401"):
         open_source(address)
 

@@ -113,7 +113,7 @@ def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None
     content = download(word, timeout_seconds=options.open_timeout_seconds)
     if content is None:
         return None
-    return StillSource(content, source_id=re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", word))
+    return StillSource(content, source_id=masked_address(word))
 
 
 def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
