@@ -50,7 +50,11 @@ Device = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="An ONNX detector; the one that comes with streamdet if left out."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="An ONNX detector; demo: the one that comes with streamdet, which knows drawn streets only.",
+    ),
 ]
 
 

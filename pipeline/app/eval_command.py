@@ -74,6 +74,7 @@ class ModelRun:
     statistics: RunStatistics
     device: str
     precision: str
+    agreement: str | None  # with the CPU in fp32; None: it is that
 
     @property
     def detect_ms(self) -> float | None:
@@ -165,7 +166,8 @@ def detect_all(
             f"{len(data.images)} are not: {'; '.join(damage[:1])}"
         )
     ordered = tuple(found[place] for place in range(len(found)))
-    return ModelRun(ordered, running.statistics(), assembly.engine.device, assembly.engine.precision)
+    engine = assembly.engine
+    return ModelRun(ordered, running.statistics(), engine.device, engine.precision, engine.agreement)
 
 
 def _config(options: EvalOptions, model: str | None) -> RunConfig:
@@ -287,6 +289,7 @@ def _judge_run(
         "model": str(path),
         "device": run.device,
         "precision": run.precision,
+        "agreement": run.agreement,
         "score_threshold": asked.score_threshold,
         "max_detections": asked.max_detections,
         "nms_iou_threshold": iou_threshold if spec.needs_nms else None,
