@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -18,6 +21,7 @@ from pipeline.app.bench_report import Candidate, print_table, role_in
 from pipeline.app.config import load_config
 from pipeline.app.one_run import RECORDING, Case, measure_apart
 from pipeline.errors import ConfigError
+from pipeline.measure.summary import loop_lines, most_loops
 
 TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
 
@@ -79,9 +83,57 @@ def test_a_recording_is_measured_and_thrown_away(small_detector: Path) -> None:
 
 
 def test_a_source_that_ends_before_it_is_warm_says_so(small_video: Path, small_detector: Path) -> None:
-    config = load_config(options={"sources": (str(small_video),), "model": str(small_detector), "output.show": False})
+    options = {"sources": (str(small_video),), "model": str(small_detector), "flow.max_frames": 3, "output.show": False}
     with pytest.raises(ConfigError, match=r"must last longer than the warm-up of 60 s"):
-        measure_apart(Case.of(config, warm_up_seconds=60.0))
+        measure_apart(Case.of(load_config(options=options), warm_up_seconds=60.0))
+
+
+def test_a_pipe_cannot_be_read_again_so_it_must_last_longer_than_the_warm_up(
+    small_video: Path, small_detector: Path, tmp_path: Path
+) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes on this system")
+    import av
+
+    stream, pipe = tmp_path / "black.mkv", tmp_path / "pipe"
+    with av.open(str(small_video)) as source, av.open(str(stream), "w") as copy:
+        video = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                copy.mux(packet)
+    os.mkfifo(pipe)
+    options = {"sources": (str(pipe),), "model": str(small_detector), "output.show": False}
+    with subprocess.Popen(["cp", str(stream), str(pipe)]), pytest.raises(ConfigError, match="must last longer"):
+        measure_apart(Case.of(load_config(options=options), warm_up_seconds=60.0))
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "sources"])
+def test_a_source_that_ends_before_it_has_been_measured_is_read_again(
+    small_video: Path, small_detector: Path, tmp_path: Path, kind: Literal["pipeline", "sources"]
+) -> None:
+    image = tmp_path / "black.png"
+    cv2.imwrite(str(image), np.zeros((64, 96, 3), np.uint8))
+    sources = (str(small_video), str(image), "sim:traffic?seconds=0.2&size=64x48")
+    config = load_config(options={"sources": sources, "model": str(small_detector), "output.show": False})
+    found = measure_apart(Case.of(config, kind=kind, seconds=0.3, warm_up_seconds=0.1, warm_up_frames=200))
+    assert set(found["loops"]) == set(sources)
+    assert min(found["loops"].values()) > 0
+    if kind == "pipeline":
+        assert found["frames"]["captured"] > 0
+        assert all(each["frames"]["failed"] == 0 for each in found["sources"].values())
+        spent_on = found["cpu_ms_by_role"]
+        assert spent_on["source"] > spent_on["other"]  # that of decoders which have ended is the source's
+
+
+def test_the_report_says_what_was_read_again_and_only_that() -> None:
+    repeats = [{}, {"loops": {"a.mp4": 1}}, {"loops": {"a.mp4": 3, "b.png": 1}}]
+    assert most_loops(repeats) == {"a.mp4": 3, "b.png": 1}
+    assert loop_lines(most_loops(repeats)) == [
+        "a.mp4 is shorter than the measurement and was read again 3 times",
+        "b.png is shorter than the measurement and was read again 1 time",
+    ]
+    assert loop_lines(most_loops([{}])) == []
 
 
 def test_the_mistake_in_the_process_that_measures_is_told_in_its_own_words(small_video: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import SourceOptions, open_source
 from pipeline.sources.source import FrameSource, KnowsTruth
 from pipeline.stages.capture import Capture
@@ -64,18 +66,20 @@ def assemble(
     *,
     source: FrameSource | None = None,
     overlay: Overlay | None = None,
+    loops: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Assembly:
     """Open the sources, the model and the outputs, and put them into a flow.
 
     source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
+    loops: whether recorded sources begin anew where they end.
     Raises a StreamdetError for whatever cannot be opened; what was opened before is closed.
     """
     if source is None and not config.sources:
         raise ConfigError("at least one source must be named, such as 0 for a webcam, a video file, or sim:traffic")
     with ExitStack() as undo:
-        sources = open_sources(config, undo) if source is None else {source.source_id: source}
+        sources = open_sources(config, undo, loops=loops) if source is None else {source.source_id: source}
         _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         live_sources = len(sources) if all(is_live.values()) else 0
@@ -112,10 +116,11 @@ def assemble(
     return Assembly(flow, sources, engine, all(is_live.values()))
 
 
-def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, FrameSource]:
+def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
 
-    Raises a StreamdetError for what cannot be opened.
+    loops: whether those that can be read again begin anew where they end. Raises a StreamdetError for what cannot be
+    opened.
     """
     options = SourceOptions(
         open_timeout_seconds=config.network.open_timeout_s,
@@ -130,6 +135,8 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, 
     sources: dict[str, FrameSource] = {}
     for word in config.sources:
         source = open_source(word, options=options)
+        if loops and can_be_read_again(word, source):
+            source = LoopingSource(source, partial(open_source, word, options=options))
         if undo is not None:
             undo.callback(source.close)
         name, number = source.source_id, 2
@@ -141,7 +148,9 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None) -> dict[str, 
 
 def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
     """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
-    strangers = [name for name, source in sources.items() if not isinstance(source, KnowsTruth)]
+    strangers = [
+        name for name, source in sources.items() if not (name.startswith("sim:") or isinstance(source, KnowsTruth))
+    ]
     if config.model is None and strangers:
         raise ConfigError(
             f"--model must be given for {strangers[0]}: the detector that comes with streamdet knows only streets "

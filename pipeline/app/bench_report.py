@@ -15,7 +15,7 @@ from pipeline.app.terminal import table_of_numbers, tell
 from pipeline.masking import masked_address
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check
-from pipeline.measure.summary import Floor, Floors, Summary, disturbances, p50_and_p95
+from pipeline.measure.summary import Floor, Floors, Summary, disturbances, loop_lines, most_loops, p50_and_p95
 
 FLOORS = ("sources", "network", "network, 1 thread")
 ENCODER = "encoder"
@@ -110,9 +110,11 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
             "cpu_efficiency": summary.cpu_efficiency,
             "fps_efficiency": summary.fps_efficiency,
             "disturbances": _disturbances(candidate, name, summary),
+            **({"loops": loops} if (loops := most_loops(candidate.runs[name])) else {}),
             "typical": dict(summary.typical),
         }
     parts: dict[str, Floor] = {}
+    loops = most_loops(candidate.floors.get("sources", ()))
     for summary in candidate.summaries().values():
         parts |= {} if summary.floors is None else summary.floors.parts
     return {
@@ -120,6 +122,7 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
         "config": without_secrets(candidate.config.model_dump(mode="json", exclude_defaults=True)),
         "floors": {f"{name}_fps": floor.fps.as_json() for name, floor in parts.items()}
         | {f"{name}_cpu_ms": floor.cpu_ms.as_json() for name, floor in parts.items()}
+        | ({"sources_loops": loops} if parts and loops else {})
         or None,
         "highest_rate": candidate.highest_rate,
         "accuracy": candidate.accuracy,
@@ -187,6 +190,8 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
             highlight=False,
         )
         console.print(typical["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
+        for line in loop_lines(most_loops(candidate.runs[name])):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
         for line in _disturbances(candidate, name, summary):
             console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print()

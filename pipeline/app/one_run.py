@@ -3,6 +3,7 @@
     python -m pipeline.app.one_run < case.json > measured.json
 
 Four kinds of case: the whole pipeline, and its floors: the sources alone, the network alone, the encoder alone.
+Recorded sources that end before they have been measured are read again from the beginning.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ import numpy as np
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.masking import masked_text
-from pipeline.measure.processor import Reading, Usage, memory_mb, peak_memory_mb, read_processor
+from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
+from pipeline.sources.looping import LoopingSource
+from pipeline.sources.source import FrameSource
 
 RECORDING = "RECORDING"
 """As `output.video`: record into a file that is thrown away."""
@@ -133,7 +136,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
 
     memory = {"started": memory_mb()}
     overlay = OverlayText()
-    assembly = assemble(config, overlay=overlay)
+    assembly = assemble(config, overlay=overlay, loops=True)
     memory["opened"] = memory_mb()
     engine_threads = set(read_processor().thread_seconds)
     running = Running(assembly.flow)
@@ -168,7 +171,12 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
     usage = watch.usage()
     statistics = running.statistics()
     roles = {node.name: role_of(node) for node in statistics.nodes}
-    spent_on = usage.by_role({thread: roles[name] for thread, name in threads.items()}, engine_threads=engine_threads)
+    loops = _loops(assembly.sources)
+    spent_on = usage.by_role(
+        {thread: roles[name] for thread, name in threads.items()},
+        engine_threads=engine_threads,
+        ended=SOURCE if loops else OTHER,
+    )
     processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
     num_inferred = next(node.service.num for node in recent[0].nodes if node.name == "detect")
     spec = assembly.engine.spec
@@ -185,6 +193,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
     )
     return {
         **report,
+        **({"loops": loops} if loops else {}),
         "precision": assembly.engine.precision,
         "network_wh": list(spec.network_wh),
         "latency_percentiles_ms": [round(1000 * each, 3) for each in running.latency_percentiles_seconds()],
@@ -196,12 +205,12 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
 
 
 def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
-    """Every source alone and unhindered: decoded and thrown away, in turn."""
+    """Every source alone and unhindered: decoded and thrown away, in turn; again from the beginning where it ends."""
     import threading
 
     from pipeline.app.assemble import open_sources
 
-    sources = open_sources(config)
+    sources = open_sources(config, loops=True)
     watch, count, num_frames, stop = _Stopwatch(case), 0, 0, threading.Event()
     pictures = {name: iter(source.pictures(stop, every=config.flow.every)) for name, source in sources.items()}
     while pictures and not watch.is_over():
@@ -215,7 +224,17 @@ def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
     watch.last = read_processor() if watch.first is not None else None
     for source in sources.values():
         source.close()
-    return _floor(watch.usage(), count - num_frames)
+    loops = _loops(sources)
+    return {**_floor(watch.usage(), count - num_frames), **({"loops": loops} if loops else {})}
+
+
+def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
+    """How often each source was read again; those that were not are left out."""
+    return {
+        name: source.num_loops
+        for name, source in sources.items()
+        if isinstance(source, LoopingSource) and source.num_loops
+    }
 
 
 def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:

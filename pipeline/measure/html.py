@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.measure.charts import latency_chart, time_chart, trade_chart
-from pipeline.measure.summary import p50_and_p95
+from pipeline.measure.summary import loop_lines, p50_and_p95
 from pipeline.whole_file import write_whole
 
 _TEMPLATE = Path(__file__).with_name("bench.html.j2")
@@ -28,6 +28,7 @@ def html_of(report: Mapping[str, Any]) -> str:
             "efficiency": "–" if run["cpu_efficiency"] is None else f"{run['cpu_efficiency']:.0%}",
             "latency": " / ".join(f"{each['median']:.0f}" for each in run["latency_ms"].values()),
             "accuracy": "–" if candidate.get("accuracy") is None else f"{candidate['accuracy']:.3f}",
+            "loops": loop_lines(run.get("loops", {})),
             "floors": _floors(candidate["floors"] or {}, kind),
         }
         for candidate in report["candidates"]

@@ -55,10 +55,13 @@ class Usage:
             last.thread_names,
         )
 
-    def by_role(self, roles: Mapping[int, str], *, engine_threads: Collection[int]) -> dict[str, float]:
+    def by_role(
+        self, roles: Mapping[int, str], *, engine_threads: Collection[int], ended: str = OTHER
+    ) -> dict[str, float]:
         """Seconds by the role of the node that a thread works for, libraries' own threads included.
 
         roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
+        ended: whose were the threads that are gone; of sources that were opened again, their decoders'.
         libav names the threads of its decoders; what else began during a run that records, encodes.
         """
         records = RECORD in roles.values()
@@ -74,7 +77,8 @@ class Usage:
             else:
                 role = RECORD if records else OTHER
             seconds[role] = seconds.get(role, 0.0) + used
-        seconds[OTHER] = max(0.0, self.process_seconds - sum(seconds.values()) + seconds.get(OTHER, 0.0))
+        seconds.setdefault(OTHER, 0.0)
+        seconds[ended] = max(0.0, self.process_seconds - sum(seconds.values()) + seconds.get(ended, 0.0))
         return seconds
 
 

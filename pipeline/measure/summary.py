@@ -142,6 +142,23 @@ def p50_and_p95(percentiles: Mapping[str, float | None]) -> str:
     return " / ".join("–" if (value := percentiles[name]) is None else f"{value:.2f}" for name in ("p50", "p95"))
 
 
+def most_loops(repeats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How often each source that ended was read again, in the repeat where that was most."""
+    found: dict[str, int] = {}
+    for repeat in repeats:
+        for name, num in repeat.get("loops", {}).items():
+            found[name] = max(num, found.get(name, 0))
+    return found
+
+
+def loop_lines(loops: Mapping[str, int]) -> list[str]:
+    """The same, a line for each source."""
+    return [
+        f"{name} is shorter than the measurement and was read again {num} time{'s' if num > 1 else ''}"
+        for name, num in loops.items()
+    ]
+
+
 def disturbances(repeats: Sequence[Mapping[str, Any]], fps: Figure, *, cores: int) -> list[str]:
     """What speaks against trusting the figures of some repeats."""
     found = []

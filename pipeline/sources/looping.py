@@ -1,0 +1,65 @@
+"""LoopingSource: makes a recorded source that ends into one that begins anew, so that a short file can be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pipeline.flow.stage import Stop
+from pipeline.picture.frame import Shot
+from pipeline.sources.opening import files_of
+from pipeline.sources.source import FrameSource
+
+
+def can_be_read_again(word: str, source: FrameSource) -> bool:
+    """Whether what `word` opened can be opened again with the same pictures; not so stdin, pipes, cameras, networks."""
+    return not source.is_live and (word.startswith("sim:") or bool(files_of(word)))
+
+
+class LoopingSource:
+    """A recorded source that is opened and read again wherever it ends; numbers and media times go on.
+
+    What it was opened with is its first pass. `damage` is that of one pass, not of all.
+
+    reopen: gives the source anew, or raises SourceError.
+    """
+
+    is_live = False
+    num_frames = None
+
+    def __init__(self, source: FrameSource, reopen: Callable[[], FrameSource]) -> None:
+        self.source_id = source.source_id
+        self.size_wh = source.size_wh
+        self.frames_per_second = source.frames_per_second
+        self.num_loops = 0  # how often it was opened again
+        self._source = source
+        self._reopen = reopen
+        self._damage: tuple[str, ...] | None = None  # of the first pass, once that is over
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        return self._source.damage if self._damage is None else self._damage
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+        step_seconds = every / (self.frames_per_second or 1.0)  # images are a second apart
+        first_number, shift_seconds, last_seconds = 0, 0.0, 0.0
+        while True:
+            number = -every
+            for picture, pts_seconds, own_number in self._source.pictures(stop, every=every):
+                if number < 0 and self.num_loops:
+                    shift_seconds = last_seconds + step_seconds - pts_seconds
+                number = number + every if own_number is None else own_number
+                last_seconds = pts_seconds + shift_seconds
+                yield Shot(picture, last_seconds, first_number + number)
+            if stop.is_set() or number < 0:  # what holds no picture would hold none again
+                return
+            first_number += number + every
+            self._begin_anew()
+
+    def close(self) -> None:
+        self._source.close()
+
+    def _begin_anew(self) -> None:
+        self._damage = self.damage
+        self._source.close()
+        self._source = self._reopen()
+        self.num_loops += 1
