@@ -133,8 +133,9 @@ def main(words: Sequence[str] | None = None) -> None:
         )
     if options.chart is not None:
         from pipeline.measure.charts import time_chart
+        from pipeline.measure.summary import typical_cpu_ms_by_role
 
-        rows = {name: runs[len(runs) // 2]["cpu_ms_by_role"] for name, runs in found.items() if runs}
+        rows = {name: typical_cpu_ms_by_role(runs) for name, runs in found.items() if runs}
         options.chart.write_text(time_chart(rows, {}), encoding="utf-8")
 
 

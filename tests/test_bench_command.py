@@ -17,10 +17,12 @@ import pytest
 from rich.console import Console
 
 from pipeline.app.bench_command import BenchOptions, candidates_of, highest_rate_held, run_bench
-from pipeline.app.bench_report import Candidate, print_table, role_in
+from pipeline.app.bench_report import Bench, Candidate, print_bench, print_table, report_of_bench, role_in
 from pipeline.app.config import load_config
 from pipeline.app.one_run import RECORDING, Case, measure_apart
 from pipeline.errors import ConfigError
+from pipeline.measure.charts import time_chart
+from pipeline.measure.html import html_of
 from pipeline.measure.summary import loop_lines, most_loops
 
 TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
@@ -52,7 +54,9 @@ def test_a_bench_puts_figures_beside_floors_and_writes_json_and_a_page(tmp_path:
     assert frames["captured"] == sum(value for name, value in frames.items() if name != "captured")
     by_role = boxes["typical"]["cpu_ms_by_role"]
     assert {"source", "preprocess", "detect", "nms"} <= set(by_role)
-    assert sum(by_role.values()) == pytest.approx(boxes["typical"]["cpu_ms_per_frame"], rel=0.1)
+    assert round(sum(by_role.values()), 3) == boxes["typical"]["cpu_ms_per_frame"]
+    for run in candidate["runs"].values():
+        assert round(sum(run["cpu_ms_by_role"].values()), 3) == run["cpu_ms_per_frame"]["median"]
     floors = {part: candidate["floors"][f"{part}_cpu_ms"]["median"] for part in ("sources", "network", "encoder")}
     assert min(floors.values()) > 0
     for kind, parts in (("boxes", ("sources", "network")), ("recording", ("sources", "network", "encoder"))):
@@ -185,3 +189,55 @@ def test_the_rate_of_a_camera_counts_the_frames_that_are_passed_over(monkeypatch
     monkeypatch.setattr("pipeline.app.bench_command.measure_apart", measured)
     candidate = Candidate("", load_config(settings=["flow.every=3"]))
     assert highest_rate_held(candidate, BenchOptions(("a.mp4",)), lambda _: None) == pytest.approx(45, rel=0.05)
+
+
+def measured(fps: float, cpu_ms: float, by_role: dict[str, float]) -> dict[str, Any]:
+    """What a run of a bench tells, as far as a page shows it."""
+    return {
+        "fps": {"delivered": fps, "captured": fps},
+        "cpu_ms_per_frame": cpu_ms,
+        "cpu_ms_by_role": by_role,
+        "latency_ms": {"p50": 5.0, "p95": 9.0, "p99": 9.0},
+        "latency_percentiles_ms": [float(number) for number in range(101)],
+        "frames": {"captured": 100, "dropped_stale": 0, "dropped_full": 0},
+        "memory_mb": {"started": 1.0, "opened": 1.0, "peak": 1.0},
+        "other_cores": 0.0,
+        "stolen_cores": 0.0,
+        "device": "cpu",
+        "precision": "fp32",
+        "advice": "",
+        "limited_by": "detect",
+        "stages": {},
+    }
+
+
+@pytest.mark.parametrize("num_repeats", [1, 2, 3])
+def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_processor_time(
+    monkeypatch: pytest.MonkeyPatch, num_repeats: int
+) -> None:
+    drawn: list[dict[str, float]] = []
+
+    def chart_and_note(rows: dict[str, dict[str, float]], floors: dict[str, dict[str, float]]) -> str:
+        drawn.extend(rows.values())
+        return time_chart(rows, floors)
+
+    monkeypatch.setattr("pipeline.measure.html.time_chart", chart_and_note)
+    repeats = [
+        measured(30.0, 20.049, {"source": 6.683, "detect": 6.683, "a stage of one's own": 6.683}),
+        measured(20.0, 11.352, {"source": 1.004, "detect": 10.004, "other": 0.344}),  # the middle one by speed
+        measured(10.0, 14.949, {"source": 4.983, "detect": 4.983, "other": 4.983}),  # the middle one by cost
+    ][:num_repeats]
+    bench = Bench(
+        ("a.mp4",), None, num_repeats, 1.0, 0.0, {"processor": "", "cores": 2, "load": 0.0, "clock_mhz": None,
+        "versions": {}}, (), [Candidate("x", load_config(), runs={"boxes": repeats})],
+    )  # fmt: skip
+    page = html_of(report_of_bench(bench))
+    _, _, _, cpu_ms, *_ = re.findall(r"<td>([^<]*)</td>", page)
+    (bars,) = drawn
+    assert f"{round(sum(bars.values()), 3):.1f}" == cpu_ms
+    assert f"<!--  {cpu_ms} -->" in page  # matplotlib notes the text that it draws
+    printed = io.StringIO()
+    print_bench(bench, Console(file=printed, width=200))
+    parts = dict(re.findall(r"^(source|detect|other|a stage of one's own|in all) +([\d.]+)$", printed.getvalue(), re.M))
+    total = parts.pop("in all")
+    assert f"{sum(map(float, parts.values())):.2f}" == total

@@ -11,7 +11,7 @@ import pytest
 from pipeline.measure.charts import pareto_front
 from pipeline.measure.processor import DETECT, OTHER, RECORD, SOURCE, Reading, Usage, read_processor
 from pipeline.measure.self_test import Check, self_test
-from pipeline.measure.summary import Figure, Floors, Summary, disturbances
+from pipeline.measure.summary import Figure, Floors, Summary, apportioned, disturbances, typical_cpu_ms_by_role
 
 
 def usage(seconds: dict[int, float], *, names: dict[int, str] | None = None, process: float | None = None) -> Usage:
@@ -49,6 +49,33 @@ def test_threads_of_libraries_count_for_the_role_that_they_work_for() -> None:
     }
     without_recording = usage(seconds, names=names, process=35.0).by_role({1: SOURCE, 2: "nms"}, engine_threads={4})
     assert without_recording == {SOURCE: 5.0, "nms": 2.0, DETECT: 8.0, OTHER: 20.0}
+
+
+def test_roles_add_up_to_the_process_where_threads_tick_more_than_it() -> None:
+    roles = {1: SOURCE, 2: "nms"}
+    by_role = usage({1: 3.0, 2: 1.0}, names={}, process=2.0).by_role(roles, engine_threads={})
+    assert by_role == {SOURCE: 1.5, "nms": 0.5, OTHER: 0.0}
+
+
+def test_threads_that_have_ended_count_for_the_role_that_they_are_known_to_have_had() -> None:
+    by_role = usage({1: 3.0}, names={}, process=5.0).by_role({1: "nms"}, engine_threads={}, ended=SOURCE)
+    assert by_role == {"nms": 3.0, SOURCE: 2.0, OTHER: 0.0}
+
+
+def test_rounded_parts_add_up_to_the_rounded_total() -> None:
+    assert apportioned({"a": 0.333, "b": 0.333, "c": 0.334}, total=1.0, digits=2) == {"a": 0.33, "b": 0.33, "c": 0.34}
+    assert apportioned({"a": 1.26, "b": 1.26}, total=2.52, digits=1) == {"a": 1.3, "b": 1.2}
+    assert apportioned({}, total=0.0) == {}
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 4])
+def test_the_roles_add_up_to_the_median_of_the_repeats(num: int) -> None:
+    repeats: list[dict[str, Any]] = [
+        {"cpu_ms_per_frame": cost, "cpu_ms_by_role": {"detect": cost - 1.0, f"only in {cost}": 1.0}}
+        for cost in (9.251, 4.002, 30.0, 9.256)[:num]
+    ]
+    median = Figure.of([each["cpu_ms_per_frame"] for each in repeats]).as_json()["median"]
+    assert round(sum(typical_cpu_ms_by_role(repeats).values()), 3) == median
 
 
 def run(fps: float, *, cpu: float = 10.0, dropped: int = 0, others: float = 0.0, stolen: float = 0.0) -> dict[str, Any]:

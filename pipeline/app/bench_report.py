@@ -15,7 +15,17 @@ from pipeline.app.terminal import table_of_numbers, tell
 from pipeline.masking import masked_address
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check
-from pipeline.measure.summary import Floor, Floors, Summary, disturbances, loop_lines, most_loops, p50_and_p95
+from pipeline.measure.summary import (
+    Floor,
+    Floors,
+    Summary,
+    apportioned,
+    disturbances,
+    loop_lines,
+    most_loops,
+    p50_and_p95,
+    typical_cpu_ms_by_role,
+)
 
 FLOORS = ("sources", "network", "network, 1 thread")
 ENCODER = "encoder"
@@ -103,6 +113,7 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
             "fps": summary.fps.as_json(),
             "captured_fps": None if summary.captured_fps is None else summary.captured_fps.as_json(),
             "cpu_ms_per_frame": summary.cpu_ms.as_json(),
+            "cpu_ms_by_role": typical_cpu_ms_by_role(candidate.runs[name]),
             "latency_ms": {name: figure.as_json() for name, figure in summary.latency_ms.items()},
             "captured": summary.num_captured,
             "dropped": summary.num_dropped,
@@ -164,7 +175,8 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
         table = table_of_numbers(
             "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
         )
-        cpu = dict(typical["cpu_ms_by_role"])
+        cpu_ms = summary.cpu_ms.median
+        cpu = apportioned(typical_cpu_ms_by_role(candidate.runs[name]), total=cpu_ms, digits=2)
         for stage, numbers in typical["stages"].items():
             role = "source" if numbers["kind"] == "source" else stage.partition(" ")[0]
             table.add_row(
@@ -177,7 +189,7 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
             )
         for role, milliseconds in cpu.items():
             table.add_row(role, "", "", "", "", f"{milliseconds:.2f}")
-        table.add_row("in all", "", "", "", "", f"{typical['cpu_ms_per_frame']:.2f}", style="bold")
+        table.add_row("in all", "", "", "", "", f"{round(cpu_ms, 2):.2f}", style="bold")
         if summary.floors is not None:
             for part, floor in summary.floors.parts.items():
                 said = "bare network" if part == "network" else part

@@ -26,6 +26,7 @@ from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.masking import masked_text
 from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
+from pipeline.measure.summary import apportioned
 from pipeline.sources.looping import LoopingSource
 from pipeline.sources.source import FrameSource
 
@@ -198,7 +199,10 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         "network_wh": list(spec.network_wh),
         "latency_percentiles_ms": [round(1000 * each, 3) for each in running.latency_percentiles_seconds()],
         "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_inferred),
-        "cpu_ms_by_role": {role: _per_frame(seconds, num_inferred) for role, seconds in spent_on.items()},
+        "cpu_ms_by_role": apportioned(
+            {role: 1000 * seconds / max(1, num_inferred) for role, seconds in spent_on.items()},
+            total=_per_frame(usage.process_seconds, num_inferred),
+        ),
         **_machine(usage, num_inferred),
         "memory_mb": {**memory, "peak": peak_memory_mb()},
     }

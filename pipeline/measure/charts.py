@@ -24,10 +24,11 @@ _WIDTH_INCHES = 9.0
 
 
 def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Mapping[str, float]]) -> str:
-    """Where the processor time of a frame goes: a bar a row, milliseconds by role, beside it the floors.
+    """Where the processor time of a frame goes: a bar a row, milliseconds by role and in all, beside it the floors.
 
-    floors: of a row, by role as well: source, detect and record.
+    floors: of a row, by role as well: source, detect and record. A role without a colour is drawn among the others.
     """
+    rows = {name: _drawable(row) for name, row in rows.items()}
     figure, axes = _figure(0.9 + 0.62 * len(rows))
     roles = [role for role in _COLOURS if any(role in row for row in rows.values())]
     places = range(len(rows))
@@ -41,7 +42,7 @@ def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Map
         for role, milliseconds in floors.get(name, {}).items():
             axes.barh([place - 0.34], [milliseconds], left=[sofar], height=0.12, color=_COLOURS[role], alpha=0.45)
             sofar += milliseconds
-        axes.text(left[place], place, f" {left[place]:.1f}", va="center", fontsize=9)
+        axes.text(left[place], place, f" {round(left[place], 3):.1f}", va="center", fontsize=9)
     axes.set_yticks(list(places), list(rows))
     axes.invert_yaxis()
     axes.margins(x=0.08)
@@ -49,6 +50,14 @@ def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Map
     axes.set_xlabel(f"CPU milliseconds a frame{said}")
     figure.legend(loc="outside upper center", ncols=len(roles), frameon=False, fontsize=9, columnspacing=1.2)
     return _svg(figure)
+
+
+def _drawable(by_role: Mapping[str, float]) -> dict[str, float]:
+    drawn: dict[str, float] = {}
+    for role, milliseconds in by_role.items():
+        colour_of = role if role in _COLOURS else "other"
+        drawn[colour_of] = drawn.get(colour_of, 0.0) + milliseconds
+    return drawn
 
 
 def latency_chart(percentiles: Mapping[str, Sequence[float]]) -> str:

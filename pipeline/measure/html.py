@@ -42,7 +42,7 @@ def html_of(report: Mapping[str, Any]) -> str:
     charts = (
         {
             "time": time_chart(
-                {row["name"]: row["typical"]["cpu_ms_by_role"] for row in rows},
+                {row["name"]: row["cpu_ms_by_role"] for row in rows},
                 {row["name"]: row["floors"] for row in rows},
             ),
             "latency": latency_chart({row["name"]: row["typical"]["latency_percentiles_ms"] for row in rows}),

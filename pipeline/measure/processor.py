@@ -60,7 +60,7 @@ class Usage:
     ) -> dict[str, float]:
         """Seconds by the role of the node that a thread works for, libraries' own threads included.
 
-        roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
+        They add up to those of the process. roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
         ended: whose were the threads that are gone; of sources that were opened again, their decoders'.
         libav names the threads of its decoders; what else began during a run that records, encodes.
         """
@@ -78,7 +78,11 @@ class Usage:
                 role = RECORD if records else OTHER
             seconds[role] = seconds.get(role, 0.0) + used
         seconds.setdefault(OTHER, 0.0)
-        seconds[ended] = max(0.0, self.process_seconds - sum(seconds.values()) + seconds.get(ended, 0.0))
+        unseen = self.process_seconds - sum(seconds.values())
+        if unseen < 0:  # threads are counted in ticks, the process is not
+            share = self.process_seconds / sum(seconds.values())
+            return {role: share * used for role, used in seconds.items()}
+        seconds[ended] = seconds.get(ended, 0.0) + unseen
         return seconds
 
 

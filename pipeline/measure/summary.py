@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -140,6 +141,30 @@ class Summary:
 def p50_and_p95(percentiles: Mapping[str, float | None]) -> str:
     """In a cell of a table."""
     return " / ".join("–" if (value := percentiles[name]) is None else f"{value:.2f}" for name in ("p50", "p95"))
+
+
+def typical_cpu_ms_by_role(repeats: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Milliseconds a frame by role, of at least one repeat; in all, the median of the repeats' `cpu_ms_per_frame`.
+
+    Of the repeat whose processor time is the middle one, or the mean of the two in the middle.
+    """
+    by_cost = sorted(repeats, key=lambda each: each["cpu_ms_per_frame"])
+    middle = by_cost[(len(by_cost) - 1) // 2 : len(by_cost) // 2 + 1]
+    parts: dict[str, float] = {}
+    for repeat in middle:
+        for role, milliseconds in repeat["cpu_ms_by_role"].items():
+            parts[role] = parts.get(role, 0.0) + milliseconds / len(middle)
+    return apportioned(parts, total=Figure.of([each["cpu_ms_per_frame"] for each in repeats]).median)
+
+
+def apportioned(parts: Mapping[str, float], *, total: float, digits: int = 3) -> dict[str, float]:
+    """The parts of a total, rounded so that they add up to the rounded total: what is cut by most is rounded up."""
+    units = {name: part * 10**digits for name, part in parts.items()}
+    rounded = {name: math.floor(part) for name, part in units.items()}
+    missing = round(round(total, digits) * 10**digits) - sum(rounded.values())
+    for name in sorted(units, key=lambda each: rounded[each] - units[each])[:missing]:
+        rounded[name] += 1
+    return {name: round(part / 10**digits, digits) for name, part in rounded.items()}
 
 
 def most_loops(repeats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
