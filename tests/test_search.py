@@ -68,6 +68,18 @@ def test_it_ends_when_the_time_is_up_and_keeps_what_it_has() -> None:
     assert [dict(trial.setting) for trial in trials] == [{}, {"a": 1}]
 
 
+def test_one_knob_may_be_turned_first_and_whatever_the_time() -> None:
+    first = knob("b", 1, 2)
+    trials = coordinate_search(
+        [knob("a", 1), first], costing(lambda _: 1.0), is_time_left=lambda: False, turn_first=lambda _: first
+    )
+    assert [dict(trial.setting) for trial in trials] == [{}, {"b": 1}, {"b": 2}]
+    trials = coordinate_search(
+        [knob("a", 1), first], costing(lambda _: 1.0), is_time_left=always, turn_first=lambda _: first
+    )
+    assert [dict(trial.setting) for trial in trials] == [{}, {"b": 1}, {"b": 2}, {"a": 1}]
+
+
 def test_changes_may_depend_on_the_best_so_far() -> None:
     def only_with_a(setting: Setting) -> Iterable[Setting]:
         return ({"b": 1},) if "a" in setting else ()

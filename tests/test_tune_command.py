@@ -15,9 +15,10 @@ from pipeline.app.assemble import assemble
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.one_run import Case
 from pipeline.app.tune_command import TuneOptions, run_tune, seconds_of
+from pipeline.app.tune_promise import promise_of
 from pipeline.app.tune_verdict import Goal, conclude
 from pipeline.errors import ConfigError
-from pipeline.measure.search import Trial
+from pipeline.measure.search import Knob, Setting, Trial
 from tests.tiny_detector import write_boxes_detector
 
 CAT = (8.0, 16.0, 24.0, 32.0, 0.9, 0)
@@ -25,7 +26,9 @@ CAT = (8.0, 16.0, 24.0, 32.0, 0.9, 0)
 Measured = dict[str, Any]
 
 
-def measured(fps: float, *, p95: float | None = 50.0, cpu: float = 10.0, dropped: int = 0) -> Measured:
+def measured(
+    fps: float, *, p95: float | None = 50.0, cpu: float = 10.0, dropped: int = 0, limited_by: str = "detect"
+) -> Measured:
     """What `one_run` tells of a run, as far as it is read."""
     return {
         "fps": {"delivered": fps, "captured": fps},
@@ -34,6 +37,8 @@ def measured(fps: float, *, p95: float | None = 50.0, cpu: float = 10.0, dropped
         "frames": {"captured": 100, "dropped_stale": dropped, "dropped_full": 0},
         "other_cores": 0.0,
         "stolen_cores": 0.0,
+        "limited_by": limited_by,
+        "stages": {"source a.mp4": {"kind": "source"}, "detect": {"kind": "stage"}},
     }
 
 
@@ -244,7 +249,67 @@ def test_the_costs_are_milliseconds_of_what_is_wanted() -> None:
     assert costs == {"throughput": 50.0, "latency": 80.0, "cpu": 7.0}
 
 
-def test_only_the_defaults_in_the_time_is_no_praise_of_them() -> None:
+KNOBS = ("device", "model", "cores", "spinning", "batch", "queues")
+
+
+def knobs(*names: str) -> list[Knob]:
+    """All knobs, of which those named can be turned."""
+    there: tuple[Setting, ...] = ({"x": 1},)
+    none: tuple[Setting, ...] = ({}, {"x": None})
+    return [Knob(each, (lambda _: there) if each in names else (lambda _: none)) for each in KNOBS]
+
+
+@pytest.mark.parametrize(
+    ("limited_by", "is_live", "can_turn", "promising"),
+    [
+        ("detect", False, KNOBS, "device"),
+        ("detect", False, ("queues", "batch", "cores"), "cores"),
+        ("source a.mp4", False, KNOBS, "cores"),
+        ("source a.mp4", True, ("cores", "queues"), "cores"),
+        ("source a.mp4", True, KNOBS, "device"),
+        ("record out.mp4", False, KNOBS, "cores"),
+        ("waiting", False, KNOBS, "queues"),
+    ],
+)
+def test_the_most_promising_knob_follows_from_what_limits(
+    limited_by: str, is_live: bool, can_turn: tuple[str, ...], promising: str
+) -> None:
+    promise = promise_of(measured(10.0, limited_by=limited_by), knobs(*can_turn), is_live=is_live)
+    assert promise is not None
+    assert promise.knob.name == promising
+
+
+def test_where_no_knob_can_be_turned_none_is_promising() -> None:
+    assert promise_of(measured(10.0), knobs(), is_live=False) is None
+
+
+def test_whatever_the_budget_the_most_promising_knob_is_tried_and_that_is_said(
+    options: Callable[..., TuneOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("engine.device=cpu",)  # so that how inferences share the cores promises most
+    report = tmp_path / "report.json"
+
+    def told(config: RunConfig) -> Measured:
+        return measured(15.0 if config.engine.inflight else 10.0)
+
+    hurried = options(budget_seconds=1e-9, settings=settings, report=report)
+    assert run_tune(hurried, measure=by_config(told))
+    captured = capsys.readouterr()
+    assert (
+        "The budget allowed only the most promising knob: cores, as the defaults are limited by detect" in captured.out
+    )
+    written = json.loads(report.read_text())
+    assert written["most_promising"] == {"knob": "cores", "limited_by": "detect"}
+    assert written["budget_allowed_only_that"]
+    turned = {key for trial in written["trials"] for key in trial["setting"]}
+    assert turned == {"engine.threads", "engine.inflight"}
+    assert load_config(str(tmp_path / "tuned.yaml")).engine.inflight is not None
+    assert run_tune(options(settings=settings, report=report), measure=by_config(told))
+    assert "The budget allowed only" not in capsys.readouterr().out
+    assert not json.loads(report.read_text())["budget_allowed_only_that"]
+
+
+def test_only_the_defaults_is_no_praise_of_them() -> None:
     outcome = conclude([Trial({}, 5.0)], {}, Goal("throughput"))
     assert outcome.chosen is None
     assert "Only the defaults could be tried" in outcome.sentence

@@ -264,7 +264,11 @@ def tune(
         typer.Option(min=0.1, help="Play the file as a camera of so many frames a second, and tune for its latency."),
     ] = None,
     budget: Annotated[
-        str, typer.Option(metavar="120s", help="How long to search; TensorRT is tried from 5min on.")
+        str,
+        typer.Option(
+            metavar="120s",
+            help="How long to search; the most promising knob is tried whatever it is, TensorRT from 5min on.",
+        ),
     ] = "120s",
     seconds: Annotated[float, typer.Option(min=0.5, help="How long each setting is measured.")] = 2.5,
     min_agreement: Annotated[

@@ -20,6 +20,7 @@ from pipeline.app.report import write_report
 from pipeline.app.running_command import prepare_process
 from pipeline.app.sampled import found_in_sample, sample_of
 from pipeline.app.terminal import progress_lines
+from pipeline.app.tune_promise import Promise, promise_of
 from pipeline.app.tune_report import Search, print_search, report_of_search, write_config
 from pipeline.app.tune_verdict import Goal, conclude, named
 from pipeline.detector.providers import probe_providers
@@ -114,21 +115,34 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
         say(f"{named(setting)}: {goal.words([trial])}" + (f" ({trial.reason})" if trial.reason else ""))
         return trial
 
+    knobs = _knobs(start, options)
     trials: list[Trial] = []
     finals: dict[int, list[Trial]] = {}  # by place in `trials`
     interrupted: KeyboardInterrupt | None = None
     logger = logging.getLogger("pipeline")
     level, search_began = logger.level, time.monotonic()
 
+    promises: list[Promise] = []
+    was_time_left: list[bool] = []  # each time that it was asked
+
+    def most_promising(trial: Trial) -> Knob | None:
+        promise = promise_of(trial.measured or {}, knobs, is_live=start.is_live)
+        if promise is None:
+            return None
+        promises.append(promise)
+        say(f"most promising is {promise}")
+        return promise.knob
+
     def is_time_left() -> bool:
         now = time.monotonic()
         each = (now - search_began) / len(trials)
         num_finalists = min(_NUM_FINALISTS, max(1, sum(trial.beats(trials[0]) for trial in trials)))
-        return now - began + each * (1 + _FINAL_REPEATS * (1 + num_finalists)) < options.budget_seconds
+        was_time_left.append(now - began + each * (1 + _FINAL_REPEATS * (1 + num_finalists)) < options.budget_seconds)
+        return was_time_left[-1]
 
     try:
         logger.setLevel(logging.ERROR)  # what there is to say of the model has been said, and not for each trial again
-        for trial in coordinate_search(_knobs(start, options), try_setting, is_time_left=is_time_left):
+        for trial in coordinate_search(knobs, try_setting, is_time_left=is_time_left, turn_first=most_promising):
             trials.append(trial)
         better = [trials.index(trial) for trial in ranked(trials) if trial.beats(trials[0])][:_NUM_FINALISTS]
         if better:
@@ -156,6 +170,8 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
         trials=trials,
         finals=finals,
         outcome=outcome,
+        promise=promises[0] if promises else None,
+        is_cut_to_promise=was_time_left[:1] == [False],
     )
     print_search(search)
     if outcome.chosen is not None:

@@ -16,6 +16,7 @@ from rich.table import Table
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.app.tune_promise import Promise
 from pipeline.app.tune_verdict import Goal, Outcome, named
 from pipeline.errors import SinkError
 from pipeline.measure.search import Setting, Trial
@@ -37,6 +38,8 @@ class Search:
     trials: Sequence[Trial]  # the defaults first
     finals: Mapping[int, Sequence[Trial]]  # repeats by the place of the trial
     outcome: Outcome
+    promise: Promise | None  # the knob that was turned whatever the budget; None: there was none to turn
+    is_cut_to_promise: bool  # whether the budget allowed no other
 
     @property
     def disturbances(self) -> list[str]:
@@ -75,6 +78,13 @@ def print_search(search: Search) -> None:
             "frame and give that as another --model to have it tried.",
             "dim",
         )
+    if search.promise is not None and search.is_cut_to_promise:
+        tell(
+            console,
+            f"The budget allowed only the most promising knob: {search.promise}; take a longer --budget to "
+            "have the others tried.",
+            "yellow",
+        )
     tell(console, outcome.sentence, "bold")
 
 
@@ -93,6 +103,10 @@ def report_of_search(search: Search) -> dict[str, Any]:
             {"setting": dict(trials[place].setting), "repeats": [_trial_report(each) for each in repeats]}
             for place, repeats in search.finals.items()
         ],
+        "most_promising": None
+        if search.promise is None
+        else {"knob": search.promise.knob.name, "limited_by": search.promise.limited_by},
+        "budget_allowed_only_that": search.promise is not None and search.is_cut_to_promise,
         "disturbances": search.disturbances,
         "chosen": None if chosen is None else dict(chosen),
         "verdict": search.outcome.sentence,

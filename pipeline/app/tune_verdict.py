@@ -108,7 +108,9 @@ def conclude(
         if default.reason is not None:
             return Outcome(None, f"Nothing that was tried keeps the limits: {default.reason} with the defaults.", False)
         if len(trials) == 1:
-            return Outcome(None, "Only the defaults could be tried in the time; take a longer --budget.", True)
+            return Outcome(
+                None, "Only the defaults could be tried: all that can be turned is set; leave out some --set.", True
+            )
         return Outcome(
             None,
             f"The defaults were best of {len(trials)} settings: {goal.words([default])}; nothing is written.",

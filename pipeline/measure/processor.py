@@ -60,7 +60,9 @@ class Usage:
     ) -> dict[str, float]:
         """Seconds by the role of the node that a thread works for, libraries' own threads included.
 
-        They add up to those of the process. roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
+        They add up to those of the process.
+
+        roles: of the flow's threads. engine_threads: all that were there once the network was loaded.
         ended: whose were the threads that are gone; of sources that were opened again, their decoders'.
         libav names the threads of its decoders; what else began during a run that records, encodes.
         """

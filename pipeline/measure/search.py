@@ -1,11 +1,13 @@
 """In which order are settings tried, and which is best?
 
 One knob after the other is turned from the best setting so far, and what helps stays; then again from the first knob,
-because a knob may turn out otherwise after others were turned, until a round brings nothing or the time is up.
+because a knob may turn out otherwise after others were turned, until a round brings nothing or the time is up. One knob
+may be turned first, whatever the time.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -54,32 +56,41 @@ def coordinate_search(
     try_setting: Callable[[Setting], Trial],
     *,
     is_time_left: Callable[[], bool],
+    turn_first: Callable[[Trial], Knob | None] = lambda _: None,
     least_gain: float = LEAST_GAIN,
 ) -> Iterator[Trial]:
     """Yield each trial as it comes, the start first; no setting is tried twice.
 
-    A setting takes the place of the best if it beats it by the share `least_gain`.
+    A setting takes the place of the best if it beats it by the share `least_gain`. turn_first: gives, from the trial of
+    the start, the knob that is turned before the others and without asking for time.
     """
     best = try_setting({})
     yield best
     tried: set[frozenset[tuple[str, Any]]] = {frozenset()}
-    while True:
+    promising = turn_first(best)
+    rounds = itertools.chain([[] if promising is None else [promising]], itertools.repeat(knobs))
+    for number, turned in enumerate(rounds):
         before = best
-        for knob in knobs:
+        for knob in turned:
             here = best.setting
             for change in knob.changes(here):
-                setting = {key: value for key, value in {**here, **change}.items() if value is not None}
+                setting = applied(here, change)
                 if frozenset(setting.items()) in tried:
                     continue
-                if not is_time_left():
+                if number and not is_time_left():
                     return
                 tried.add(frozenset(setting.items()))
                 trial = try_setting(setting)
                 yield trial
                 if trial.beats(best, least_gain=least_gain):
                     best = trial
-        if best is before:
+        if number and best is before:
             return
+
+
+def applied(setting: Setting, change: Setting) -> dict[str, Any]:
+    """The setting after a change, in which None takes a key back."""
+    return {key: value for key, value in {**setting, **change}.items() if value is not None}
 
 
 def ranked(trials: Iterable[Trial]) -> list[Trial]:
