@@ -20,7 +20,7 @@ class Promise:
     """The knob, and what limits the defaults."""
 
     knob: Knob
-    limited_by: str  # a role, such as detect; or the network's latency, where the run keeps up with a camera
+    limited_by: str  # a role, such as detect; no stage; or, where the run keeps up with a camera, the network's latency
 
     def __str__(self) -> str:
         return f"{self.knob.name}, as the defaults are limited by {self.limited_by}"
@@ -36,8 +36,10 @@ def promise_of(measured: Mapping[str, Any], knobs: Sequence[Knob], *, is_live: b
     role = role_in(measured)
     if is_live and role == "source":
         role = "the latency of the network"
-    is_network = role in ("detect", "the latency of the network")
-    order = _OF_NETWORK if is_network else _OF_NO_STAGE if role in ("waiting", "nothing") else _OF_OTHER_STAGES
+    elif role in ("waiting", "nothing"):
+        role = "no stage"
+    orders = {"detect": _OF_NETWORK, "the latency of the network": _OF_NETWORK, "no stage": _OF_NO_STAGE}
+    order = orders.get(role, _OF_OTHER_STAGES)
     by_name = {knob.name: knob for knob in knobs}
     for name in order:
         if name in by_name and any(applied({}, change) for change in by_name[name].changes({})):
