@@ -172,7 +172,18 @@ def test_mistakes_are_one_line(options: BenchOptions, words: str) -> None:
 
 def test_a_rate_without_a_live_mode_is_refused(small_video: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.app.cli", "run", str(small_video), "--no-show", "--set", "flow.rate_fps=5"],
+        [
+            sys.executable,
+            "-m",
+            "pipeline.app.cli",
+            "run",
+            str(small_video),
+            "--model",
+            "demo",
+            "--no-show",
+            "--set",
+            "flow.rate_fps=5",
+        ],
         capture_output=True,
         text=True,
         timeout=60,

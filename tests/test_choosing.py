@@ -134,17 +134,17 @@ def test_one_busy_moment_does_not_decide() -> None:
 
 
 def test_what_was_measured_is_remembered_for_the_same_key() -> None:
-    assert Machine(cpu=3, openvino=1).chosen("openvino") == ("openvino", "bf16")
-    again = Machine(cpu=1, openvino=3)  # as if it had become slow
+    assert Machine(cpu=3, openvino_bf16=1, openvino_fp32=2).chosen("openvino") == ("openvino", "bf16")
+    again = Machine(cpu=1, openvino_bf16=3, openvino_fp32=3)  # as if it had become slow
     choice = again.choose("openvino")
     assert (choice.engine.device, again.num_runs) == ("openvino", 0)
     assert choice.reason.endswith("as found before")
-    assert Machine(cpu=1, openvino=3).chosen("openvino", key="other weights") == ("cpu", "fp32")
+    assert Machine(cpu=1, openvino_bf16=3, openvino_fp32=3).chosen("openvino", key="other weights") == ("cpu", "fp32")
 
 
 def test_what_no_longer_agrees_is_no_longer_taken() -> None:
-    Machine(cpu=3, openvino=1).choose("openvino")
-    assert Machine("openvino_bf16", cpu=3, openvino=1).chosen("openvino") == ("cpu", "fp32")
+    Machine(cpu=3, openvino_bf16=1, openvino_fp32=2).choose("openvino")
+    assert Machine("openvino_bf16", cpu=3, openvino_bf16=1, openvino_fp32=2).chosen("openvino") == ("cpu", "fp32")
 
 
 def test_a_provider_that_cannot_be_used_is_passed_over_with_its_reason() -> None:

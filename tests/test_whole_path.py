@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import Outputs
+from pipeline.detector.heads.claims import Hints
 from pipeline.detector.recognise import recognise
 from pipeline.detector.whole_path import WholePath
 from pipeline.picture.detections import Detections
@@ -29,9 +30,9 @@ SIZES = [(64, 64), (128, 64), (30, 90), (200, 10)]
 class CountingEngine(OrtEngine):
     """Remembers how many images each run had."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hints: Hints | None = None) -> None:
         self.batches: list[int] = []
-        super().__init__(path, recognise(path), device="cpu", intra_op_threads=1)
+        super().__init__(path, recognise(path, hints), device="cpu", intra_op_threads=1)
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         self.batches.append(len(tensor))
@@ -133,7 +134,7 @@ def test_a_network_that_resizes_itself_gets_pictures_of_any_size(
 
 def test_a_rank_3_network_is_asked_picture_by_picture(tmp_path: Path) -> None:
     path = write_detector(tmp_path / "foreign.onnx", real.torchvision(), input_shape=(3, 64, 96), adds_mean=False)
-    engine = CountingEngine(path)
+    engine = CountingEngine(path, Hints(first_class_id=1))
     found = WholePath(engine)(pictures())
     assert engine.batches == [1] * len(SIZES)
     assert all(each.scores[0] == pytest.approx(real.SCORE) for each in found)
