@@ -147,10 +147,8 @@ def test_what_no_longer_agrees_is_no_longer_taken() -> None:
     assert Machine("openvino_bf16", cpu=3, openvino_bf16=1, openvino_fp32=2).chosen("openvino") == ("cpu", "fp32")
 
 
-def test_a_provider_that_cannot_be_used_is_passed_over_with_its_reason() -> None:
+def test_a_provider_that_cannot_be_used_is_passed_over_with_its_reason_once() -> None:
     reason = Machine(cpu=1).choose("cuda", "openvino").reason
-    assert reason.startswith(
-        "cuda: cuda supports no device of this machine; cpu: openvino: openvino supports no device"
-    )
+    assert reason == "cuda supports no device of this machine; cpu: openvino supports no device of this machine"
     again = Machine(cpu=1, openvino=0.1)
     assert again.choose("openvino").reason.endswith("as found before")  # and not tried at each start

@@ -86,7 +86,8 @@ def open_best(
     for candidate in _ON_CPU:
         if candidate.precision in precisions or "int8" in precisions:
             continue  # it chose that by itself
-        choice = _proved(candidate, "", open_on, prove, told)
+        choice = _proved(candidate, "", open_on, prove, unproved := list[str]())
+        told += [each for each in unproved if each not in told]
         if choice is None:
             continue
         engine = choice.engine
@@ -111,7 +112,7 @@ def _proved(candidate: Candidate, why: str, open_on: Open, prove: Prove, refused
     try:
         engine = open_on(candidate)
     except DeviceError as error:
-        refused.append(f"{candidate.device}: {error}")
+        refused.append(str(error).removesuffix("; use --device cpu"))
         return None
     agreement = prove(engine)
     if agreement.passes:
