@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.app.config import load_config
-from pipeline.app.engines import known_agreements, open_engine
+from pipeline.app.engines import known_agreements, model_digest, open_engine
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of
 from pipeline.detector.engine import OrtEngine
@@ -153,6 +153,18 @@ def test_a_device_that_finds_something_else_is_an_error_with_numbers_unless_it_i
     assert "of the CPU in fp32 (asked: 98.0%)" in engine.agreement
     (known,) = known_agreements(DEMO_MODEL).values()
     assert not known.passes
+
+
+def test_what_was_found_is_of_a_model_with_its_weights_wherever_they_are(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="writes weights into a file of their own")
+    model = onnx.load(DEMO_MODEL)
+    path = tmp_path / "apart.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    before = model_digest(path)
+    weights = bytearray((tmp_path / "weights.bin").read_bytes())
+    weights[100] ^= 1
+    (tmp_path / "weights.bin").write_bytes(weights)
+    assert model_digest(path) != before
 
 
 def test_proof_pictures_are_about_16_and_have_the_first_frames_of_files(small_video: Path) -> None:

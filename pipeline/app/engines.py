@@ -18,6 +18,7 @@ from typing import Any
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.gpu_settings import MOST_BATCH, GpuSettings, best_settings, blank_rate
 from pipeline.app.machine import versions
+from pipeline.app.outputs import files_of_model
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of, needs_proof
 from pipeline.detector.choosing import Candidate, open_best
@@ -59,7 +60,7 @@ def open_engine(
     """
     asked = config.engine
     pictures = pictures or partial(proof_pictures, config.sources, as_planes=spec.pixels == "nv12")
-    digest = file_digest(path)
+    digest = model_digest(path)
     fixed = {
         name: value
         for name in ("batch", "cuda_graph", "channels_last", "inflight")
@@ -117,7 +118,7 @@ def open_engine(
 
 def known_agreements(path: Path) -> dict[str, Agreement]:
     """What has been found about a file on this machine, with these versions, by device and settings."""
-    known = recall(_KIND, *_key(file_digest(path))) or {}
+    known = recall(_KIND, *_key(model_digest(path))) or {}
     agreements = {}
     for name, values in known.items():
         try:
@@ -127,10 +128,13 @@ def known_agreements(path: Path) -> dict[str, Agreement]:
     return agreements
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def model_digest(path: Path) -> str:
+    """SHA-256 of a model: of its file, and of those in which it keeps its weights."""
+    digest = hashlib.sha256()
+    for each in files_of_model(path):
+        with each.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _run_blank(engine: OrtEngine) -> None:
