@@ -70,6 +70,18 @@ def masked_text(text: str, *, words: Iterable[str] = ()) -> str:
     return _IN_TEXT.sub(_masked_match, text)
 
 
+def without_pieces(text: str, address: str) -> str:
+    """A text in which somebody else, who took a password for a host, may have told a piece of what an address hides."""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or "@" not in match[2]:
+        return text
+    user, _, host = match[2].rpartition("@")
+    for piece in sorted(set(re.split(r"[@:/?#]", user)), key=len, reverse=True):
+        if len(piece) > 1 and piece not in host:
+            text = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", MASK, text)
+    return text
+
+
 def _masked_match(match: re.Match[str]) -> str:
     address = match[0].rstrip(_CLOSING)
     return masked_address(address) + match[0][len(address) :]

@@ -16,7 +16,7 @@ from pipeline.app.bench_report import Bench, Candidate, report_of_bench
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.outlets import Outlet
 from pipeline.errors import ConfigError, SourceError
-from pipeline.masking import masked_address, masked_text
+from pipeline.masking import masked_address, masked_text, without_pieces
 from pipeline.sources.opening import open_source
 
 SECRET = "Geheim"
@@ -127,3 +127,10 @@ def test_a_file_that_is_there_keeps_its_name(tmp_path: Path) -> None:
     (tmp_path / "10:30@yard.mp4").write_bytes(b"x" * 99)
     with pytest.raises(SourceError, match=r"/10:30@yard\.mp4: "):
         open_source(str(tmp_path / "10:30@yard.mp4"))
+
+
+def test_a_piece_of_a_password_that_somebody_took_for_a_host_is_masked_too() -> None:
+    told = without_pieces("Failed to resolve hostname SECRET: Name or service", "rtsp://user:p@SECRET/w@camera:9/x")
+    assert told == "Failed to resolve hostname ***: Name or service"
+    assert without_pieces("cannot reach camera", "rtsp://user:pw@camera/x") == "cannot reach camera"
+    assert without_pieces("no answer from SECRET", "a/file") == "no answer from SECRET"

@@ -132,3 +132,15 @@ def test_a_live_playlist_is_not_opened_again_by_us_for_it_would_be_replayed(tmp_
         source.close()
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize("word", ["", "  ", None, 7])
+def test_what_is_no_word_is_refused(word: Any) -> None:
+    with pytest.raises(SourceError, match="a source must be a word, such as 0 for a webcam, a file or an address, got"):
+        open_source(word)
+
+
+def test_an_address_that_cannot_be_taken_apart_is_refused_without_its_secret() -> None:
+    with pytest.raises(SourceError, match=r"cannot be read as an address: Invalid IPv6 URL") as raised:
+        open_source("http://[::1/SECRET@x:SECRET@h")
+    assert "SECRET" not in str(raised.value)

@@ -166,3 +166,24 @@ def test_the_demo_detector_runs_on_anything_where_it_is_named(small_video: Path)
     assert len(list(pipeline.detect(small_video, model="demo", settings={"flow.max_frames": 2}))) == 2
     street = pipeline.detect("sim:traffic?seconds=1&size=320x180", settings={"flow.max_frames": 2})
     assert len(list(street)) == 2
+
+
+def test_numbers_of_numpy_are_numbers(small_video: Path, small_detector: Path) -> None:
+    settings = {"detection.score_threshold": np.float32(0.5), "flow.max_frames": np.int64(2)}
+    assert len(list(pipeline.detect(small_video, model=small_detector, settings=settings))) == 2
+    with pytest.raises(SourceError, match="camera"):
+        pipeline.detect(np.int64(97), model=small_detector)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"settings": ["a=b"]}, "settings must be a dict of dotted keys and values, got list"),
+        ({"settings": {1: 2}}, "keys must be strings"),
+        ({"model": b"onnx"}, "model must be a string or a path, got bytes"),
+        ({"config": 5}, "config must be a string or a path, got int"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_named(small_video: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        pipeline.detect(small_video, **wrong)

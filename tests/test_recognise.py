@@ -215,3 +215,11 @@ def test_real_detectors_are_recognised(name: str, head: str, names: tuple[str, .
     assert (spec.head, spec.class_names) == (head, names)
     told = [part for part in name.split("_") if part.isdigit()]
     assert not told or spec.network_wh[0] == int(told[0])
+
+
+@needs_assets
+def test_a_wrong_number_of_class_names_does_not_make_another_kind_of_a_model() -> None:
+    """85 columns are YOLOX's 80 classes and its objectness, or 81 classes without one: that has to be proved."""
+    names = tuple(f"class {number}" for number in range(81))
+    with pytest.raises(ModelError, match=r"no objectness .*but only \d+% of what it finds moves along"):
+        recognise(MODELS / "yolox_nano_coco_416.onnx", Hints(class_names=names))

@@ -30,6 +30,7 @@ from pipeline.app.model_commands import (
 )
 from pipeline.app.outlets import outlets
 from pipeline.errors import StreamdetError
+from pipeline.masking import masked_address
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
@@ -58,6 +59,9 @@ Model = Annotated[
 ]
 
 
+_LONGEST_NAME = 200  # of a file, in an error
+
+
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, never a traceback."""
     with outlets(sys.argv[1:]) as both:
@@ -75,6 +79,14 @@ def _run_app() -> int:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         logging.getLogger(__name__).debug("the traceback", exc_info=error)
         print(f"streamdet: error: {error}{notes}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:  # of no file that somebody named: ours, with its traceback
+            raise
+        logging.getLogger(__name__).debug("the traceback", exc_info=error)
+        name = masked_address(str(error.filename))
+        shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
+        print(f"streamdet: error: {shown}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("streamdet: interrupted", file=sys.stderr)

@@ -172,7 +172,10 @@ def load_config(
         path = find_config(word)
         layers.append((path.name, _read(path)))
     layers += [("--set", _setting(each)) for each in settings]
-    given = {key: value for key, value in (options or {}).items() if value is not None and value != ()}
+    if not all(isinstance(key, str) for key in options or ()):
+        raise ConfigError(f"{origin}: keys must be strings such as detection.score_threshold")
+    numbers = {key: value.item() if hasattr(value, "item") else value for key, value in (options or {}).items()}
+    given = {key: value for key, value in numbers.items() if value is not None and value != ()}
     layers += [(origin, _nested(key, value)) for key, value in given.items()]
     merged: dict[str, Any] = {}
     for where, values in layers:

@@ -68,6 +68,11 @@ def detect(
     """
     try:
         words, arrays = _sorted(sources)
+        if settings is not None and not isinstance(settings, dict):
+            raise ConfigError(f"settings must be a dict of dotted keys and values, got {type(settings).__name__}")
+        for name, value, kinds in (("model", model, (str, PathLike)), ("config", config, (str,))):
+            if value is not None and not isinstance(value, kinds):
+                raise ConfigError(f"{name} must be a string or a path, got {type(value).__name__}")
         options = {"sources": words, "model": None if model is None else str(model), "output.show": False}
         loaded = load_config(config, options=options | (settings or {}), origin="detect()")
         assembly = assemble(loaded, source=ArraysSource(arrays) if arrays else None)
@@ -89,6 +94,8 @@ def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ..
     for source in _flat(sources):
         if isinstance(source, np.ndarray):
             arrays.append(source)
+        elif isinstance(source, np.integer):
+            words.append(str(int(source)))
         elif isinstance(source, bool) or not isinstance(source, int | str | PathLike):
             raise ConfigError(
                 f"a source must be a number, a string, a path, an array or a list of them, got {type(source).__name__}"

@@ -201,6 +201,8 @@ def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tupl
         return f"{evidence.share_in_words}, against {best:.0%} under another reading"
     if worth and best < _STANDS_STILL and claim.certainty < Certainty.SETTLED:
         return f"only {evidence.share_in_words}"
+    if worth and claim.certainty == Certainty.UNLIKELY and evidence.steadiness < _MOVES_ALONG:
+        return f"only {evidence.share_in_words}, and it is unusual"
     named = max((each[1].named or 0.0 for each in worth), default=0.0)
     if named >= _LEAST_NAMED and (evidence.named or 0.0) * _CLEARLY < named:
         return "what it finds on the drawn cars and people it calls by other names"

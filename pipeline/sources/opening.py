@@ -39,6 +39,8 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     own if None. `rtsp://…`, `http://…`: a stream or a file on the network. A folder, a glob or an image file:
     images. Any other file, or a named pipe: a video. What holds one image, wherever it comes from, is that image.
     """
+    if not isinstance(word, str) or not word.strip():
+        raise SourceError(f"a source must be a word, such as 0 for a webcam, a file or an address, got {word!r}")
     # The kinds of source are imported as they are needed: each brings a heavy library along.
     options = options or SourceOptions()
     if word.startswith("sim:"):
@@ -107,7 +109,10 @@ def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None
     from pipeline.sources.download import download
     from pipeline.sources.images import IMAGE_SUFFIXES, StillSource
 
-    parts = urlsplit(word)
+    try:
+        parts = urlsplit(word)
+    except ValueError as error:
+        raise SourceError(f"{masked_address(word)} cannot be read as an address: {error}") from error
     if parts.scheme not in ("http", "https") or PurePosixPath(parts.path).suffix.lower() not in IMAGE_SUFFIXES:
         return None
     content = download(word, timeout_seconds=options.open_timeout_seconds)

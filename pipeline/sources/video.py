@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 from pipeline.cuda_driver import tolerate_capture
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.masking import masked_address, masked_text
+from pipeline.masking import masked_address, masked_text, without_pieces
 from pipeline.picture.frame import Shot
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.media_clock import MediaClock
@@ -80,6 +80,7 @@ class VideoSource:
     ) -> None:
         name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
         self.source_id = masked_address(name) if isinstance(address, str) else name
+        self._word = address if isinstance(address, str) else ""  # of which errors may tell a piece
         self._options = options or VideoOptions()
         self._clock = clock
         self._scheme = address.split("://")[0].lower() if isinstance(address, str) and "://" in address else ""
@@ -268,7 +269,7 @@ class VideoSource:
         return container
 
     def _refusal(self, error: av.error.FFmpegError, address: str | Path | BinaryIO) -> str:
-        reason = _reason(error)
+        reason = _reason(error, self._word)
         if isinstance(error, av.error.ExitError):
             waited = f"{self._options.open_timeout_seconds:g} s"
             return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
@@ -353,7 +354,7 @@ class VideoSource:
                 return
             except av.error.FFmpegError as error:
                 self._num_undecodable += 1
-                self._reason = _reason(error)
+                self._reason = _reason(error, self._word)
             yield from frames
             if packet is None:
                 decoder.flush_buffers()  # it has ended, and can begin anew
@@ -433,7 +434,7 @@ class VideoSource:
             except av.error.FFmpegError as error:
                 if self._is_undecided and error.errno == errno.EIO:
                     break  # so ends a file of no declared length
-                self._reason = _reason(error)
+                self._reason = _reason(error, self._word)
                 if self._container.format.name == "mpjpeg" and isinstance(error, av.error.InvalidDataError):
                     self._read_raw_multipart()
                     continue
@@ -505,11 +506,11 @@ def decodable(codecs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(codec for codec in codecs if codec in av.codecs_available)
 
 
-def _reason(error: av.error.FFmpegError) -> str:
-    """One line: what libav logged last, or what its code means."""
+def _reason(error: av.error.FFmpegError, address: str = "") -> str:
+    """One line: what libav logged last, or what its code means, without what the address hides."""
     log: Any = error.log  # (level, name, text)
-    text = log[2] if log else error.strerror
-    return masked_text(" ".join(str(text).split()).rstrip("."))
+    text = " ".join(str(log[2] if log else error.strerror).split()).rstrip(".")
+    return without_pieces(masked_text(text), address)
 
 
 def _kind(stream: Stream) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
-from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh, spec_for
 from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80
@@ -125,10 +125,14 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         num_classes = _classes(columns if is_v8_turned else rows, 4 + num_masks)
         spec = spec_for(head="yolov8", num_classes=num_classes, reason=reason, **_ULTRALYTICS, **common)
         objection = partial(_objection_to_classes, is_turned=is_v8_turned)
+        # 85 channels are 80 classes and an objectness more often than 81 classes, in whatever order they are written.
+        known = {len(COCO_80), len(facts.names_of_exporter() or COCO_80)}
+        has_objectness = num_classes is not None and num_classes not in known and num_classes - 1 in known
+        certainty = Certainty.UNLIKELY if has_objectness and hints.head is None else Certainty.SETTLED
         if hints.boxes_are_normalised is not True:
-            yield Claim(spec, objection)
+            yield Claim(spec, objection, certainty)
         if hints.boxes_are_normalised is not False:
-            yield Claim(_normalised(spec), objection)
+            yield Claim(_normalised(spec), objection, certainty)
     if may_be_turned:
         reason = (
             f"yolov8: {whole} has a row for each of {rows} cells, and no objectness if it has {columns} - 4 classes"
