@@ -62,6 +62,7 @@ def coded(pixels: PixelArray, coding: str, folder: Path) -> tuple[bytes, bytes]:
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = pixels.shape[1], pixels.shape[0], "yuv420p"
         frame = VideoFrame.from_ndarray(pixels, format="bgr24").reformat(format="yuv420p")
+        frame.pts = 0  # without one, whether the container takes the packet is a matter of luck
         container.mux([*stream.encode(frame), *stream.encode(None)])
     with av.open(str(path)) as container:
         (data,) = (bytes(packet) for packet in container.demux(video=0) if packet.size)
