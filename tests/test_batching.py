@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -89,11 +89,11 @@ def test_a_live_batch_waits_for_the_frames_to_come_and_a_recorded_one_does_not(i
 class WatchedSink:
     """Hands each item on after a look at it."""
 
-    def __init__(self, look: object, sink: CollectingSink[int]) -> None:
+    def __init__(self, look: Callable[[int], object], sink: CollectingSink[int]) -> None:
         self._look, self._sink = look, sink
 
     def write(self, item: int) -> None:
-        self._look(item)  # type: ignore[operator]
+        self._look(item)
         self._sink.write(item)
 
     def close(self) -> None:

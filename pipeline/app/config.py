@@ -174,8 +174,11 @@ def load_config(
     layers += [("--set", _setting(each)) for each in settings]
     if not all(isinstance(key, str) for key in options or ()):
         raise ConfigError(f"{origin}: keys must be strings such as detection.score_threshold")
-    numbers = {key: value.item() if hasattr(value, "item") else value for key, value in (options or {}).items()}
-    given = {key: value for key, value in numbers.items() if value is not None and value != ()}
+    given = {
+        key: value
+        for key, value in (options or {}).items()
+        if value is not None and not (isinstance(value, tuple) and not value)
+    }
     layers += [(origin, _nested(key, value)) for key, value in given.items()]
     merged: dict[str, Any] = {}
     for where, values in layers:

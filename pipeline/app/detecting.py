@@ -74,7 +74,10 @@ def detect(
             if value is not None and not isinstance(value, kinds):
                 raise ConfigError(f"{name} must be a string or a path, got {type(value).__name__}")
         options = {"sources": words, "model": None if model is None else str(model), "output.show": False}
-        loaded = load_config(config, options=options | (settings or {}), origin="detect()")
+        said = {
+            key: value.item() if isinstance(value, np.generic) else value for key, value in (settings or {}).items()
+        }
+        loaded = load_config(config, options=options | said, origin="detect()")
         assembly = assemble(loaded, source=ArraysSource(arrays) if arrays else None)
     except StreamdetError as error:
         raise in_python(error) from error

@@ -78,7 +78,7 @@ def bar_of(engine: Engine) -> Bar:
     return FP32_BAR if engine.precision == "fp32" and not is_half else ROUNDED_BAR
 
 
-def agreement_of(engine: Engine, reference: Engine, pictures: Sequence[Picture], *, batch: int = 1) -> Agreement:
+def agreement_of(engine: OrtEngine, reference: OrtEngine, pictures: Sequence[Picture], *, batch: int = 1) -> Agreement:
     """Compare an engine with the reference, in batches of `batch` on its side where the network takes any."""
     bar = bar_of(engine)
     is_exact = bar is FP32_BAR
@@ -125,10 +125,8 @@ def _from(detections: Sequence[Detections], score: float) -> list[Detections]:
     return [each.select(each.scores >= np.float32(score)) for each in detections]
 
 
-def _outputs_apart(engine: Engine, reference: Engine) -> float:
+def _outputs_apart(engine: OrtEngine, reference: OrtEngine) -> float:
     """How far the outputs for noise lie apart, as a share of their size; infinite for NaN."""
-    assert isinstance(engine, OrtEngine)
-    assert isinstance(reference, OrtEngine)
     ours, theirs = (each.infer_noise() for each in (engine, reference))
     worst = 0.0
     for name, expected in theirs.items():

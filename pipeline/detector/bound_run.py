@@ -120,7 +120,6 @@ class _Buffers:
         capture: GraphCapture | None,
     ) -> None:
         self._session = session
-        self._device = device
         self._copies = copies
         self._output_names = output_names
         self._binding = session.io_binding()

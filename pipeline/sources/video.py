@@ -80,7 +80,6 @@ class VideoSource:
     ) -> None:
         name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
         self.source_id = masked_address(name) if isinstance(address, str) else name
-        self._word = address if isinstance(address, str) else ""  # of which errors may tell a piece
         self._options = options or VideoOptions()
         self._clock = clock
         self._scheme = address.split("://")[0].lower() if isinstance(address, str) and "://" in address else ""
@@ -269,7 +268,7 @@ class VideoSource:
         return container
 
     def _refusal(self, error: av.error.FFmpegError, address: str | Path | BinaryIO) -> str:
-        reason = _reason(error, self._word)
+        reason = _reason(error, self._address)
         if isinstance(error, av.error.ExitError):
             waited = f"{self._options.open_timeout_seconds:g} s"
             return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
@@ -354,7 +353,7 @@ class VideoSource:
                 return
             except av.error.FFmpegError as error:
                 self._num_undecodable += 1
-                self._reason = _reason(error, self._word)
+                self._reason = _reason(error, self._address)
             yield from frames
             if packet is None:
                 decoder.flush_buffers()  # it has ended, and can begin anew
@@ -434,7 +433,7 @@ class VideoSource:
             except av.error.FFmpegError as error:
                 if self._is_undecided and error.errno == errno.EIO:
                     break  # so ends a file of no declared length
-                self._reason = _reason(error, self._word)
+                self._reason = _reason(error, self._address)
                 if self._container.format.name == "mpjpeg" and isinstance(error, av.error.InvalidDataError):
                     self._read_raw_multipart()
                     continue
@@ -506,11 +505,11 @@ def decodable(codecs: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(codec for codec in codecs if codec in av.codecs_available)
 
 
-def _reason(error: av.error.FFmpegError, address: str = "") -> str:
+def _reason(error: av.error.FFmpegError, address: object) -> str:
     """One line: what libav logged last, or what its code means, without what the address hides."""
     log: Any = error.log  # (level, name, text)
     text = " ".join(str(log[2] if log else error.strerror).split()).rstrip(".")
-    return without_pieces(masked_text(text), address)
+    return without_pieces(masked_text(text), address) if isinstance(address, str) else masked_text(text)
 
 
 def _kind(stream: Stream) -> str:
