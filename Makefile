@@ -8,8 +8,9 @@ NEWEST = .venv-newest-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.vers
 PIP = python -m pip install --quiet --disable-pip-version-check
 
 # What must work with whatever pip finds on a user's machine: to read, detect, record, report. No PyTorch in it.
-CORE = $(addprefix tests/test_,video_source.py recording.py opening_sources.py every_nth_picture.py planes.py \
-	engine.py assemble.py command_line.py doctor.py python_api.py model_commands.py telemetry.py)
+CORE = $(addprefix tests/,sources/test_video_source.py sinks/test_recording.py sources/test_opening_sources.py \
+	sources/test_every_nth_picture.py sources/test_planes.py detector/test_engine.py app/test_assemble.py \
+	app/test_command_line.py app/test_doctor.py app/test_python_api.py app/test_model_commands.py project/test_telemetry.py)
 
 .PHONY: demo test test-newest check lint types lock clean
 

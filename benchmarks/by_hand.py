@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from benchmarks.party import IOU_THRESHOLD, SCORE_THRESHOLD
+from benchmarks.contender import IOU_THRESHOLD, SCORE_THRESHOLD
 
 Array = npt.NDArray[Any]
 Found = tuple[Array, Array, Array]

@@ -22,7 +22,7 @@ import pipeline
 from benchmarks.machine import describe_machine
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.picture.detections import Detections
-from pipeline.sources.traffic import TrafficSource
+from pipeline.sources.street.traffic import TrafficSource
 
 FIRST_HELD_OUT_SEED = 1000  # see export/train_demo.py
 SIZES = ("640x360", "1280x720")

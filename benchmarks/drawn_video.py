@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.sources.traffic import TrafficOptions, TrafficSource
+from pipeline.sources.street.traffic import TrafficOptions, TrafficSource
 
 
 def write_street(path: Path, *, size_wh: tuple[int, int], num_frames: int, num_drawn: int = 60) -> Path:
@@ -27,8 +27,8 @@ def write_street(path: Path, *, size_wh: tuple[int, int], num_frames: int, num_d
         stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
         stream.codec_context.time_base = stream.time_base = Fraction(1, 30)
         packets = []
-        for index, shot in enumerate(street.pictures(threading.Event())):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shot.picture.pixels), format="bgr24")
+        for index, timed in enumerate(street.pictures(threading.Event())):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(timed.picture.pixels), format="bgr24")
             frame.pts = index
             packets += stream.encode(frame)
         packets += stream.encode()

@@ -44,10 +44,10 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.by_hand import HandWritten, draw
+from benchmarks.competitors.rearranged import rearrange
+from benchmarks.contender import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, PartyError, Stopwatch, do_job, run_apart
 from benchmarks.drawn_video import write_street
-from benchmarks.guests.rearranged import rearrange
 from benchmarks.machine import describe_machine
-from benchmarks.party import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, PartyError, Stopwatch, do_job, run_apart
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.drawing import draw_result
@@ -56,9 +56,9 @@ from pipeline.picture.i420 import I420, HasI420
 from pipeline.sources.opening import open_source
 
 GUESTS = {
-    "ultralytics": ("benchmarks.guests.ultralytics_predict", "ultralytics onnxruntime"),
-    "roboflow": ("benchmarks.guests.roboflow_pipeline", "inference supervision"),
-    "roboflow-plain": ("benchmarks.guests.roboflow_pipeline", "inference supervision"),
+    "ultralytics": ("benchmarks.competitors.ultralytics_predict", "ultralytics onnxruntime"),
+    "roboflow": ("benchmarks.competitors.roboflow_pipeline", "inference supervision"),
+    "roboflow-plain": ("benchmarks.competitors.roboflow_pipeline", "inference supervision"),
 }
 FP32 = ("engine.device=cpu", "engine.precision=fp32")
 BEST = ("engine.device=openvino", "engine.precision=bf16")
@@ -163,14 +163,14 @@ def decode(job: Job) -> Outcome:
 
 def convert(job: Job) -> Outcome:
     """Network inputs of decoded pictures, as the preprocess stage makes them."""
-    from pipeline.app.running_command import prepare_process
+    from pipeline.app.run.command import prepare_process
     from pipeline.detector.recognise import recognise
     from pipeline.stages.preprocess import Preprocess
 
     prepare_process()
     source = open_source(job.video)
-    shots = itertools.islice(source.pictures(threading.Event()), min(job.num_frames, _MOST_HELD))
-    frames = [Frame(shot.picture, "", index, shot.pts_seconds, 0.0) for index, shot in enumerate(shots)]
+    timed_pictures = itertools.islice(source.pictures(threading.Event()), min(job.num_frames, _MOST_HELD))
+    frames = [Frame(timed.picture, "", index, timed.pts_seconds, 0.0) for index, timed in enumerate(timed_pictures)]
     stage = Preprocess(recognise(Path(job.model)))
     with Stopwatch() as watch:
         for index in range(job.num_frames):
@@ -205,13 +205,13 @@ def _annotated(job: Job) -> Iterator[I420]:
     """The first pictures, with what the loop finds in them drawn on their planes."""
     detector = HandWritten(job.model)
     source = open_source(job.video)
-    for shot in itertools.islice(source.pictures(threading.Event()), min(job.num_frames, _MOST_HELD)):
-        assert isinstance(shot.picture, HasI420)
-        planes = shot.picture.copy_i420()
+    for timed in itertools.islice(source.pictures(threading.Event()), min(job.num_frames, _MOST_HELD)):
+        assert isinstance(timed.picture, HasI420)
+        planes = timed.picture.copy_i420()
         assert planes is not None, "this video has no planes of 8 bits in 4:2:0"
-        boxes, scores, class_ids = detector(shot.picture.pixels)
+        boxes, scores, class_ids = detector(timed.picture.pixels)
         found = Detections(boxes.astype(np.float32), scores.astype(np.float32), class_ids.astype(np.int64))
-        draw_result(planes, Result(Frame(shot.picture, "", 0, 0.0, 0.0), found, ()))
+        draw_result(planes, Result(Frame(timed.picture, "", 0, 0.0, 0.0), found, ()))
         yield planes
     source.close()
 
@@ -249,7 +249,7 @@ def ours(job: Job) -> Outcome:
     """This pipeline, as `streamdet run` sets it up, and a sink that counts."""
     from pipeline.app.assemble import assemble
     from pipeline.app.config import load_config
-    from pipeline.app.running_command import OverlayText, prepare_process
+    from pipeline.app.run.command import OverlayText, prepare_process
     from pipeline.flow.running import Running
 
     class Counting:

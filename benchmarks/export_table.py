@@ -61,22 +61,22 @@ _COLUMNS = (
 def measure(name: str, size: str | None) -> dict[str, Any]:
     """Export one model, and say what came of it."""
     from export.detectors import build
-    from export.exportable import Wanted
+    from export.exportable import ExportRequest
     from export.exporting import TorchPath, export_detector
-    from export.proof_images import drawn_images
-    from pipeline.app.hints import size_of
+    from export.proof.images import drawn_images
+    from pipeline.app.model_hints import size_of
+    from pipeline.detector.detector import Detector
     from pipeline.detector.engine import OrtEngine
-    from pipeline.detector.whole_path import WholePath
 
     began = time.monotonic()
-    exportable = build(Wanted(name, weights="none", network_wh=None if size is None else size_of(size)))
+    exportable = build(ExportRequest(name, weights="none", network_wh=None if size is None else size_of(size)))
     build_seconds = time.monotonic() - began
     images = drawn_images()
     with tempfile.TemporaryDirectory() as folder:
         done = export_detector(exportable, Path(folder) / "model.onnx", images=images, force=True)
         engine = OrtEngine(done.path, done.spec, device="cpu", spin_microseconds=None)
         file_mb = done.path.stat().st_size / 1e6
-    ours = WholePath(engine, score_threshold=0.3)
+    ours = Detector(engine, score_threshold=0.3)
     theirs = TorchPath(exportable, score_threshold=0.3)
     picture = next(image.picture for image in images if image.name == "crowded")
     milliseconds: dict[str, list[float]] = {"onnx": [], "torch": []}
@@ -85,7 +85,7 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
             started = time.perf_counter()
             path([picture])
             milliseconds[label].append(1000 * (time.perf_counter() - started))
-    nothing = WholePath(engine, score_threshold=1.5)([image.picture for image in images[:2]])
+    nothing = Detector(engine, score_threshold=1.5)([image.picture for image in images[:2]])
     parity = done.evidence.parity
     return {
         "size": "{}×{}".format(*done.spec.network_wh),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
-from tests.tiny_detector import write_detector
+from tests.support.tiny_detector import write_detector
 
 
 def write_fixed_detector(path: Path, num_boxes: int, *, side: int = 320) -> Path:

@@ -32,14 +32,14 @@ import numpy as np
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
-from pipeline.app.one_run import Case, measure_apart
+from pipeline.app.measure_apart import Case, measure_apart
 from pipeline.detector.engine import on_host
 from pipeline.detector.providers import load_runtime, open_session, probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
 from pipeline.picture.nv12 import blank_nv12, inputs_of
-from pipeline.sources.video import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoOptions, VideoSource
 
 SIZE_WH = (1920, 1080)
 CAMERA_FPS = 30.0

@@ -22,7 +22,7 @@ from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
 from benchmarks.network_camera import network_camera
 from pipeline.app.config import load_config
-from pipeline.app.one_run import RECORDING, Case, measure_apart
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart
 
 BAR_MS = 15.0
 """By which the 95th percentile of the age may exceed an inference."""

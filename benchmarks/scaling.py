@@ -2,8 +2,8 @@
 
     python -m benchmarks.scaling [--seconds 4] [--repeats 1] [--charts FOLDER] [--report FILE.json]
 
-Each point runs in a process of its own (`pipeline.app.one_run`). Files are drawn traffic, written before. The age is
-that of a frame when its boxes are there, counted from when the source handed it out; recorded sources wait for the
+Each point runs in a process of its own (`pipeline.app.measure_apart`). Files are drawn traffic, written before. The age
+is that of a frame when its boxes are there, counted from when the source handed it out; recorded sources wait for the
 network, so that theirs is the time in the queues.
 
 - sources: that many on one shared detector, the demo's, in batches of up to 8: files as fast as they go, files as
@@ -29,7 +29,7 @@ from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
 from pipeline.app.machine import available_cores
-from pipeline.app.one_run import RECORDING, Case, measure_apart
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart
 from pipeline.errors import ConfigError
 
 NUM_SOURCES = (1, 2, 4, 8, 16, 32)

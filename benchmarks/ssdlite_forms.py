@@ -24,12 +24,12 @@ import torchvision
 
 from benchmarks.machine import describe_machine
 from export.exporting import export_detector
-from export.proof_images import drawn_images
-from export.random_weights import SEED, proof_pixels
-from export.torchvision_detectors import exportable_of
-from export.torchvision_random import liven
+from export.families.torchvision_detectors import exportable_of
+from export.families.torchvision_random import randomise_weights
+from export.proof.images import drawn_images
+from export.proof.random_weights import SEED, proof_pixels
+from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.whole_path import WholePath
 from pipeline.picture.frame import ArrayPicture
 
 NETWORK_WH = (320, 320)
@@ -47,7 +47,7 @@ def main() -> None:
     names = tuple(f"class {index}" for index in range(90))
     exportable_of(model, "ssdlite320_mobilenet_v3_large", class_names=names, network_wh=NETWORK_WH)
     pixels = proof_pixels(NETWORK_WH)
-    liven(model, "ssdlite320", num_columns=91, pixels=pixels, background=options.background)
+    randomise_weights(model, "ssdlite320", num_columns=91, pixels=pixels, background=options.background)
     exportable = exportable_of(model, "ssdlite320_mobilenet_v3_large", class_names=names, network_wh=NETWORK_WH)
     with tempfile.TemporaryDirectory() as folder:
         whole_path, boxes_path = Path(folder) / "whole.onnx", Path(folder) / "boxes.onnx"
@@ -64,7 +64,7 @@ def main() -> None:
             boxes_path, exported.spec, device="cpu", intra_op_threads=options.threads, spin_microseconds=None
         )
         nodes = {path.stem: len(onnx.load(path).graph.node) for path in (whole_path, boxes_path)}
-    ours = WholePath(engine, score_threshold=0.05)
+    ours = Detector(engine, score_threshold=0.05)
     picture = ArrayPicture(np.ascontiguousarray(pixels[0].numpy()[:, :, ::-1]))
     tensor = image.numpy()
     name = whole.get_inputs()[0].name

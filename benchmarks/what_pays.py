@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
-from pipeline.app.one_run import RECORDING, Case, measure
+from pipeline.app.measure_apart import RECORDING, Case, measure
 
 AS_IT_IS = "as it is"
 
@@ -38,7 +38,7 @@ def _opencvs_own_threads() -> None:
 
 def _whole_frames() -> None:
     from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
-    from pipeline.sources.video_picture import VideoPicture
+    from pipeline.sources.video.picture import VideoPicture
 
     def resized(self: VideoPicture, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
         return ArrayPicture(self.pixels).resized(size_wh, colour=colour)
@@ -47,7 +47,7 @@ def _whole_frames() -> None:
 
 
 def _no_planes() -> None:
-    from pipeline.sources.video_picture import VideoPicture
+    from pipeline.sources.video.picture import VideoPicture
 
     def copy_i420(self: VideoPicture) -> None: ...
 

@@ -6,9 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Protocol
 
-from export import effdet_detectors, torchvision_detectors, transformers_detectors, yolox_detectors
-from export.adapter import build_own
-from export.exportable import Exportable, Wanted
+from export.exportable import Exportable, ExportRequest
+from export.families import effdet_detectors, torchvision_detectors, transformers_detectors, yolox_detectors
+from export.families.adapter import build_own
 from export.known import NAMES
 from pipeline.errors import ModelError
 
@@ -16,7 +16,7 @@ from pipeline.errors import ModelError
 class Family(Protocol):
     """A library's detectors: a module of this package."""
 
-    def build(self, wanted: Wanted) -> Exportable:
+    def build(self, wanted: ExportRequest) -> Exportable:
         """The detector of that name."""
 
 
@@ -28,7 +28,7 @@ _FAMILIES: dict[str, Family] = {
 }
 
 
-def build(wanted: Wanted, *, adapter: str | None = None) -> Exportable:
+def build(wanted: ExportRequest, *, adapter: str | None = None) -> Exportable:
     """The detector of a name, a hub id, a folder, or `package.module:function` with an adapter.
 
     Raises ModelError for what is not known or does not fit, and MissingExtraError for a library that is not installed.

@@ -9,7 +9,7 @@ import cv2
 
 from pipeline.detector.probe import PICTURE, TRUTH
 from pipeline.picture.frame import PixelArray
-from pipeline.sources.traffic import TrafficOptions, TrafficSource
+from pipeline.sources.street.traffic import TrafficOptions, TrafficSource
 
 OPTIONS = TrafficOptions(seed=3, size_wh=(640, 480), density=1.5, light="day")
 FRAME_INDEX = 40

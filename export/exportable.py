@@ -18,7 +18,7 @@ each image by its own forward, normalisation and suppression, down to a score of
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ExportRequest:
     """Which detector a user asks for; None is the family's own."""
 
     name: str

@@ -15,18 +15,18 @@ import numpy as np
 import torch
 
 from export.exportable import Exportable
-from export.forms import FitFrame, FitNv12, module_for
-from export.proof_images import ProofImage, as_decoded
-from export.to_onnx import OPSET, to_onnx, write_model
-from export.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
-from export.weights import weights_hash
+from export.graph.forms import FitFrame, FitNv12, module_for
+from export.graph.to_onnx import OPSET, to_onnx, write_model
+from export.proof.images import ProofImage, as_decoded
+from export.proof.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
+from export.weights.loading import weights_hash
 from pipeline.accuracy.truth import LabelledData
-from pipeline.detector.conclude import Conclusion
+from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
+from pipeline.detector.postprocess import Postprocess
 from pipeline.detector.tensor import TensorWriter
-from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form, Pixels
@@ -85,7 +85,7 @@ def export_detector(
         seconds = time.monotonic() - began
         bar = FP16_BAR if half else FP32_BAR
         asked = bar.score_from * ASKED_SHARE
-        found_by = WholePath(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked)
+        found_by = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked)
         evidence = gather_evidence(
             found_by,
             TorchPath(exportable, score_threshold=asked, form=form, pixels=pixels),
@@ -133,7 +133,7 @@ class TorchPath:
         self._score_threshold = score_threshold
         self._writer = TensorWriter(exportable.spec)
         # Suppressing again what the reference has suppressed changes nothing.
-        self._conclude = Conclusion(exportable.spec, score_threshold=score_threshold)
+        self._postprocess = Postprocess(exportable.spec, score_threshold=score_threshold)
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """The detections in each picture, run one by one."""
@@ -156,7 +156,7 @@ class TorchPath:
                 module, spec, names = module_for(self._exportable, "boxes", half=False)
                 outputs = dict(zip(names, (each.numpy() for each in module(torch.from_numpy(tensor))), strict=True))
                 candidates = HEADS["boxes"](outputs, spec, score_threshold=self._score_threshold, batch_index=0)
-        return self._conclude(candidates, letterbox)
+        return self._postprocess(candidates, letterbox)
 
 
 def _tensors(planes: Nv12) -> tuple[torch.Tensor, ...]:

@@ -26,13 +26,21 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_convert, box_iou
 
-from export.demo_network import NETWORK_WH, PAD_VALUE, DemoNetwork, anchors, demo_exportable, encode, normalised
 from export.exporting import export_detector
-from export.proof_images import ProofImage, drawn_images
+from export.families.demo_network import (
+    NETWORK_WH,
+    PAD_VALUE,
+    DemoNetwork,
+    anchors,
+    demo_exportable,
+    encode,
+    normalised,
+)
+from export.proof.images import ProofImage, drawn_images
 from pipeline.errors import StreamdetError
 from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.letterbox import Letterbox
-from pipeline.sources.traffic import TrafficSource
+from pipeline.sources.street.traffic import TrafficSource
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pipeline.telemetry import opt_out
 from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from pipeline.app.detecting import detect as detect
+    from pipeline.app.run.python_api import detect as detect
     from pipeline.detector.engine import OrtEngine as OrtEngine
     from pipeline.detector.recognise import recognise as recognise
     from pipeline.errors import StreamdetError as StreamdetError
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 opt_out()
 
 _HOMES = {
-    "detect": "pipeline.app.detecting",
+    "detect": "pipeline.app.run.python_api",
     "OrtEngine": "pipeline.detector.engine",
     "recognise": "pipeline.detector.recognise",
     "StreamdetError": "pipeline.errors",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.tiny_detector import write_boxes_detector
+from tests.support.tiny_detector import write_boxes_detector
 
 # The same examples in every run, and no opinion about how fast a shared machine is.
 settings.register_profile("streamdet", deadline=None, derandomize=True)

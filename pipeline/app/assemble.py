@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.app.certificates import doubt_about
+from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
-from pipeline.app.hints import hints_of
 from pipeline.app.machine import available_cores
-from pipeline.app.outputs import inputs_of, refuse_output_over_input
+from pipeline.app.model_hints import hints_of
+from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError
@@ -29,7 +29,7 @@ from pipeline.picture.frame import Frame
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import SourceOptions, open_source
-from pipeline.sources.source import FrameSource, KnowsTruth
+from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -107,7 +107,7 @@ def assemble(
         flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
         undo.pop_all()
     if config.model not in (None, "demo"):  # said last: what cannot be run needs no doubt about its accuracy
-        doubt = doubt_about(Path(config.model), engine.spec)
+        doubt = certificate_mismatch(Path(config.model), engine.spec)
         if doubt is not None:
             logger.warning("%s", doubt)
         for reason in engine.spec.provenance:
@@ -149,7 +149,7 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
 def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
     """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
     strangers = [
-        name for name, source in sources.items() if not (name.startswith("sim:") or isinstance(source, KnowsTruth))
+        name for name, source in sources.items() if not (name.startswith("sim:") or isinstance(source, HasGroundTruth))
     ]
     if config.model is None and strangers:
         raise ConfigError(

@@ -10,7 +10,7 @@ from pipeline.detector.onnx_file import graph_hash
 from pipeline.picture.detector_spec import DetectorSpec
 
 
-def doubt_about(path: Path, spec: DetectorSpec) -> str | None:
+def certificate_mismatch(path: Path, spec: DetectorSpec) -> str | None:
     """Why a file is not known to say what its model says, or None if it is."""
     if spec.parity is None:
         return f"{path.name} has no parity certificate: nobody has shown that it says what its model says"

@@ -28,7 +28,7 @@ from pipeline.app.model_commands import (
     Std,
     hint_options,
 )
-from pipeline.app.outlets import outlets
+from pipeline.app.standard_streams import outlets
 from pipeline.errors import StreamdetError
 from pipeline.masking import masked_address
 from pipeline.version import __version__
@@ -291,7 +291,7 @@ def doctor(verbose: Verbose = False) -> None:
 
 def _run(config: RunConfig, *, dry_run: bool) -> None:
     """Run, and exit with what the run came to."""
-    from pipeline.app.running_command import run_and_report
+    from pipeline.app.run.command import run_and_report
 
     try:
         status = run_and_report(config, dry_run=dry_run)

@@ -18,10 +18,10 @@ from typing import Any
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.gpu_settings import MOST_BATCH, GpuSettings, best_settings, blank_rate
 from pipeline.app.machine import versions
-from pipeline.app.outputs import files_of_model
+from pipeline.app.output_paths import files_of_model
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of, needs_proof
-from pipeline.detector.choosing import Candidate, open_best
+from pipeline.detector.auto_device import Candidate, open_best
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import load_runtime
 from pipeline.detector.tensorrt import this_machine

@@ -24,7 +24,7 @@ from pipeline.picture.nv12 import Nv12
 from pipeline.remembered import recall, remember
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
-from pipeline.stages.preprocess import Prepared
+from pipeline.stages.preprocess import NetworkInput
 
 MOST_BATCH = 16
 _SECONDS = 0.3  # a candidate
@@ -98,7 +98,7 @@ def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int,
     else:
         letterbox = Letterbox.fit(engine.spec.network_wh, engine.spec.network_wh, engine.spec.resize)
         frame = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
-        prepared = Prepared(frame, letterbox, engine.blank_input()[:1], lambda: None)
+        prepared = NetworkInput(frame, letterbox, engine.blank_input()[:1], lambda: None)
         detect = Detect(engine)
         flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(detect, max_batch=batch, **shape)
     began = time.monotonic()

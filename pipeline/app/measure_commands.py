@@ -74,7 +74,7 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Say how accurate detectors are on labelled images, run through the pipeline: COCO's and Pascal VOC's AP."""
-    from pipeline.app.eval_command import EvalOptions, run_eval
+    from pipeline.app.evaluate.command import EvalOptions, run_eval
 
     log_to_stderr(verbose)
     run_eval(
@@ -142,7 +142,7 @@ def bench(
     verbose: Verbose = False,
 ) -> None:
     """Measure real-time FPS of the whole path, where the time goes, and what limits, beside the floors."""
-    from pipeline.app.bench_command import BenchOptions, run_bench
+    from pipeline.app.bench.command import BenchOptions, run_bench
 
     log_to_stderr(verbose)
     options = BenchOptions(
@@ -215,7 +215,7 @@ def compare(
     verbose: Verbose = False,
 ) -> None:
     """Say which detector to take for a video without labels: how near to a teacher, who is no truth, and how fast."""
-    from pipeline.app.compare_command import CompareOptions, run_compare
+    from pipeline.app.compare.command import CompareOptions, run_compare
 
     log_to_stderr(verbose)
     run_compare(
@@ -296,7 +296,7 @@ def tune(
     with --min-fps, the least CPU time a frame. What you set yourself is left alone. Exits with 1 if nothing keeps the
     limits. Ctrl-C keeps the best until then.
     """
-    from pipeline.app.tune_command import TuneOptions, run_tune, seconds_of
+    from pipeline.app.tune.command import TuneOptions, run_tune, seconds_of
 
     log_to_stderr(verbose)
     options = TuneOptions(

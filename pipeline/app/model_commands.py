@@ -58,7 +58,7 @@ def hint_options(
     class_names: str | None,
 ) -> dict[str, Any]:
     """The flags about a foreign model as dotted keys of the configuration."""
-    from pipeline.app.hints import triple_of
+    from pipeline.app.model_hints import triple_of
 
     return {
         "hints.head": head,
@@ -98,8 +98,8 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Say what an ONNX file expects and returns; exit with 0 only if it would run."""
-    from pipeline.app.hints import hints_from_options
-    from pipeline.app.inspecting import print_model, print_reasons
+    from pipeline.app.model_hints import hints_from_options
+    from pipeline.app.models.inspect import print_model, print_reasons
 
     log_to_stderr(verbose)
     hints = hints_from_options(
@@ -143,8 +143,8 @@ def adopt(
     verbose: Verbose = False,
 ) -> None:
     """Write what a foreign ONNX file expects and returns into a copy of it, so that it is said once."""
-    from pipeline.app.adopting import adopt_model
-    from pipeline.app.hints import hints_from_options
+    from pipeline.app.model_hints import hints_from_options
+    from pipeline.app.models.adopt import adopt_model
 
     log_to_stderr(verbose)
     hints = hints_from_options(
@@ -214,7 +214,7 @@ def export(
     verbose: Verbose = False,
 ) -> None:
     """Export a PyTorch detector to one ONNX file that says what it is, and prove that it says the same."""
-    from pipeline.app.export_command import ExportOptions, print_names, run_export
+    from pipeline.app.models.export import ExportOptions, print_names, run_export
 
     log_to_stderr(verbose)
     if list_names or model is None:
@@ -265,7 +265,7 @@ def verify(
     verbose: Verbose = False,
 ) -> None:
     """Compare an ONNX file with what it should say; exit with 0 only if it does."""
-    from pipeline.app.verify_command import VerifyOptions, run_verify
+    from pipeline.app.models.verify import VerifyOptions, run_verify
 
     log_to_stderr(verbose)
     options = VerifyOptions(
@@ -292,7 +292,7 @@ def quantize(
     verbose: Verbose = False,
 ) -> None:
     """Make an INT8 file whose accuracy stays within a bound of the float32 one, or none."""
-    from pipeline.app.quantize_command import run_quantize
+    from pipeline.app.models.quantize import run_quantize
 
     log_to_stderr(verbose)
     run_quantize(
@@ -312,7 +312,7 @@ def flops(
     verbose: Verbose = False,
 ) -> None:
     """Count parameters and operations of a network, by layer and in all."""
-    from pipeline.app.flops_command import run_flops
+    from pipeline.app.models.flops import run_flops
 
     log_to_stderr(verbose)
     run_flops(model, size=size, layers=layers, json_file=None if json_file is None else Path(json_file))
@@ -333,7 +333,7 @@ def build(
     verbose: Verbose = False,
 ) -> None:
     """Build and keep what takes minutes on a GPU, so that the first frame need not wait for it."""
-    from pipeline.app.build_command import BuildOptions, run_build
+    from pipeline.app.models.build import BuildOptions, run_build
 
     log_to_stderr(verbose)
     run_build(BuildOptions(Path(model), device, precision, batch, frame_size))

@@ -14,7 +14,7 @@ from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.nv12 import HasNv12
 from pipeline.picture.nv12_picture import Nv12Picture
 from pipeline.sources.opening import open_source
-from pipeline.sources.traffic import TrafficSource
+from pipeline.sources.street.traffic import TrafficSource
 
 _SIZE = "640x360"
 _SEEDS = (11, 12, 13, 14, 15, 16)
@@ -35,8 +35,8 @@ def proof_pictures(words: Sequence[str], *, as_planes: bool) -> tuple[Picture, .
 def _street() -> Iterator[Picture]:
     for seed in _SEEDS:
         source = TrafficSource.from_spec(f"sim:traffic?seed={seed}&seconds=4&density=2&size={_SIZE}")
-        (shot,) = itertools.islice(source.pictures(threading.Event()), 60, 61)
-        yield ArrayPicture(shot.picture.pixels)
+        (timed,) = itertools.islice(source.pictures(threading.Event()), 60, 61)
+        yield ArrayPicture(timed.picture.pixels)
         source.close()
 
 
@@ -54,9 +54,10 @@ def _of_sources(words: Sequence[str]) -> list[Picture]:
     for word in files[:_NUM_OF_SOURCE]:
         try:
             source = open_source(word)
-            shots = source.pictures(threading.Event())
+            timed_pictures = source.pictures(threading.Event())
             pictures += [
-                shot.picture for shot in itertools.islice(shots, _NUM_OF_SOURCE // len(files[:_NUM_OF_SOURCE]))
+                timed.picture
+                for timed in itertools.islice(timed_pictures, _NUM_OF_SOURCE // len(files[:_NUM_OF_SOURCE]))
             ]
             source.close()
         except StreamdetError:

@@ -62,7 +62,7 @@ def record_video() -> str:
 
 def run_demo_network() -> str:
     """Detect in a fifth of a second of drawn street, on the device that `auto` means."""
-    from pipeline.app.detecting import detect
+    from pipeline.app.run.python_api import detect
 
     results = list(detect(_STREET))
     num_objects = sum(len(result.detections) for result in results)
@@ -72,11 +72,11 @@ def run_demo_network() -> str:
 
 
 def _frames_of(path: Path) -> list[PixelArray]:
-    from pipeline.sources.video import VideoSource
+    from pipeline.sources.video.source import VideoSource
 
     source = VideoSource(path)
     try:
-        return [shot.picture.pixels for shot in source.pictures(threading.Event())]
+        return [timed.picture.pixels for timed in source.pictures(threading.Event())]
     finally:
         source.close()
 

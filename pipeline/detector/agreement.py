@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.detector.detector import Detector
 from pipeline.detector.engine import Engine, OrtEngine
-from pipeline.detector.whole_path import WholePath
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
@@ -116,7 +116,7 @@ def agreement_of(engine: OrtEngine, reference: OrtEngine, pictures: Sequence[Pic
 
 
 def _detections(engine: Engine, pictures: Sequence[Picture], score: float, *, batch: int) -> list[Detections]:
-    detect = WholePath(engine, score_threshold=score)
+    detect = Detector(engine, score_threshold=score)
     step = 1 if engine.spec.batch is not None else batch
     return [each for start in range(0, len(pictures), step) for each in detect(pictures[start : start + step])]
 

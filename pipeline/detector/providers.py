@@ -60,7 +60,7 @@ _HEAVY = frozenset({"Conv", "ConvTranspose", "ConvInteger", "Gemm", "GridSample"
 # What gives more or less, as the picture is, or goes another way.
 _SIZED_BY_DATA = frozenset({"If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique"})
 _QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul"})
-# y = Conv(x, 2): x and y float32 [1, 1, 1, 2], opset 13. tests/test_engine.py builds the same bytes with `onnx`.
+# y = Conv(x, 2): x and y float32 [1, 1, 1, 2], opset 13. tests/detector/test_engine.py builds it with `onnx`.
 _PROBE_MODEL = base64.b64decode(
     "CAg6YwoPCgF4CgF3EgF5IgRDb252EgFnKhMIAQgBCAEIARABIgQAAABAQgF3WhsKAXgSFgoUCAESEAoCCAEKAggBCgIIAQoCCAJiGwoBeRIWChQI"
     "ARIQCgIIAQoCCAEKAggBCgIIAkIECgAQDQ=="

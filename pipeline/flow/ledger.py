@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from pipeline.flow.meters import Histogram, RateMeter, Spread
+from pipeline.flow.meters import DurationSummary, Histogram, RateMeter
 
 Bucket = Literal["delivered", "dropped_stale", "dropped_full", "filtered", "failed"]
 
@@ -57,7 +57,7 @@ class FrameCounts:
     delivered_rate: float | None
     recent_captured_rate: float | None
     recent_delivered_rate: float | None
-    latency: Spread  # capture to the end of the last branch, of delivered frames
+    latency: DurationSummary  # capture to the end of the last branch, of delivered frames
 
     @property
     def dropped(self) -> int:
@@ -85,7 +85,7 @@ class _Account:
             delivered_rate=self.delivered_rate.overall(),
             recent_captured_rate=self.captured_rate.recent(now_seconds),
             recent_delivered_rate=self.delivered_rate.recent(now_seconds),
-            latency=Spread.of(self.latency),
+            latency=DurationSummary.of(self.latency),
         )
 
 

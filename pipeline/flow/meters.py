@@ -84,7 +84,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class DurationSummary:
     """A distribution of durations in seconds; None where nothing was counted."""
 
     num: int
@@ -94,7 +94,7 @@ class Spread:
     p99: float | None
 
     @classmethod
-    def of(cls, histogram: Histogram) -> Spread:
+    def of(cls, histogram: Histogram) -> DurationSummary:
         """Summarise a histogram."""
         mean = histogram.sum_seconds / histogram.num if histogram.num else None
         p50, p95, p99 = (histogram.percentile_seconds(percent) for percent in (50, 95, 99))
@@ -111,8 +111,8 @@ class StageStatistics:
     name: str
     kind: str
     workers: int
-    service: Spread
-    wait: Spread
+    service: DurationSummary
+    wait: DurationSummary
     busy: float
     rate: float | None
     rate_by_source: dict[str, float | None]
@@ -159,8 +159,8 @@ class StageMeter:
                 name=self._name,
                 kind=self._kind,
                 workers=self._workers,
-                service=Spread.of(self._service),
-                wait=Spread.of(self._wait),
+                service=DurationSummary.of(self._service),
+                wait=DurationSummary.of(self._wait),
                 busy=min(1.0, self._service.sum_seconds / available) if available > 0 else 0.0,
                 rate=self._rate.overall(),
                 rate_by_source={source: rate.overall() for source, rate in self._rate_by_source.items()},

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pipeline.errors import ConfigError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import Shot
+from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
 
 # Of a live source so many frames apart, so that something has moved.
@@ -22,18 +22,18 @@ class Sample:
     frames_per_second = None
     damage = ()
 
-    def __init__(self, source_id: str, shots: dict[int, Shot], *, is_of_live: bool = False) -> None:
+    def __init__(self, source_id: str, timed_pictures: dict[int, TimedPicture], *, is_of_live: bool = False) -> None:
         self.source_id = source_id
         self.is_of_live = is_of_live  # whether the source that they are from is live
-        self.frame_indices = tuple(shots)  # in the source
-        self.shots = tuple(shots.values())
-        self.num_frames: int | None = len(shots)
+        self.frame_indices = tuple(timed_pictures)  # in the source
+        self.timed_pictures = tuple(timed_pictures.values())
+        self.num_frames: int | None = len(timed_pictures)
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
-        for shot in self.shots[::every]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
+        for timed in self.timed_pictures[::every]:
             if stop.is_set():
                 return
-            yield shot
+            yield timed
 
     def close(self) -> None:
         """Nothing is held but memory."""
@@ -46,15 +46,15 @@ def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = 
     held on the way. Closes the source. Raises ConfigError where there is no frame, SourceError for what breaks.
     """
     stride = _LIVE_STRIDE if source.is_live else max(1, min(source.num_frames or 0, of_first or 2**62) // num_frames)
-    kept: dict[int, Shot] = {}
-    for index, shot in enumerate(source.pictures(threading.Event())):
+    kept: dict[int, TimedPicture] = {}
+    for index, timed in enumerate(source.pictures(threading.Event())):
         if index == of_first or (source.is_live and len(kept) == num_frames):
             break
         if index % stride == 0:
-            kept[index] = shot
+            kept[index] = timed
         if len(kept) > 2 * num_frames:  # longer than it said
             stride *= 2
-            kept = {index: shot for index, shot in kept.items() if index % stride == 0}
+            kept = {index: timed for index, timed in kept.items() if index % stride == 0}
     source.close()
     if not kept:
         raise ConfigError(f"{source.source_id}: must have at least one frame to sample, it has none")

@@ -44,7 +44,7 @@ class Floor:
 
     @classmethod
     def of(cls, repeats: Sequence[Mapping[str, Any]]) -> Floor:
-        """Of at least one repeat, as `pipeline.app.one_run` measures it."""
+        """Of at least one repeat, as `pipeline.app.measure_apart` measures it."""
         return cls(
             Figure.of([each["fps"] for each in repeats]), Figure.of([each["cpu_ms_per_frame"] for each in repeats])
         )
@@ -107,7 +107,7 @@ class Summary:
 
     @classmethod
     def of(cls, repeats: Sequence[Mapping[str, Any]], floors: Floors | None) -> Summary:
-        """Of at least one repeat, as `pipeline.app.one_run` measures it."""
+        """Of at least one repeat, as `pipeline.app.measure_apart` measures it."""
         by_speed = sorted(repeats, key=lambda each: each["fps"]["delivered"] or 0.0)
         captured = [each["fps"]["captured"] for each in repeats if each["fps"]["captured"] is not None]
         frames = [each["frames"] for each in repeats]

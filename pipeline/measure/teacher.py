@@ -18,7 +18,7 @@ from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.suppression import intersection_over_union, suppress
 
-Detector = Callable[[Sequence[Picture]], list[Detections]]
+DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
 """Pictures → what is found in each, in source pixels."""
 
 Mask = npt.NDArray[np.bool_]
@@ -43,7 +43,7 @@ class Tiled:
     whole object was found, and of boxes of a class that overlap by more than `iou_threshold` the best stays.
     """
 
-    def __init__(self, detector: Detector, *, rows: int, columns: int, iou_threshold: float = 0.5) -> None:
+    def __init__(self, detector: DetectFunction, *, rows: int, columns: int, iou_threshold: float = 0.5) -> None:
         self._detector = detector
         self._rows, self._columns = rows, columns
         self._iou_threshold = iou_threshold
@@ -133,7 +133,7 @@ class Recall:
 
 
 @dataclass(frozen=True, slots=True)
-class Nearness:
+class TeacherAgreement:
     """How near a detector is to its teacher."""
 
     ap: float  # COCO's AP and AP50, with what the teacher is sure of for the truth
@@ -151,7 +151,7 @@ class Nearness:
         frame_sizes_wh: Sequence[tuple[int, int]],
         *,
         shown_score: float,
-    ) -> Nearness:
+    ) -> TeacherAgreement:
         """Frame by frame. AP is of everything that was found, the rest of what scores at least `shown_score`.
 
         Raises MissingExtraError without pycocotools.

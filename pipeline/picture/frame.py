@@ -38,7 +38,7 @@ class Picture(Protocol):
         """uint8 [h, w, 3] in that colour order, resized bilinearly; the caller must not write to it."""
 
 
-class Shot(NamedTuple):
+class TimedPicture(NamedTuple):
     """What a source hands out: a picture, its media time, and its number where others were left out before it."""
 
     picture: Picture

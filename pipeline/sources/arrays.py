@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import ArrayPicture, Shot
+from pipeline.picture.frame import ArrayPicture, TimedPicture
 
 
 class ArraysSource:
@@ -31,11 +31,11 @@ class ArraysSource:
         self.size_wh: tuple[int, int] | None = sizes.pop() if len(sizes) == 1 else None
         self.num_frames: int | None = len(self._pictures)
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         for number in range(0, len(self._pictures), every):
             if stop.is_set():
                 return
-            yield Shot(self._pictures[number], float(number), number)
+            yield TimedPicture(self._pictures[number], float(number), number)
 
     def close(self) -> None:
         """Nothing is held that the caller does not hold."""

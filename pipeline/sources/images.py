@@ -14,10 +14,10 @@ import numpy as np
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import ArrayPicture, PixelArray, Shot
+from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
 from pipeline.sources.heif import heif_picture, is_heif
 from pipeline.sources.pictures_in_file import num_pictures
-from pipeline.sources.video_still import heif_pixels, is_broken_jpeg
+from pipeline.sources.video.still import heif_pixels, is_broken_jpeg
 from pipeline.user_path import user_path
 
 LOG = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class ImagesSource:
     def damage(self) -> tuple[str, ...]:
         return (*self._damage, *_said_of(self._several))
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         """Raises SourceError if not one of them could be read."""
         positions = range(0, len(self.paths), every)
         for position in positions:
@@ -66,7 +66,7 @@ class ImagesSource:
             num = num_pictures(content)
             if num > 1:
                 self._several.append((str(path), num))
-            yield Shot(ArrayPicture(pixels), float(position))
+            yield TimedPicture(ArrayPicture(pixels), float(position))
         if len(self._damage) == len(positions):
             raise SourceError(f"{self.source_id}: not one image could be read; the first: {self._damage[0]}")
 
@@ -88,9 +88,9 @@ class StillSource:
         self.damage: tuple[str, ...] = tuple(_said_of([(source_id, num)] if num > 1 else []))
         self.size_wh: tuple[int, int] | None = self._picture.size_wh
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         if not stop.is_set():
-            yield Shot(self._picture, 0.0)
+            yield TimedPicture(self._picture, 0.0)
 
     def close(self) -> None:
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import Shot
+from pipeline.picture.frame import TimedPicture
 from pipeline.sources.opening import files_of
 from pipeline.sources.source import FrameSource
 
@@ -39,7 +39,7 @@ class LoopingSource:
     def damage(self) -> tuple[str, ...]:
         return self._source.damage if self._damage is None else self._damage
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         step_seconds = every / (self.frames_per_second or 1.0)  # images are a second apart
         first_number, shift_seconds, last_seconds = 0, 0.0, 0.0
         while True:
@@ -49,7 +49,7 @@ class LoopingSource:
                     shift_seconds = last_seconds + step_seconds - pts_seconds
                 number = number + every if own_number is None else own_number
                 last_seconds = pts_seconds + shift_seconds
-                yield Shot(picture, last_seconds, first_number + number)
+                yield TimedPicture(picture, last_seconds, first_number + number)
             if stop.is_set() or number < 0:  # what holds no picture would hold none again
                 return
             first_number += number + every

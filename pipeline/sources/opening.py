@@ -44,7 +44,7 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     # The kinds of source are imported as they are needed: each brings a heavy library along.
     options = options or SourceOptions()
     if word.startswith("sim:"):
-        from pipeline.sources.traffic import TrafficSource
+        from pipeline.sources.street.traffic import TrafficSource
 
         return TrafficSource.from_spec(word)
     if word == "-":
@@ -123,7 +123,7 @@ def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None
 
 def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
     from pipeline.sources.reconnecting import ReconnectingSource
-    from pipeline.sources.video import VideoOptions, VideoSource
+    from pipeline.sources.video.source import VideoOptions, VideoSource
 
     asked = VideoOptions(
         open_timeout_seconds=options.open_timeout_seconds,

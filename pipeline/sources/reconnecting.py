@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import Shot
+from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class ReconnectingSource:
         breaks = (f"breaks in the stream: {self._num_breaks}",) if self._num_breaks else ()
         return (*breaks, *self._stream.damage)
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         shift_seconds: float | None = 0.0
         last_pts_seconds, last_at_seconds = 0.0, self._clock()
         while True:
@@ -59,7 +59,7 @@ class ReconnectingSource:
                     if shift_seconds is None:
                         shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - pts_seconds
                     last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()
-                    yield Shot(picture, last_pts_seconds)
+                    yield TimedPicture(picture, last_pts_seconds)
             except SourceError as error:
                 why = str(error)
             if stop.is_set() or not self._reconnect(why, stop):

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
 from pipeline.picture.detections import Detections
-from pipeline.picture.frame import Shot
+from pipeline.picture.frame import TimedPicture
 
 
 class FrameSource(Protocol):
@@ -40,7 +40,7 @@ class FrameSource(Protocol):
     def damage(self) -> tuple[str, ...]:
         """What could not be read, one line each; complete when `pictures` has ended."""
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         """Yield pictures with media time in order; return at the end, or soon after `stop` is set.
 
         every: only each `every`-th picture, from the first on; those between are not even decoded where that can be.
@@ -52,7 +52,7 @@ class FrameSource(Protocol):
 
 
 @runtime_checkable
-class KnowsTruth(Protocol):
+class HasGroundTruth(Protocol):
     """A source that knows what is in its pictures, as one that draws them does."""
 
     @property

@@ -19,7 +19,7 @@ import numpy as np
 from pipeline.cache_folder import cache_folder
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import ArrayPicture, PixelArray, Shot
+from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
 
 LOG = logging.getLogger(__name__)
 
@@ -102,12 +102,12 @@ class WebcamSource:
     def damage(self) -> tuple[str, ...]:
         return (f"{self._num_failed_reads} reads of the camera failed",) if self._num_failed_reads else ()
 
-    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[Shot]:
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         first_at_seconds: float | None = None
         while (pixels := self._read(stop)) is not None:
             now_seconds = self._clock()
             first_at_seconds = now_seconds if first_at_seconds is None else first_at_seconds
-            yield Shot(ArrayPicture(pixels), now_seconds - first_at_seconds)
+            yield TimedPicture(ArrayPicture(pixels), now_seconds - first_at_seconds)
             for _ in range(every - 1):
                 self._until(stop, self._capture.grab)
 

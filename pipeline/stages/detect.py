@@ -14,11 +14,11 @@ from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
-from pipeline.stages.preprocess import Prepared
+from pipeline.stages.preprocess import NetworkInput
 
 
 @dataclass(frozen=True, slots=True)
-class Detected:
+class RawDetections:
     """A frame and the boxes that the network proposes in it, in network pixels, before suppression."""
 
     frame: Frame
@@ -42,11 +42,11 @@ class Detect:
         except KeyError:
             raise ModelError(f"head must be one of {', '.join(HEADS)}, got {self._spec.head}") from None
 
-    def process(self, prepared: Prepared) -> Iterable[Detected]:
+    def process(self, prepared: NetworkInput) -> Iterable[RawDetections]:
         """One Detected. May be called from several threads at once."""
         return self.process_batch((prepared,))
 
-    def process_batch(self, items: Sequence[Prepared]) -> Sequence[Detected]:
+    def process_batch(self, items: Sequence[NetworkInput]) -> Sequence[RawDetections]:
         """One Detected for each item; the network sees as many at once as its batch and their shapes allow."""
         size = self._spec.batch or max(1, len(items))
         alike = [list(group) for _, group in itertools.groupby(items, key=lambda item: item.tensor.shape)]
@@ -57,7 +57,7 @@ class Detect:
             for each in self._run(group[start : start + size])
         ]
 
-    def drain(self) -> Iterable[Detected]:
+    def drain(self) -> Iterable[RawDetections]:
         """Nothing is held."""
         return ()
 
@@ -65,7 +65,7 @@ class Detect:
         """Close the engine."""
         self._engine.close()
 
-    def _run(self, items: Sequence[Prepared]) -> list[Detected]:
+    def _run(self, items: Sequence[NetworkInput]) -> list[RawDetections]:
         tensors = [item.tensor for item in items]
         # A fixed batch is filled up with the last image, whose further results nobody reads.
         tensors += tensors[-1:] * ((self._spec.batch or 0) - len(items))
@@ -73,7 +73,7 @@ class Detect:
         for item in items:
             item.give_back()
         return [
-            Detected(
+            RawDetections(
                 item.frame,
                 item.letterbox,
                 self._head(outputs, self._spec, score_threshold=self._score_threshold, batch_index=index),

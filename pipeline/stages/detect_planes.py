@@ -9,7 +9,7 @@ from pipeline.detector.heads import HEADS
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.nv12 import Nv12, batches_of, nv12_of
-from pipeline.stages.detect import Detected
+from pipeline.stages.detect import RawDetections
 
 
 class DetectPlanes:
@@ -24,23 +24,23 @@ class DetectPlanes:
         self._score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
         self._head = HEADS[self._spec.head]
 
-    def process(self, frame: Frame) -> Iterable[Detected]:
+    def process(self, frame: Frame) -> Iterable[RawDetections]:
         """One Detected. May be called from several threads at once. Raises SourceError for a frame without planes."""
         return self.process_batch((frame,))
 
-    def process_batch(self, frames: Sequence[Frame]) -> Sequence[Detected]:
+    def process_batch(self, frames: Sequence[Frame]) -> Sequence[RawDetections]:
         """One Detected for each frame, in order; frames of one size and colours are run at once.
 
         Raises SourceError for a frame without planes.
         """
         pictures = [nv12_of(frame.picture) for frame in frames]
-        detected: dict[int, Detected] = {}
+        detected: dict[int, RawDetections] = {}
         for batch in batches_of(pictures):
             ran = self._run([frames[index] for index in batch], [pictures[index] for index in batch])
             detected |= zip(batch, ran, strict=True)
         return [detected[index] for index in range(len(frames))]
 
-    def drain(self) -> Iterable[Detected]:
+    def drain(self) -> Iterable[RawDetections]:
         """Nothing is held."""
         return ()
 
@@ -48,11 +48,11 @@ class DetectPlanes:
         """Close the engine."""
         self._engine.close()
 
-    def _run(self, frames: Sequence[Frame], pictures: Sequence[Nv12]) -> list[Detected]:
+    def _run(self, frames: Sequence[Frame], pictures: Sequence[Nv12]) -> list[RawDetections]:
         outputs = self._engine.infer_planes(pictures)
         letterbox = Letterbox.fit(frames[0].size_wh, self._spec.network_wh, self._spec.resize)
         return [
-            Detected(
+            RawDetections(
                 frame,
                 letterbox,
                 self._head(outputs, self._spec, score_threshold=self._score_threshold, batch_index=index),

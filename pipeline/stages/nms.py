@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from pipeline.detector.conclude import Conclusion
+from pipeline.detector.postprocess import Postprocess
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import SuppressionMode
-from pipeline.stages.detect import Detected
+from pipeline.stages.detect import RawDetections
 
 
 class Nms:
-    """Keeps the best of overlapping boxes and maps them to source pixels; see `pipeline.detector.conclude.Conclusion`.
+    """Keeps the best of overlapping boxes and maps them to source pixels; see `detector.postprocess.Postprocess`.
 
     Raises ValueError for an option that cannot be.
     """
@@ -30,7 +30,7 @@ class Nms:
         keep_class_ids: Collection[int] | None = None,
     ) -> None:
         self._class_names = spec.class_names
-        self._conclude = Conclusion(
+        self._postprocess = Postprocess(
             spec,
             mode=mode,
             iou_threshold=iou_threshold,
@@ -41,9 +41,9 @@ class Nms:
             keep_class_ids=keep_class_ids,
         )
 
-    def process(self, detected: Detected) -> Iterable[Result]:
+    def process(self, detected: RawDetections) -> Iterable[Result]:
         """One Result. May be called from several threads at once. Raises ModelError for NaN and impossible scores."""
-        detections = self._conclude(detected.candidates, detected.letterbox)
+        detections = self._postprocess(detected.candidates, detected.letterbox)
         return (Result(detected.frame, detections, self._class_names),)
 
     def drain(self) -> Iterable[Result]:

@@ -14,7 +14,7 @@ from pipeline.picture.letterbox import Letterbox
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class NetworkInput:
     """A frame and the network input that was made of it.
 
     Whoever has read `tensor` for the last time calls `give_back`, once, and another frame is written into it. One
@@ -36,15 +36,15 @@ class Preprocess:
         self._free: list[tuple[Letterbox, Tensor]] = []  # padding is in place for that letterbox
         self._free_lock = threading.Lock()
 
-    def process(self, frame: Frame) -> Iterable[Prepared]:
+    def process(self, frame: Frame) -> Iterable[NetworkInput]:
         """One Prepared. May be called from several threads at once."""
         letterbox = Letterbox.fit(frame.size_wh, self._spec.network_wh, self._spec.resize)
         content = frame.picture.resized(letterbox.content_wh, colour=self._spec.colour)  # [h, w, 3]
         tensor = self._padded_tensor(letterbox)
         self._writer.write(content, tensor[0], letterbox)
-        return (Prepared(frame, letterbox, tensor, partial(self._free.append, (letterbox, tensor))),)
+        return (NetworkInput(frame, letterbox, tensor, partial(self._free.append, (letterbox, tensor))),)
 
-    def drain(self) -> Iterable[Prepared]:
+    def drain(self) -> Iterable[NetworkInput]:
         """Nothing is held."""
         return ()
 

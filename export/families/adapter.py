@@ -1,0 +1,228 @@
+"""How is a detector exported that nobody here has ever seen?
+
+Its owner says in an `Adapter` what the module takes and returns; the rest is as for every other detector.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export.exportable import Exportable, ExportRequest
+from export.proof.read_by_head import reference_by_head
+from export.weights.loading import load_checkpoint
+from pipeline.detector.providers import first_line
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation
+from pipeline.picture.frame import ColourOrder
+from pipeline.picture.letterbox import ResizeMode
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What a module takes and returns.
+
+    It takes (pixel - mean) / std, float [N, 3, h, w], pixels in 0..255. `read` makes of what its forward returns, in
+    eval mode, the pair (boxes [N, A, 4], class values [N, A, C]); left out, that is what it returns. With
+    `score_activation="softmax"` and `first_class_id=1`, column 0 is background.
+    """
+
+    network_wh: tuple[int, int]
+    class_names: tuple[str, ...]
+    read: Callable[[Any], tuple[Tensor, Tensor]] = lambda outputs: outputs
+    colour: ColourOrder = "rgb"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
+    resize: ResizeMode = "letterbox-center"
+    pad_value: int = 114
+    box_format: BoxFormat = "xyxy"
+    boxes_are_normalised: bool = False
+    score_activation: ScoreActivation = "none"
+    first_class_id: int = 0
+    needs_nms: bool = True
+    score_threshold: float = 0.25
+    iou_threshold: float = 0.5
+    max_detections: int = 300
+    max_candidates: int = 1000
+
+
+def build_own(wanted: ExportRequest, adapter_word: str | None) -> Exportable:
+    """The detector that `package.module:function` makes, read as an adapter says.
+
+    Raises ModelError for a word that names nothing, a module or an adapter of another kind, and outputs that are not
+    what the adapter promises.
+    """
+    if adapter_word is None:
+        raise ModelError(
+            f"{wanted.name} needs --adapter package.module:NAME, an export.families.adapter.Adapter that says "
+            "what it takes and returns"
+        )
+    made, adapter = _load(wanted.name, "MODEL"), _load(adapter_word, "--adapter")
+    if not isinstance(adapter, Adapter):
+        raise ModelError(
+            f"--adapter must name an export.families.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}"
+        )
+    module = made if isinstance(made, nn.Module) else _called(made, wanted.name)
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{wanted.name} must be or return a torch.nn.Module, got {type(module).__name__}")
+    if wanted.checkpoint is not None:
+        load_checkpoint(module, wanted.checkpoint)
+    if wanted.network_wh is not None:
+        adapter = replace(adapter, network_wh=wanted.network_wh)
+    if wanted.class_names is not None:
+        adapter = replace(adapter, class_names=wanted.class_names)
+    if wanted.num_classes not in (None, len(adapter.class_names)):
+        raise ModelError(
+            f"--num-classes is {wanted.num_classes}, but the adapter names {len(adapter.class_names)} classes"
+        )
+    return adapt(module, adapter, name=wanted.name.rpartition(":")[2])
+
+
+def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
+    """A module and what its owner says of it, ready for export. Raises ModelError if its outputs are something else."""
+    body = OwnBody(module.eval(), adapter.read)
+    _check_outputs(body, adapter, name)
+    head = DetectorSpec(
+        input_name="images",
+        network_wh=adapter.network_wh,
+        head="ssd_decoded",
+        class_names=adapter.class_names,
+        batch=None,
+        resize=adapter.resize,
+        pad_value=adapter.pad_value,
+        colour=adapter.colour,
+        mean=adapter.mean,
+        std=adapter.std,
+        outputs=("class_values", "raw_boxes"),
+        box_format=adapter.box_format,
+        boxes_are_normalised=adapter.boxes_are_normalised,
+        score_activation=adapter.score_activation,
+        first_class_id=adapter.first_class_id,
+        needs_nms=adapter.needs_nms,
+        score_threshold=adapter.score_threshold,
+        iou_threshold=adapter.iou_threshold,
+        max_detections=adapter.max_detections,
+        model_name=name,
+    )
+    spec = replace(
+        head,
+        input_name="pixels",
+        head="boxes",
+        layout="nhwc",
+        dtype="uint8",
+        outputs=(),
+        box_format="xyxy",
+        boxes_are_normalised=False,
+        score_activation="none",
+        first_class_id=0,
+        form="boxes",
+    )
+    return Exportable(
+        body=body,
+        decode=OwnDecode(adapter),
+        spec=spec,
+        reference=reference_by_head(body, head),
+        body_outputs=("class_values", "raw_boxes"),
+        body_head=head,
+    )
+
+
+class OwnBody(nn.Module):
+    """Normalised pixels [N, 3, h, w] → class values [N, A, C] and boxes [N, A, 4]."""
+
+    def __init__(self, module: nn.Module, read: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.module = module
+        self.read = read
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        boxes, values = self.read(self.module(images))
+        return values, boxes
+
+
+class OwnDecode(nn.Module):
+    """Class values [N, A, C] and boxes [N, A, 4] → the K best pairs of a box and a class."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+    def forward(self, values: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        adapter = self.adapter
+        if adapter.score_activation == "softmax":
+            values = values.softmax(dim=2)
+        elif adapter.score_activation == "sigmoid":
+            values = values.sigmoid()
+        likely = values[:, :, adapter.first_class_id :]  # [N, A, classes]
+        num_classes = likely.shape[2]
+        num = min(adapter.max_candidates, likely.shape[1] * num_classes)
+        scores, places = likely.flatten(1).topk(num, dim=1)  # [N, K]
+        chosen = boxes.gather(1, (places // num_classes)[:, :, None].expand(-1, -1, 4))  # [N, K, 4]
+        return self._corners(chosen), scores, places % num_classes
+
+    def _corners(self, boxes: Tensor) -> Tensor:
+        a, b, c, d = boxes.unbind(dim=2)
+        box_format = self.adapter.box_format
+        if box_format == "yxyx" or box_format == "cycxhw":
+            a, b, c, d = b, a, d, c
+        if box_format in ("cxcywh", "cycxhw"):
+            a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+        elif box_format == "xywh":
+            c, d = a + c, b + d
+        boxes = torch.stack([a, b, c, d], dim=2)
+        return boxes * boxes.new_tensor(self.adapter.network_wh * 2) if self.adapter.boxes_are_normalised else boxes
+
+
+def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
+    width, height = adapter.network_wh
+    try:
+        with torch.inference_mode():
+            values, boxes = body(torch.zeros(2, 3, height, width))
+        shapes = f"boxes {list(boxes.shape)} and class values {list(values.shape)}"
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(f"{name} and its adapter do not fit: {_in_one_line(error)}") from error
+    columns = len(adapter.class_names) + adapter.first_class_id
+    if boxes.ndim != 3 or boxes.shape[::2] != (2, 4) or values.shape != (2, boxes.shape[1], columns):
+        raise ModelError(
+            f"{name}: for 2 images, the adapter must read boxes [2, A, 4] and class values [2, A, {columns}], as it "
+            f"names {len(adapter.class_names)} classes; it reads {shapes}"
+        )
+
+
+def _called(make: Any, word: str) -> Any:
+    try:
+        return make()
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(
+            f"{word} must be a torch.nn.Module or return one when called without arguments: {_in_one_line(error)}"
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def _load(word: str, what: str) -> Any:
+    """What `package.module:name` means; the working folder is looked into first, as by `python -m`."""
+    module_name, _, name = word.partition(":")
+    if not module_name or not name:
+        raise ModelError(f"{what} must be package.module:name, got {word!r}")
+    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # whatever a stranger's code raises
+        raise ModelError(f"{what}: {module_name} cannot be imported: {_in_one_line(error)}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise ModelError(f"{what}: {module_name} has no {name}")
+        found = getattr(found, part)
+    return found

@@ -1,0 +1,230 @@
+"""How do EfficientDet and its relatives come out of effdet, ready for export?"""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export import known
+from export.exportable import Exportable, ExportRequest, Reference
+from export.graph.forms import Normalise
+from export.proof.random_weights import SEED, LogitScale, calibrate, proof_pixels, spread
+from export.weights.loading import load_checkpoint
+from pipeline.errors import MissingExtraError, ModelError
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_91
+from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
+
+NAMES = known.NAMES["effdet"]
+
+# effdet takes 5000 to its suppression, which keeps 100; TensorRT's TopK ends at 3840.
+_NUM_CANDIDATES = 1000
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # where a config says nothing
+
+
+def build(wanted: ExportRequest) -> Exportable:
+    """The detector that `wanted` names, in eval mode.
+
+    Raises ModelError for weights that cannot be had or do not fit and a size that the network does not take,
+    MissingExtraError without effdet.
+    """
+    config = _effdet("effdet.config").get_efficientdet_config(wanted.name)
+    if wanted.network_wh is not None:
+        stride = 2**config.max_level
+        if any(side % stride for side in wanted.network_wh):
+            width, height = wanted.network_wh
+            raise ModelError(f"{wanted.name} takes sides that are multiples of {stride}, got {width} x {height}")
+        config.image_size = wanted.network_wh[::-1]
+    model = _model(wanted, config)
+    model.eval().requires_grad_(False)
+    spec = _spec(wanted, config)
+    anchors = _anchors(config)  # [A, 4]
+    body_head = DetectorSpec(
+        input_name="images",
+        network_wh=spec.network_wh,
+        head="ssd_raw",
+        class_names=spec.class_names,
+        batch=None,
+        resize=spec.resize,
+        pad_value=spec.pad_value,
+        mean=spec.mean,
+        std=spec.std,
+        score_activation="sigmoid",
+        anchors=pack_anchors((anchors / torch.tensor(spec.network_wh * 2)).numpy()),
+        anchor_variances=(1.0, 1.0, 1.0, 1.0),
+        max_detections=spec.max_detections,
+        form="body",
+        model_name=wanted.name,
+    )
+    if wanted.weights == "none" and wanted.checkpoint is None:
+        _liven(model, spec)
+    return Exportable(
+        body=_Body(model),
+        decode=DecodeAnchors(anchors, spec.network_wh, num_classes=len(spec.class_names)),
+        spec=spec,
+        reference=_reference(model, spec),
+        body_outputs=("class_logits", "box_offsets"),
+        body_head=body_head,
+    )
+
+
+def _liven(model: Any, spec: DetectorSpec) -> None:
+    """Scale random weights, in place, so that there are many things with many different scores."""
+    pixels = Normalise(spec)(proof_pixels(spec.network_wh))
+    calibrate(model, lambda: model(pixels))
+    classes, boxes = (
+        [each for each in part.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
+        for part in (model.class_net, model.box_net)
+    )
+    spread(lambda: model(pixels), LogitScale(classes, 2.0, mean=None, share=0.0005), LogitScale(boxes, 0.3))
+
+
+class _Body(nn.Module):
+    """Normalised pixels [N, 3, h, w] → class logits [N, A, C], box offsets [N, A, 4] dx, dy, dw, dh, level by level."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.num_classes = int(model.config.num_classes)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        of_classes, of_boxes = self.model(images)  # lists of [N, anchors × C, h', w'] and [N, anchors × 4, h', w']
+        logits = [each.permute(0, 2, 3, 1).reshape(each.shape[0], -1, self.num_classes) for each in of_classes]
+        offsets = [each.permute(0, 2, 3, 1).reshape(each.shape[0], -1, 4) for each in of_boxes]
+        return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)[..., [1, 0, 3, 2]]  # effdet: dy, dx, dh, dw
+
+
+class DecodeAnchors(nn.Module):
+    """The best pairs of anchor and class, best first, decoded and clipped, before suppression."""
+
+    def __init__(self, anchors_cxcywh: Tensor, network_wh: tuple[int, int], *, num_classes: int) -> None:
+        super().__init__()
+        self.anchors: Tensor
+        self.corner: Tensor
+        self.register_buffer("anchors", anchors_cxcywh, persistent=False)  # [A, 4] network pixels
+        self.register_buffer("corner", torch.tensor(network_wh * 2, dtype=torch.float32), persistent=False)
+        self.num_anchors = min(_NUM_CANDIDATES, len(anchors_cxcywh))
+        self.num_best = min(_NUM_CANDIDATES, len(anchors_cxcywh) * num_classes)
+
+    def forward(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        num_classes = logits.shape[2]
+        # An anchor of one of the best K pairs is one of the best K anchors: two small searches instead of one in A × C.
+        rows = logits.amax(dim=2).topk(self.num_anchors, dim=1).indices  # [N, R]
+        candidates = logits.gather(1, rows[..., None].expand(-1, -1, num_classes))  # [N, R, C]
+        best, pairs = candidates.flatten(1).topk(self.num_best, dim=1)  # [N, K]
+        places = torch.div(pairs, num_classes, rounding_mode="trunc")  # [N, K], in rows
+        chosen = rows.gather(1, places)  # [N, K], in anchors
+        offsets = offsets.gather(1, chosen[..., None].expand(-1, -1, 4))  # [N, K, 4]
+        anchors = self.anchors[chosen]  # [N, K, 4]
+        centres = offsets[..., :2] * anchors[..., 2:] + anchors[..., :2]
+        halves = offsets[..., 2:].exp() * anchors[..., 2:] / 2
+        boxes = torch.cat([centres - halves, centres + halves], dim=2)  # [N, K, 4]
+        boxes = torch.minimum(boxes.clamp(min=0), self.corner)
+        return boxes, best.sigmoid(), pairs - places * num_classes
+
+
+def _reference(model: Any, spec: DetectorSpec) -> Reference:
+    """effdet's own bench, with its suppression, clipped to the image as its evaluation does."""
+    bench = _effdet("effdet.bench").DetBenchPredict(model).eval()
+    bench.max_detection_points = min(bench.max_detection_points, len(bench.anchors.boxes) * len(spec.class_names))
+    mean = torch.tensor(spec.mean, dtype=torch.float64).view(3, 1, 1)
+    std = torch.tensor(spec.std, dtype=torch.float64).view(3, 1, 1)
+
+    def reference(pixels: Tensor) -> Sequence[Candidates]:
+        images = ((pixels.permute(0, 3, 1, 2).double() - mean) / std).float()  # [N, 3, h, w]
+        whole = {
+            "img_scale": torch.ones(len(pixels)),
+            "img_size": torch.tensor([spec.network_wh] * len(pixels), dtype=torch.float32),
+        }
+        with torch.inference_mode():
+            found = bench(images, whole)  # [N, 100, 6] x, y, x, y, score, class from 1; padded with zeros
+        rows = [each[each[:, 4] >= 0.01].numpy() for each in found]
+        return [Candidates(each[:, :4], each[:, 4], each[:, 5].astype("int64") - 1) for each in rows]
+
+    return reference
+
+
+def _anchors(config: Any) -> Tensor:
+    """Anchors [A, 4] cx, cy, w, h in network pixels."""
+    corners = _effdet("effdet.anchors").Anchors.from_config(config).boxes  # [A, 4] yxyx
+    corners = corners[:, [1, 0, 3, 2]]
+    return torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1)
+
+
+def _spec(wanted: ExportRequest, config: Any) -> DetectorSpec:
+    height, width = config.image_size
+    mean, std = config.get("mean") or _IMAGENET_MEAN, config.get("std") or _IMAGENET_STD
+    red, green, blue = (255 * each for each in mean)
+    fill = config.get("fill_color", "mean")
+    return DetectorSpec(
+        input_name="pixels",
+        network_wh=(int(width), int(height)),
+        head="boxes",
+        class_names=_class_names(wanted, config.num_classes),
+        layout="nhwc",
+        dtype="uint8",
+        batch=None,
+        resize="letterbox-topleft",
+        pad_value=(round(red), round(green), round(blue)) if fill in (None, "mean") else int(fill),
+        mean=(red, green, blue),
+        std=(255 * std[0], 255 * std[1], 255 * std[2]),
+        needs_nms=True,
+        iou_threshold=0.5,
+        max_detections=int(config.max_det_per_image),
+        form="boxes",
+        model_name=wanted.name,
+    )
+
+
+def _class_names(wanted: ExportRequest, num_classes: int) -> tuple[str, ...]:
+    if wanted.class_names is not None:
+        return wanted.class_names
+    if wanted.num_classes is None and num_classes == len(COCO_91):
+        return COCO_91
+    return tuple(f"class {index}" for index in range(num_classes))
+
+
+def _model(wanted: ExportRequest, config: Any) -> Any:
+    """The network with its weights; `config` gets the number of classes that is wanted."""
+    num_classes = wanted.num_classes or len(wanted.class_names or ()) or config.num_classes
+    if wanted.class_names is not None and len(wanted.class_names) != num_classes:
+        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(wanted.class_names)}")
+    has_its_own = wanted.weights != "none" and wanted.checkpoint is None
+    if has_its_own and num_classes != config.num_classes:
+        raise ModelError(
+            f"{wanted.name} has {config.num_classes} classes, {num_classes} were asked for; "
+            "another number needs --checkpoint or --weights none"
+        )
+    if has_its_own and not config.url:
+        raise ModelError(f"effdet has no weights of {wanted.name}; give --checkpoint or --weights none, or name tf_…")
+    config.num_classes = num_classes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of timm, about its own names
+        torch.manual_seed(SEED)
+        model = _effdet("effdet").EfficientDet(config, pretrained_backbone=False)
+    if wanted.checkpoint is not None:
+        load_checkpoint(model, wanted.checkpoint)
+    elif has_its_own:
+        try:
+            state = torch.hub.load_state_dict_from_url(
+                config.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+            )
+            model.load_state_dict(state)
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ModelError(f"{wanted.name}: its weights could not be had from {config.url}: {reason}") from error
+    return model
+
+
+def _effdet(module: str) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it uses torch.jit.script
+            return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError('EfficientDet needs effdet: pip install "streamdet[effdet]"') from error

@@ -1,0 +1,188 @@
+"""How does a YOLOX network come out of the yolox package, ready for export?
+
+PyPI has the package as an sdist only, which needs torch to build and pins an onnx of 2021: hence no extra of ours,
+and the odd way in which it installs.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from export import known
+from export.exportable import Exportable, ExportRequest, Reference
+from export.graph.forms import Normalise
+from export.proof.random_weights import SEED, LogitScale, calibrate, fitted_proof_pixels, spread
+from export.weights.loading import load_checkpoint
+from pipeline.errors import MissingExtraError, ModelError
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_80
+from pipeline.picture.detector_spec import DetectorSpec
+
+NAMES = known.NAMES["yolox"]
+
+_NUM_CANDIDATES = 1000
+_STRIDES = (8, 16, 32)
+
+
+def build(wanted: ExportRequest) -> Exportable:
+    """The detector that `wanted` names, in eval mode.
+
+    Raises ModelError for a name, weights and a size that cannot be, MissingExtraError without yolox.
+    """
+    if wanted.name not in NAMES:
+        raise ModelError(f"a YOLOX detector is one of {', '.join(NAMES)}; got {wanted.name}")
+    if wanted.weights != "none" and wanted.checkpoint is None:
+        raise ModelError(
+            f"{wanted.name} comes without weights: take {wanted.name.replace('-', '_')}.pth from the releases of YOLOX "
+            "and give it as --checkpoint, or give --weights none"
+        )
+    experiment = _yolox("yolox.exp").get_exp(None, wanted.name)
+    experiment.num_classes = wanted.num_classes or len(wanted.class_names or ()) or experiment.num_classes
+    torch.manual_seed(SEED)
+    model = experiment.get_model()
+    if wanted.checkpoint is not None:
+        load_checkpoint(model, wanted.checkpoint)
+    height, width = experiment.test_size
+    exportable = exportable_of(model, wanted, num_classes=experiment.num_classes, own_wh=(width, height))
+    if wanted.checkpoint is None:
+        _liven(exportable)
+    return exportable
+
+
+def _liven(exportable: Exportable) -> None:
+    """Scale random weights, in place, so that there are many things with many different scores."""
+    body: Any = exportable.body
+    pixels = Normalise(exportable.spec)(fitted_proof_pixels(exportable.spec))
+    calibrate(body, lambda: body(pixels))
+    head = body.model.head
+    wanted = [LogitScale([each], 1.0) for each in head.cls_preds] + [
+        LogitScale([each], 0.15) for each in head.reg_preds
+    ]
+    wanted += [LogitScale([each], 1.0, mean=None, share=0.002) for each in head.obj_preds]
+    spread(lambda: body(pixels), *wanted)
+
+
+def exportable_of(model: Any, wanted: ExportRequest, *, num_classes: int, own_wh: tuple[int, int]) -> Exportable:
+    """The two parts of a network that has YOLOX's `head.decode_in_inference`; `own_wh` is the size of its tests."""
+    model.eval().requires_grad_(False)
+    network_wh = wanted.network_wh or own_wh
+    if any(side % _STRIDES[-1] for side in network_wh):
+        width, height = network_wh
+        raise ModelError(f"{wanted.name} takes sides that are multiples of {_STRIDES[-1]}, got {width} x {height}")
+    names = wanted.class_names or (
+        COCO_80 if wanted.num_classes is None and num_classes == 80 else tuple(f"class {i}" for i in range(num_classes))
+    )
+    if len(names) != num_classes:
+        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(names)}")
+    spec = DetectorSpec(
+        input_name="pixels",
+        network_wh=network_wh,
+        head="boxes",
+        class_names=names,
+        layout="nhwc",
+        dtype="uint8",
+        batch=None,
+        resize="letterbox-topleft",
+        pad_value=114,
+        colour="bgr",
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        needs_nms=True,
+        iou_threshold=0.65,
+        form="boxes",
+        model_name=wanted.name,
+    )
+    body_head = DetectorSpec(
+        input_name="images",
+        network_wh=network_wh,
+        head="yolox",
+        class_names=names,
+        batch=None,
+        resize="letterbox-topleft",
+        pad_value=114,
+        colour="bgr",
+        std=(1.0, 1.0, 1.0),
+        box_format="cxcywh",
+        iou_threshold=0.65,
+        form="body",
+        model_name=wanted.name,
+    )
+    return Exportable(
+        body=_Body(model),
+        decode=DecodeCells(network_wh),
+        spec=spec,
+        reference=_reference(model, num_classes),
+        body_outputs=("cells",),
+        body_head=body_head,
+    )
+
+
+class _Body(nn.Module):
+    """Pixels in 0..255, float [N, 3, h, w] BGR → [N, A, 5 + C]: offset, log size, objectness, class scores in 0..1."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        self.model.head.decode_in_inference = False
+        return (self.model(images),)
+
+
+class DecodeCells(nn.Module):
+    """The best cells with their best class, best first, before suppression; their boxes are not clipped."""
+
+    def __init__(self, network_wh: tuple[int, int]) -> None:
+        super().__init__()
+        corners, strides = [], []
+        for stride in _STRIDES:
+            width, height = (side // stride for side in network_wh)
+            y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+            corners.append(torch.stack([x, y], dim=2).view(-1, 2))
+            strides.append(torch.full((width * height, 1), stride))
+        self.corners: Tensor
+        self.strides: Tensor
+        self.register_buffer("corners", torch.cat(corners).float(), persistent=False)  # [A, 2] in cells
+        self.register_buffer("strides", torch.cat(strides).float(), persistent=False)  # [A, 1] pixels a cell
+        self.num_best = min(_NUM_CANDIDATES, len(self.corners))
+
+    def forward(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        class_scores, class_ids = cells[..., 5:].max(dim=2)  # [N, A]
+        scores, best = (cells[..., 4] * class_scores).topk(self.num_best, dim=1)  # [N, K]
+        boxes = cells[..., :4].gather(1, best[..., None].expand(-1, -1, 4))  # [N, K, 4]
+        centres = (boxes[..., :2] + self.corners[best]) * self.strides[best]
+        halves = boxes[..., 2:].exp() * self.strides[best] / 2
+        return torch.cat([centres - halves, centres + halves], dim=2), scores, class_ids.gather(1, best)
+
+
+def _reference(model: Any, num_classes: int) -> Reference:
+    """The original network with its own decoding, and the post-processing of its evaluation."""
+
+    def reference(pixels: Tensor) -> Sequence[Candidates]:
+        postprocess = _yolox("yolox.utils").postprocess
+        model.head.decode_in_inference = True
+        with torch.inference_mode():
+            decoded = model(pixels.permute(0, 3, 1, 2).float())  # [N, A, 5 + C]
+            found = postprocess(decoded, num_classes, conf_thre=0.01, nms_thre=0.65)
+        rows = [torch.zeros(0, 7) if each is None else each for each in found]  # x, y, x, y, objectness, score, class
+        return [
+            Candidates(each[:, :4].numpy(), (each[:, 4] * each[:, 5]).numpy(), each[:, 6].numpy().astype("int64"))
+            for each in rows
+        ]
+
+    return reference
+
+
+def _yolox(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"YOLOX needs its package ({error}): pip install --no-build-isolation --no-deps yolox; "
+            "pip install loguru psutil tabulate thop"
+        ) from error

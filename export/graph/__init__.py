@@ -1,0 +1,1 @@
+"""ONNX graphs: how they are made, counted, reshaped and quantized."""

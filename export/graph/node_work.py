@@ -1,0 +1,258 @@
+"""How much does one ONNX node compute?
+
+A multiply-add of a convolution or a matrix product is a MAC. Of the rest, these are the rules, each one operation a
+piece: an element of an element-wise function or comparison, whatever the function; an addition of a bias; a comparison
+or an addition of a pooling or reduction; see the tables for those of several steps. Resize and GridSample: nothing for
+nearest; else a multiplication for each of the points that an element is made of, and the additions between them, so
+that a bilinear pixel costs 4 + 3 and a bicubic one 16 + 15 (their weights are not counted). Moving, selecting and
+converting data is free. Integers count as floats do, because that is the work of a quantised layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+
+from export.graph.tensor_shapes import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a node computes on one run."""
+
+    macs: int = 0
+    others: int = 0  # operations that are not part of a MAC
+
+
+def work_of(node: onnx.NodeProto, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> Work | None:
+    """The work of a node by the shapes of its inputs and outputs, () where one is left out.
+
+    None: there is no rule for this operator, or a shape that the rule needs is not known.
+    """
+    if node.domain not in _DOMAINS:
+        return None
+    if node.op_type in MOVES:
+        return Work()
+    known_inputs = [shape for shape in inputs if shape is not None]
+    known_outputs = [shape for shape in outputs if shape is not None]
+    if len(known_inputs) < len(inputs) or len(known_outputs) < len(outputs):
+        return None
+    of_input = math.prod(known_inputs[0]) if known_inputs else 0
+    of_output = math.prod(known_outputs[0])
+    if node.op_type in ELEMENTWISE:
+        return Work(others=of_output)
+    if node.op_type in _BETWEEN:
+        return Work(others=(len(node.input) - 1) * of_output)
+    if node.op_type in _DOWN_TO_ONE:
+        return Work(others=max(0, of_input - of_output))
+    if node.op_type in _PER_INPUT:
+        return Work(others=_PER_INPUT[node.op_type] * of_input)
+    rule = _RULES.get(node.op_type)
+    return None if rule is None else rule(node, known_inputs, known_outputs)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """An attribute's value; text as str."""
+    for each in node.attribute:
+        if each.name == name:
+            value = onnx.helper.get_attribute_value(each)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+_DOMAINS = ("", "ai.onnx", "com.microsoft")
+
+_FREE = """
+Cast CastLike CenterCropPad Compress Concat ConcatFromSequence Constant ConstantOfShape DepthToSpace Dropout Expand
+EyeLike Flatten Gather GatherElements GatherND Identity OneHot Optional OptionalGetElement OptionalHasElement Pad
+QLinearConcat Range Reshape ReverseSequence Scatter ScatterElements ScatterND SequenceAt SequenceConstruct
+SequenceEmpty SequenceErase SequenceInsert SequenceLength Shape Size Slice SpaceToDepth Split SplitToSequence
+Squeeze TensorScatter Tile Transpose Trilu Unsqueeze Where
+"""
+MOVES = frozenset(_FREE.split())
+
+_ONE_EACH = """
+Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift BitwiseAnd BitwiseNot BitwiseOr BitwiseXor Ceil Celu Clip Cos
+Cosh Div Elu Equal Erf Exp FastGelu Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish IsInf IsNaN LeakyRelu
+Less LessOrEqual Log Mish Mod Mul Neg Not Or Pow PRelu QLinearAdd QLinearLeakyRelu QLinearMul QLinearSigmoid
+QuickGelu Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Swish Tan Tanh
+ThresholdedRelu Xor
+"""
+ELEMENTWISE = frozenset(_ONE_EACH.split())  # one operation an element of the output
+
+_BETWEEN = frozenset(("Max", "Min", "Sum"))  # of any number of inputs
+
+_DOWN_TO_ONE = frozenset(  # n elements take n - 1 operations
+    ("ArgMax", "ArgMin", "GlobalMaxPool", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceSum")
+)
+
+_PER_INPUT = {  # operations an element of the first input
+    "BatchNormalization": 2,  # by a scale and a shift that are known beforehand
+    "CumSum": 1,
+    "DequantizeLinear": 2,
+    "DynamicQuantizeLinear": 4,  # least, largest, scaled, rounded
+    "GlobalAveragePool": 1,
+    "GroupNormalization": 7,  # mean; difference, square and its mean; difference is kept, divided; scale, shift
+    "Hardmax": 1,
+    "InstanceNormalization": 7,
+    "LayerNormalization": 7,
+    "LogSoftmax": 5,
+    "LpNormalization": 3,
+    "MeanVarianceNormalization": 5,
+    "NonZero": 1,
+    "QLinearGlobalAveragePool": 1,
+    "QuantizeLinear": 2,
+    "ReduceL1": 2,
+    "ReduceL2": 2,
+    "ReduceLogSum": 1,
+    "ReduceLogSumExp": 4,
+    "ReduceMean": 1,
+    "ReduceSumSquare": 2,
+    "RMSNormalization": 4,
+    "Softmax": 5,  # largest, difference, exponential, sum, quotient
+}
+
+
+def _convolution(weights: int, bias: int) -> Callable[[onnx.NodeProto, list[Shape], list[Shape]], Work]:
+    """The rule for a convolution whose weights [M, C / groups, ...] and bias are these inputs."""
+
+    def rule(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+        elements = math.prod(outputs[0])
+        return Work(elements * math.prod(inputs[weights][1:]), elements if _has(node, bias) else 0)
+
+    return rule
+
+
+def _transposed_convolution(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+    """Every element of the input is multiplied with all weights [C, M / groups, ...] of its channel, cropped or not."""
+    macs = math.prod(inputs[0]) * math.prod(inputs[1][1:])
+    return Work(macs, math.prod(outputs[0]) if _has(node, 2) else 0)
+
+
+def _deformable_convolution(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+    """A convolution whose inputs are read between the pixels: X, W, offsets, bias, mask."""
+    batch, _, *out_sides = outputs[0]
+    samples = batch * inputs[0][1] * math.prod(inputs[1][2:]) * math.prod(out_sides)
+    convolution = _convolution(1, 3)(node, inputs, outputs)
+    return Work(convolution.macs, convolution.others + samples * (7 + _has(node, 4)))
+
+
+def _product(first: int, bias: int | None) -> Callable[[onnx.NodeProto, list[Shape], list[Shape]], Work]:
+    """The rule for a matrix product, perhaps batched and broadcast, whose left side is this input."""
+
+    def rule(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+        elements = math.prod(outputs[0])
+        inner = inputs[first][-2 if attribute(node, "transA", 0) else -1]
+        return Work(elements * inner, elements if bias is not None and _has(node, bias) else 0)
+
+    return rule
+
+
+def _einsum(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work | None:
+    """One or two operands. Of more, the order decides, which the file does not say."""
+    terms = attribute(node, "equation", "").replace(" ", "").partition("->")[0].split(",")
+    sides: dict[str, int] = {}
+    for term, shape in zip(terms, inputs, strict=True):
+        before, dots, behind = term.partition("...")
+        num_open = len(shape) - len(before) - len(behind) if dots else 0
+        # The sides of an ellipsis are numbered from the right, as broadcasting counts them.
+        labels = [*before, *(str(place) for place in range(num_open, 0, -1)), *behind]
+        for label, side in zip(labels, shape, strict=True):
+            sides[label] = max(side, sides.get(label, 1)) if side else 0
+    points = math.prod(sides.values())
+    if len(terms) == 2:
+        return Work(macs=points)
+    return Work(others=max(0, points - math.prod(outputs[0]))) if len(terms) == 1 else None
+
+
+def _pool(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work:
+    """As many operations as the window has points: additions and a quotient; comparisons are one fewer."""
+    window = math.prod(attribute(node, "kernel_shape", (1,)))
+    return Work(others=math.prod(outputs[0]) * (window - (node.op_type == "MaxPool")))
+
+
+def _points(mode: str) -> int:
+    """Of how many points along one axis an interpolated one is made."""
+    return {"nearest": 1, "linear": 2, "bilinear": 2, "cubic": 4, "bicubic": 4}[mode]
+
+
+def _resize(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+    """Axes that keep their length are not interpolated; `antialias` takes as many more points as it shrinks."""
+    points = _points(attribute(node, "mode", "nearest"))
+    if points == 1:
+        return Work()
+    smooth = attribute(node, "antialias", 0)
+    taps = math.prod(
+        math.ceil(points * max(1, before / after)) if smooth else points
+        for before, after in zip(inputs[0], outputs[0], strict=True)
+        if before != after and after
+    )
+    return Work(others=math.prod(outputs[0]) * (2 * taps - 1) if taps > 1 else 0)
+
+
+def _grid_sample(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+    taps = _points(attribute(node, "mode", "linear")) ** (len(inputs[0]) - 2)
+    return Work(others=math.prod(outputs[0]) * (2 * taps - 1) if taps > 1 else 0)
+
+
+def _roi_align(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work | None:
+    """Bilinear samples, and their mean or maximum. How many an adaptive one takes depends on each box."""
+    samples = attribute(node, "sampling_ratio", 0) ** 2
+    return Work(others=math.prod(outputs[0]) * samples * 8) if samples else None
+
+
+def _recurrent(node: onnx.NodeProto, inputs: list[Shape], _: list[Shape]) -> Work:
+    """The products with W and R in each step; what the gates do with them is left out."""
+    steps, batch, _size = inputs[0]
+    return Work(macs=steps * batch * (math.prod(inputs[1]) + math.prod(inputs[2])))
+
+
+def _attention(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work | None:
+    """Queries times keys, softmax, times values: [batch, heads, length, size] or [batch, length, heads × size]."""
+    if node.domain == "com.microsoft":
+        return None  # another operator of that name, which projects as well
+    queries, keys = inputs[:2]
+    num_keys = keys[-2] + (inputs[4][-2] if _has(node, 4) else 0)
+    heads = queries[1] if len(queries) == 4 else attribute(node, "q_num_heads", 0)
+    scores = queries[0] * heads * queries[-2] * num_keys
+    return Work((math.prod(queries) + math.prod(outputs[0])) * num_keys, 5 * scores)
+
+
+def _mean(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work:
+    return Work(others=len(node.input) * math.prod(outputs[0]))
+
+
+def _has(node: onnx.NodeProto, place: int) -> bool:
+    return len(node.input) > place and node.input[place] != ""
+
+
+_RULES: Mapping[str, Callable[[onnx.NodeProto, list[Shape], list[Shape]], Work | None]] = {
+    "Attention": _attention,
+    "AveragePool": _pool,
+    "Conv": _convolution(1, 2),
+    "ConvInteger": _convolution(1, 99),
+    "ConvTranspose": _transposed_convolution,
+    "DeformConv": _deformable_convolution,
+    "Einsum": _einsum,
+    "FusedConv": _convolution(1, 2),
+    "FusedGemm": _product(0, 2),
+    "FusedMatMul": _product(0, None),
+    "Gemm": _product(0, 2),
+    "GridSample": _grid_sample,
+    "GRU": _recurrent,
+    "LSTM": _recurrent,
+    "MatMul": _product(0, None),
+    "MatMulInteger": _product(0, None),
+    "MaxPool": _pool,
+    "Mean": _mean,
+    "QLinearConv": _convolution(3, 8),
+    "QLinearMatMul": _product(0, None),
+    "Resize": _resize,
+    "RNN": _recurrent,
+    "RoiAlign": _roi_align,
+    "Upsample": _resize,
+}

@@ -1,0 +1,1 @@
+"""Proof: shows that an exported file detects what its PyTorch model detects."""

@@ -1,0 +1,223 @@
+"""Does a file say what its model says, and who has shown it?
+
+Two detectors are run on the same images through their whole paths, from pixels to boxes in source pixels, and what
+they find is matched as sets. The outcome is the certificate that goes into the file's metadata.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from export.proof.images import ProofImage, images_hash, in_batches
+from pipeline.accuracy.coco import precision_against, precision_on_labels
+from pipeline.accuracy.truth import LabelledData
+from pipeline.errors import MissingExtraError
+from pipeline.picture.detections import Detections
+from pipeline.picture.frame import Picture
+from pipeline.picture.parity import Bar, Parity, compare
+from pipeline.version import __version__
+
+DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
+"""Pictures → what a detector finds in each, in source pixels, down to a little less than the bar's `score_from`."""
+
+# Both sides are asked for a little less than what is compared, so that .0501 finds its partner at .0499.
+ASKED_SHARE = 0.8
+_SURE_SCORE = 0.25
+_RUINED_AP = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a comparison of two detectors came to."""
+
+    parity: Parity
+    bar: Bar
+    num_images: int
+    images_sha256: str
+    batch_sizes: tuple[int, ...]
+    worst_image: str | None
+    accuracy: Mapping[str, float] | None  # AP, AP50 of both and their difference, where labels were given
+    agreement_ap: float | None = None  # AP against what the reference is sure of, where the bar is not met
+    largest_ap_drop: float | None = None  # asked for instead of the bar, of a file that is meant to be rougher
+
+    @property
+    def is_ruined(self) -> bool:
+        """Whether the two hardly find the same objects any more, let alone in the same places."""
+        return self.agreement_ap is not None and self.agreement_ap < _RUINED_AP
+
+    @property
+    def passes(self) -> bool:
+        """Whether the bar is met."""
+        if self.largest_ap_drop is not None and self.accuracy is not None:
+            return self.accuracy["difference_ap"] >= -self.largest_ap_drop
+        return self.bar.passed_by(self.parity)
+
+    def shortfall(self) -> str:
+        """Why the bar is not met, in words."""
+        if not self.parity.num_detections:
+            return (
+                f"nothing was found in {self.num_images} images by either, so that nothing was shown; "
+                "give photographs with objects in them: --verify-on FOLDER"
+            )
+        return (
+            f"{self.parity}; asked for were {self.bar.least_matched_share:.1%} at IoU {self.bar.least_iou:g} and "
+            f"{self.bar.largest_score_difference:g} in score"
+            + (f", the worst image is {self.worst_image!r}" if self.worst_image else "")
+            + (
+                ""
+                if self.agreement_ap is None
+                else f"; AP is {self.agreement_ap:.3f} against what the other is sure of"
+            )
+            + (
+                ""
+                if self.accuracy is None
+                else f"; AP is {self.accuracy['ap']:.3f} instead of {self.accuracy['reference_ap']:.3f}"
+            )
+        )
+
+
+def gather_evidence(
+    found_by: DetectFunction,
+    reference: DetectFunction,
+    images: Sequence[ProofImage],
+    *,
+    bar: Bar,
+    batch_sizes: Sequence[int] = (1, 2, 3, 4),
+    labels: LabelledData | None = None,
+    class_names: Sequence[str] = (),
+    iou_threshold: float | None = None,
+    max_detections: int | None = None,
+    proposals: DetectFunction | None = None,
+) -> Evidence:
+    """Run both on the images, the reference one by one, the file one by one and in batches, and compare.
+
+    proposals: what the file finds before its NMS, asked for only where something does not match; see `compare`.
+    """
+    theirs = [reference([image.picture])[0] for image in images]
+    alone = [found_by([image.picture])[0] for image in images]
+    rounds = [alone]
+    if max(batch_sizes) > 1:
+        batches = in_batches(images, batch_sizes)
+        rounds.append([each for places in batches for each in found_by([images[place].picture for place in places])])
+    agreement = partial(compare, reference=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
+    parities = [agreement(ours) for ours in rounds]
+    if proposals is not None and iou_threshold is not None and any(each.worst_image is not None for each in parities):
+        before_nms = [proposals([image.picture])[0] for image in images]
+        parities = [agreement(ours, proposals=before_nms) for ours in rounds]
+    parity = min(parities, key=lambda each: (each.matched_share, each.least_iou, -each.largest_score_difference))
+    accuracy = None
+    if labels is not None:
+        names = [image.name for image in images]
+        ap, ap50 = precision_on_labels(alone, names, class_names, labels)
+        their_ap, their_ap50 = precision_on_labels(theirs, names, class_names, labels)
+        accuracy = {
+            "ap": round(ap, 5),
+            "ap50": round(ap50, 5),
+            "reference_ap": round(their_ap, 5),
+            "reference_ap50": round(their_ap50, 5),
+            "difference_ap": round(ap - their_ap, 5),
+        }
+    worst = parity.worst_image
+    return Evidence(
+        parity,
+        bar,
+        len(images),
+        images_hash(images),
+        tuple(sorted(set(batch_sizes))),
+        None if worst is None else images[worst].name,
+        accuracy,
+        None if bar.passed_by(parity) else _agreement(alone, theirs),
+    )
+
+
+def _agreement(found: Sequence[Detections], reference: Sequence[Detections]) -> float | None:
+    """AP against what the reference is sure of; None where that is nothing, or pycocotools is not installed."""
+    if not any((each.scores >= _SURE_SCORE).any() for each in reference):
+        return None
+    try:
+        return precision_against(found, reference, score_threshold=_SURE_SCORE)[0]
+    except MissingExtraError:
+        return None
+
+
+def certificate(
+    evidence: Evidence,
+    *,
+    against: str,
+    graph_sha256: str,
+    weights_sha256: str | None = None,
+    is_forced: bool = False,
+    devices: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The evidence as it stands in a file's metadata, in JSON types.
+
+    devices: what each further device of this machine came to against the CPU.
+    """
+    parity = evidence.parity
+    versions = {name: _version(name) for name in ("torch", "torchvision", "transformers", "onnxruntime", "onnx")}
+    return {
+        "passed": evidence.passes,
+        "forced": is_forced,
+        "against": against,
+        "num_images": evidence.num_images,
+        "num_detections": parity.num_detections,
+        "num_on_edge": parity.num_on_edge,
+        "matched_share": round(parity.matched_share, 6),
+        "least_iou": round(parity.least_iou, 6),
+        "largest_score_difference": float(
+            np.format_float_positional(parity.largest_score_difference, 3, fractional=False)
+        ),
+        "num_class_flips": parity.num_class_flips,
+        "least_mask_iou": parity.least_mask_iou,
+        "least_points_share": parity.least_points_share,
+        "agreement_ap": evidence.agreement_ap,
+        "accuracy": None if evidence.accuracy is None else dict(evidence.accuracy),
+        "batch_sizes": list(evidence.batch_sizes),
+        "largest_ap_drop": evidence.largest_ap_drop,
+        "bar": asdict(evidence.bar),
+        "images_sha256": evidence.images_sha256,
+        "weights_sha256": weights_sha256,
+        "graph_sha256": graph_sha256,
+        "devices": dict(devices or {}),
+        "versions": {"streamdet": __version__, **{name: each for name, each in versions.items() if each}},
+        "date": _today(),
+    }
+
+
+def with_class_names(found_by: DetectFunction, theirs: Sequence[str], ours: Sequence[str]) -> DetectFunction:
+    """A detector whose class ids are those of other names, where the names say the same; unknown ones keep theirs."""
+    if tuple(theirs) == tuple(ours) or not set(theirs) & set(ours):
+        return found_by
+    places = {name: place for place, name in enumerate(ours)}
+    table = np.array([places.get(name, len(ours) + index) for index, name in enumerate(theirs)], np.int64)
+
+    def renamed(pictures: Sequence[Picture]) -> list[Detections]:
+        return [replace(each, class_ids=table[each.class_ids]) for each in found_by(pictures)]
+
+    return renamed
+
+
+def _version(distribution: str) -> str | None:
+    for name in (distribution, f"{distribution}-gpu"):
+        try:
+            return importlib.metadata.version(name).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _today() -> str:
+    """The day, in UTC, or that of SOURCE_DATE_EPOCH, so that a build can be repeated byte for byte."""
+    seconds = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = (
+        datetime.datetime.fromtimestamp(int(seconds), datetime.UTC) if seconds else datetime.datetime.now(datetime.UTC)
+    )
+    return moment.date().isoformat()

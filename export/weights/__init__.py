@@ -1,0 +1,1 @@
+"""Weights: checkpoints of training scripts → tensors in a network."""

@@ -1,0 +1,240 @@
+"""What happens between `streamdet bench` and its tables?"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.app.bench.report import (
+    ENCODER,
+    FLOORS,
+    Bench,
+    Candidate,
+    describe_machine,
+    print_bench,
+    print_checks,
+    report_of_bench,
+)
+from pipeline.app.config import RunConfig, load_config
+from pipeline.app.evaluate.command import average_precision
+from pipeline.app.evaluate.data import labelled
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.run.report import write_report
+from pipeline.app.terminal import Say, progress_lines, tell, wide_console
+from pipeline.errors import ConfigError
+from pipeline.measure.self_test import Check, self_test
+from pipeline.sinks.writable import refuse_unwritable
+
+# A rate is held if no frame is dropped and this share of it really comes.
+_HELD = 0.99
+_RATE_STEPS = 6
+_RATE_TRIES = 2  # a moment's disturbance must not end the search
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What was typed."""
+
+    sources: tuple[str, ...]
+    models: tuple[str | None, ...] = (None,)
+    devices: tuple[str, ...] = ("auto",)
+    precisions: tuple[str, ...] = ("auto",)
+    sizes: tuple[str | None, ...] = (None,)
+    batches: tuple[int, ...] = (1,)
+    outputs: tuple[str, ...] = ("boxes", "recording")
+    rate: float | None = None
+    finds_highest_rate: bool = False
+    repeats: int = 3
+    seconds: float = 5.0
+    warm_up_seconds: float = 1.0
+    tests_itself: bool = False
+    settings: tuple[str, ...] = ()
+    config: str | None = None
+    data: str | None = None  # labelled, for the accuracy beside the speed
+    report: Path | None = None
+    html: Path | None = None
+
+
+def run_bench(options: BenchOptions) -> bool:
+    """Measure, print, and write what was asked for; False if the meters failed their own test.
+
+    Ctrl-C ends it with what has been measured until then, and raises KeyboardInterrupt after. Raises a StreamdetError
+    for what cannot run.
+    """
+    if not options.sources and not options.tests_itself:
+        raise ConfigError("bench needs at least one SOURCE, such as a video file or sim:traffic, or --self-test")
+    candidates = candidates_of(options) if options.sources else []
+    data = None if options.data is None else labelled(options.data)
+    outputs = [("--report", options.report), ("--html", options.html)]
+    for inputs in [inputs_of(each.config) for each in candidates] or [{}]:
+        refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
+    if options.html is not None:
+        refuse_unwritable(options.html, "the HTML report")
+    if options.report is not None:
+        refuse_unwritable(options.report, "the report")
+    console, say = wide_console(), progress_lines()
+    checks: tuple[Check, ...] = ()
+    if options.tests_itself:
+        say("the meters themselves")
+        checks = self_test()
+        print_checks(checks, console)
+    machine = describe_machine()
+    interrupted: KeyboardInterrupt | None = None
+    try:
+        measure_in_turns(candidates, options, say)
+        if options.finds_highest_rate:
+            for candidate in candidates:
+                candidate.highest_rate = highest_rate_held(candidate, options, say)
+        for candidate in candidates if data is not None else ():
+            assert data is not None
+            candidate.accuracy = average_precision(candidate.config, data)
+            say(f"{candidate.name}, AP: {candidate.accuracy}")
+    except KeyboardInterrupt as error:
+        interrupted = error
+        say("interrupted: what has been measured until now")
+    measured = [each for each in candidates if each.summaries()]
+    bench = Bench(
+        options.sources,
+        options.data,
+        options.repeats,
+        options.seconds,
+        options.warm_up_seconds,
+        machine=machine,
+        checks=checks,
+        candidates=measured,
+    )
+    print_bench(bench, console)
+    report = report_of_bench(bench)
+    if options.report is not None and (measured or checks):
+        write_report(report, options.report)
+        tell(console, f"written  {options.report}")
+    if options.html is not None and (measured or checks):
+        from pipeline.measure.html import write_html
+
+        write_html(report, options.html)
+        tell(console, f"written  {options.html}")
+    if interrupted is not None:
+        raise interrupted
+    return all(check.passes for check in checks)
+
+
+def candidates_of(options: BenchOptions) -> list[Candidate]:
+    """Every combination of what was asked for. Raises ConfigError for words that are no choice."""
+    for word in options.outputs:
+        if word not in ("boxes", "recording"):
+            raise ConfigError(f"--outputs must be boxes, recording or both with a comma between, got {word!r}")
+    found: list[Candidate] = []
+    for model, device, precision, size, batch in itertools.product(
+        options.models, options.devices, options.precisions, options.sizes, options.batches
+    ):
+        config = load_config(
+            options.config,
+            settings=options.settings,
+            options={
+                "sources": options.sources,
+                "model": model,
+                "engine.device": device,
+                "engine.precision": precision,
+                "engine.batch": batch,
+                "hints.size": size,
+                "output.show": False,
+            },
+        )
+        parts = [
+            "the demo detector" if model is None else Path(model).stem,
+            *([device] if len(options.devices) > 1 else []),
+            *([precision] if len(options.precisions) > 1 else []),
+            *([str(size)] if len(options.sizes) > 1 else []),
+            *([f"batch {batch}"] if len(options.batches) > 1 else []),
+        ]
+        found.append(Candidate(" ".join(parts), config))
+    return found
+
+
+def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say: Say) -> None:
+    """Every case once, then every case again, so that what disturbs the machine disturbs all alike."""
+    lengths = {"seconds": options.seconds, "warm_up_seconds": options.warm_up_seconds}
+    for repeat, candidate in itertools.product(range(options.repeats), candidates):
+        configs = _configs(candidate.config, options)
+        kinds: tuple[dict[str, Any], ...] = (
+            {"kind": "sources"},
+            {"kind": "network"},
+            {"kind": "network", "network_threads": 1},
+        )
+        cases = {name: Case.of(candidate.config, **kind, **lengths) for name, kind in zip(FLOORS, kinds, strict=True)}
+        if "recording" in configs:
+            cases[ENCODER] = Case.of(configs["recording"], kind="encoder", **lengths)
+        for name, case in cases.items():
+            found = measure_apart(case)
+            candidate.floors.setdefault(name, []).append(found)
+            say(f"{candidate.name}, {name} alone: {found['fps']:.1f} frames/s")
+        for name, config in configs.items():
+            found = measure_apart(Case.of(config, **lengths))
+            candidate.runs.setdefault(name, []).append(found)
+            say(f"{candidate.name}, {name}: {found['fps']['delivered'] or 0:.1f} frames/s ({repeat + 1})")
+
+
+def _configs(config: RunConfig, options: BenchOptions) -> dict[str, RunConfig]:
+    """What is run of a candidate, by what comes out."""
+    configs = {}
+    if "boxes" in options.outputs:
+        configs["boxes"] = config
+    if "recording" in options.outputs:
+        output = config.output.model_copy(update={"video": RECORDING})
+        configs["recording"] = config.model_copy(update={"output": output})
+    if options.rate is not None:
+        configs[_live_name(options.rate)] = _live(config, options.rate)
+    return configs
+
+
+def _live(config: RunConfig, rate: float) -> RunConfig:
+    return config.model_copy(update={"flow": config.flow.model_copy(update={"mode": "live", "rate_fps": rate})})
+
+
+def highest_rate_held(candidate: Candidate, options: BenchOptions, say: Say) -> float:
+    """The highest camera rate, in frames a second, at which nothing is dropped, by halving what is between.
+
+    0 where even the lowest rate that was tried is not held.
+    """
+    throughput = max((summary.fps.median for summary in candidate.summaries().values()), default=30.0)
+    throughput *= candidate.config.flow.every  # a camera's rate counts the frames that are passed over as well
+    rates = [options.rate] if options.rate is not None and _is_held_in(candidate, options.rate) else []
+    held, too_fast = max(rates, default=0.0), max([1.25 * throughput, *(1.5 * rate for rate in rates)])
+    rate = max(0.9 * throughput, held)
+    for _ in range(_RATE_STEPS):
+        is_held = any(_holds(candidate, rate, options, say) for _ in range(_RATE_TRIES))
+        held, too_fast = (rate, too_fast) if is_held else (held, rate)
+        rate = (held + too_fast) / 2
+    return held
+
+
+def _holds(candidate: Candidate, rate: float, options: BenchOptions, say: Say) -> bool:
+    """Whether a live run at that rate drops nothing."""
+    config = _live(candidate.config, rate)
+    found = measure_apart(Case.of(config, seconds=options.seconds, warm_up_seconds=options.warm_up_seconds))
+    dropped = _num_dropped(found)
+    is_held = not dropped and _captured_of_camera(candidate, found) >= _HELD * rate
+    say(f"{candidate.name}, live at {rate:.1f}/s: {'held' if is_held else f'{dropped} dropped'}")
+    return is_held
+
+
+def _is_held_in(candidate: Candidate, rate: float) -> bool:
+    runs = candidate.runs.get(_live_name(rate), [])
+    return any(not _num_dropped(each) and _captured_of_camera(candidate, each) >= _HELD * rate for each in runs)
+
+
+def _captured_of_camera(candidate: Candidate, measured: Mapping[str, Any]) -> float:
+    """The camera's frames a second, of which a run takes each `flow.every`-th."""
+    return float(candidate.config.flow.every * (measured["fps"]["captured"] or 0.0))
+
+
+def _num_dropped(measured: Mapping[str, Any]) -> int:
+    return int(measured["frames"]["dropped_stale"] + measured["frames"]["dropped_full"])
+
+
+def _live_name(rate: float) -> str:
+    return f"live at {rate:g}/s"

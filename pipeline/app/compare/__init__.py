@@ -1,0 +1,1 @@
+"""`streamdet compare`: several detectors → which one to take for a source."""

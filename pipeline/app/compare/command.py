@@ -1,0 +1,296 @@
+"""What happens between `streamdet compare` and its advice which detector to take?"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pipeline.accuracy.classes import in_classes_of_data, match_classes
+from pipeline.app.assemble import model_of
+from pipeline.app.compare.frame_sample import found_in_sample, sample_of
+from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
+from pipeline.app.config import RunConfig, load_config, with_keys
+from pipeline.app.engines import open_engine
+from pipeline.app.machine import available_cores
+from pipeline.app.measure_apart import Case, Measure, measure_apart
+from pipeline.app.models.class_names import names_of, some_of
+from pipeline.app.models.export import load
+from pipeline.app.output_paths import files_of_model, inputs_of, refuse_folder_of_images, refuse_output_over_input
+from pipeline.app.run.command import prepare_process
+from pipeline.app.run.report import write_report
+from pipeline.app.terminal import Say, progress_lines, tell, wide_console
+from pipeline.detector.detector import Detector
+from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
+from pipeline.masking import masked_address
+from pipeline.measure.sampling import Sample
+from pipeline.measure.side_by_side import side_by_side
+from pipeline.measure.summary import Summary
+from pipeline.measure.teacher import DetectFunction, Labels, TeacherAgreement, Tiled, shown
+from pipeline.picture.detections import Detections
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.sinks.writable import refuse_unwritable
+
+# From this score on detections count for AP.
+_AP_SCORE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class CompareOptions:
+    """What was typed."""
+
+    models: tuple[str, ...]
+    source: str
+    teacher: str | None = None
+    teacher_size: str | None = None
+    tiles: str = "1x1"
+    frames: int = 60
+    sure_score: float = 0.5
+    device: str | None = None
+    worst: int = 6
+    output: Path = Path("compare-output")
+    report: Path | None = None
+    seconds: float = 3.0
+    repeats: int = 2
+    settings: tuple[str, ...] = ()
+
+
+def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) -> None:
+    """Label, judge, draw, measure, print and write. Raises a StreamdetError for what cannot be compared."""
+    prepare_process()
+    tiles = tiles_asked(options.tiles)
+    names = names_of(options.models)
+    configs = {name: _config(options, model) for name, model in zip(names, options.models, strict=True)}
+    specs = {name: model_of(config)[1] for name, config in configs.items()}
+    _refuse(options, configs[names[0]])
+    say = progress_lines()
+    sample = sample_of(configs[names[0]], options.frames, refuses_live=True)
+    say(f"{len(sample.timed_pictures)} frames of {masked_address(options.source)}")
+    teacher = _teach(options, configs, sample, tiles, say)
+    common = _common_classes(teacher, {name: spec.class_names for name, spec in specs.items()})
+    labels = [_only(label, common) for label in teacher.labels]
+    if not any(len(label.sure) for label in labels):
+        raise ConfigError(
+            f"the teacher {teacher.name} must be sure of something, from score {options.sure_score:g} on, in the "
+            f"{len(sample.timed_pictures)} sampled frames, it is of nothing; take another --teacher, or a lower "
+            "--sure-score"
+        )
+    candidates = []
+    for name, config in configs.items():
+        candidates.append(_judge(name, config, specs[name], teacher, labels, common, sample))
+        say(f"{name}: AP {100 * candidates[-1].near.ap:.1f} against {teacher.name}")
+    for candidate in candidates:
+        if not candidate.is_teacher:
+            candidate.pictures = _draw_worst(candidate, labels, sample, teacher, options)
+    _measure_speeds(candidates, options, say, measure)
+    comparison = Comparison(
+        masked_address(options.source),
+        sample.frame_indices,
+        teacher,
+        labels,
+        common,
+        candidates,
+        sure_score=options.sure_score,
+        ap_score=_AP_SCORE,
+        repeats=options.repeats,
+        seconds=options.seconds,
+    )
+    print_comparison(comparison)
+    if options.report is not None:
+        write_report(report_of_comparison(comparison), options.report)
+        tell(wide_console(), f"written  {options.report}")
+
+
+def tiles_asked(text: str) -> tuple[int, int]:
+    """Rows and columns of ROWSxCOLUMNS. Raises ConfigError for anything else."""
+    match = re.fullmatch("([1-9])x([1-9])", text.lower())
+    if match is None:
+        raise ConfigError(f"--tiles must be ROWSxCOLUMNS of 1 to 9 each, such as 2x2, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _config(options: CompareOptions, model: str) -> RunConfig:
+    return load_config(
+        settings=options.settings,
+        options={
+            "sources": (options.source,),
+            "model": model,
+            "engine.device": options.device,
+            "flow.mode": "every-frame",
+            "output.show": False,
+        },
+    )
+
+
+def _refuse(options: CompareOptions, config: RunConfig) -> None:
+    """Find out before the work whether it can be done."""
+    if len(options.models) < 1 + (options.teacher is None):
+        raise ConfigError("compare needs two models or more, or one and another as --teacher")
+    models = [path for model in (*options.models, options.teacher) for path in files_of_model(model)]
+    inputs = {**inputs_of(config), "the model": models}
+    refuse_output_over_input([("--report", options.report)], inputs)
+    if options.report is not None:
+        refuse_unwritable(options.report, "the report")
+    if options.worst:
+        refuse_folder_of_images("--output", options.output, inputs["the source itself"])
+        try:
+            options.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"--output must be a folder that can be made, got {options.output}: {error}") from error
+
+
+def _teach(
+    options: CompareOptions,
+    configs: Mapping[str, RunConfig],
+    sample: Sample,
+    tiles: tuple[int, int],
+    say: Say,
+) -> Teacher:
+    """Let the teacher label the sampled frames, in fp32."""
+    if options.teacher is not None:
+        name, why = Path(options.teacher).stem, "as asked for"
+        config = _config(options, options.teacher)
+    else:
+        name, why = _strongest(configs)
+        config = configs[name]
+    if options.teacher_size is not None:
+        config = with_keys(config, {"hints.size": options.teacher_size})
+    path, spec = model_of(config)
+    config = with_keys(config, {"engine.precision": "fp32"})
+    engine, _ = open_engine(config, path, spec, threads=available_cores())
+    detector: DetectFunction = Detector(engine, score_threshold=options.sure_score / 2)
+    rows, columns = tiles
+    if tiles != (1, 1):
+        detector = Tiled(
+            detector, rows=rows, columns=columns, iou_threshold=spec.iou_threshold if spec.needs_nms else 0.5
+        )
+    labels = []
+    for number, timed in enumerate(sample.timed_pictures, 1):
+        (found,) = detector([timed.picture])
+        labels.append(Labels.of(found, sure_score=options.sure_score))
+        if number == len(sample.timed_pictures) or number % 20 == 0:
+            say(f"the teacher {name}: {number} of {len(sample.timed_pictures)} frames labelled")
+    size = "any size" if spec.resize == "in-graph" else "×".join(map(str, spec.network_wh))
+    described = f"{engine.device}, {engine.precision}, {size}, " + (
+        "the frame as a whole" if tiles == (1, 1) else f"the frame and {rows}×{columns} tiles of it"
+    )
+    engine.close()
+    return Teacher(name, path, why, spec.class_names, tuple(labels), described)
+
+
+def _strongest(configs: Mapping[str, RunConfig]) -> tuple[str, str]:
+    """The candidate that computes most, and how that is known."""
+    paths = {name: model_of(config) for name, config in configs.items()}
+    try:
+        count = load("export.graph.flops", extra="measure").count_onnx
+        work = {
+            name: count(path, None if configs[name].hints.size is None else spec.network_wh).flops
+            for name, (path, spec) in paths.items()
+        }
+        best = max(work, key=lambda name: work[name])
+        return best, f"it computes most, {work[best] / 1e9:.2f} GFLOPs a frame"
+    except (MissingExtraError, ModelError):
+        products = {
+            name: spec.network_wh[0] * spec.network_wh[1] * path.stat().st_size for name, (path, spec) in paths.items()
+        }
+        best = max(products, key=lambda name: products[name])
+        return best, "its file size times the pixels of its input is largest; FLOPs could not be counted"
+
+
+def _common_classes(teacher: Teacher, candidates: Mapping[str, tuple[str, ...]]) -> frozenset[int]:
+    """The teacher's classes that every candidate knows. Raises ConfigError if there is none."""
+    common = set(range(len(teacher.class_names)))
+    for name, class_names in candidates.items():
+        common &= set(match_classes(class_names, teacher.class_names).tolist())
+        if not common:
+            raise ConfigError(
+                f"all models must have a class in common, {name} ({some_of(class_names, most=6)}) has none with "
+                f"{teacher.name} ({some_of(teacher.class_names, most=6)}) and the others; give names with --set "
+                "hints.class_names=FILE"
+            )
+    return frozenset(common)
+
+
+def _judge(
+    name: str,
+    config: RunConfig,
+    spec: DetectorSpec,
+    teacher: Teacher,
+    labels: Sequence[Labels],
+    common: frozenset[int],
+    sample: Sample,
+) -> Candidate:
+    """Let a candidate look at the sampled frames, and say how near to the teacher it is."""
+    score = _shown_score(config, spec)
+    every, _ = found_in_sample(config, sample, score_threshold=min(_AP_SCORE, score))
+    classes = match_classes(spec.class_names, teacher.class_names)
+    found = [_of_classes(in_classes_of_data(each, classes), common) for each in every]
+    sizes = [timed.picture.size_wh for timed in sample.timed_pictures]
+    near = TeacherAgreement.of(found, labels, sizes, shown_score=score)
+    return Candidate(name, config, spec, model_of(config)[0].samefile(teacher.path), found, near)
+
+
+def _of_classes(found: Detections, class_ids: frozenset[int]) -> Detections:
+    return found.select(np.isin(found.class_ids, list(class_ids)))
+
+
+def _only(label: Labels, class_ids: frozenset[int]) -> Labels:
+    return Labels(_of_classes(label.sure, class_ids), _of_classes(label.unsure, class_ids))
+
+
+def _shown_score(config: RunConfig, spec: DetectorSpec) -> float:
+    """From which score on `run` shows detections."""
+    asked = config.detection.score_threshold
+    return spec.score_threshold if asked is None else asked
+
+
+def _measure_speeds(candidates: Sequence[Candidate], options: CompareOptions, say: Say, measure: Measure) -> None:
+    """Each in turn, so that what disturbs the machine disturbs all alike; what cannot be measured has no summary."""
+    repeats: dict[str, list[Mapping[str, Any]]] = {each.name: [] for each in candidates}
+    for number, candidate in itertools.product(range(options.repeats), candidates):
+        name = candidate.name
+        try:
+            found = measure(Case.of(candidate.config, seconds=options.seconds, warm_up_seconds=0.5))
+        except ConfigError as error:  # the video may be too short, which takes nothing from the rest
+            say(f"{name}: its speed cannot be measured: {error}")
+            continue
+        repeats[name].append(found)
+        say(f"{name}: {found['fps']['delivered'] or 0:.1f} frames/s ({number + 1})")
+    for each in candidates:
+        each.summary = Summary.of(repeats[each.name], None) if repeats[each.name] else None
+
+
+def _draw_worst(
+    candidate: Candidate, labels: Sequence[Labels], sample: Sample, teacher: Teacher, options: CompareOptions
+) -> tuple[Path, ...]:
+    """Write the frames in which they differ most, the worst first; none in which they agree."""
+    frames = candidate.near.frames
+    paths = []
+    for number, place in enumerate(
+        sorted(range(len(frames)), key=lambda each: -frames[each].weight)[: options.worst], 1
+    ):
+        if not frames[place].weight:
+            break
+        index = sample.frame_indices[place]
+        drawn = side_by_side(
+            sample.timed_pictures[place].picture.copy_pixels(),
+            labels[place],
+            shown(candidate.found[place], _shown_score(candidate.config, candidate.spec)),
+            frames[place],
+            class_names=teacher.class_names,
+            teacher=f"{teacher.name}: {teacher.described}",
+            candidate=candidate.name,
+            where=f"{Path(masked_address(options.source)).name}, frame {index}",
+        )
+        stem = re.sub(r"[^\w.-]+", "_", candidate.name).strip("_")
+        path = options.output / f"{stem}-worst-{number}-frame-{index}.png"
+        if not cv2.imwrite(str(path), drawn):
+            raise SinkError(f"{path}: the picture cannot be written there")
+        paths.append(path)
+    return tuple(paths)

@@ -1,0 +1,55 @@
+"""What does a configuration find in sampled frames of its source?"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from pipeline.app.assemble import assemble, open_sources
+from pipeline.app.config import RunConfig, with_keys
+from pipeline.errors import ConfigError
+from pipeline.flow.running import Running
+from pipeline.measure.sampling import Sample, take_sample
+from pipeline.picture.detections import Detections
+from pipeline.sources.source import HasGroundTruth
+
+
+def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None, refuses_live: bool = False) -> Sample:
+    """So many frames of a configuration's one source, within its first so many and its flow.max_frames.
+
+    Raises a StreamdetError for a source that cannot be opened or read twice, that never ends, or is live where that is
+    refused.
+    """
+    (word,) = config.sources
+    if word == "-":
+        raise ConfigError("the source is read again and again, which a stream on stdin cannot be; save it as a file")
+    with ExitStack() as undo:
+        (source,) = open_sources(config, undo).values()
+        if refuses_live and source.is_live:
+            raise ConfigError(
+                f"--on must be a recorded source, {source.source_id} is live; record it first, with `run --output`"
+            )
+        most = None if config.flow.max_frames is None else config.flow.every * config.flow.max_frames
+        limit = min((each for each in (of_first, most) if each is not None), default=None)
+        if limit is None and not source.is_live and isinstance(source, HasGroundTruth) and source.num_frames is None:
+            raise ConfigError(f"{word} must end: give it seconds=20, or --set flow.max_frames=600")
+        return take_sample(source, num_frames, of_first=limit)
+
+
+def found_in_sample(
+    config: RunConfig, sample: Sample, *, score_threshold: float
+) -> tuple[list[Detections], tuple[str, str]]:
+    """What a configuration finds in sampled frames, run through the pipeline; and its device and precision."""
+    changes = {
+        "flow.mode": "every-frame",
+        "flow.rate_fps": None,
+        "flow.every": 1,  # they have been chosen
+        "flow.max_frames": None,
+        "detection.score_threshold": score_threshold,
+        "output": {"show": False},
+    }
+    assembly = assemble(with_keys(config, changes), source=sample)
+    with ExitStack() as stack:
+        stack.callback(assembly.engine.close)
+        running = stack.enter_context(Running(assembly.flow, results=True))
+        found = [result.detections for result in running]
+    return found, (assembly.engine.device, assembly.engine.precision)

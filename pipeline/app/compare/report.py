@@ -1,0 +1,219 @@
+"""How is a comparison told, to people and to programs?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.app.compare.verdict import Row, verdict
+from pipeline.app.config import RunConfig
+from pipeline.app.machine import available_cores, processor_name, versions
+from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.measure.summary import Summary, disturbances
+from pipeline.measure.teacher import SMALL_PX, Labels, Recall, TeacherAgreement
+from pipeline.picture.detections import Detections
+from pipeline.picture.detector_spec import DetectorSpec
+
+# Fewer objects say little about anybody.
+_FEW_OBJECTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """Who labels, and why this one."""
+
+    name: str
+    path: Path
+    why: str
+    class_names: tuple[str, ...]
+    labels: tuple[Labels, ...]  # of each sampled frame
+    described: str  # device, precision, size, tiles
+
+
+@dataclass(slots=True)
+class Candidate:
+    """A model, and what came of it."""
+
+    name: str
+    config: RunConfig
+    spec: DetectorSpec
+    is_teacher: bool
+    found: list[Detections]  # by sampled frame, of the common classes, numbered as the teacher's
+    near: TeacherAgreement
+    summary: Summary | None = None
+    pictures: tuple[Path, ...] = ()
+
+    @property
+    def row(self) -> Row:
+        """For the verdict."""
+        return Row(self.name, self.near.ap, None if self.summary is None else self.summary.fps, self.is_teacher)
+
+    @property
+    def detect_ms(self) -> float | None:
+        """The median service time of the network's stage."""
+        if self.summary is None:
+            return None
+        value: float | None = self.summary.typical["stages"]["detect"]["service_ms"]["p50"]
+        return value
+
+    @property
+    def disturbances(self) -> list[str]:
+        """What speaks against trusting its speed."""
+        if self.summary is None:
+            return []
+        return disturbances([self.summary.typical], self.summary.fps, cores=available_cores())
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What was compared, how, and what came of it."""
+
+    source: str
+    frame_indices: tuple[int, ...]  # of the sampled frames, in the source
+    teacher: Teacher
+    labels: Sequence[Labels]  # of each sampled frame, of the common classes
+    common: frozenset[int]  # the teacher's classes that all know
+    candidates: Sequence[Candidate]
+    sure_score: float  # from which on a label counts
+    ap_score: float  # from which on detections count for AP
+    repeats: int  # of each measurement of speed
+    seconds: float  # that each took
+
+    @property
+    def num_sure(self) -> int:
+        """How many objects the teacher is sure of."""
+        return sum(len(label.sure) for label in self.labels)
+
+    @property
+    def num_unsure(self) -> int:
+        """How many objects count for nothing."""
+        return sum(len(label.unsure) for label in self.labels)
+
+    @property
+    def verdict(self) -> str:
+        """Which to take."""
+        return verdict([each.row for each in self.candidates])
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Tell a person: a table, what must be known to read it, and which to take."""
+    console, teacher = wide_console(), comparison.teacher
+    console.print(_table(comparison.candidates), markup=False, highlight=False)
+    for line in (
+        f"{comparison.source}: {len(comparison.labels)} frames, {comparison.num_sure} objects that the teacher is sure "
+        f"of (score from {comparison.sure_score:g} on), {comparison.num_unsure} that it is unsure of, which count for "
+        "nothing",
+        f"teacher {teacher.name}: {teacher.why}; {teacher.described}",
+        f"AP of scores from {comparison.ap_score:g} on; recall at IoU .5 of what `run` shows; small: under "
+        f"{SMALL_PX**0.5:.0f}² pixels; small here: as large a share of the frame as that is of 640×480",
+        f"{processor_name()}, {available_cores()} cores; boxes only, {comparison.repeats} repeats in turn of "
+        f"{comparison.seconds:g} s",
+        *_remarks(comparison),
+    ):
+        tell(console, line, "dim")
+    for each in comparison.candidates:
+        for line in each.disturbances:
+            tell(console, f"warning: {each.name}: {line}", "yellow")
+    tell(console, comparison.verdict, "bold")
+    tell(console, no_truth(teacher.name))
+    written = [path for each in comparison.candidates for path in each.pictures]
+    if written:
+        tell(console, f"written  {len(written)} pictures of the worst frames, such as {written[0]}")
+
+
+def report_of_comparison(comparison: Comparison) -> dict[str, Any]:
+    """Everything that was found and measured, in JSON types."""
+    teacher = comparison.teacher
+    return {
+        "source": comparison.source,
+        "frames": list(comparison.frame_indices),
+        "machine": {"processor": processor_name(), "cores": available_cores(), "versions": versions()},
+        "teacher": {
+            "name": teacher.name,
+            "model": str(teacher.path),
+            "why": teacher.why,
+            "described": teacher.described,
+            "sure_score": comparison.sure_score,
+            "num_sure": comparison.num_sure,
+            "num_unsure": comparison.num_unsure,
+        },
+        "candidates": [_candidate_report(each) for each in comparison.candidates],
+        "remarks": _remarks(comparison),
+        "verdict": comparison.verdict,
+        "no_truth": no_truth(teacher.name),
+    }
+
+
+def no_truth(teacher: str) -> str:
+    """What must always be said."""
+    return (
+        f"The teacher is {teacher}, no truth: what it misses nobody is blamed for missing, what it invents everybody "
+        "is asked to find. Look at the worst frames; for accuracy itself, label some and use `streamdet eval`."
+    )
+
+
+def _remarks(comparison: Comparison) -> list[str]:
+    """What must be known to read the numbers rightly."""
+    remarks = []
+    teacher, candidates, num_common = comparison.teacher, comparison.candidates, len(comparison.common)
+    nums = {teacher.name: len(teacher.class_names), **{each.name: len(each.spec.class_names) for each in candidates}}
+    if any(num != num_common for num in nums.values()):
+        knows = ", ".join(f"{name} knows {num}" for name, num in nums.items())
+        remarks.append(f"only the {num_common} classes that all know are compared: {knows}")
+    if comparison.num_sure < _FEW_OBJECTS:
+        remarks.append(
+            f"the teacher is sure of {comparison.num_sure} objects only, which says little; take more --frames"
+        )
+    for each in candidates:
+        if each.is_teacher:
+            remarks.append(f"{each.name} is the teacher's own network, so that its row is no fair one")
+    return remarks
+
+
+def _table(candidates: Sequence[Candidate]) -> Table:
+    columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms a frame")
+    table = table_of_numbers("model", *columns)
+    for each in candidates:
+        near, summary, detect_ms = each.near, each.summary, each.detect_ms
+        precisions = [f"{100 * near.ap:.1f}", f"{100 * near.ap50:.1f}"]
+        speeds = ["–"] * 4
+        if summary is not None:
+            speeds = [
+                f"{summary.fps.median:.1f}",
+                "–" if summary.fps.least == summary.fps.most else f"{summary.fps.spread:.0%}",
+                "–" if detect_ms is None else f"{detect_ms:.1f}",
+                f"{summary.cpu_ms.median:.1f}",
+            ]
+        if each.is_teacher:
+            precisions[0] = f"teacher {precisions[0]}"
+        recalls = [_recall(recall) for recall in (near.all, near.small, near.small_for_frame)]
+        table.add_row(each.name, *precisions, *recalls, *speeds)
+    return table
+
+
+def _candidate_report(candidate: Candidate) -> dict[str, Any]:
+    near, summary = candidate.near, candidate.summary
+    recalls = {"all": near.all, "small": near.small, "small_for_frame": near.small_for_frame}
+    return {
+        "name": candidate.name,
+        "model": candidate.config.model,
+        "is_teacher": candidate.is_teacher,
+        "AP": round(near.ap, 6),
+        "AP50": round(near.ap50, 6),
+        "recall": {name: {"found": each.num_found, "of": each.num_objects} for name, each in recalls.items()},
+        "missed": sum(int(frame.is_missed.sum()) for frame in near.frames),
+        "extra": sum(int(frame.is_extra.sum()) for frame in near.frames),
+        "fps": None if summary is None else summary.fps.as_json(),
+        "detect_ms": candidate.detect_ms,
+        "cpu_ms_per_frame": None if summary is None else summary.cpu_ms.as_json(),
+        "disturbances": candidate.disturbances,
+        "worst_frames": [str(path) for path in candidate.pictures],
+    }
+
+
+def _recall(recall: Recall) -> str:
+    return "–" if recall.share is None else f"{recall.share:.0%} of {recall.num_objects}"

@@ -1,0 +1,1 @@
+"""`streamdet eval`: a detector and labelled images → its accuracy."""

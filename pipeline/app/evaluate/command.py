@@ -1,0 +1,336 @@
+"""What happens between `streamdet eval` and its table?
+
+Each model runs through the pipeline, as it would in use, so that what is judged is what really runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from pipeline.accuracy.classes import in_classes_of_data, match_classes
+from pipeline.accuracy.coco import coco_accuracy
+from pipeline.accuracy.confusion import confusion_matrix
+from pipeline.accuracy.result_file import read_result_file, write_result_file
+from pipeline.accuracy.truth import LabelledData, LabelledImage
+from pipeline.accuracy.voc import voc_precisions
+from pipeline.app.assemble import assemble, model_of
+from pipeline.app.config import RunConfig, load_config
+from pipeline.app.evaluate.data import labelled
+from pipeline.app.evaluate.report import Judged, draw_charts, print_eval, report_of_eval
+from pipeline.app.evaluate.streaming import (
+    MEASURED,
+    frame_times,
+    latency_of,
+    measured_latencies,
+    pretended,
+    run_live,
+    tracked,
+)
+from pipeline.app.models.class_names import names_of, some_of
+from pipeline.app.output_paths import inputs_of, refuse_folder_of_images, refuse_output_over_input
+from pipeline.app.run.command import prepare_process
+from pipeline.app.run.report import write_report
+from pipeline.errors import ConfigError, SinkError, SourceError
+from pipeline.flow.running import Running, RunStatistics
+from pipeline.picture.detections import Detections
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.images import ImagesSource
+
+# What stands below the threshold that one would show counts for AP.
+_SCORE_THRESHOLD = 0.001
+_MAX_DETECTIONS = 100  # of an image, as in COCO's competition
+_SURE_SCORE = 0.25  # of a file of detections, whose detector's own threshold is not known
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """What was typed."""
+
+    models: tuple[str, ...]
+    data: str | None
+    images: Path | None
+    device: str | None
+    score_threshold: float | None
+    max_images: int | None
+    detections: Path | None
+    save_detections: Path | None
+    report: Path | None
+    charts: Path | None
+    per_class: bool
+    settings: tuple[str, ...]
+    streams: bool = False
+    pretended_latencies: tuple[str, ...] = ()
+    tracks: bool = False
+    frames_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRun:
+    """What a model found in labelled images, and how that went."""
+
+    found: tuple[Detections, ...]  # image by image, in the classes of the data
+    statistics: RunStatistics
+    device: str
+    precision: str
+    agreement: str | None  # with the CPU in fp32; None: it is that
+
+    @property
+    def detect_ms(self) -> float | None:
+        """The network's median time for an image, or batch."""
+        seconds = next((node.service.p50 for node in self.statistics.nodes if node.name == "detect"), None)
+        return None if seconds is None else 1000 * seconds
+
+
+def run_eval(options: EvalOptions) -> None:
+    """Run, judge, print and write. Raises a StreamdetError for what cannot be judged or written."""
+    prepare_process()
+    configs = [_config(options, model) for model in options.models or ((None,) if options.detections is None else ())]
+    data = _labelled(options, needs_images=bool(configs))
+    _refuse_outputs(options, configs, data)
+    _refuse_no_video(options, data, has_models=bool(configs))
+    subjects = [(config, *model_of(config)) for config in configs]
+    names = names_of([str(path) for _, path, _ in subjects])
+    for name, (_, _, spec) in zip(names, subjects, strict=True):
+        _refuse_stranger(name, spec, data)  # before any of them runs
+    judged: list[Judged] = []
+    found: Sequence[Detections] = ()
+    if options.detections is not None:
+        judged.append(_judge_file(options.detections, data))
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for name, (config, path, spec) in zip(names, subjects, strict=True):
+            task = progress.add_task(name, total=len(data.images))
+            run = detect_all(config, data, spec, on_image=partial(progress.advance, task))
+            found = run.found
+            of_images = _judge_run(name, path, config, spec, data, run)
+            judged.append(_on_video(of_images, found, config, data, spec, options))
+    if options.save_detections is not None:
+        write_result_file(options.save_detections, found, data)
+    if options.report is not None:
+        write_report(report_of_eval(judged, data), options.report)
+    if options.charts is not None:
+        draw_charts(judged, data, options.charts)
+    print_eval(judged, data, per_class=options.per_class)
+
+
+def _on_video(
+    judged: Judged,
+    found: Sequence[Detections],
+    config: RunConfig,
+    data: LabelledData,
+    spec: DetectorSpec,
+    options: EvalOptions,
+) -> Judged:
+    """The same, with what holds of a video only, where that was asked for."""
+    if not (options.streams or options.pretended_latencies or options.tracks):
+        return judged
+    times = frame_times(data, options.frames_per_second)
+    streaming = []
+    for word in options.pretended_latencies:
+        seconds = latency_of(word)
+        latencies = measured_latencies(config, data) if seconds is None else seconds
+        name = f"{1000 * np.median(latencies):.0f} ms" + (" (measured)" if seconds is None else "")
+        streaming.append(pretended(found, data, times, latencies, name))
+    if options.streams:
+        streaming.append(run_live(config, data))
+    tracking = tracked(found, data, times, score_threshold=spec.score_threshold) if options.tracks else None
+    return replace(judged, streaming=tuple(streaming), tracking=tracking)
+
+
+def detect_all(
+    config: RunConfig, data: LabelledData, spec: DetectorSpec, *, on_image: Callable[[], None] = lambda: None
+) -> ModelRun:
+    """Run a model over every image of `data`, or frame of drawn traffic, through the pipeline.
+
+    Raises a StreamdetError for what cannot run, an image that cannot be read, and one of another size than labelled.
+    """
+    paths = [image.path for image in data.images if image.path is not None]
+    source = ImagesSource(data.origin, paths=paths) if paths else None
+    assembly = assemble(config, source=source)
+    classes = match_classes(spec.class_names, data.class_names)
+    found: dict[int, Detections] = {}
+    with ExitStack() as stack:
+        stack.callback(assembly.engine.close)
+        running = stack.enter_context(Running(assembly.flow, results=True))
+        for result in running:
+            place = result.frame.index if source is None else int(result.frame.pts_seconds)
+            _refuse_other_size(data.images[place], result.frame.size_wh)
+            found[place] = in_classes_of_data(result.detections, classes)
+            on_image()
+    if len(found) < len(data.images):
+        damage = [line for each in assembly.sources.values() for line in each.damage]
+        raise SourceError(
+            f"{data.origin}: every labelled image must be readable, {len(data.images) - len(found)} of "
+            f"{len(data.images)} are not: {'; '.join(damage[:1])}"
+        )
+    ordered = tuple(found[place] for place in range(len(found)))
+    engine = assembly.engine
+    return ModelRun(ordered, running.statistics(), engine.device, engine.precision, engine.agreement)
+
+
+def _config(options: EvalOptions, model: str | None) -> RunConfig:
+    """Every frame counts, whatever the source; the rest is as the user says."""
+    defaults = (f"detection.score_threshold={_SCORE_THRESHOLD}", f"detection.max_detections={_MAX_DETECTIONS}")
+    is_drawn = options.data is not None and options.data.startswith("sim:")
+    config = load_config(
+        settings=(*defaults, *options.settings),
+        options={
+            "sources": (options.data,) if is_drawn else (),
+            "model": model,
+            "engine.device": options.device,
+            "detection.score_threshold": options.score_threshold,
+            "flow.mode": "every-frame",
+            "flow.max_frames": options.max_images if is_drawn else None,
+            "output.show": False,
+        },
+    )
+    if config.flow.every != 1:
+        raise ConfigError(f"flow.every must be 1 for eval, which judges every image, got {config.flow.every}")
+    return config
+
+
+def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: LabelledData) -> None:
+    """Find out before the work whether everything can be written."""
+    read = [path for config in configs for paths in inputs_of(config).values() for path in paths]
+    read += [] if options.detections is None else [options.detections]
+    outputs = [("--save-detections", options.save_detections), ("--report", options.report)]
+    refuse_output_over_input(outputs, {"what is read": [*read, *data.files]})
+    for option, path in outputs:
+        if path is not None:
+            refuse_unwritable(path, option.removeprefix("--"))
+    if options.save_detections is not None and len(configs) != 1:
+        raise ConfigError(f"--save-detections takes what one --model finds, got {len(configs)}; run them one by one")
+    if options.charts is not None:
+        refuse_folder_of_images(
+            "--charts", options.charts, [each.path for each in data.images if each.path is not None]
+        )
+        try:
+            options.charts.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"--charts must be a folder that can be made, got {options.charts}: {error}") from error
+
+
+def _refuse_no_video(options: EvalOptions, data: LabelledData, *, has_models: bool) -> None:
+    """Find out before the work whether what holds of a video only can be had of this data."""
+    for word in options.pretended_latencies:
+        latency_of(word)
+    asked = options.streams or options.pretended_latencies or options.tracks
+    if not asked:
+        return
+    if not has_models:
+        raise ConfigError("--streaming, --pretend-latency and --tracking need a model that runs, not --detections")
+    frame_times(data, options.frames_per_second)
+    if not data.origin.startswith("sim:") and (options.streams or MEASURED in options.pretended_latencies):
+        raise ConfigError(
+            f"{data.origin}: a live run needs sim:traffic; of images use --pretend-latency 80ms with --fps"
+        )
+    if options.tracks and any(image.truth.objects.track_ids is None for image in data.images):
+        raise ConfigError(f"{data.origin}: --tracking needs labels with identities, as sim:traffic has")
+
+
+def _labelled(options: EvalOptions, *, needs_images: bool) -> LabelledData:
+    if options.data is None:
+        raise ConfigError(
+            "--data must say what to judge by: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim:traffic"
+        )
+    if options.images is not None and not options.images.is_dir():
+        raise ConfigError(f"--images must be a folder, got {options.images}")
+    return labelled(options.data, options.images, max_images=options.max_images, needs_images=needs_images)
+
+
+def average_precision(config: RunConfig, data: LabelledData) -> float | None:
+    """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
+    asked = config.model_copy(
+        update={
+            "sources": (data.origin,) if data.origin.startswith("sim:") else (),
+            "detection": config.detection.model_copy(
+                update={"score_threshold": _SCORE_THRESHOLD, "max_detections": _MAX_DETECTIONS}
+            ),
+            "flow": config.flow.model_copy(
+                update={"mode": "every-frame", "every": 1, "max_frames": None, "rate_fps": None}
+            ),
+            "output": config.output.model_copy(update={"video": None, "jsonl": None, "report": None, "show": False}),
+        }
+    )
+    _, spec = model_of(asked)
+    run = detect_all(asked, data, spec)
+    return coco_accuracy(run.found, [image.truth for image in data.images]).numbers["AP"]
+
+
+def _refuse_stranger(name: str, spec: DetectorSpec, data: LabelledData) -> None:
+    if (match_classes(spec.class_names, data.class_names) < 0).all():
+        raise ConfigError(
+            f"{name} must know one of the classes of {data.origin} ({some_of(data.class_names)}), it knows "
+            f"{some_of(spec.class_names) or 'no names; give them with --set hints.class_names=FILE'}"
+        )
+
+
+def _refuse_other_size(image: LabelledImage, size_wh: tuple[int, int]) -> None:
+    if image.size_wh not in (None, size_wh):
+        labelled = "×".join(map(str, image.size_wh or ()))
+        raise ConfigError(
+            f"{image.path or image.name}: the labels are of an image of {labelled}, it is {size_wh[0]}×{size_wh[1]}"
+        )
+
+
+def _judge_file(path: Path, data: LabelledData) -> Judged:
+    found = read_result_file(path, data)
+    return _judge(path.name, found, data, sure_score=_SURE_SCORE, known=None, about={"detections": str(path)})
+
+
+def _judge_run(
+    name: str, path: Path, config: RunConfig, spec: DetectorSpec, data: LabelledData, run: ModelRun
+) -> Judged:
+    asked = config.detection
+    iou_threshold = spec.iou_threshold if asked.iou_threshold is None else asked.iou_threshold
+    about = {
+        "model": str(path),
+        "device": run.device,
+        "precision": run.precision,
+        "agreement": run.agreement,
+        "score_threshold": asked.score_threshold,
+        "max_detections": asked.max_detections,
+        "nms_iou_threshold": iou_threshold if spec.needs_nms else None,
+        "seconds": round(run.statistics.elapsed_seconds, 3),
+    }
+    known = set(match_classes(spec.class_names, data.class_names).tolist())
+    return _judge(
+        name, run.found, data, sure_score=spec.score_threshold, known=known, detect_ms=run.detect_ms, about=about
+    )
+
+
+def _judge(
+    name: str,
+    found: Sequence[Detections],
+    data: LabelledData,
+    *,
+    sure_score: float,
+    known: set[int] | None,
+    about: dict[str, Any],
+    detect_ms: float | None = None,
+) -> Judged:
+    truths = [image.truth for image in data.images]
+    num_classes = len(data.class_names)
+    coco = coco_accuracy(found, truths)
+    unknown = [each.class_id for each in coco.classes if known is not None and each.class_id not in known]
+    return Judged(
+        name,
+        coco,
+        tuple(voc_precisions(found, truths, num_classes=num_classes)),
+        tuple(voc_precisions(found, truths, num_classes=num_classes, rule="11-point")),
+        confusion_matrix(found, truths, num_classes=num_classes, score_threshold=sure_score),
+        sure_score,
+        tuple(data.class_names[each] for each in unknown),
+        detect_ms,
+        about,
+    )

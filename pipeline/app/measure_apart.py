@@ -1,0 +1,347 @@
+"""How does one configuration run? Measured in a process of its own, so that nothing of the last one is left.
+
+    python -m pipeline.app.measure_apart < case.json > measured.json
+
+Four kinds of case: the whole pipeline, and its floors: the sources alone, the network alone, the encoder alone.
+Recorded sources that end before they have been measured are read again from the beginning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pipeline.app.config import RunConfig, with_keys
+from pipeline.errors import ConfigError, StreamdetError
+from pipeline.masking import masked_text
+from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
+from pipeline.measure.summary import apportioned
+from pipeline.sources.looping import LoopingSource
+from pipeline.sources.source import FrameSource
+
+RECORDING = "RECORDING"
+"""As `output.video`: record into a file that is thrown away."""
+
+_TICK_SECONDS = 0.05
+_GPU_OPTIONS = ("engine.cuda_graph", "engine.channels_last")
+_MOST_PICTURES = 32  # for the encoder alone: a decoded 1080p picture is 3 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is run, and for how long: frames of the warm-up are in none of the numbers."""
+
+    config: Mapping[str, Any]  # a RunConfig as JSON types
+    kind: Literal["pipeline", "sources", "network", "encoder"] = "pipeline"
+    seconds: float = 5.0
+    warm_up_seconds: float = 1.0
+    warm_up_frames: int = 10  # and at least so many
+    network_threads: int | None = None  # of a bare network; None: as many as ONNX Runtime likes
+
+    @classmethod
+    def of(cls, config: RunConfig, **options: Any) -> Case:
+        """A case of a configuration."""
+        return cls(config.model_dump(mode="json"), **options)
+
+
+Measure = Callable[[Case], Mapping[str, Any]]
+"""What measures a case, such as `measure_apart`."""
+
+
+def measure_apart(case: Case) -> dict[str, Any]:
+    """Measure in a new process. Raises ConfigError with the words of what went wrong there."""
+    command = [sys.executable, "-m", "pipeline.app.measure_apart"]
+    done = subprocess.run(
+        command,
+        input=json.dumps(asdict(case)),
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever this terminal has
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode == 0 and lines:
+        measured: dict[str, Any] = json.loads(lines[-1])
+        return measured
+    said = done.stderr.strip().splitlines()
+    reason = said[-1] if said else f"the process that measures ended with {done.returncode}"
+    raise ConfigError(reason.removeprefix("streamdet: error: "))
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Measure in this process. Raises a StreamdetError for what cannot be run, or is over before it is warm."""
+    from pipeline.app.run.command import prepare_process
+
+    prepare_process()
+    config = RunConfig.model_validate(case.config)
+    if case.kind == "sources":
+        return _measure_sources(case, config)
+    if case.kind == "network":
+        return _measure_network(case, config)
+    measure_it = _measure_encoder if case.kind == "encoder" else _measure_pipeline
+    if config.output.video != RECORDING:
+        return measure_it(case, config)
+    with tempfile.TemporaryDirectory() as folder:
+        output = config.output.model_copy(update={"video": str(Path(folder) / "recording.mp4")})
+        measured = measure_it(case, config.model_copy(update={"output": output}))
+        named: dict[str, Any] = json.loads(json.dumps(measured).replace(folder + "/", ""))
+        return named
+
+
+class _Stopwatch:
+    """Reads the processor once it is warm, and again when the time is over."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._began_at_seconds = time.monotonic()
+        self.first: Reading | None = None
+        self.last: Reading | None = None
+
+    def is_warm(self, num_frames: int) -> bool:
+        """Whether the warm-up has passed."""
+        long_enough = time.monotonic() - self._began_at_seconds >= self._case.warm_up_seconds
+        return long_enough and num_frames >= self._case.warm_up_frames
+
+    def is_over(self) -> bool:
+        """Whether it has been measured for long enough."""
+        return self.first is not None and time.monotonic() - self.first.wall_seconds >= self._case.seconds
+
+    def usage(self) -> Usage:
+        """What was used between. Raises ConfigError where there was no time between."""
+        if self.first is None or self.last is None:
+            raise ConfigError(
+                f"the sources must last longer than the warm-up of {self._case.warm_up_seconds:g} s and "
+                f"{self._case.warm_up_frames} frames; take longer ones, or a shorter --warm-up"
+            )
+        return Usage.between(self.first, self.last)
+
+
+def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
+    from pipeline.app.assemble import assemble
+    from pipeline.app.machine import available_cores
+    from pipeline.app.run.command import OverlayText
+    from pipeline.app.run.report import report_of
+    from pipeline.app.run.verdict import ProcessorUse, judge, role_of
+    from pipeline.flow.running import Running, RunStatistics
+
+    memory = {"started": memory_mb()}
+    overlay = OverlayText()
+    assembly = assemble(config, overlay=overlay, loops=True)
+    memory["opened"] = memory_mb()
+    engine_threads = set(read_processor().thread_seconds)
+    running = Running(assembly.flow)
+    overlay.statistics = running.statistics
+    watch = _Stopwatch(case)
+    steady: list[RunStatistics] = []
+    read_at = 0.0
+
+    def look() -> None:
+        nonlocal read_at
+        if steady:
+            return
+        if watch.first is None:
+            if watch.is_warm(running.statistics().frames.delivered):
+                running.forget_warm_up()
+                watch.first = read_processor()
+            return
+        over = watch.is_over()
+        if over or time.monotonic() >= read_at:  # now and then, because threads that end take their numbers along
+            reading, statistics = read_processor(), running.statistics()
+            watch.last, read_at = reading, time.monotonic() + 0.5
+            recent[:] = [statistics]
+        if over:
+            steady[:] = recent
+            running.stop()
+
+    recent: list[RunStatistics] = []
+    with running:
+        threads = running.thread_ids()
+        running.wait(on_tick=look, tick_seconds=_TICK_SECONDS)
+    assembly.engine.close()
+    usage = watch.usage()
+    statistics = running.statistics()
+    roles = {node.name: role_of(node) for node in statistics.nodes}
+    loops = _loops(assembly.sources)
+    spent_on = usage.by_role(
+        {thread: roles[name] for thread, name in threads.items()},
+        engine_threads=engine_threads,
+        ended=SOURCE if loops else OTHER,
+    )
+    processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
+    num_inferred = next(node.service.num for node in recent[0].nodes if node.name == "detect")
+    spec = assembly.engine.spec
+    verdict = judge(statistics, is_live=assembly.is_live, processor=processor)
+    damage = {name: source.damage for name, source in assembly.sources.items()}
+    report = report_of(
+        statistics,
+        verdict=verdict,
+        model=spec.model_name or assembly.engine.path.name,
+        device=assembly.engine.device,
+        damage=damage,
+        every=config.flow.every,
+        agreement=assembly.engine.agreement,
+    )
+    return {
+        **report,
+        **({"loops": loops} if loops else {}),
+        "precision": assembly.engine.precision,
+        "network_wh": list(spec.network_wh),
+        "latency_percentiles_ms": [round(1000 * each, 3) for each in running.latency_percentiles_seconds()],
+        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_inferred),
+        "cpu_ms_by_role": apportioned(
+            {role: 1000 * seconds / max(1, num_inferred) for role, seconds in spent_on.items()},
+            total=_per_frame(usage.process_seconds, num_inferred),
+        ),
+        **_machine(usage, num_inferred),
+        "memory_mb": {**memory, "peak": peak_memory_mb()},
+    }
+
+
+def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
+    """Every source alone and unhindered: decoded and thrown away, in turn; again from the beginning where it ends."""
+    import threading
+
+    from pipeline.app.assemble import open_sources
+
+    sources = open_sources(config, loops=True)
+    watch, count, num_frames, stop = _Stopwatch(case), 0, 0, threading.Event()
+    pictures = {name: iter(source.pictures(stop, every=config.flow.every)) for name, source in sources.items()}
+    while pictures and not watch.is_over():
+        for name in list(pictures):
+            if next(pictures[name], None) is None:
+                del pictures[name]
+                continue
+            count += 1
+        if watch.first is None and watch.is_warm(count):
+            watch.first, num_frames = read_processor(), count
+    watch.last = read_processor() if watch.first is not None else None
+    for source in sources.values():
+        source.close()
+    loops = _loops(sources)
+    return {**_floor(watch.usage(), count - num_frames), **({"loops": loops} if loops else {})}
+
+
+def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
+    """How often each source was read again; those that were not are left out."""
+    return {
+        name: source.num_loops
+        for name, source in sources.items()
+        if isinstance(source, LoopingSource) and source.num_loops
+    }
+
+
+def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
+    """`session.run` alone, one after the other, on noise."""
+    from pipeline.app.assemble import model_of
+    from pipeline.app.engines import open_engine
+
+    path, spec = model_of(config)
+    alone = {"engine.threads": None, "engine.batch": config.engine.batch or 1, "engine.inflight": 1}
+    alone |= {name: bool(getattr(config.engine, name.split(".")[1])) for name in _GPU_OPTIONS}
+    engine, config = open_engine(with_keys(config, alone), path, spec, threads=case.network_threads, spin_us=None)
+    batch = spec.batch or config.engine.batch or 1
+    noise = np.random.default_rng(0).integers(0, 255, engine.blank_input().shape)
+    tensor = np.concatenate([noise] * batch)[:batch].astype(spec.dtype)
+    run_once = partial(engine.infer_blank, batch) if spec.pixels == "nv12" else partial(engine.infer, tensor)
+    watch, count, num_runs = _Stopwatch(case), 0, 0
+    while not watch.is_over():
+        run_once()
+        count += 1
+        if watch.first is None and watch.is_warm(count):
+            watch.first, num_runs = read_processor(), count
+    watch.last = read_processor()
+    measured = _floor(watch.usage(), (count - num_runs) * batch)
+    return {**measured, "device": engine.device, "precision": engine.precision}
+
+
+def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
+    """The first source's first pictures into a recording, over and over, with nothing drawn on them."""
+    import threading
+    from itertools import count, islice
+
+    from pipeline.app.assemble import open_sources
+    from pipeline.picture.detections import Detections, RenderedFrame, Result
+    from pipeline.picture.frame import Frame
+    from pipeline.sinks.recording import Recording
+    from pipeline.stages.render import Render
+
+    assert config.output.video is not None
+    sources = open_sources(config)
+    source = next(iter(sources.values()))
+    render = Render(in_planes=True)
+    canvases = [
+        item.canvas
+        for timed in islice(source.pictures(threading.Event(), every=config.flow.every), _MOST_PICTURES)
+        for item in render.process(Result(Frame(timed.picture, "", 0, 0.0, 0.0), Detections.empty(), ()))
+    ]
+    rate = (source.frames_per_second or 30.0) / config.flow.every
+    for each in sources.values():
+        each.close()
+    recording = Recording(
+        config.output.video, frames_per_second=rate, codec=config.output.codec, preset=config.output.preset
+    )
+    watch, num_before = _Stopwatch(case), 0
+    blank = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
+    for number in count():
+        frame = replace(blank, pts_seconds=number / rate)
+        recording.write(RenderedFrame(Result(frame, Detections.empty(), ()), canvases[number % len(canvases)]))
+        if watch.first is None and watch.is_warm(number + 1):
+            watch.first, num_before = read_processor(), number + 1
+        if watch.is_over():
+            break
+    watch.last = read_processor()
+    recording.close()
+    return _floor(watch.usage(), number + 1 - num_before)
+
+
+def _floor(usage: Usage, num_frames: int) -> dict[str, Any]:
+    if not num_frames:
+        usage = Usage(usage.wall_seconds, 0.0, usage.other_cores, usage.stolen_cores, {}, {})
+    return {
+        "fps": num_frames / usage.wall_seconds,
+        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_frames),
+        **_machine(usage, num_frames),
+    }
+
+
+def _machine(usage: Usage, num_frames: int) -> dict[str, Any]:
+    return {
+        "num_frames": num_frames,
+        "measured_seconds": round(usage.wall_seconds, 3),
+        "cores_used": round(usage.process_seconds / usage.wall_seconds, 3),
+        "other_cores": round(usage.other_cores, 3),
+        "stolen_cores": round(usage.stolen_cores, 3),
+    }
+
+
+def _per_frame(seconds: float, num_frames: int) -> float:
+    return round(1000 * seconds / max(1, num_frames), 3)
+
+
+def main() -> None:
+    """Read a case from stdin, write what was measured to stdout; an error is one line, exit code 1."""
+    import logging
+
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        print(json.dumps(measure(Case(**json.load(sys.stdin))), allow_nan=False))
+    except StreamdetError as error:
+        print(masked_text(f"streamdet: error: {error}"), file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""How does a foreign file come to say what it is?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.detector.heads.claims import Hints
+from pipeline.detector.onnx_file import copy_with_metadata
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import METADATA_KEY
+from pipeline.sinks.writable import refuse_unwritable
+
+
+def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | None = None) -> None:
+    """Write a copy with the spec in its metadata. Raises ModelError for a file that is not recognised.
+
+    class_names: the file that the names in `hints` are from, so that it is not overwritten.
+    """
+    spec = recognise(model, hints)
+    if spec.form is not None:
+        raise ModelError(f"{model} was exported by streamdet and says what it is already")
+    if output.exists() and output.samefile(model):
+        raise ModelError(f"--output must be another file than MODEL, got {output}; the original is not touched")
+    inputs = {
+        "the model": files_of_model(model),
+        "the file of anchors": [] if hints.anchors is None else [hints.anchors],
+        "the file of class names": [] if class_names is None else [class_names],
+    }
+    refuse_output_over_input([("--output", output)], inputs)
+    refuse_unwritable(output, "the copy")
+    # A certificate is about a graph and how it is read; said anew, it has to be shown anew.
+    copy_with_metadata(model, output, {METADATA_KEY: dataclasses.replace(spec, parity=None).to_json()})
+    Console().print(
+        f"{output}: {spec.head}, {spec.network_wh[0]} × {spec.network_wh[1]}, {len(spec.class_names)} classes",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )

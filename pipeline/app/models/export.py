@@ -1,0 +1,153 @@
+"""What happens between `streamdet export` and its file?"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.accuracy.coco_json import find_coco_json
+from pipeline.app.certificates import rows_of
+from pipeline.app.model_hints import read_class_names, size_of
+from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
+from pipeline.errors import ConfigError, MissingExtraError
+from pipeline.picture.detector_spec import Form, Pixels
+from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.opening import files_of
+
+if TYPE_CHECKING:
+    from export.exportable import ExportRequest
+    from export.exporting import Exported
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What was typed."""
+
+    model: str
+    output: str | None
+    form: str
+    pixels: str
+    weights: str
+    checkpoint: str | None
+    num_classes: int | None
+    class_names: str | None
+    adapter: str | None
+    size: str | None
+    half: bool
+    opset: int
+    verify_on: str | None
+    max_images: int
+    force: bool
+
+
+def print_names() -> None:
+    """Print the names that export knows."""
+    console = Console()
+    for library, names in load("export.known").NAMES.items():
+        console.print(library, style="bold", markup=False)
+        console.print("  " + "  ".join(names), markup=False, highlight=False)
+    console.print("or a hub id or folder of transformers, or package.module:function with --adapter", markup=False)
+
+
+def run_export(options: ExportOptions) -> None:
+    """Build, export, prove, write, and print what came of it. Raises a StreamdetError for what cannot be done."""
+    if options.form not in get_args(Form):
+        raise ConfigError(f"--form must be one of {', '.join(get_args(Form))}, got {options.form!r}")
+    if options.pixels not in get_args(Pixels):
+        raise ConfigError(f"--pixels must be one of {', '.join(get_args(Pixels))}, got {options.pixels!r}")
+    if options.pixels == "nv12" and options.form == "body":
+        raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
+    name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
+    output = Path(options.output or f"{name}.onnx")
+    refuse_output_over_input([("--output", output)], _inputs(options))
+    refuse_unwritable(output, "the ONNX file")
+    wanted = _wanted(options)  # loads PyTorch, after all that can be said without it
+    console = Console(stderr=True)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(
+            f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
+        )
+
+    proof_images = load("export.proof.images")
+    given, labels = (), None
+    if options.verify_on is not None:
+        given = proof_images.images_of(options.verify_on, most=options.max_images)
+        labels = find_coco_json(Path(options.verify_on))
+    say(f"building {options.model}")
+    exportable = load("export.detectors").build(wanted, adapter=options.adapter)
+    images = (*proof_images.drawn_images(), *given)
+    say(f"exporting the {options.form} form, then comparing on {len(images)} images")
+    exported = load("export.exporting").export_detector(
+        exportable,
+        output,
+        images=images,
+        form=options.form,
+        pixels=options.pixels,
+        half=options.half,
+        opset=options.opset,
+        force=options.force,
+        labels=labels,
+    )
+    say(f"written: {output}")
+    _print_outcome(exported)
+
+
+def _inputs(options: ExportOptions) -> Inputs:
+    """What is read, by what it is."""
+    modules = [word.partition(":")[0] for word in (options.model, options.adapter or "") if ":" in word]
+    named = [each for each in (options.checkpoint, options.class_names) if each is not None]
+    return {
+        "the model": files_of_model(options.model) if Path(options.model).exists() else [],
+        "the module of --adapter or the model": [Path(f"{each.replace('.', '/')}.py") for each in modules],
+        "what is read": list(map(Path, named)),
+        "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
+    }
+
+
+def load(module: str, *, extra: str = "export") -> Any:
+    """A module of `export`. Raises MissingExtraError if a package that it needs, all in `extra`, is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        if isinstance(error, MissingExtraError):
+            raise
+        raise MissingExtraError(f'this needs {error.name}: pip install "streamdet[{extra}]"') from error
+
+
+def _wanted(options: ExportOptions) -> ExportRequest:
+    if options.weights not in ("DEFAULT", "none"):
+        raise ConfigError(f"--weights must be DEFAULT or none, got {options.weights!r}; your own go to --checkpoint")
+    names = None if options.class_names is None else read_class_names(Path(options.class_names))
+    if names is not None and options.num_classes not in (None, len(names)):
+        raise ConfigError(f"--num-classes is {options.num_classes}, but --class-names names {len(names)}")
+    network_wh = None if options.size is None else size_of(options.size)
+    wanted: ExportRequest = load("export.exportable").ExportRequest(
+        name=options.model,
+        weights=options.weights,
+        checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
+        num_classes=options.num_classes if names is None else len(names),
+        class_names=names,
+        network_wh=network_wh,
+    )
+    return wanted
+
+
+def _print_outcome(exported: Exported) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    size = exported.path.stat().st_size / 1e6
+    seconds = f"{exported.export_seconds:.1f} s to export, {exported.proof_seconds:.1f} s to compare"
+    table.add_row("file", f"{exported.path}: {size:.1f} MB, {exported.num_nodes} nodes, {seconds}")
+    for name, value in rows_of(exported.spec.parity or {}):
+        table.add_row(name, value)
+    table.add_row("run it", f"streamdet run VIDEO --model {exported.path}")
+    Console().print(table, markup=False, highlight=False)

@@ -1,0 +1,110 @@
+"""What does `streamdet flops` print?"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.app.model_hints import size_of
+from pipeline.app.models.export import load
+from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.run.report import write_report
+from pipeline.sinks.writable import refuse_unwritable
+
+if TYPE_CHECKING:
+    from export.graph.flops import Flops
+
+
+def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | None) -> None:
+    """Count an ONNX file or a detector that export knows by name, and print it.
+
+    Raises ConfigError, ModelError and MissingExtraError for what cannot be counted, SinkError for JSON that cannot be
+    written.
+    """
+    network_wh = None if size is None else size_of(size)
+    if json_file is not None:
+        refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
+        refuse_unwritable(json_file, "the JSON file")
+    if Path(model).suffix == ".onnx" or Path(model).is_file():
+        counted: Flops = load("export.graph.flops", extra="measure").count_onnx(model, network_wh)
+    else:
+        Console(stderr=True).print(f"building {model}, with random weights", style="dim", markup=False, highlight=False)
+        load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
+        counted = load("export.graph.flops").count_detector(model, network_wh)
+    console = Console()
+    if layers:
+        console.print(_layers_of(counted), markup=False, highlight=False)
+        console.print()
+    console.print(_summary_of(counted), markup=False, highlight=False)
+    console.print()
+    console.print(_ops_of(counted), markup=False, highlight=False)
+    if json_file is not None:
+        write_report(_as_json(counted), json_file)
+
+
+def _summary_of(counted: Flops) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    inputs = "; ".join(f"{name} {list(shape)}" for name, shape in counted.input_shapes.items())
+    table.add_row("network", "", f"{counted.name}, run on {inputs}")
+    constants = f"and {counted.num_other_constants:,} other constants: grids, tables, statistics"
+    table.add_row("parameters", _short(counted.num_parameters), f"{counted.num_parameters:,}, {constants}")
+    table.add_row("MACs", _short(counted.macs), "multiply-adds of convolutions and matrix products; some say FLOPs")
+    table.add_row("2 × MACs", _short(2 * counted.macs), "what others, as YOLO's and YOLOX's papers, call FLOPs")
+    rest = counted.flops - 2 * counted.macs
+    table.add_row("FLOPs", _short(counted.flops), f"2 × MACs, and {_short(rest)} for all the rest that is counted")
+    if counted.largest_tensor is not None:
+        name, num_bytes = counted.largest_tensor
+        table.add_row("largest tensor", f"{num_bytes / 1e6:.2f} MB", name)
+    if counted.not_counted:
+        table.add_row("not counted", "", ", ".join(f"{op} ×{num}" for op, num in counted.not_counted.items()))
+    for remark in counted.remarks:
+        table.add_row("note", "", remark)
+    return table
+
+
+def _ops_of(counted: Flops) -> Table:
+    table = _table("kind", "layers", "parameters", "MACs", "FLOPs", "share")
+    for op, share in counted.by_op.items():
+        part = f"{share.flops / counted.flops:.1%}" if counted.flops else "–"
+        table.add_row(
+            op, str(share.num_layers), f"{share.num_parameters:,}", _short(share.macs), _short(share.flops), part
+        )
+    return table
+
+
+def _layers_of(counted: Flops) -> Table:
+    table = _table("layer", "kind", "output", "parameters", "MACs", "FLOPs", num_left=3)
+    for each in counted.layers:
+        shape = "?" if each.output_shape is None else "×".join(map(str, each.output_shape))
+        table.add_row(
+            each.name or "(itself)", each.op, shape, f"{each.num_parameters:,}", _short(each.macs), _short(each.flops)
+        )
+    return table
+
+
+def _table(*titles: str, num_left: int = 1) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for place, title in enumerate(titles):
+        table.add_column(title, justify="left" if place < num_left else "right", overflow="fold")
+    return table
+
+
+def _short(number: int) -> str:
+    """Three digits and a unit of thousand, million or billion."""
+    for factor, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= factor:
+            return f"{number / factor:.3f} {unit}"
+    return str(number)
+
+
+def _as_json(counted: Flops) -> dict[str, object]:
+    sums = {"macs": counted.macs, "flops": counted.flops}
+    shares = {op: dataclasses.asdict(share) for op, share in counted.by_op.items()}
+    return {**dataclasses.asdict(counted), **sums, "by_op": shares}

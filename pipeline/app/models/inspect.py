@@ -1,0 +1,89 @@
+"""What is in this ONNX file?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.app.certificates import certificate_mismatch, rows_of
+from pipeline.app.engines import known_agreements
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.heads.claims import Hints
+from pipeline.detector.recognise import examine, recognise
+from pipeline.picture.detector_spec import DetectorSpec
+
+
+def print_reasons(path: Path, hints: Hints) -> None:
+    """Print what speaks for and against each reading of a file. Raises ModelError for what is no ONNX model."""
+    found = examine(path, hints)
+    console = Console()
+    for spec in found.accepted:
+        console.print(f"✓ {spec.provenance[0]}", style="green", markup=False, highlight=False, soft_wrap=True)
+        for reason in spec.provenance[1:]:
+            console.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
+    kinds = (found.kind,) if found.kind else ()
+    for sign, reasons in (("✗", (*kinds, *found.refused)), ("–", found.near), ("·", found.far)):
+        for reason in reasons:
+            console.print(f"{sign} {reason}", style="dim", markup=False, highlight=False, soft_wrap=True)
+    console.print()
+
+
+def print_model(path: Path, hints: Hints | None = None) -> None:
+    """Print what a detector expects and returns, after running it once on the CPU.
+
+    Raises ModelError for a file that would not run.
+    """
+    spec = recognise(path, hints)
+    engine = OrtEngine(path, spec, device="cpu")
+    outputs = {name: list(value.shape) for name, value in engine.infer_blank().items()}
+    console = Console()
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in _rows(path, spec, outputs):
+        table.add_row(name, value)
+    doubt = certificate_mismatch(path, spec)
+    table.add_row("parity", "certificate" if doubt is None else doubt)
+    for settings, agreement in known_agreements(path).items():
+        table.add_row("agreement", f"{settings}: {agreement}")
+    console.print(table, markup=False, highlight=False)
+    if spec.parity is not None and "bar" in spec.parity:
+        certificate = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 2))
+        certificate.add_column(style="dim", no_wrap=True)
+        certificate.add_column()
+        for name, value in rows_of(spec.parity):
+            certificate.add_row(name, value)
+        console.print(certificate, markup=False, highlight=False)
+
+
+def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list[tuple[str, str]]:
+    width, height = spec.network_wh
+    batch = "any" if spec.batch is None else str(spec.batch)
+    values = "0..255 as they are" if spec.dtype == "uint8" else f"(pixel - {_triple(spec.mean)}) / {_triple(spec.std)}"
+    names = ", ".join(spec.class_names[:8]) + (", …" if len(spec.class_names) > 8 else "")
+    takes = f"{spec.input_name}: {spec.dtype} {spec.layout.upper()}, {width} × {height}, batch {batch}"
+    if spec.pixels == "nv12":
+        takes = f"y, uv: NV12 planes of frames of any size and pitch, resized to {width} × {height} in the graph"
+    return [
+        ("file", f"{path} ({path.stat().st_size / 1e6:.1f} MB)"),
+        ("name", spec.model_name or "–"),
+        ("input", takes),
+        (
+            "pixels",
+            "YUV, BT.601, BT.709 or BT.2020 as the video says"
+            if spec.pixels == "nv12"
+            else f"{spec.colour.upper()}, {values}, {spec.resize}, pad {spec.pad_value}",
+        ),
+        ("outputs", ", ".join(f"{name} {shape}" for name, shape in outputs.items())),
+        ("head", f"{spec.head}, boxes {spec.box_format}{' normalised' if spec.boxes_are_normalised else ''}"),
+        ("NMS", f"ours, IoU threshold {spec.iou_threshold:g}" if spec.needs_nms else "inside the model"),
+        ("score from", f"{spec.score_threshold:g}"),
+        ("classes", f"{len(spec.class_names)}: {names}"),
+        ("because", "; ".join(spec.provenance) or "–"),
+    ]
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return f"{values[0]:g}" if len(set(values)) == 1 else "(" + ", ".join(f"{value:g}" for value in values) + ")"

@@ -1,0 +1,57 @@
+"""What happens between `streamdet quantize` and its file?"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.accuracy.coco_json import find_coco_json
+from pipeline.app.certificates import rows_of
+from pipeline.app.models.export import load
+from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ModelError
+from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.opening import files_of
+
+
+def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: float, max_images: int) -> None:
+    """Search, write, and print what was kept in float. Raises ModelError, and writes nothing, beyond the bound."""
+    output = output or model.with_name(f"{model.stem}-int8.onnx")
+    if output.exists() and model.exists() and output.samefile(model):
+        raise ModelError(f"--output must be another file than MODEL, got {output}")
+    refuse_output_over_input(
+        [("--output", output)], {"the model": files_of_model(model), "an image of --calibrate": files_of(calibrate)}
+    )
+    refuse_unwritable(output, "the INT8 file")
+    spec = recognise(model)
+    console = Console(stderr=True)
+    began = time.monotonic()
+
+    def say(line: str) -> None:
+        console.print(
+            f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
+        )
+
+    images = load("export.proof.images").images_of(calibrate, most=max_images)
+    if len(images) < 2:
+        raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
+    labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
+    say(f"{len(images)} images, judged by {labels.origin if labels else 'what the float32 file finds in them'}")
+    done = load("export.graph.quantize").quantise(
+        model, spec, output, images=images, labels=labels, largest_drop=max_drop, say=say
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    sizes = f"{output.stat().st_size / 1e6:.2f} MB instead of {model.stat().st_size / 1e6:.2f}"
+    table.add_row("file", f"{output}: {sizes}")
+    kept = f"; in float: {', '.join(done.kept_in_float)}" if done.kept_in_float else ""
+    table.add_row("INT8", f"{done.num_layers - len(done.kept_in_float)} of {done.num_layers} layers{kept}")
+    table.add_row("decoding", f"{len(done.tail)} nodes after the last layers, in float")
+    for name, value in rows_of(done.spec.parity or {}):
+        table.add_row(name, value)
+    Console().print(table, markup=False, highlight=False)

@@ -1,0 +1,123 @@
+"""What happens between `streamdet verify` and its verdict?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.accuracy.coco_json import find_coco_json
+from pipeline.app.certificates import certificate_mismatch, rows_of
+from pipeline.app.models.export import load
+from pipeline.detector.detector import Detector
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.onnx_file import graph_hash
+from pipeline.detector.providers import Device
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ConfigError, ModelError
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.parity import FP16_BAR, FP32_BAR
+
+if TYPE_CHECKING:
+    from export.proof.verify import DetectFunction
+
+_BARS = {"fp32": FP32_BAR, "fp16": FP16_BAR}
+_CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyOptions:
+    """What was typed."""
+
+    model: Path
+    against: str | None
+    images: str | None
+    max_images: int
+    adapter: str | None
+    device: str
+    bar: str
+
+
+def run_verify(options: VerifyOptions) -> bool:
+    """Compare, print the evidence, and say whether the bar is met. Raises a StreamdetError for what cannot be done."""
+    if options.bar not in _BARS:
+        raise ConfigError(f"--bar must be one of {', '.join(_BARS)}, got {options.bar!r}")
+    if options.device not in get_args(Device):
+        raise ConfigError(f"--device must be one of {', '.join(get_args(Device))}, got {options.device!r}")
+    bar = _BARS[options.bar]
+    verify, proof_images = load("export.proof.verify"), load("export.proof.images")
+    spec = recognise(options.model)
+    asked = bar.score_from * verify.ASKED_SHARE
+    engine = OrtEngine(options.model, spec, device=options.device)  # type: ignore[arg-type]
+    reference, against = _reference(options, spec, asked)
+    if options.images is None:
+        images, labels = proof_images.drawn_images(), None
+    else:
+        images = proof_images.images_of(options.images, most=options.max_images)
+        labels = find_coco_json(Path(options.images))
+    if spec.pixels == "nv12":
+        images = proof_images.as_decoded(images)
+    found_by = Detector(engine, score_threshold=asked)
+    evidence = verify.gather_evidence(
+        found_by,
+        reference,
+        images,
+        bar=bar,
+        batch_sizes=(1, 2, 3, 4) if spec.batch is None else (spec.batch,),
+        labels=labels,
+        class_names=spec.class_names,
+        max_detections=spec.max_detections,
+        proposals=found_by.proposals if spec.needs_nms else None,
+        iou_threshold=spec.iou_threshold if spec.needs_nms else None,
+    )
+    console = Console()
+    doubt = certificate_mismatch(options.model, spec)
+    console.print(
+        f"in the file: {doubt or 'a certificate of this graph'}", markup=False, highlight=False, soft_wrap=True
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in rows_of(verify.certificate(evidence, against=against, graph_sha256=graph_hash(options.model))):
+        table.add_row(name, value)
+    console.print(table, markup=False, highlight=False)
+    if evidence.passes:
+        console.print("It says the same.", style="green", markup=False)
+    else:
+        verdict = "It is ruined" if evidence.is_ruined else "It does NOT say the same"
+        console.print(f"{verdict}: {evidence.shortfall()}", style="red", markup=False, soft_wrap=True)
+    return bool(evidence.passes)
+
+
+def _reference(options: VerifyOptions, spec: DetectorSpec, asked: float) -> tuple[DetectFunction, str]:
+    """What the file is compared with, and what that is called."""
+    against = options.against
+    if against is None or Path(against).suffix == ".onnx":
+        path = options.model if against is None else Path(against)
+        their_spec = recognise(path)
+        # Alone: image by image, also where it could take several.
+        found_by: DetectFunction = Detector(OrtEngine(path, their_spec, device="cpu"), score_threshold=asked)
+        renamed = load("export.proof.verify").with_class_names(found_by, their_spec.class_names, spec.class_names)
+        return renamed, f"{path} on the CPU"
+    wanted = load("export.exportable").ExportRequest(
+        name=against,
+        num_classes=len(spec.class_names),
+        class_names=spec.class_names,
+        network_wh=spec.network_wh,
+    )
+    if Path(against).suffix in _CHECKPOINTS:
+        if not spec.model_name or spec.form is None:
+            raise ModelError(
+                f"{options.model} does not say which network it was exported from, so {against} cannot be loaded; "
+                "give --against the name of the network, or another ONNX file"
+            )
+        wanted = replace(wanted, name=spec.model_name, checkpoint=Path(against))
+    elif options.adapter is None:
+        wanted = replace(wanted, num_classes=None, class_names=None)
+    exportable = load("export.detectors").build(wanted, adapter=options.adapter)
+    form = spec.form or "boxes"
+    torch_path = load("export.exporting").TorchPath
+    return torch_path(exportable, score_threshold=asked, form=form, pixels=spec.pixels), f"PyTorch {against}"

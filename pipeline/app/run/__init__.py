@@ -1,0 +1,1 @@
+"""`streamdet run` and `demo`: sources → drawn, recorded and reported detections."""

@@ -1,0 +1,192 @@
+"""What happens between `streamdet run` and its exit code?"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from pipeline.app.assemble import Assembly, assemble
+from pipeline.app.config import RunConfig
+from pipeline.app.run.panel import panel_for
+from pipeline.app.run.report import print_report, report_of, write_report
+from pipeline.app.run.truth_tally import ClassTally, TruthTally
+from pipeline.app.run.verdict import judge
+from pipeline.errors import StreamdetError
+from pipeline.flow.graph import Flow
+from pipeline.flow.ledger import FrameCounts
+from pipeline.flow.running import Running, RunStatistics
+from pipeline.picture.detections import Result
+from pipeline.sources.source import HasGroundTruth
+
+
+def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
+    """Run to the end, show how it goes, and report. Returns the exit code.
+
+    0: the sources ended or the window was closed; 1: with `strict`, something could not be read;
+    130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
+    Raises a StreamdetError for what cannot run or breaks on the way, after the report.
+    """
+    prepare_process()
+    console = Console(stderr=config.output.jsonl == "-")
+    if not console.is_terminal:
+        console.width = 140  # a log has no edge; rich would cut the tables at 80
+    overlay = OverlayText()
+    assembly = assemble(config, overlay=overlay)
+    if dry_run:
+        console.print(str(assembly.flow), markup=False, highlight=False, soft_wrap=True)
+        assembly.close()
+        return 0
+    for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
+        if line is not None:
+            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+    flow, truth = _with_truth(assembly)
+    running = Running(flow)
+    overlay.statistics = running.statistics
+    title = ", ".join(assembly.sources)
+    caught: list[int] = []
+    try:
+        with _signals(running, caught, console), running, panel_for(console, running.statistics, title=title) as panel:
+            running.wait(on_tick=panel.update)
+    except BaseException as error:
+        try:
+            _report(running.statistics(), assembly, config, console, truth)
+        except StreamdetError as second:  # what broke the run is not to be hidden by it
+            error.add_note(str(second))
+        raise
+    else:
+        _report(running.statistics(), assembly, config, console, truth)
+    finally:
+        assembly.engine.close()
+    damage = [line for source in assembly.sources.values() for line in source.damage]
+    if caught:
+        return 128 + caught[0]
+    return 1 if damage and config.strict else 0
+
+
+def prepare_process() -> None:
+    """Set what holds for the whole process and pays for a pipeline of threads."""
+    import cv2
+
+    # A thread that comes back from native code waits this long for the interpreter lock, and a frame makes
+    # a dozen such trips; the default of 5 ms costs more than the drawing does.
+    sys.setswitchinterval(0.0005)
+    # Several stages call OpenCV at once; its own pool beside them costs more than it gives.
+    cv2.setNumThreads(1)
+
+
+class OverlayText:
+    """The lines over a picture; renewed twice a second, because a snapshot of a run costs more than to draw it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lines: dict[str, str] = {}
+        self._due_at_seconds = 0.0
+        self.statistics: Callable[[], RunStatistics] | None = None
+
+    def __call__(self, result: Result) -> Sequence[str]:
+        now = self._clock()
+        if self.statistics is not None and now >= self._due_at_seconds:
+            by_source = self.statistics().frames_by_source
+            is_begun = all(counts.recent_delivered_rate is not None for counts in by_source.values())
+            self._due_at_seconds = now + (0.5 if is_begun else 0.05)
+            self._lines = {source_id: _overlay_line(counts) for source_id, counts in by_source.items()}
+        return (self._lines.get(result.frame.source_id, "FPS –"),)
+
+
+def _overlay_line(counts: FrameCounts) -> str:
+    rate, latency = counts.recent_delivered_rate, counts.latency.p50
+    return " · ".join(
+        (
+            "FPS –" if rate is None else f"FPS {rate:.1f}",
+            "latency –" if latency is None else f"latency {1000 * latency:.0f} ms",
+            f"dropped {counts.dropped}",
+        )
+    )
+
+
+def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
+    """Compare with the truth where the one source knows it, as drawn traffic does."""
+    (source, *others) = assembly.sources.values()
+    if others or not isinstance(source, HasGroundTruth):
+        return assembly.flow, None
+    tally = TruthTally(source)
+    return assembly.flow.to(tally, name="truth"), tally
+
+
+def _report(
+    statistics: RunStatistics, assembly: Assembly, config: RunConfig, console: Console, truth: TruthTally | None
+) -> None:
+    damage = {name: source.damage for name, source in assembly.sources.items()}
+    report = report_of(
+        statistics,
+        verdict=judge(statistics, is_live=assembly.is_live),
+        model=assembly.engine.spec.model_name or assembly.engine.path.name,
+        device=f"{assembly.engine.device} {assembly.engine.precision}",
+        damage=damage,
+        every=config.flow.every,
+        agreement=assembly.engine.agreement,
+    )
+    print_report(report, console)
+    for name, lines in damage.items():
+        for line in lines:
+            console.print(f"warning: {name}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if truth is not None:
+        _print_tally(truth.tally(), truth.num_frames, console)
+    outputs = [each for each in (config.output.jsonl, config.output.report) if each not in (None, "-")]
+    outputs += [node.name.removeprefix("record ") for node in assembly.flow.nodes if node.name.startswith("record ")]
+    if config.output.report is not None:
+        write_report(report, Path(config.output.report))
+    if outputs:
+        console.print("written  " + ", ".join(str(each) for each in outputs), markup=False, soft_wrap=True)
+
+
+def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console) -> None:
+    there, found, false = (sum(getattr(each, name) for each in tally) for name in ("there", "found", "false"))
+    parts = [f"{each.name} {each.found}/{each.there}" for each in tally]
+    share = f"{found / there:.1%}" if there else "–"
+    console.print(
+        f"truth    in {num_frames} frames: found {found} of {there} objects ({share}; {', '.join(parts)}), "
+        f"reported {false} where nothing is",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _signals(running: Running[Result], caught: list[int], console: Console) -> Iterator[None]:
+    """The first Ctrl-C, SIGTERM or SIGHUP drains the run, the second ends it at once; what nohup ignores stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers can only be set in the main thread
+        return
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if caught:
+            with suppress(OSError):  # the terminal may be gone
+                if console.is_terminal:
+                    os.write(2, b"\x1b[?25h")  # the panel hides the cursor
+                os.write(2, b"\nstreamdet: stopped at once\n")
+            os._exit(128 + number)
+        caught.append(number)
+        running.stop()
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, handle)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

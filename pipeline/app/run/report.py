@@ -1,0 +1,147 @@
+"""What is said about a run when it ends: to a person as a table, to a program as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.app.machine import versions
+from pipeline.app.run.verdict import Verdict
+from pipeline.errors import SinkError
+from pipeline.flow.ledger import FrameCounts
+from pipeline.flow.meters import DurationSummary, StageStatistics
+from pipeline.flow.running import RunStatistics
+from pipeline.whole_file import write_whole
+
+
+def report_of(
+    statistics: RunStatistics,
+    *,
+    verdict: Verdict,
+    model: str,
+    device: str,
+    damage: Mapping[str, tuple[str, ...]],
+    every: int = 1,
+    agreement: str | None = None,
+) -> dict[str, Any]:
+    """The report of a run, in JSON types; times in milliseconds unless named otherwise.
+
+    damage: what could not be read, by source. every: of so many frames one was captured; told where it is not 1.
+    agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
+    """
+    inferred = next((node for node in statistics.nodes if node.name == "detect"), None)
+    by_source = inferred.rate_by_source if inferred is not None else {}
+    return {
+        **_frames(statistics.frames, inferred.rate if inferred is not None else None),
+        "stages": {node.name: _stage(node) for node in statistics.nodes},
+        "limited_by": verdict.limited_by,
+        "advice": verdict.advice,
+        **({} if every == 1 else {"every": every}),
+        "model": model,
+        "device": device,
+        "agreement": agreement,
+        "versions": versions(),
+        "seconds": round(statistics.elapsed_seconds, 3),
+        "sources": {
+            source_id: {**_frames(counts, by_source.get(source_id)), "damage": list(damage.get(source_id, ()))}
+            for source_id, counts in statistics.frames_by_source.items()
+        },
+    }
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report as JSON, all or nothing. Raises SinkError if it cannot be written."""
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        # A name need not be valid UTF-8; what backslashreplace writes for it is JSON's own escape.
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise SinkError(f"the report cannot be written to {path}: {error.strerror or error}") from error
+
+
+def print_report(report: Mapping[str, Any], console: Console) -> None:
+    """Show a report as a table and the sentence that says what limits."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
+        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
+    for name, stage in report["stages"].items():
+        table.add_row(
+            _short(name),
+            _number(stage["fps"]),
+            f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
+            f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
+            "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
+            str(stage["workers"]),
+        )
+    console.print(table)
+    frames, fps, latency = report["frames"], report["fps"], report["latency_ms"]
+    dropped = frames["dropped_stale"] + frames["dropped_full"]
+    ends = [f"{frames['delivered']} delivered", f"{dropped} dropped", f"{frames['failed']} failed"]
+    if frames["filtered"]:
+        ends.insert(1, f"{frames['filtered']} filtered")
+    share = f" (1 of every {report['every']})" if "every" in report else ""
+    console.print(f"frames   {frames['captured']} captured{share} = {' + '.join(ends)}, in {report['seconds']:.1f} s")
+    console.print(
+        f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, "
+        f"delivered {_number(fps['delivered'])}"
+    )
+    console.print(
+        f"latency  p50 {_number(latency['p50'])} ms, p95 {_number(latency['p95'])} ms, "
+        f"p99 {_number(latency['p99'])} ms, capture to sink"
+    )
+    console.print(report["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
+
+
+def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:
+    return {
+        "frames": {
+            "captured": counts.captured,
+            "delivered": counts.delivered,
+            "dropped_stale": counts.dropped_stale,
+            "dropped_full": counts.dropped_full,
+            "filtered": counts.filtered,
+            "failed": counts.failed,
+        },
+        "fps": {
+            "captured": _rounded(counts.captured_rate),
+            "inferred": _rounded(inferred_rate),
+            "delivered": _rounded(counts.delivered_rate),
+        },
+        "latency_ms": _spread(counts.latency, "p50", "p95", "p99"),
+    }
+
+
+def _stage(node: StageStatistics) -> dict[str, Any]:
+    return {
+        "kind": node.kind,
+        "workers": node.workers,
+        "fps": _rounded(node.rate),
+        "service_ms": _spread(node.service, "p50", "p95"),
+        "wait_ms": _spread(node.wait, "p50", "p95"),
+        "busy": round(node.busy, 4),
+        "dropped": node.dropped,
+    }
+
+
+def _spread(spread: DurationSummary, *names: str) -> dict[str, float | None]:
+    values = {name: getattr(spread, name) for name in names}
+    return {name: None if value is None else round(1000 * value, 3) for name, value in values.items()}
+
+
+def _rounded(rate: float | None) -> float | None:
+    return None if rate is None else round(rate, 3)
+
+
+def _short(name: str) -> str:
+    """A node's name without the folders of the file in it."""
+    verb, space, rest = name.rpartition(" ")
+    return verb + space + (rest if "://" in rest else rest.rpartition("/")[2] or rest)
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

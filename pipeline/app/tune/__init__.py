@@ -1,0 +1,1 @@
+"""`streamdet tune`: a configuration → the fastest one that finds the same."""

@@ -1,0 +1,173 @@
+"""How is a search for settings told, to people, to programs and to `run --config`?"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.table import Table
+
+from pipeline.app.config import RunConfig, with_keys
+from pipeline.app.machine import available_cores, processor_name, versions
+from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.app.tune.promise import Promise
+from pipeline.app.tune.verdict import Goal, Outcome, named
+from pipeline.errors import SinkError
+from pipeline.measure.search import Setting, Trial
+from pipeline.measure.summary import Figure, disturbances
+from pipeline.whole_file import write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was searched for, and what came of it."""
+
+    source: str
+    output: Path  # where the best is written
+    min_agreement: float
+    goal: Goal
+    device: str  # of the defaults
+    precision: str
+    form: str | None  # of the one file that was tried; None: there were several
+    trials: Sequence[Trial]  # the defaults first
+    finals: Mapping[int, Sequence[Trial]]  # repeats by the place of the trial
+    outcome: Outcome
+    promise: Promise | None  # the knob that was turned whatever the budget; None: there was none to turn
+    is_cut_to_promise: bool  # whether the budget allowed no other
+
+    @property
+    def disturbances(self) -> list[str]:
+        """What speaks against trusting the numbers, seen by what should not differ: the defaults."""
+        repeats = [each.measured for each in self.finals.get(0, self.trials[:1]) if each.measured is not None]
+        if not repeats:
+            return []
+        return disturbances(
+            repeats, Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats]), cores=available_cores()
+        )
+
+    @property
+    def command(self) -> str:
+        """What runs the best once it is written."""
+        return f"streamdet run {self.source} --config {self.output}"
+
+
+def print_search(search: Search) -> None:
+    """Tell a person: a table, what was rejected and why, and which setting to take."""
+    console, outcome = wide_console(), search.outcome
+    console.print(_table(search), markup=False, highlight=False)
+    for trial in search.trials[1:]:
+        if trial.reason is not None:
+            tell(console, f"rejected {named(trial.setting)}: {trial.reason}", "yellow")
+    for line in search.disturbances:
+        tell(console, f"warning: {line}", "yellow")
+    tell(
+        console,
+        f"wanted was {search.goal}; {len(search.trials)} settings tried, {processor_name()}, {available_cores()} cores",
+        "dim",
+    )
+    if search.form is not None:
+        tell(
+            console,
+            f"Where resize and NMS run is a matter of the file (its form is {search.form}): export it with --form "
+            "frame and give that as another --model to have it tried.",
+            "dim",
+        )
+    if search.promise is not None and search.is_cut_to_promise:
+        tell(
+            console,
+            f"The budget allowed only the most promising knob: {search.promise}; take a longer --budget to "
+            "have the others tried.",
+            "yellow",
+        )
+    tell(console, outcome.sentence, "bold")
+
+
+def report_of_search(search: Search) -> dict[str, Any]:
+    """Everything that was tried and measured, in JSON types."""
+    trials, chosen = search.trials, search.outcome.chosen
+    return {
+        "source": search.source,
+        "goal": str(search.goal),
+        "machine": {"processor": processor_name(), "cores": available_cores(), "versions": versions()},
+        "device": search.device,
+        "precision": search.precision,
+        "min_agreement": search.min_agreement,
+        "trials": [_trial_report(each) for each in trials],
+        "finals": [
+            {"setting": dict(trials[place].setting), "repeats": [_trial_report(each) for each in repeats]}
+            for place, repeats in search.finals.items()
+        ],
+        "most_promising": None
+        if search.promise is None
+        else {"knob": search.promise.knob.name, "limited_by": search.promise.limited_by},
+        "budget_allowed_only_that": search.promise is not None and search.is_cut_to_promise,
+        "disturbances": search.disturbances,
+        "chosen": None if chosen is None else dict(chosen),
+        "verdict": search.outcome.sentence,
+    }
+
+
+def write_config(search: Search, config: RunConfig, setting: Setting) -> None:
+    """Write what a configuration with that setting has other than the defaults, and above it how it was found; say so.
+
+    Sources are left to the command line, and so is the pace at which a file stood in for a camera. Raises SinkError.
+    """
+    path = search.output
+    values = with_keys(config, setting).model_dump(mode="json", exclude_defaults=True)
+    values.pop("sources", None)
+    values.get("output", {}).pop("show", None)
+    values.get("flow", {}).pop("rate_fps", None)
+    values = {key: value for key, value in values.items() if value != {}}
+    text = "".join(f"# {line}\n" for line in _comments(search)) + "\n" + yaml.safe_dump(values, sort_keys=False)
+    try:
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise SinkError(f"{path}: the configuration cannot be written there: {error.strerror or error}") from error
+    tell(wide_console(), f"written  {path}; run it: {search.command}")
+
+
+def _table(search: Search) -> Table:
+    table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
+    for place, trial in enumerate(search.trials):
+        repeats = [each.measured for each in search.finals.get(place, [trial]) if each.measured is not None]
+        if (trial.reason is None or place == 0) and repeats:
+            fps = Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats])
+            late = [each["latency_ms"]["p95"] for each in repeats if each["latency_ms"]["p95"] is not None]
+            table.add_row(
+                named(trial.setting),
+                f"{len(repeats)}×",
+                f"{fps.median:.1f}",
+                f"{fps.spread:.0%}" if len(repeats) > 1 else "",
+                f"{statistics.median(late):.1f}" if late else "–",
+                f"{statistics.median(each['cpu_ms_per_frame'] for each in repeats):.1f}",
+                style="bold" if trial.setting == search.outcome.chosen else None,
+            )
+    return table
+
+
+def _comments(search: Search) -> list[str]:
+    return [
+        f"Found by `streamdet tune {search.source}` on {datetime.date.today()}: {search.goal}.",
+        search.outcome.sentence,
+        f"{processor_name()}, {available_cores()} cores; "
+        + ", ".join(f"{name} {version}" for name, version in versions().items()),
+        search.command,
+    ]
+
+
+def _trial_report(trial: Trial) -> dict[str, Any]:
+    return {
+        "setting": dict(trial.setting),
+        "cost_ms": None if math.isinf(trial.cost) else round(trial.cost, 3),
+        "shortfall": round(trial.shortfall, 4),
+        "reason": trial.reason,
+        "fps": None if trial.measured is None else trial.measured["fps"],
+        "latency_ms": None if trial.measured is None else trial.measured["latency_ms"],
+        "cpu_ms_per_frame": None if trial.measured is None else trial.measured["cpu_ms_per_frame"],
+    }

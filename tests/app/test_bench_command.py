@@ -1,0 +1,254 @@
+"""Does `streamdet bench` measure what it says, beside its floors, and write it down?"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline.app.bench.command import BenchOptions, candidates_of, highest_rate_held, run_bench
+from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench, role_in
+from pipeline.app.config import load_config
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.errors import ConfigError
+from pipeline.measure.charts import time_chart
+from pipeline.measure.html import html_of
+from pipeline.measure.summary import loop_lines, most_loops
+
+TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
+
+
+def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.app.cli", "bench", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_bench_puts_figures_beside_floors_and_writes_json_and_a_page(tmp_path: Path, small_detector: Path) -> None:
+    report, page = tmp_path / "bench.json", tmp_path / "bench.html"
+    done = bench(
+        *(TRAFFIC, "--model", small_detector, "--outputs", "boxes,recording", "--rate", "20", "--repeats", "1"),
+        *("--seconds", "0.6", "--warm-up", "0.1", "--report", report, "--html", page),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Limited by" in done.stdout
+    assert "floor: bare network" in done.stdout
+    written = json.loads(report.read_text())
+    (candidate,) = written["candidates"]
+    assert set(candidate["runs"]) == {"boxes", "recording", "live at 20/s"}
+    assert done.stdout.count("floor: encoder") == 1
+    boxes, live = candidate["runs"]["boxes"], candidate["runs"]["live at 20/s"]
+    assert boxes["fps"]["median"] > 0
+    assert boxes["dropped"] == 0  # every frame of a file is wanted
+    assert live["captured_fps"]["median"] == pytest.approx(20, rel=0.05)
+    frames = boxes["typical"]["frames"]
+    assert frames["captured"] == sum(value for name, value in frames.items() if name != "captured")
+    by_role = boxes["typical"]["cpu_ms_by_role"]
+    assert {"source", "preprocess", "detect", "nms"} <= set(by_role)
+    assert round(sum(by_role.values()), 3) == boxes["typical"]["cpu_ms_per_frame"]
+    for run in candidate["runs"].values():
+        assert round(sum(run["cpu_ms_by_role"].values()), 3) == run["cpu_ms_per_frame"]["median"]
+    floors = {part: candidate["floors"][f"{part}_cpu_ms"]["median"] for part in ("sources", "network", "encoder")}
+    assert min(floors.values()) > 0
+    for kind, parts in (("boxes", ("sources", "network")), ("recording", ("sources", "network", "encoder"))):
+        run = candidate["runs"][kind]
+        needed_ms = sum(floors[part] for part in parts)
+        assert run["cpu_efficiency"] == pytest.approx(needed_ms / run["cpu_ms_per_frame"]["median"], rel=0.01)
+    html = page.read_text()
+    assert html.count("<svg") == 2
+    assert not re.findall(r'(?:src|href)="(?!#)', html)  # nothing is fetched from anywhere
+
+
+def test_a_recording_is_measured_and_thrown_away(small_detector: Path) -> None:
+    config = load_config(
+        options={"sources": (TRAFFIC,), "model": str(small_detector), "output.show": False, "output.video": RECORDING}
+    )
+    found = measure_apart(Case.of(config, seconds=0.5, warm_up_seconds=0.1))
+    assert {"render", "record recording.mp4"} <= set(found["stages"])
+    assert found["cpu_ms_by_role"]["record"] > 0
+    assert len(found["latency_percentiles_ms"]) == 101
+    for accuracy, column in ((None, "limited by"), (0.5, "AP")):
+        printed = io.StringIO()
+        candidate = Candidate("x", config, runs={"recording": [found]}, accuracy=accuracy)
+        print_table([candidate], Console(file=printed, width=200))
+        header, row = printed.getvalue().splitlines()[:2]
+        last = header.index(column) + len(column)  # numbers end where their heading ends
+        assert row[:last].endswith(role_in(found) if accuracy is None else "0.500")
+        assert len(header.rstrip()) == len(row.rstrip())
+
+
+def test_a_source_that_ends_before_it_is_warm_says_so(small_video: Path, small_detector: Path) -> None:
+    options = {"sources": (str(small_video),), "model": str(small_detector), "flow.max_frames": 3, "output.show": False}
+    with pytest.raises(ConfigError, match=r"must last longer than the warm-up of 60 s"):
+        measure_apart(Case.of(load_config(options=options), warm_up_seconds=60.0))
+
+
+def test_a_pipe_cannot_be_read_again_so_it_must_last_longer_than_the_warm_up(
+    small_video: Path, small_detector: Path, tmp_path: Path
+) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no named pipes on this system")
+    import av
+
+    stream, pipe = tmp_path / "black.mkv", tmp_path / "pipe"
+    with av.open(str(small_video)) as source, av.open(str(stream), "w") as copy:
+        video = copy.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                copy.mux(packet)
+    os.mkfifo(pipe)
+    options = {"sources": (str(pipe),), "model": str(small_detector), "output.show": False}
+    with subprocess.Popen(["cp", str(stream), str(pipe)]), pytest.raises(ConfigError, match="must last longer"):
+        measure_apart(Case.of(load_config(options=options), warm_up_seconds=60.0))
+
+
+@pytest.mark.parametrize("kind", ["pipeline", "sources"])
+def test_a_source_that_ends_before_it_has_been_measured_is_read_again(
+    small_video: Path, small_detector: Path, tmp_path: Path, kind: Literal["pipeline", "sources"]
+) -> None:
+    image = tmp_path / "black.png"
+    cv2.imwrite(str(image), np.zeros((64, 96, 3), np.uint8))
+    sources = (str(small_video), str(image), "sim:traffic?seconds=0.2&size=64x48")
+    config = load_config(options={"sources": sources, "model": str(small_detector), "output.show": False})
+    found = measure_apart(Case.of(config, kind=kind, seconds=0.3, warm_up_seconds=0.1, warm_up_frames=200))
+    assert set(found["loops"]) == set(sources)
+    assert min(found["loops"].values()) > 0
+    if kind == "pipeline":
+        assert found["frames"]["captured"] > 0
+        assert all(each["frames"]["failed"] == 0 for each in found["sources"].values())
+        spent_on = found["cpu_ms_by_role"]
+        assert spent_on["source"] > spent_on["other"]  # that of decoders which have ended is the source's
+
+
+def test_the_report_says_what_was_read_again_and_only_that() -> None:
+    repeats = [{}, {"loops": {"a.mp4": 1}}, {"loops": {"a.mp4": 3, "b.png": 1}}]
+    assert most_loops(repeats) == {"a.mp4": 3, "b.png": 1}
+    assert loop_lines(most_loops(repeats)) == [
+        "a.mp4 is shorter than the measurement and was read again 3 times",
+        "b.png is shorter than the measurement and was read again 1 time",
+    ]
+    assert loop_lines(most_loops([{}])) == []
+
+
+def test_the_mistake_in_the_process_that_measures_is_told_in_its_own_words(small_video: Path) -> None:
+    config = load_config(options={"sources": (str(small_video),), "model": "nowhere.onnx", "output.show": False})
+    with pytest.raises(ConfigError, match=r"^nowhere\.onnx"):
+        measure_apart(Case.of(config))
+
+
+def test_models_devices_precisions_and_batches_are_combined() -> None:
+    options = BenchOptions(
+        ("sim:traffic",), ("a.onnx", "b.onnx"), ("cpu", "cuda"), ("fp32", "fp16"), (None,), (1, 4), settings=()
+    )
+    names = [candidate.name for candidate in candidates_of(options)]
+    assert len(names) == 16
+    assert names[0] == "a cpu fp32 batch 1"
+    assert names[-1] == "b cuda fp16 batch 4"
+    (alone,) = candidates_of(BenchOptions(("sim:traffic",), ("folder/a.onnx",)))
+    assert alone.name == "a"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (BenchOptions(()), "at least one SOURCE"),
+        (BenchOptions(("sim:traffic",), outputs=("boxes", "picture")), "--outputs must be boxes, recording"),
+    ],
+)
+def test_mistakes_are_one_line(options: BenchOptions, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        run_bench(options)
+
+
+def test_a_rate_without_a_live_mode_is_refused(small_video: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pipeline.app.cli",
+            "run",
+            str(small_video),
+            "--model",
+            "demo",
+            "--no-show",
+            "--set",
+            "flow.rate_fps=5",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "flow.mode=live" in done.stderr
+
+
+def test_the_rate_of_a_camera_counts_the_frames_that_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def measured(case: Case) -> dict[str, Any]:
+        rate = case.config["flow"]["rate_fps"]
+        return {"frames": {"dropped_stale": 0, "dropped_full": int(rate > 45)}, "fps": {"captured": rate / 3}}
+
+    monkeypatch.setattr("pipeline.app.bench.command.measure_apart", measured)
+    candidate = Candidate("", load_config(settings=["flow.every=3"]))
+    assert highest_rate_held(candidate, BenchOptions(("a.mp4",)), lambda _: None) == pytest.approx(45, rel=0.05)
+
+
+def measured(fps: float, cpu_ms: float, by_role: dict[str, float]) -> dict[str, Any]:
+    """What a run of a bench tells, as far as a page shows it."""
+    return {
+        "fps": {"delivered": fps, "captured": fps},
+        "cpu_ms_per_frame": cpu_ms,
+        "cpu_ms_by_role": by_role,
+        "latency_ms": {"p50": 5.0, "p95": 9.0, "p99": 9.0},
+        "latency_percentiles_ms": [float(number) for number in range(101)],
+        "frames": {"captured": 100, "dropped_stale": 0, "dropped_full": 0},
+        "memory_mb": {"started": 1.0, "opened": 1.0, "peak": 1.0},
+        "other_cores": 0.0,
+        "stolen_cores": 0.0,
+        "device": "cpu",
+        "precision": "fp32",
+        "advice": "",
+        "limited_by": "detect",
+        "stages": {},
+    }
+
+
+@pytest.mark.parametrize("num_repeats", [1, 2, 3])
+def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_processor_time(
+    monkeypatch: pytest.MonkeyPatch, num_repeats: int
+) -> None:
+    drawn: list[dict[str, float]] = []
+
+    def chart_and_note(rows: dict[str, dict[str, float]], floors: dict[str, dict[str, float]]) -> str:
+        drawn.extend(rows.values())
+        return time_chart(rows, floors)
+
+    monkeypatch.setattr("pipeline.measure.html.time_chart", chart_and_note)
+    repeats = [
+        measured(30.0, 20.049, {"source": 6.683, "detect": 6.683, "a stage of one's own": 6.683}),
+        measured(20.0, 11.352, {"source": 1.004, "detect": 10.004, "other": 0.344}),  # the middle one by speed
+        measured(10.0, 14.949, {"source": 4.983, "detect": 4.983, "other": 4.983}),  # the middle one by cost
+    ][:num_repeats]
+    bench = Bench(
+        ("a.mp4",), None, num_repeats, 1.0, 0.0, {"processor": "", "cores": 2, "load": 0.0, "clock_mhz": None,
+        "versions": {}}, (), [Candidate("x", load_config(), runs={"boxes": repeats})],
+    )  # fmt: skip
+    page = html_of(report_of_bench(bench))
+    _, _, _, cpu_ms, *_ = re.findall(r"<td>([^<]*)</td>", page)
+    (bars,) = drawn
+    assert f"{round(sum(bars.values()), 3):.1f}" == cpu_ms
+    assert f"<!--  {cpu_ms} -->" in page  # matplotlib notes the text that it draws
+    printed = io.StringIO()
+    print_bench(bench, Console(file=printed, width=200))
+    parts = dict(re.findall(r"^(source|detect|other|a stage of one's own|in all) +([\d.]+)$", printed.getvalue(), re.M))
+    total = parts.pop("in all")
+    assert f"{sum(map(float, parts.values())):.2f}" == total

@@ -1,0 +1,124 @@
+"""Does what is said about a run agree with its numbers, to a person and to a program?"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from pipeline.app.run.command import OverlayText
+from pipeline.app.run.panel import LivePanel, PlainLines, panel_for
+from pipeline.app.run.report import print_report, report_of, write_report
+from pipeline.app.run.verdict import judge
+from pipeline.errors import SinkError
+from pipeline.flow.graph import Flow
+from pipeline.flow.running import Running, RunStatistics
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
+from pipeline.testing import CollectingSink, FunctionStage, ItemSource, StepClock
+
+
+def statistics_of_a_run() -> RunStatistics:
+    """20 frames at 10 a second, 50 ms each in detect, 4 of them filtered."""
+    clock = StepClock()
+
+    def detect(item: int) -> list[int]:
+        clock.advance(0.05)
+        return [item] if item % 5 else []
+
+    flow = Flow.from_sources(ItemSource(range(20), source_id="videos/street.mp4")).then(
+        FunctionStage(detect), name="detect"
+    )
+    sink: CollectingSink[int] = CollectingSink()
+    with Running(flow.to(sink, name="record out/o.mp4"), clock=clock) as running:
+        running.wait()
+    return running.statistics()
+
+
+def report() -> dict[str, object]:
+    statistics = statistics_of_a_run()
+    verdict = judge(statistics, is_live=False)
+    damage = {"videos/street.mp4": ("50 frames declared, 20 read",)}
+    return report_of(statistics, verdict=verdict, model="tiny", device="cpu fp32", damage=damage)
+
+
+def test_the_report_has_the_schema_and_the_books_balance() -> None:
+    numbers = json.loads(json.dumps(report(), allow_nan=False))
+    frames = numbers["frames"]
+    assert set(frames) == {"captured", "delivered", "dropped_stale", "dropped_full", "filtered", "failed"}
+    assert frames["captured"] == 20 == sum(count for name, count in frames.items() if name != "captured")
+    assert set(numbers["fps"]) == {"captured", "inferred", "delivered"}
+    assert numbers["fps"]["inferred"] == pytest.approx(20, rel=0.01)
+    assert set(numbers["latency_ms"]) == {"p50", "p95", "p99"}
+    detect = numbers["stages"]["detect"]
+    assert detect["service_ms"]["p50"] == pytest.approx(50, rel=0.01)
+    assert detect["busy"] == pytest.approx(1.0)
+    assert numbers["limited_by"] == "detect"
+    source = numbers["sources"]["videos/street.mp4"]
+    assert source["frames"] == frames
+    assert source["damage"] == ["50 frames declared, 20 read"]
+    assert {"python", "numpy"} <= set(numbers["versions"])
+
+
+def test_a_person_gets_a_table_and_the_sentence() -> None:
+    text = io.StringIO()
+    print_report(report(), Console(file=text, width=120))
+    said = text.getvalue()
+    assert "street.mp4" in said
+    assert "record o.mp4" in said
+    assert "20 captured = 16 delivered + 4 filtered + 0 dropped + 0 failed" in said
+    assert "Limited by detect (100% busy, 50.0 ms a frame)" in said
+
+
+def test_a_report_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    write_report({"seconds": 1}, tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text()) == {"seconds": 1}
+    with pytest.raises(SinkError, match=r"nowhere/r\.json: No such file"):
+        write_report({}, tmp_path / "nowhere" / "r.json")
+
+
+def test_elsewhere_than_on_a_terminal_there_is_a_line_a_second() -> None:
+    text, statistics = io.StringIO(), statistics_of_a_run()
+    panel = panel_for(Console(file=text, width=200), lambda: statistics, title="street.mp4")
+    assert isinstance(panel, PlainLines)
+    with panel:
+        panel.update()
+        panel.update()
+    (line,) = text.getvalue().splitlines()
+    assert line.startswith("   1.0 s  FPS captured")
+    assert "delivered 16  dropped 0" in line
+
+
+def test_on_a_terminal_a_panel_shows_every_stage() -> None:
+    text, statistics = io.StringIO(), statistics_of_a_run()
+    panel = panel_for(Console(file=text, width=120, force_terminal=True), lambda: statistics, title="street.mp4")
+    assert isinstance(panel, LivePanel)
+    with panel:
+        panel.update()
+    for part in ("street.mp4", "detect", "record out/o.mp4", "100%"):
+        assert part in text.getvalue()
+
+
+def test_the_overlay_is_renewed_twice_a_second() -> None:
+    clock, statistics = StepClock(), statistics_of_a_run()
+    asked = []
+    overlay = OverlayText(clock)
+    frame = Frame.from_pixels(np.zeros((4, 4, 3), np.uint8), source_id="videos/street.mp4")
+    result = Result(frame, Detections.empty(), ("dog",))
+    assert overlay(result) == ("FPS –",)
+
+    def ask() -> RunStatistics:
+        asked.append(clock())
+        return statistics
+
+    overlay.statistics = ask
+    for _ in range(10):
+        (line,) = overlay(result)
+        clock.advance(0.1)
+    assert line.startswith("FPS ")
+    assert "dropped 0" in line
+    assert asked == pytest.approx([0.0, 0.5])

@@ -1,0 +1,70 @@
+"""Are found, missed and false objects counted as one would by hand?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.app.run.truth_tally import ClassTally, TruthTally
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
+
+NAMES = ("car", "person")
+
+
+def detections(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64))
+
+
+class Scene:
+    """One frame whose truth is given."""
+
+    class_names = NAMES
+
+    def __init__(self, truth: Detections, unlabelled: Detections | None = None) -> None:
+        self._truth = truth
+        self._unlabelled = unlabelled or Detections.empty()
+
+    def truth(self, frame_index: int) -> Detections:
+        return self._truth
+
+    def unlabelled(self, frame_index: int) -> Detections:
+        return self._unlabelled
+
+
+def tally_of(truth: Detections, found: Detections, unlabelled: Detections | None = None) -> tuple[ClassTally, ...]:
+    sink = TruthTally(Scene(truth, unlabelled))
+    sink.write(Result(Frame.from_pixels(np.zeros((8, 8, 3), np.uint8)), found, NAMES))
+    return sink.tally()
+
+
+def test_found_missed_and_false_are_told_apart() -> None:
+    truth = detections((0, 0, 10, 10, 1, 0), (20, 20, 30, 30, 1, 0), (50, 50, 60, 60, 1, 1))
+    found = detections((1, 0, 10, 10, 0.9, 0), (40, 0, 50, 9, 0.8, 0), (50, 50, 60, 60, 0.7, 0))
+    assert tally_of(truth, found) == (ClassTally("car", 2, 1, 2), ClassTally("person", 1, 0, 0))
+
+
+def test_an_object_is_found_once() -> None:
+    truth = detections((0, 0, 10, 10, 1, 0))
+    found = detections((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 10, 0.8, 0))
+    assert tally_of(truth, found) == (ClassTally("car", 1, 1, 1),)
+
+
+def test_nothing_there_and_nothing_found_are_ordinary() -> None:
+    assert tally_of(Detections.empty(), Detections.empty()) == ()
+    assert tally_of(Detections.empty(), detections((0, 0, 1, 1, 0.5, 1))) == (ClassTally("person", 0, 0, 1),)
+    assert tally_of(detections((0, 0, 1, 1, 1, 1)), Detections.empty()) == (ClassTally("person", 1, 0, 0),)
+
+
+def test_what_is_there_but_not_wanted_is_forgiven() -> None:
+    small = detections((0, 0, 4, 4, 1, 1))
+    assert tally_of(Detections.empty(), detections((0, 0, 4, 4, 0.5, 1)), small) == ()
+
+
+def test_only_every_so_manieth_frame_is_examined() -> None:
+    sink = TruthTally(Scene(detections((0, 0, 10, 10, 1, 0))), every=5)
+    for index in range(11):
+        frame = Frame.from_pixels(np.zeros((8, 8, 3), np.uint8), index=index)
+        sink.write(Result(frame, Detections.empty(), NAMES))
+    assert sink.num_frames == 3
+    assert sink.tally() == (ClassTally("car", 3, 0, 0),)

@@ -1,0 +1,156 @@
+"""Does every head keep images apart, and survive an empty answer, half precision and broken numbers?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.detector.heads import HEADS
+from pipeline.detector.postprocess import Postprocess
+from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
+from pipeline.picture.coco import COCO_80
+from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
+from pipeline.picture.letterbox import Letterbox
+from tests.support import realistic_outputs as real
+
+CORNERS = ("x1", "y1", "x2", "y2")
+NORMALISED: dict[str, Any] = {"box_format": "cxcywh", "boxes_are_normalised": True}
+
+
+def our_own() -> real.Outputs:
+    boxes, class_ids, scores = real.finished()
+    return {"boxes": boxes, "scores": scores, "class_ids": class_ids}
+
+
+def case(head: str, outputs: real.Outputs, *, label: str = "", **values: Any) -> Any:
+    """A head, outputs with a batch of one, and the spec that it reads them by."""
+    told = DetectorSpec("images", real.NETWORK_WH, head, COCO_80, batch=None, outputs=tuple(outputs), **values)
+    return pytest.param(told, {name: each[None] for name, each in outputs.items()}, id=f"{head} {label}".strip())
+
+
+CASES = [
+    case("boxes", our_own()),
+    case("yolov5", real.yolov5(), box_format="cxcywh"),
+    case("yolov8", real.yolov8(), box_format="cxcywh"),
+    case("yolov8", real.yolov8_turned(), label="turned", box_format="cxcywh"),
+    case("yolox", real.yolox(), box_format="cxcywh"),
+    case("detr", real.detr("sigmoid"), label="sigmoid", score_activation="sigmoid", **NORMALISED),
+    case("detr", real.detr("softmax"), label="softmax", score_activation="softmax", **NORMALISED),
+    case("fastestdet", real.fastestdet(), **NORMALISED),
+    case("nanodet", real.nanodet()),
+    case("nanodet_plus", real.nanodet_plus()),
+    case("picodet", real.picodet()),
+    case("ssd_decoded", real.ssd_decoded("none"), boxes_are_normalised=True, first_class_id=1),
+    case(
+        "ssd_decoded",
+        real.ssd_decoded("softmax"),
+        label="softmax",
+        boxes_are_normalised=True,
+        first_class_id=1,
+        score_activation="softmax",
+    ),
+    case(
+        "ssd_raw",
+        real.ssd_raw(),
+        box_format="cycxhw",
+        first_class_id=1,
+        score_activation="sigmoid",
+        anchors=pack_anchors(real.anchors()[:, [1, 0, 3, 2]]),
+    ),
+    case("lists", real.torchvision(), first_class_id=1),
+    case(
+        "lists", {name: real.efficient_nms()[name] for name in ("det_boxes", "det_classes", "det_scores", "num_dets")}
+    ),
+    case("lists", real.mmdeploy(), label="scores beside the boxes"),
+    case("table", real.table(*CORNERS, "score", "class"), columns=(*CORNERS, "score", "class")),
+]
+every_head = pytest.mark.parametrize(("spec", "outputs"), CASES)
+
+
+def read(
+    outputs: real.Outputs, spec: DetectorSpec, *, score_threshold: float = 0.1, batch_index: int = 0
+) -> Candidates:
+    return HEADS[spec.head](outputs, spec, score_threshold=score_threshold, batch_index=batch_index)
+
+
+def assert_same(found: Candidates, expected: Candidates, *, tolerance: float = 0) -> None:
+    assert found.boxes_xyxy == pytest.approx(expected.boxes_xyxy, rel=tolerance, abs=tolerance)
+    assert found.scores == pytest.approx(expected.scores, abs=tolerance)
+    assert found.class_ids.tolist() == expected.class_ids.tolist()
+
+
+def test_every_head_is_tried_here() -> None:
+    assert {param.values[0].head for param in CASES} == set(HEADS)
+
+
+@every_head
+def test_one_detection_is_read_where_it_lies(spec: DetectorSpec, outputs: real.Outputs) -> None:
+    found = read(outputs, spec, score_threshold=0.8)
+    assert found.boxes_xyxy == pytest.approx(np.array([real.BOX_XYXY]), abs=0.05)
+    assert found.scores == pytest.approx([real.SCORE], abs=0.01)
+    assert found.class_ids.tolist() == [real.CLASS_ID]
+    assert [each.dtype for each in (found.boxes_xyxy, found.scores, found.class_ids)] == [
+        np.float32,
+        np.float32,
+        np.int64,
+    ]
+
+
+@every_head
+def test_nothing_above_the_threshold_is_nothing(spec: DetectorSpec, outputs: real.Outputs) -> None:
+    found = read(outputs, spec, score_threshold=0.95)
+    assert (found.boxes_xyxy.shape, found.scores.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
+    assert [each.dtype for each in (found.boxes_xyxy, found.scores, found.class_ids)] == [
+        np.float32,
+        np.float32,
+        np.int64,
+    ]
+
+
+@every_head
+def test_the_images_of_a_batch_are_kept_apart(spec: DetectorSpec, outputs: real.Outputs) -> None:
+    other = {name: each * 0.97 if each.dtype.kind == "f" else each for name, each in outputs.items()}
+    other = {name: each.astype(outputs[name].dtype) for name, each in other.items()}
+    if "class" in spec.columns:
+        other["output0"][..., spec.columns.index("class")] = outputs["output0"][..., spec.columns.index("class")]
+    batch = {name: np.concatenate([each, other[name]]) for name, each in outputs.items()}
+    assert_same(read(batch, spec, batch_index=0), read(outputs, spec))
+    assert_same(read(batch, spec, batch_index=1), read(other, spec))
+    assert not np.array_equal(read(outputs, spec).scores, read(other, spec).scores)
+
+
+@every_head
+def test_half_precision_is_computed_with_in_full(spec: DetectorSpec, outputs: real.Outputs) -> None:
+    half = {name: each.astype(np.float16) if each.dtype.kind == "f" else each for name, each in outputs.items()}
+    full = {name: each.astype(np.float32) if each.dtype.kind == "f" else each for name, each in half.items()}
+    assert_same(read(half, spec), read(full, spec), tolerance=2e-3)
+
+
+@every_head
+def test_numbers_in_the_outputs_are_left_alone(spec: DetectorSpec, outputs: real.Outputs) -> None:
+    before = {name: each.copy() for name, each in outputs.items()}
+    read(outputs, spec)
+    assert all(np.array_equal(outputs[name], before[name]) for name in outputs)
+
+
+@every_head
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf, 1e30, -1e30])
+def test_broken_numbers_are_refused_or_found_nothing_of_and_nothing_crashes(
+    spec: DetectorSpec, outputs: real.Outputs, broken: float
+) -> None:
+    postprocess = Postprocess(spec, score_threshold=0.1)
+    letterbox = Letterbox.fit(real.NETWORK_WH, real.NETWORK_WH, "stretch")
+    for name, values in outputs.items():
+        if values.dtype.kind != "f":
+            continue
+        for half in (False, True):
+            wrong = values.copy()
+            wrong.reshape(-1)[:: 2 if half else 1] = broken
+            try:
+                found = postprocess(read({**outputs, name: wrong}, spec), letterbox)
+            except ModelError:
+                continue
+            assert np.isfinite(found.boxes_xyxy).all()

@@ -1,0 +1,264 @@
+"""Are the neighbours of each convention read as their authors say, and other kinds of models named as what they are?
+
+The files answer every picture alike, so that graph, metadata and values must do, or the user's word.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.detector.heads.claims import IMAGENET_MEAN, Hints
+from pipeline.detector.recognise import examine, recognise
+from pipeline.errors import ModelError
+from pipeline.picture.coco import COCO_80, COCO_91
+from tests.support import realistic_outputs as real
+from tests.support.foreign_detector import any_number, check_finds_the_object, write
+
+CORNERS = ("x1", "y1", "x2", "y2")
+CAR_AMONG_THREE = ("person", "bicycle", "car")
+ULTRALYTICS = {"task": "detect", "stride": "32", "names": repr(dict(enumerate(COCO_80)))}
+
+
+def rf_detr(columns: int, names: tuple[str, str] = ("dets", "labels")) -> real.Outputs:
+    """Boxes, and logits of which the first ones are the classes; at 91 columns COCO's category ids."""
+    outputs = real.detr("sigmoid")
+    logits = np.full((len(outputs["logits"]), columns), -7, np.float32)
+    first = 1 if columns == 91 else 0
+    num = min(columns - first, real.NUM_CLASSES)
+    logits[:, first : first + num] = outputs["logits"][:, :num]
+    return dict(zip(names, (outputs["pred_boxes"], logits), strict=True))
+
+
+@pytest.mark.parametrize("names", [("dets", "labels"), ("a", "b")])
+@pytest.mark.parametrize(
+    ("columns", "hints"),
+    [(91, Hints()), (4, Hints(class_names=CAR_AMONG_THREE)), (91, Hints(class_names=COCO_91))],
+)
+def test_rf_detr_is_read_under_any_names(columns: int, hints: Hints, names: tuple[str, str], tmp_path: Path) -> None:
+    path = write(tmp_path / "rfdetr.onnx", rf_detr(columns, names))
+    spec = recognise(path, hints)
+    assert (spec.head, spec.score_activation, spec.resize, spec.mean) == ("detr", "sigmoid", "stretch", IMAGENET_MEAN)
+    check_finds_the_object(path, spec)
+
+
+def test_rf_detr_has_a_column_more_than_classes_and_perhaps_masks(tmp_path: Path) -> None:
+    outputs = {**rf_detr(4), "masks": np.zeros((100, 8, 12), np.float32)}
+    spec = recognise(write(tmp_path / "rfdetr.onnx", outputs))
+    assert (spec.outputs, len(spec.class_names), spec.mean) == (("labels", "dets"), 3, IMAGENET_MEAN)
+
+
+@pytest.mark.parametrize("columns", [80, 5])
+def test_hidden_states_do_not_hide_a_detr(columns: int, tmp_path: Path) -> None:
+    outputs = real.detr("sigmoid")
+    outputs["logits"] = outputs["logits"][:, :columns]
+    outputs["last_hidden_state"] = np.random.default_rng(0).normal(0, 1, (100, 256)).astype(np.float32)
+    outputs["intermediate_logits"] = np.zeros((6, 100, columns), np.float32)
+    path = write(tmp_path / "detr.onnx", outputs)
+    spec = recognise(path, Hints(class_names=COCO_80[:columns]))
+    assert (spec.outputs, spec.std) == (("logits", "pred_boxes"), (255.0,) * 3)
+    check_finds_the_object(path, spec)
+
+
+def test_a_detr_whose_scores_are_activated_in_the_graph_is_read(tmp_path: Path) -> None:
+    outputs = real.detr("sigmoid")
+    outputs["logits"] = 1 / (1 + np.exp(-outputs["logits"]))
+    path = write(tmp_path / "detr.onnx", outputs)
+    spec = recognise(path)
+    assert (spec.head, spec.score_activation) == ("detr", "none")
+    check_finds_the_object(path, spec)
+
+
+@pytest.mark.parametrize("num_classes", [3, 4, 80])
+def test_rt_detr_by_ultralytics_is_read(num_classes: int, tmp_path: Path) -> None:
+    boxes = real.boxes_cxcywh(300, place=7) / real.SIDES
+    scores = real.class_scores(300, place=7)[:, :num_classes]
+    metadata = {**ULTRALYTICS, "names": repr(dict(enumerate(COCO_80[:num_classes])))}
+    outputs = {"output0": np.concatenate([boxes, scores], axis=1)}
+    path = write(tmp_path / "rtdetr.onnx", outputs, metadata=metadata)
+    spec = recognise(path)
+    assert (spec.head, spec.boxes_are_normalised, spec.needs_nms, spec.resize) == ("yolov8", True, False, "stretch")
+    check_finds_the_object(path, spec)
+
+
+def scores_and_corners() -> real.Outputs:
+    return {"s": real.class_scores(400), "b": real.corners(real.boxes_cxcywh(400))}
+
+
+@pytest.mark.parametrize("turned", [(), ("s",), ("s", "b")])
+@pytest.mark.parametrize("extra", [{}, {"scale_factor": ("float32", (1, 2))}])
+def test_scores_and_corners_without_background_are_read(
+    turned: tuple[str, ...], extra: dict[str, Any], tmp_path: Path
+) -> None:
+    outputs = {
+        name: np.ascontiguousarray(values.T) if name in turned else values
+        for name, values in scores_and_corners().items()
+    }
+    outputs["selected"] = np.zeros((5, 3), np.int64)  # as ONNX's NonMaxSuppression gives
+    path = write(tmp_path / "pair.onnx", outputs, extra_inputs=extra)
+    spec = recognise(path)
+    assert (spec.head, spec.first_class_id, spec.class_names) == ("ssd_decoded", 0, COCO_80)
+    assert {each.name for each in spec.extra_inputs} == set(extra)
+    check_finds_the_object(path, spec)
+
+
+def test_background_may_be_the_last_column(tmp_path: Path) -> None:
+    outputs = real.ssd_decoded("softmax")
+    outputs["scores"] = np.roll(outputs["scores"], -1, axis=1)
+    path = write(tmp_path / "ssd.onnx", outputs)
+    spec = recognise(path)
+    assert (spec.head, spec.score_activation, spec.first_class_id, len(spec.class_names)) == (
+        "ssd_decoded",
+        "softmax",
+        0,
+        80,
+    )
+    check_finds_the_object(path, spec)
+
+
+def finished_lists(boxes: str, class_ids: str, scores: str, **more: Any) -> real.Outputs:
+    """Of somebody whose class ids start at 0, as a row of class 0 shows."""
+    all_boxes, ids, all_scores = real.finished()
+    ids[1] = 0
+    return {boxes: all_boxes, class_ids: ids, scores: all_scores, **more}
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        finished_lists("pred_boxes", "pred_classes", "pred_scores", num_predictions=np.array([20], np.int64)),
+        finished_lists("detected_boxes", "detected_classes", "detected_scores"),
+        finished_lists("bboxes", "labels", "scores", num_dets=np.array([20], np.int32)),
+        finished_lists("boxes", "labels", "scores", masks=np.zeros((20, 28, 28), np.float32)),
+        finished_lists("x", "y", "z"),
+    ],
+    ids=["super-gradients", "azure", "num_dets", "with masks", "no names"],
+)
+def test_lists_are_read_under_any_names(outputs: real.Outputs, tmp_path: Path) -> None:
+    path = write(tmp_path / "lists.onnx", outputs)
+    spec = recognise(path)
+    assert (spec.head, spec.first_class_id, spec.class_names) == ("lists", 0, COCO_80)
+    check_finds_the_object(path, spec)
+
+
+def test_lists_may_have_a_side_of_1_and_float_class_ids(tmp_path: Path) -> None:
+    outputs = finished_lists("x", "y", "z")
+    outputs = {"x": outputs["x"], "y": outputs["y"].astype(np.float32)[:, None], "z": outputs["z"][:, None]}
+    path = write(tmp_path / "lists.onnx", outputs)
+    check_finds_the_object(path, recognise(path))
+
+
+def test_dets_of_five_columns_are_read_under_any_names(tmp_path: Path) -> None:
+    dets, labels = real.mmdeploy().values()
+    path = write(tmp_path / "dets.onnx", {"x": dets, "y": labels})
+    spec = recognise(path, Hints(first_class_id=0))
+    assert spec.head == "lists"
+    check_finds_the_object(path, spec)
+
+
+@pytest.mark.parametrize("first_class_id", [0, 1])
+def test_the_first_class_of_lists_with_a_side_for_the_batch_is_asked_for(first_class_id: int, tmp_path: Path) -> None:
+    outputs = real.torchvision()
+    outputs["labels"] = outputs["labels"] - 1 + first_class_id
+    outputs["labels"][outputs["labels"] == 0] = 1
+    path = write(tmp_path / "lists.onnx", outputs)
+    with pytest.raises(ModelError, match=r"can be read in 2 ways: .* Settle it with --first-class-id 0\|1, and"):
+        recognise(path)
+    check_finds_the_object(path, recognise(path, Hints(first_class_id=first_class_id)))
+
+
+def test_yolo_nas_is_told_from_automl_by_a_class_0_or_by_the_exporters_name(tmp_path: Path) -> None:
+    columns = ("image", *CORNERS, "score", "class")
+    with_person, without = (real.table(*columns)["output0"] for _ in range(2))
+    with_person[3, 6], without[:, 6] = 0, np.maximum(without[:, 6], 1)
+    for outputs in ({"out": with_person}, {"graph2_flat_predictions": without}):
+        path = write(tmp_path / "nas.onnx", outputs, **any_number(outputs))
+        assert recognise(path).columns == columns
+        check_finds_the_object(path, recognise(path))
+    path = write(tmp_path / "nas.onnx", {"out": without}, **any_number({"out": without}))
+    with pytest.raises(ModelError, match=r"can be read in 2 ways: .*--columns image,x1,y1,.*\|image,y1,x1,"):
+        recognise(path)
+    for hints in (Hints(columns=columns), Hints(box_format="xyxy")):
+        check_finds_the_object(path, recognise(path, hints))
+
+
+@pytest.mark.parametrize(
+    "columns", [("x1", "y1"), (*CORNERS, "score", "score"), (*CORNERS, "score", "id"), (*CORNERS, "image", "class")]
+)
+def test_columns_that_cannot_be_are_refused(columns: tuple[str, ...], tmp_path: Path) -> None:
+    path = write(tmp_path / "table.onnx", real.table(*CORNERS, "score", "class"))
+    with pytest.raises(ModelError, match="--columns must name each of x1, y1, x2, y2, score, class"):
+        recognise(path, Hints(columns=columns))
+
+
+@pytest.mark.parametrize("metadata", [None, {**ULTRALYTICS, "task": "segment"}])
+def test_a_model_with_masks_is_read_for_its_boxes(metadata: dict[str, str] | None, tmp_path: Path) -> None:
+    mix = np.random.default_rng(0).normal(0, 1, (32, real.num_cells())).astype(np.float32)
+    outputs = {
+        "output0": np.concatenate([real.yolov8()["output0"], mix]),
+        "output1": np.zeros((32, 16, 24), np.float32),
+    }
+    path = write(tmp_path / "seg.onnx", outputs, metadata=metadata)
+    spec = recognise(path)
+    assert (spec.head, spec.class_names) == ("yolov8", COCO_80)
+    check_finds_the_object(path, spec)
+
+
+def with_columns(*columns: real.Array) -> real.Outputs:
+    return {"output0": np.concatenate([real.yolov8()["output0"][:19], *columns]).astype(np.float32)}
+
+
+def test_keypoints_are_named_and_their_boxes_read_on_request(tmp_path: Path) -> None:
+    keypoints = np.random.default_rng(0).uniform(0, 90, (51, real.num_cells()))
+    path = write(tmp_path / "pose.onnx", with_columns(keypoints))
+    with pytest.raises(ModelError, match="it looks like a pose model, which is not read: its columns from the 20th on"):
+        recognise(path)
+    metadata = {"task": "pose", "kpt_shape": "[17, 3]", "names": repr(dict(enumerate(COCO_80[:15])))}
+    path = write(tmp_path / "pose.onnx", with_columns(keypoints), metadata=metadata)
+    with pytest.raises(ModelError, match="it is a pose model: its metadata says task pose, only detectors are read"):
+        recognise(path)
+    check_finds_the_object(path, recognise(path, Hints(head="yolov8")))
+
+
+@pytest.mark.parametrize(("least", "most"), [(-0.78, 2.35), (0, 1), (0, 1.57)])
+@pytest.mark.parametrize("head", [None, "yolov8"])
+def test_angles_are_not_taken_for_a_class(least: float, most: float, head: str | None, tmp_path: Path) -> None:
+    angles = np.random.default_rng(0).uniform(least, most, (1, real.num_cells()))
+    path = write(tmp_path / "obb.onnx", with_columns(angles))
+    with pytest.raises(
+        ModelError, match="it looks like a model of oriented boxes, which are not read: its last column"
+    ):
+        recognise(path, Hints(head=head))
+
+
+@pytest.mark.parametrize("head", [None, "yolov8"])
+@pytest.mark.parametrize(("task", "kind"), [("obb", "a model of oriented boxes"), ("classify", "a classifier")])
+def test_what_the_metadata_calls_it_is_said(task: str, kind: str, head: str | None, tmp_path: Path) -> None:
+    path = write(tmp_path / "other.onnx", real.yolov8(), metadata={**ULTRALYTICS, "task": task})
+    with pytest.raises(ModelError, match=f"not recognised: it is {kind}: its metadata says task {task}"):
+        recognise(path, Hints(head=head))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind"),
+    [
+        ({"logits": np.zeros(1000, np.float32)}, "a classifier: logits"),
+        ({"logits": np.zeros(6, np.float32)}, "a classifier: logits"),
+        ({"logits": np.zeros((10, 1, 1), np.float32)}, "a classifier: logits"),
+        ({"map": np.zeros((21, 16, 24), np.float32)}, "a segmentation model: map"),
+        ({"map": np.zeros((64, 96, 21), np.float32)}, "a segmentation model: map"),
+        (
+            {f"map{stride}": np.zeros((255, 64 // stride, 96 // stride), np.float32) for stride in (8, 16, 32)},
+            "a detector that leaves its maps undecoded",
+        ),
+        ({"rows": np.zeros((20, 57), np.float32)}, "a pose model, which is not read"),
+    ],
+)
+def test_what_the_outputs_look_like_is_said(outputs: dict[str, Any], kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "other.onnx", outputs)
+    with pytest.raises(ModelError, match=f"not recognised: it looks like {kind}"):
+        recognise(path)
+    assert (examine(path).kind or "").startswith(f"it looks like {kind}")

@@ -1,0 +1,274 @@
+"""Is an INT8 file within the bound, with its decoding in float, or is there none?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.detector.detector import Detector
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.onnx_file import graph_hash
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
+from pipeline.picture.frame import ArrayPicture
+from pipeline.picture.parity import FP16_BAR
+
+pytest.importorskip("onnx", reason="the extra export is not installed")
+pytest.importorskip("pycocotools", reason="AP needs pycocotools")
+
+import onnx
+
+from export.graph.quantize import quantise
+from export.proof.images import ProofImage
+from export.proof.verify import gather_evidence
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
+
+LAYERS = ("first", "second", "third", "boxes", "classes")
+CHANNELS = 8
+
+
+def write_float_detector(
+    path: Path,
+    *,
+    opset: int = 17,
+    outlier: float = 0.0,
+    passed_on_by: tuple[str, ...] = ("first", "second", "third"),
+    weights: str = "float32",
+    batch: int | str = "batch",
+) -> Path:
+    """Three convolutions with ReLU, two for boxes and classes of a 4 × 4 grid, and what decodes them.
+
+    outlier: how much larger one channel is than the others, which nothing needs, but which shares their scale;
+    passed_on_by: the layers that have it.
+    """
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    chance = np.random.default_rng(3)
+    nodes: list[Any] = []
+    constants: list[Any] = []
+
+    def constant(name: str, values: Any) -> str:
+        constants.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def layer(name: str, source: str, shape: tuple[int, int, int, int], **options: Any) -> str:
+        kernel = chance.normal(0, 1.6 / np.sqrt(np.prod(shape[1:])), shape)
+        if outlier:
+            if shape[1] == CHANNELS:
+                kernel[:, 0] = 0
+            if name in passed_on_by:
+                kernel[0] = outlier / kernel[0].size if name == "first" else 0
+                kernel[0, 0] = kernel[0, 0] if name == "first" else 1 / kernel[0, 0].size
+        bias = chance.normal(0, 0.1, shape[0])
+        if weights == "float16":
+            nodes.append(helper.make_node("Cast", [source], [f"{name}_half"], to=onnx.TensorProto.FLOAT16))
+            source, answer = f"{name}_half", f"{name}_raw"
+        else:
+            answer = f"{name}_out"
+        inputs = [source, constant(f"{name}_w", kernel.astype(weights)), constant(f"{name}_b", bias.astype(weights))]
+        nodes.append(helper.make_node("Conv", inputs, [answer], name=name, **options))
+        if weights == "float16":
+            nodes.append(helper.make_node("Cast", [answer], [f"{name}_out"], to=onnx.TensorProto.FLOAT))
+        return f"{name}_out"
+
+    tensor = "images"
+    for name, shape in [("first", (CHANNELS, 3, 4, 4)), ("second", (CHANNELS, CHANNELS, 2, 2))]:
+        nodes.append(helper.make_node("Relu", [layer(name, tensor, shape, strides=shape[2:])], [f"{name}_relu"]))
+        tensor = f"{name}_relu"
+    third = layer("third", tensor, (CHANNELS, CHANNELS, 2, 2), strides=(2, 2))
+    nodes.append(helper.make_node("Relu", [third], ["third_relu"]))
+    flat_boxes, flat_classes = (
+        constant("shape_boxes", np.array([-1, 4, 16])),
+        constant("shape_classes", np.array([-1, 2, 16])),
+    )
+    centres = (np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=2).reshape(16, 2) + 0.5) * 16  # [16, 2]
+    grid = constant("grid", np.concatenate([centres - 8, centres + 8], axis=1).astype(np.float32)[None])
+    reach = constant("reach", np.array(6, np.float32))
+    boxes = layer("boxes", "third_relu", (4, CHANNELS, 1, 1))
+    classes = layer("classes", "third_relu", (2, CHANNELS, 1, 1))
+    nodes += [
+        helper.make_node("Reshape", [boxes, flat_boxes], ["boxes_flat"]),
+        helper.make_node("Transpose", ["boxes_flat"], ["boxes_last"], perm=[0, 2, 1]),
+        helper.make_node("Tanh", ["boxes_last"], ["offsets"]),
+        helper.make_node("Mul", ["offsets", reach], ["pixels"]),
+        helper.make_node("Add", ["pixels", grid], ["raw_boxes"]),  # [N, 16, 4]
+        helper.make_node("Reshape", [classes, flat_classes], ["classes_flat"]),
+        helper.make_node("Transpose", ["classes_flat"], ["classes_last"], perm=[0, 2, 1]),
+        helper.make_node("Sigmoid", ["classes_last"], ["class_values"]),  # [N, 16, 2]
+    ]
+    spec = DetectorSpec(
+        input_name="images",
+        network_wh=(64, 64),
+        head="ssd_decoded",
+        class_names=("cat", "dog"),
+        batch=None if isinstance(batch, str) else batch,
+        outputs=("class_values", "raw_boxes"),
+        provenance=("made for a test",),
+        parity={"passed": True, "against": "something"},
+    )
+    floats = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "float",
+        [helper.make_tensor_value_info("images", floats, (batch, 3, 64, 64))],
+        [
+            helper.make_tensor_value_info("class_values", floats, (batch, 16, 2)),
+            helper.make_tensor_value_info("raw_boxes", floats, (batch, 16, 4)),
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json(), "author": "a test"})
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+    return path
+
+
+def images(num: int = 8) -> list[ProofImage]:
+    """Coloured rectangles."""
+    chance = np.random.default_rng(1)
+    found = []
+    for number in range(num):
+        pixels = np.zeros((64, 96, 3), np.uint8)
+        for _ in range(12):
+            x, y = chance.integers(0, 80), chance.integers(0, 50)
+            pixels[y : y + 20, x : x + 24] = chance.integers(0, 256, 3)
+        found.append(ProofImage(f"{number}.png", ArrayPicture(pixels)))
+    return found
+
+
+def op_types(path: Path) -> list[str]:
+    return [node.op_type for node in onnx.load(path).graph.node]
+
+
+def num_int8_kernels(path: Path) -> int:
+    kernels = [each for each in onnx.load(path).graph.initializer if len(each.dims) == 4]
+    return sum(each.data_type == onnx.TensorProto.INT8 for each in kernels)
+
+
+@pytest.mark.parametrize(("opset", "batch"), [(17, "batch"), (11, "batch"), (17, 1), (17, 2)])
+def test_a_file_within_the_bound_is_written(tmp_path: Path, opset: int, batch: int | str) -> None:
+    model = write_float_detector(tmp_path / "float.onnx", opset=opset, batch=batch)
+    output = tmp_path / "int8.onnx"
+    said: list[str] = []
+    done = quantise(model, recognise(model), output, images=images(), labels=None, largest_drop=1.0, say=said.append)
+    assert (done.path, done.num_layers, done.kept_in_float) == (output, 5, ())
+    assert done.evidence.passes
+    assert op_types(output).count("QuantizeLinear") >= 3
+    assert num_int8_kernels(output) == len(LAYERS)
+    assert any("5 of 5 layers in INT8: AP" in line for line in said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["float.onnx", "int8.onnx"]
+
+
+@pytest.fixture(scope="module")
+def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    folder = tmp_path_factory.mktemp("quantised")
+    model = write_float_detector(folder / "float.onnx")
+    done = quantise(model, recognise(model), folder / "int8.onnx", images=images(), labels=None, largest_drop=1.0)
+    return model, folder / "int8.onnx", done
+
+
+def test_what_decodes_stays_in_float(quantised: tuple[Path, Path, Any]) -> None:
+    """It gets what the last layers say in INT8, and nothing after them is."""
+    _, output, done = quantised
+    graph = onnx.load(output).graph
+    users = {name: node for node in graph.node for name in node.input}
+    rounded = [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
+    assert set(rounded) == {"images", "first_relu", "second_relu", "third_relu", "boxes_out", "classes_out"}
+    decoding = ["Reshape", "Transpose", "Tanh", "Mul", "Add", "Reshape", "Transpose", "Sigmoid"]
+    assert sorted(node.op_type for node in graph.node if node.op_type in decoding) == sorted(decoding)
+    assert users["boxes_last"].op_type == "Tanh"
+    assert len(done.tail) == len(decoding)
+
+
+def test_its_metadata_says_what_it_is_and_what_it_cost(quantised: tuple[Path, Path, Any]) -> None:
+    _, output, done = quantised
+    spec = recognise(output)
+    assert (spec.head, spec.class_names, spec.network_wh) == ("ssd_decoded", ("cat", "dog"), (64, 64))
+    assert "INT8: 5 of 5 layers, float32: the decoding" in spec.provenance
+    assert spec.parity is not None
+    assert spec.parity["against"] == "float.onnx in float32"
+    assert spec.parity["graph_sha256"] == graph_hash(output)
+    assert (spec.parity["passed"], spec.parity["largest_ap_drop"], spec.parity["num_images"]) == (True, 1.0, 8)
+    assert spec.parity["accuracy"]["reference_ap"] == pytest.approx(1)
+    written = {each.key: each.value for each in onnx.load(output).metadata_props}
+    assert json.loads(written[METADATA_KEY]) == json.loads(done.spec.to_json())
+    assert written["author"] == "a test"
+
+
+def test_it_says_nearly_the_same(quantised: tuple[Path, Path, Any]) -> None:
+    model, output, done = quantised
+    ours, theirs = (
+        Detector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.25) for path in (output, model)
+    )
+    evidence = gather_evidence(ours, theirs, images(), bar=FP16_BAR)
+    assert evidence.parity.num_detections >= 50
+    assert evidence.parity.least_iou >= 0.5
+    assert evidence.parity.largest_score_difference <= 0.1
+    assert done.evidence.accuracy["ap"] >= 0.5
+
+
+def test_the_float_file_is_not_touched(tmp_path: Path) -> None:
+    model = write_float_detector(tmp_path / "float.onnx")
+    before = model.read_bytes()
+    quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(2), labels=None, largest_drop=1.0)
+    assert model.read_bytes() == before
+
+
+def test_layers_that_hurt_are_kept_in_float(tmp_path: Path) -> None:
+    """One channel of what the first layer says, and the second hears, is far too large."""
+    model = write_float_detector(tmp_path / "float.onnx", outlier=3e4, passed_on_by=("first",))
+    done = quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.1)
+    assert done.kept_in_float == ("first", "second")
+    assert done.evidence.accuracy is not None
+    assert done.evidence.accuracy["ap"] >= 0.9
+    assert num_int8_kernels(done.path) == 3
+    assert "INT8: 3 of 5 layers, float32: the decoding and first, second" in recognise(done.path).provenance
+
+
+def test_a_bound_that_no_layer_can_keep_is_an_error_and_leaves_no_file(tmp_path: Path) -> None:
+    model = write_float_detector(tmp_path / "float.onnx", outlier=3e4)
+    with pytest.raises(
+        ModelError, match=r"^no file was written: even with 1 layers in INT8, AP falls from 1.0000 to 0"
+    ):
+        quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["float.onnx"]
+
+
+def test_labels_judge_where_there_are_any(tmp_path: Path) -> None:
+    model = write_float_detector(tmp_path / "float.onnx")
+    image = LabelledImage("0.png", 1, Truth.of(marked([(0, 0, 5, 5)], [0])))
+    labels = LabelledData("labels.json", ("cat",), (1,), (image,))
+    done = quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=labels, largest_drop=0.0)
+    assert done.evidence.accuracy is not None
+    assert done.evidence.accuracy["reference_ap"] == 0
+    assert done.kept_in_float == ()
+
+
+def test_what_is_quantised_already_is_refused(tmp_path: Path, quantised: tuple[Path, Path, Any]) -> None:
+    _, model, _ = quantised
+    with pytest.raises(ModelError, match=r"int8.onnx must be float32, it is quantised already"):
+        quantise(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_float16_is_refused(tmp_path: Path) -> None:
+    model = write_float_detector(tmp_path / "half.onnx", weights="float16")
+    with pytest.raises(ModelError, match=r"half.onnx must be float32, its layers are float16"):
+        quantise(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
+
+
+def test_a_file_without_layers_is_refused(tmp_path: Path, small_detector: Path) -> None:
+    with pytest.raises(ModelError, match="has no layer that could be quantised"):
+        quantise(
+            small_detector,
+            recognise(small_detector),
+            tmp_path / "o.onnx",
+            images=images(2),
+            labels=None,
+            largest_drop=1.0,
+        )

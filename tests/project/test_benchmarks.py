@@ -1,0 +1,163 @@
+"""Do the benchmarks run, and do they measure what they say?"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from benchmarks.by_hand import HandWritten
+from benchmarks.competitors.rearranged import rearrange
+from benchmarks.contender import Job, Outcome, PartyError, run_apart
+from benchmarks.drawn_video import write_street
+from benchmarks.end_to_end import Party, bars_of, measure_in_turns, ours
+from benchmarks.fixed_detector import write_fixed_detector
+from benchmarks.memory import over_frames, over_sources
+from pipeline.app.assemble import DEMO_MODEL
+from tests.conftest import ASSETS
+from tests.support.tiny_detector import write_detector
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ("end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling", "guests.rearranged")
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 frames of the size of the demo detector's input, of which 6 are drawn."""
+    path = tmp_path_factory.mktemp("street") / "street.mp4"
+    return write_street(path, size_wh=(512, 288), num_frames=40, num_drawn=6)
+
+
+def party(name: str, cpu_ms: float, fps: float, *, num_detections: int | None = None) -> Party:
+    """A party that has been measured once, over 100 frames."""
+    outcome = Outcome(100, 100 / fps, cpu_ms / 10, num_detections)
+    return Party(name, Job("", "", "", 100), outcomes=[outcome])
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_says_what_it_takes(script: str) -> None:
+    command = [sys.executable, "-m", f"benchmarks.{script}", "--help"]
+    assert "usage" in subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def test_a_rearranged_detector_gives_the_same_boxes_and_the_product_of_its_scores(tmp_path: Path) -> None:
+    rows = np.random.default_rng(3).random((7, 85)).astype(np.float32)
+    original = write_detector(tmp_path / "rows.onnx", {"rows": rows}, input_shape=(1, 3, 32, 64), adds_mean=False)
+    session = onnxruntime.InferenceSession(str(rearrange(original, tmp_path / "columns.onnx")))
+    (columns,) = session.run(None, {"images": np.ones((1, 3, 32, 64), np.float32)})
+    assert columns.shape == (1, 84, 7)
+    np.testing.assert_array_equal(columns[0, :4].T, rows[:, :4])
+    np.testing.assert_array_equal(columns[0, 4:].T, rows[:, 4:5] * rows[:, 5:])
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["imgsz"] == "[32, 64]"
+    assert about["names"].startswith("{0: 'person', 1: 'bicycle'")
+
+
+def test_streamdet_finds_the_same_in_a_rearranged_yolov5(tmp_path: Path) -> None:
+    import pipeline
+
+    model, video = ASSETS / "models" / "yolov5n_coco_320.onnx", ASSETS / "videos" / "sk_bikes.mp4"
+    if not model.exists() or not video.exists():
+        pytest.skip(f"needs {model.name} and {video.name} of the shared assets")
+    copy = rearrange(model, tmp_path / "copy.onnx")
+    settings = {"flow.max_frames": 3, "detection.score_threshold": 0.25, "detection.iou_threshold": 0.5}
+    # Three boxes a cell are no YOLOv8's, so that it must be told.
+    found = [
+        [each.detections for each in pipeline.detect(str(video), model=str(path), settings=settings | head)]
+        for path, head in ((model, {}), (copy, {"hints.head": "yolov8"}))
+    ]
+    assert sum(len(each) for each in found[0]) > 0
+    for original, rearranged in zip(*found, strict=True):
+        np.testing.assert_allclose(rearranged.boxes_xyxy, original.boxes_xyxy, atol=1e-3)
+        np.testing.assert_allclose(rearranged.scores, original.scores, atol=1e-5)
+        np.testing.assert_array_equal(rearranged.class_ids, original.class_ids)
+
+
+def test_a_street_repeats_what_was_drawn(street: Path) -> None:
+    import av
+
+    with av.open(str(street)) as container:
+        frames = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert len(frames) == 40
+    np.testing.assert_array_equal(frames[6 + 2], frames[2])
+    assert (frames[0] != frames[3]).any()
+
+
+def test_a_fixed_detector_finds_as_many_as_it_was_told(tmp_path: Path, street: Path) -> None:
+    for num_boxes in (0, 1, 1000):
+        model = write_fixed_detector(tmp_path / f"{num_boxes}.onnx", num_boxes)
+        outcome = ours(Job("ours", str(street), str(model), 2))
+        assert (outcome.num_frames, outcome.num_detections) == (2, 2 * num_boxes)
+
+
+def test_the_loop_and_streamdet_find_the_same_in_drawn_traffic(street: Path) -> None:
+    import av
+
+    detector = HandWritten(DEMO_MODEL)
+    with av.open(str(street)) as container:
+        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)][:6]
+    by_hand = sum(len(detector(frame)[1]) for frame in frames)
+    outcome = ours(Job("ours", str(street), str(DEMO_MODEL), 6, settings=("engine.device=cpu",)))
+    assert by_hand > 0
+    assert outcome.num_detections == by_hand  # in a picture that nobody has to resize
+
+
+def test_a_party_runs_apart_and_says_what_it_needs(tmp_path: Path, street: Path) -> None:
+    job = Job("decode", str(street), "", 12)
+    assert run_apart(job, module="benchmarks.end_to_end", environment={}).num_frames == 12
+    (tmp_path / "guest.py").write_text(
+        "from benchmarks.contender import do_job\ndef work(job):\n    import a_guest_that_is_not_here\ndo_job(work)\n"
+    )
+    with pytest.raises(PartyError, match="not installed: No module named 'a_guest_that_is_not_here'"):
+        run_apart(job, module="guest", environment={"PYTHONPATH": str(tmp_path)})
+
+
+def test_a_missing_guest_is_a_row_and_no_failure(tmp_path: Path, street: Path) -> None:
+    guest = Party("guest", Job("", str(street), "", 1), module="no.such.module", may_fail=True)
+    measure_in_turns([guest], 2, tmp_path)
+    assert "No module named 'no'" in guest.failure
+    with pytest.raises(PartyError):
+        measure_in_turns([Party("ours", guest.job, module="no.such.module")], 1, tmp_path)
+
+
+def test_bars_are_ratios_and_differences_of_medians() -> None:
+    floors = [party("bare", 57, 34), party("bare-1", 50, 20), party("bare-1-pair", 52, 38)]
+    floors += [party("decode", 6, 180), party("convert", 1, 900), party("encode", 9, 110)]
+    others = [party("loop", 80, 24), party("loop-recording", 105, 18.5)]
+    we = [party("ours", 60, 30), party("ours-recording", 90, 20), party("ultralytics", 85, 20)]
+    bars = {bar.name: bar for bar in bars_of([*floors, *others, *we], 0.7, [])}
+    above = bars["CPU ms a frame above bare, boxes only"]
+    assert above.value == pytest.approx(3.0)
+    assert above.is_met
+    above = bars["CPU ms a frame above bare, with a recording"]
+    assert above.value == pytest.approx(33.0)
+    assert not above.is_met
+    assert bars["frames/s of Ultralytics, boxes only"].value == pytest.approx(1.5)
+    assert bars["frames/s of Ultralytics, with a recording"].is_met is None
+    assert bars["AP lost by our best setting, points"].is_met is False
+    assert bars["efficiency, boxes only"].value == pytest.approx((50 + 6 + 1) / 60)
+    assert bars["efficiency, with a recording"].value == pytest.approx((50 + 6 + 1 + 9) / 90)
+
+
+def test_memory_is_read_over_frames_and_over_sources(tmp_path: Path) -> None:
+    pytest.importorskip("psutil", reason="memory is read by psutil")
+    over = over_frames(tmp_path, 60, suffix=".mkv")
+    assert over["frames"] == 60
+    sources = over_sources(tmp_path, 2)["sources"]
+    assert len(sources) == 2
+    assert sources[0]["python_threads"] == sources[1]["python_threads"]
+    assert sources[0]["open_files"] == sources[1]["open_files"]
+
+
+def test_charts_are_drawn_of_points(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws charts")
+    from benchmarks.scaling import Point, draw_charts
+
+    points = [Point("detections", "boxes only", x, 100.0, None if x else 3.0, 200.0, 0) for x in (0, 1, 1000)]
+    (written,) = draw_charts(points, tmp_path, title="a machine")
+    assert written.name == "scaling-detections.png"
+    assert written.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,152 @@
+"""Do imports look down, never up, and do the heavy libraries stay in their few files?"""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# A folder imports only what stands on a lower floor, or itself.
+FLOORS = {
+    "pipeline.errors": 1,
+    "pipeline.version": 1,
+    "pipeline.telemetry": 1,
+    "pipeline.cache_folder": 1,
+    "pipeline.cuda_driver": 1,
+    "pipeline.remembered": 2,
+    "pipeline.masking": 1,
+    "pipeline.text_file": 1,
+    "pipeline.user_path": 2,
+    "pipeline.whole_file": 1,
+    "pipeline.accuracy": 3,
+    "pipeline.flow": 2,
+    "pipeline.picture": 2,
+    "pipeline.detector": 3,
+    "pipeline.sources": 3,
+    "pipeline.sinks": 3,
+    "pipeline.testing": 3,
+    "pipeline.measure": 4,
+    "pipeline.stages": 4,
+    "export": 4,
+    "pipeline.app": 5,
+    "pipeline": 6,  # __init__: the public names
+}
+EXPORT_MAY_USE = {
+    "export",
+    "pipeline.accuracy",
+    "pipeline.picture",
+    "pipeline.detector",
+    "pipeline.sources",
+    "pipeline.errors",
+    "pipeline.text_file",
+    "pipeline.user_path",
+    "pipeline.version",
+    "pipeline.telemetry",
+}
+HEAVY = {
+    "torch": ("export/",),
+    "torchvision": ("export/",),
+    "onnx": ("export/",),
+    "onnxruntime": ("pipeline/detector/", "export/"),
+    "av": ("pipeline/sources/video", "pipeline/sinks/recording"),
+    "rich": ("pipeline/app/",),
+    "typer": ("pipeline/app/",),
+    "pydantic": ("pipeline/app/config",),
+}
+
+
+def modules() -> list[Path]:
+    return sorted(path for folder in ("pipeline", "export") for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, so that a reader sees the floor"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def folder_of(module: str) -> str | None:
+    """The entry of FLOORS that a module belongs to, None for other people's modules."""
+    known = [name for name in FLOORS if module == name or module.startswith(name + ".")]
+    return max(known, key=len) if known else None
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_imports_look_down(path: Path) -> None:
+    here = folder_of(name_of(path))
+    assert here is not None, f"{path} stands on no floor"
+    for imported in imports_of(path):
+        there = folder_of(imported)
+        if there is None or there == here:
+            continue
+        assert FLOORS[there] < FLOORS[here], f"{path}: {here} must not import {imported}, which stands above or beside"
+        if here == "export":
+            assert there in EXPORT_MAY_USE, f"{path}: export must not import {imported}"
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    names = {name_of(path) for path in modules()}
+    arrows = {name_of(path): {each for each in imports_of(path) if each in names} for path in modules()}
+    visiting: list[str] = []
+    done: set[str] = set()
+
+    def visit(module: str) -> None:
+        assert module not in visiting, " → ".join([*visiting[visiting.index(module) :], module])
+        if module in done:
+            return
+        visiting.append(module)
+        for each in arrows[module] - {module}:
+            visit(each)
+        done.add(visiting.pop())
+
+    for module in names:
+        visit(module)
+
+
+def test_heavy_libraries_are_imported_where_they_belong() -> None:
+    strays = defaultdict(list)
+    for path in modules():
+        place = path.relative_to(ROOT).as_posix()
+        for imported in imports_of(path):
+            allowed = HEAVY.get(imported.split(".")[0])
+            if allowed is not None and not place.startswith(allowed):
+                strays[place].append(imported)
+    assert not strays
+
+
+def test_no_file_is_named_for_nothing() -> None:
+    forbidden = {"utils.py", "common.py", "core.py", "helpers.py"}
+    assert not [path for path in modules() if path.name in forbidden]
+
+
+def test_only_the_app_prints() -> None:
+    for path in modules():
+        if path.relative_to(ROOT).as_posix().startswith("pipeline/app/"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+            assert not prints, f"{path}:{getattr(node, 'lineno', 0)} prints"
+
+
+def test_only_running_starts_threads() -> None:
+    for path in modules():
+        if path == ROOT / "pipeline" / "flow" / "running.py":
+            continue
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        names |= {each.rpartition(".")[2] for each in imports_of(path)}
+        assert not names & {"Thread", "ThreadPoolExecutor", "start_new_thread"}, f"{path} starts threads"
