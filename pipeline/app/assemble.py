@@ -20,7 +20,7 @@ from pipeline.app.machine import available_cores
 from pipeline.app.model_hints import hints_of
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.recognise import recognise
+from pipeline.detector.recognise import assumptions_of, recognise
 from pipeline.errors import ConfigError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
@@ -113,6 +113,8 @@ def assemble(
         for reason in engine.spec.provenance:
             if "of its metadata" in reason:  # names that were there and not taken, since the graph has other classes
                 logger.warning("%s has %s; give them with --class-names", Path(config.model).name, reason)
+        for assumption in assumptions_of(engine.spec):
+            logger.warning("%s: %s", Path(config.model).name, assumption)
     return Assembly(flow, sources, engine, all(is_live.values()))
 
 

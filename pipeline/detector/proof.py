@@ -34,6 +34,7 @@ from pipeline.version import __version__
 from pipeline.whole_file import write_whole
 
 _LEAST_SCORE = 0.02  # low, because what is found faintly moves along as well
+_SURE = 0.05  # a score that a class which was never taught does not get
 _MOST_CANDIDATES = 400
 _MOST_FOUND = 20
 _SEEN_WHOLE = 0.7  # the share of a moved box that must still be in the picture
@@ -43,13 +44,14 @@ _IN_THE_STREET = frozenset(("person", "bicycle", "car", "bus", "truck"))
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What pictures say of one reading. All but `objection` and `answers_alike` are sums of scores."""
+    """What pictures say of one reading. Numbers are sums of scores."""
 
     objection: str | None = None  # that a value cannot be
     answers_alike: bool = False  # whether every picture gets the same answer, which proves nothing
     found: float = 0.0  # of the best in the pictures as they are
     steady: float = 0.0  # of these × the IoU with what is found where each should have moved to
     on_objects: float = 0.0  # of the best that lie on the drawn objects, whatever their class
+    class_ids: tuple[int, ...] = ()  # of what is found beyond doubt, in whatever place
     named: float | None = None  # of those under the object's own name; None: the class names have none of the street
 
     @property
@@ -131,14 +133,17 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
         return Evidence(objection=shown)
     spec = claim.spec
     found: list[Candidates] = []
+    class_ids: set[int] = set()
     for _, outputs in shown:
         objection = claim.objection(outputs, spec)
         if objection is not None:
             return Evidence(objection=objection)
         try:
-            found.append(_best(HEADS[spec.head](outputs, spec, score_threshold=_LEAST_SCORE, batch_index=0)))
+            candidates = HEADS[spec.head](outputs, spec, score_threshold=_LEAST_SCORE, batch_index=0)
         except (ModelError, ValueError) as error:
             return Evidence(objection=str(error))
+        class_ids.update(candidates.class_ids[candidates.scores >= _SURE].tolist())
+        found.append(_best(candidates))
     names = [each for each in spec.outputs if each in shown[0][1]] or list(shown[0][1])
     alike = all(np.array_equal(outputs[name], shown[0][1][name]) for _, outputs in shown[1:] for name in names)
     as_they_are = found[:: 1 + len(VIEWS)]
@@ -149,6 +154,7 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
         found=sum(total for total, _ in sums),
         steady=sum(steady for _, steady in sums),
         on_objects=on_objects,
+        class_ids=tuple(sorted(class_ids)),
         named=named,
     )
 
@@ -216,8 +222,11 @@ def _method() -> str:
 
 def _remembered(place: Path, num_claims: int) -> list[Evidence] | None:
     try:
-        found = [Evidence(**each) for each in json.loads(place.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+        found = [
+            Evidence(**each | {"class_ids": tuple(each["class_ids"])})
+            for each in json.loads(place.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return found if len(found) == num_claims else None
 

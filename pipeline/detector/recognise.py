@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads import FAMILIES, HEADS, Outputs
-from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh
+from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, named_by, network_wh
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import Evidence, input_key, show, weigh
@@ -28,6 +28,7 @@ from pipeline.picture.nv12 import NV12_INPUTS
 
 Refusal = tuple[DetectorSpec, str]
 """A reading, and what speaks against it."""
+_OUR_OWN = f"the {METADATA_KEY} metadata"
 _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
 _MOST_REASONS = 5  # in one error; the others are shown by `inspect --why`
 _CLEARLY = 2.0  # how much more of what is found must move along under one reading than under another
@@ -84,6 +85,13 @@ def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
     Raises ModelError, with the reason and the outputs, for a file that is no ONNX model or no detector known here.
     """
     return examine(path, hints).spec()
+
+
+def assumptions_of(spec: DetectorSpec) -> tuple[str, ...]:
+    """What was assumed of a foreign file, in words; nothing of one that says itself what it is."""
+    if any(reason.startswith(_OUR_OWN) for reason in spec.provenance):
+        return ()
+    return tuple(reason for reason in spec.provenance if " assumed: " in reason)
 
 
 def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
@@ -178,12 +186,12 @@ def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Ref
             kept.append((claim, evidence))
         else:
             refused.append((claim.spec, objection))
-    return [
-        dataclasses.replace(
-            claim, spec=dataclasses.replace(claim.spec, provenance=(*claim.spec.provenance, str(evidence)))
-        )
-        for claim, evidence in kept
-    ]
+    return [dataclasses.replace(claim, spec=_with_evidence(claim.spec, evidence)) for claim, evidence in kept]
+
+
+def _with_evidence(spec: DetectorSpec, evidence: Evidence) -> DetectorSpec:
+    named = named_by(spec, evidence.class_ids, knows_coco=(evidence.named or 0.0) >= _LEAST_NAMED)
+    return dataclasses.replace(named, provenance=(*named.provenance, str(evidence)))
 
 
 def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tuple[Claim, Evidence]]) -> str | None:
@@ -303,7 +311,7 @@ def _our_own_of_planes(facts: ModelFacts, spec: DetectorSpec) -> DetectorSpec:
 
 
 def _as_written(spec: DetectorSpec, facts: ModelFacts) -> DetectorSpec:
-    reason = f"the {METADATA_KEY} metadata, written by {'export' if spec.form else 'adopt'}"
+    reason = f"{_OUR_OWN}, written by {'export' if spec.form else 'adopt'}"
     return dataclasses.replace(
         spec, provenance=(*spec.provenance, reason), model_name=spec.model_name or facts.path.stem
     )

@@ -144,6 +144,21 @@ def test_what_is_adopted_needs_no_flags_any_more(
     assert [json.loads(line)["frame"] for line in run.stdout.splitlines()] == [0, 1]
 
 
+def test_what_is_assumed_of_a_foreign_file_is_said_when_it_runs_until_it_is_adopted(
+    streamdet: Streamdet, tmp_path: Path, small_video: Path
+) -> None:
+    boxes, class_ids, scores = real.finished()
+    class_ids[1] = 0
+    model = write(tmp_path / "lists.onnx", {"x": boxes, "y": class_ids, "z": scores})
+    assumed = ("class names assumed: COCO's 80, since it finds", "resizing assumed: no picture tells it; see --resize")
+    run = ("run", small_video, "--jsonl", "-", "--max-frames", "1", "--device", "cpu", "-m")
+    before = streamdet(*run, model).stderr
+    assert [before.count(f"lists.onnx: {each}") for each in assumed] == [1, 1]
+    adopted = streamdet("adopt", model, "-o", tmp_path / "adopted.onnx").stdout
+    assert all(each in adopted for each in assumed)
+    assert "assumed" not in streamdet(*run, tmp_path / "adopted.onnx").stderr
+
+
 def test_an_adopted_file_may_be_adopted_again_with_other_words(
     streamdet: Streamdet, foreign: Path, tmp_path: Path
 ) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.detector.heads.claims import IMAGENET_MEAN, Hints
-from pipeline.detector.recognise import examine, recognise
+from pipeline.detector.recognise import assumptions_of, examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91
 from tests.support import realistic_outputs as real
 from tests.support.foreign_detector import any_number, check_finds_the_object, write
 
 CORNERS = ("x1", "y1", "x2", "y2")
+UNKNOWN = tuple(f"class {index}" for index in range(90))
 CAR_AMONG_THREE = ("person", "bicycle", "car")
 ULTRALYTICS = {"task": "detect", "stride": "32", "names": repr(dict(enumerate(COCO_80)))}
 
@@ -157,6 +158,54 @@ def test_dets_of_five_columns_are_read_under_any_names(tmp_path: Path) -> None:
     spec = recognise(path, Hints(first_class_id=0))
     assert spec.head == "lists"
     check_finds_the_object(path, spec)
+
+
+def lists_of(class_ids: real.Array) -> real.Outputs:
+    boxes, _, scores = real.finished(len(class_ids))
+    return {"x": boxes, "y": class_ids, "z": scores}
+
+
+COCOS_IDS = np.array([2, 0, 4, 84, 89])  # of a car, a person, an airplane, a vase and a toothbrush, less 1
+AMONG_80 = np.array([2, 0, 4, 11, 79])  # a stop sign in 11th place, where the category ids have none
+
+
+@pytest.mark.parametrize("first_class_id", [0, 1])
+@pytest.mark.parametrize(
+    ("class_ids", "names", "reason"),
+    [
+        (COCOS_IDS, COCO_91, "COCO's category ids, since it finds a class {}; see --class-names"),
+        (AMONG_80, COCO_80, "COCO's 80, since it finds a class {}, which COCO's category ids leave out; see --class-"),
+        (np.array([2, 0, 4, 11, 84]), UNKNOWN, "unknown, nothing tells them; see --class-names"),
+        (np.array([2, 0, 4, 1, 1]), UNKNOWN, "unknown, nothing tells them; see --class-names"),
+    ],
+    ids=["category ids", "80", "neither", "either"],
+)
+def test_the_names_of_classes_are_those_that_the_ids_which_are_found_leave_possible(
+    class_ids: real.Array, names: tuple[str, ...], reason: str, first_class_id: int, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "lists.onnx", lists_of(class_ids + first_class_id))
+    spec = recognise(path, Hints(first_class_id=first_class_id))
+    assert (spec.first_class_id, spec.class_names) == (first_class_id, names)
+    seen = (11 if names == COCO_80 else 89) + first_class_id
+    (assumed, _) = assumptions_of(spec)
+    assert assumed.startswith(f"class names assumed: {reason.format(seen)}")
+
+
+def test_what_a_user_says_is_not_assumed_any_more(tmp_path: Path) -> None:
+    path = write(tmp_path / "lists.onnx", lists_of(AMONG_80))
+    assert [each.split(":")[0] for each in assumptions_of(recognise(path))] == [
+        "class names assumed",
+        "resizing assumed",
+    ]
+    assert assumptions_of(recognise(path, Hints(class_names=COCO_80, resize="stretch"))) == ()
+
+
+def test_lists_that_are_written_as_tensorflow_writes_them_are_stretched(tmp_path: Path) -> None:
+    outputs = lists_of(COCOS_IDS + 1)
+    outputs["x"] = (outputs["x"] / real.SIDES)[:, [1, 0, 3, 2]]
+    path = write(tmp_path / "lists.onnx", outputs, input_shape=(1, 64, 96, 3), input_type="uint8")
+    spec = recognise(path, Hints(box_format="yxyx", first_class_id=1))
+    assert (spec.resize, spec.class_names) == ("stretch", COCO_91)
 
 
 @pytest.mark.parametrize("first_class_id", [0, 1])

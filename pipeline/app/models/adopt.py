@@ -10,7 +10,7 @@ from rich.console import Console
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.onnx_file import copy_with_metadata
-from pipeline.detector.recognise import recognise
+from pipeline.detector.recognise import assumptions_of, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY
 from pipeline.sinks.writable import refuse_unwritable
@@ -41,3 +41,5 @@ def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | 
         highlight=False,
         soft_wrap=True,
     )
+    for assumption in assumptions_of(spec):
+        Console().print(f"    {assumption}", markup=False, highlight=False, soft_wrap=True)

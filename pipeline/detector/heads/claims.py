@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -12,12 +12,13 @@ from typing import Any, Protocol
 from pipeline.detector.facts import ImageInput, ModelFacts, TensorFacts, image_input, literal
 from pipeline.detector.heads.candidates import Outputs
 from pipeline.errors import ModelError
-from pipeline.picture.coco import COCO_80, COCO_91
+from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO, UNUSED_CLASSES
 from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput, ScoreActivation
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 
 DEFAULT_SIDE = 640
+_NUM_ALIKE = sum(one == other for one, other in zip(COCO_80, EITHER_COCO, strict=False))
 _FLOATS = ("float", "float16")
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB in 0..255
 IMAGENET_STD = (58.395, 57.12, 57.375)
@@ -38,6 +39,7 @@ VOC_20 = tuple(
     """aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike, person,
     pottedplant, sheep, sofa, train, tvmonitor""".replace("\n    ", " ").split(", ")
 )
+_ASSUMED = {"class_names": "class names", "resize": "resizing"}  # a hint → what it settles
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,9 @@ class Hints:
             if each.name not in ("head", "anchors", "columns") and getattr(self, each.name) is not None
         }
         reasons = tuple(f"{name} {value}: as told" for name, value in told.items() if name != "class_names")
-        return dataclasses.replace(spec, **told, provenance=spec.provenance + reasons)
+        settled = tuple(f"{what} assumed" for name, what in _ASSUMED.items() if name in told)
+        kept = tuple(reason for reason in spec.provenance if not settled or not reason.startswith(settled))
+        return dataclasses.replace(spec, **told, provenance=kept + reasons)
 
 
 class Certainty(IntEnum):
@@ -118,13 +122,23 @@ class Claims(Protocol):
 
 
 def spec_for(
-    facts: ModelFacts, hints: Hints, *, head: str, num_classes: int | None, reason: str, recipe: str, **values: Any
+    facts: ModelFacts,
+    hints: Hints,
+    *,
+    head: str,
+    num_classes: int | None,
+    reason: str,
+    recipe: str,
+    resize_is_assumed: bool = False,
+    **values: Any,
 ) -> DetectorSpec:
     """A spec with what the graph says of the input, size and class names, and what the convention adds.
 
-    num_classes: without background; None: the graph does not say. recipe: the preprocessing in words. Raises
+    num_classes: without background; None: the graph does not say. recipe: the preprocessing in words.
+    resize_is_assumed: whether nothing tells who wrote the file, and so how its pictures are resized. Raises
     ModelError for a file without an image input.
     """
+    doubts = ("resizing assumed: no picture tells it; see --resize",) if resize_is_assumed else ()
     image = image_input(facts)
     network_wh, size_reason = _network_wh(facts, hints, image)
     class_names, names_reason = _class_names(facts, hints, num_classes, values.pop("known_names", None))
@@ -138,7 +152,7 @@ def spec_for(
             "dtype": image.dtype,
             "batch": image.batch,
             "model_name": facts.path.stem,
-            "provenance": (reason, size_reason, names_reason, f"preprocessing: {recipe}"),
+            "provenance": (reason, size_reason, names_reason, *doubts, f"preprocessing: {recipe}"),
             **values,
         }
     )
@@ -209,6 +223,35 @@ def _network_wh(facts: ModelFacts, hints: Hints, image: ImageInput) -> tuple[tup
     return (width, height), f"{width} x {height}: {reason}"
 
 
+def named_by(spec: DetectorSpec, found: Collection[int], *, knows_coco: bool) -> DetectorSpec:
+    """A spec that was left with `EITHER_COCO`, with the names that the classes which are found leave possible.
+
+    knows_coco: whether things are found under their names by COCO.
+    """
+    if spec.class_names != EITHER_COCO:
+        return spec
+    unused, beyond = UNUSED_CLASSES.intersection(found), [each for each in found if each >= len(COCO_80)]
+    if unused and not beyond:
+        class_id = min(unused) + spec.first_class_id
+        names, why = COCO_80, f"since it finds a class {class_id}, which COCO's category ids leave out"
+    elif beyond and not unused:
+        names, why = COCO_91, f"since it finds a class {max(beyond) + spec.first_class_id}"
+    elif knows_coco and not beyond:
+        names, why = EITHER_COCO, "nothing tells COCO's 80 from its category ids"
+    else:
+        names, why = tuple(f"class {index}" for index in range(len(EITHER_COCO))), "nothing tells them"
+    reasons = tuple(
+        f"{_assumed(names)}, {why}; see --class-names" if each.startswith(_assumed(EITHER_COCO)) else each
+        for each in spec.provenance
+    )
+    return dataclasses.replace(spec, class_names=names, provenance=reasons)
+
+
+def _assumed(names: tuple[str, ...]) -> str:
+    known = {COCO_80: "COCO's 80", COCO_91: "COCO's category ids", EITHER_COCO: f"{_NUM_ALIKE} of COCO's"}
+    return f"class names assumed: {known.get(names, 'unknown')}"
+
+
 def _class_names(
     facts: ModelFacts, hints: Hints, num_classes: int | None, known: tuple[str, ...] | None
 ) -> tuple[tuple[str, ...], str]:
@@ -220,10 +263,12 @@ def _class_names(
     if named and num_classes in (None, len(named)):
         return named, f"{len(named)} class names: its metadata"
     doubt = f", not the {len(named)} of its metadata" if named else ""
-    if known is not None and num_classes in (None, len(known)):
+    if num_classes is None:
+        return known or COCO_80, f"{_assumed(known or COCO_80)}, the graph does not say; see --class-names"
+    if known is not None and num_classes == len(known):
         return known, f"{len(known)} class names: this convention's{doubt}"
-    if num_classes is None or num_classes == len(COCO_80):
-        return COCO_80, f"80 class names: COCO's{doubt}{'' if num_classes else ', the graph does not say'}"
+    if num_classes == len(COCO_80):
+        return COCO_80, f"80 class names: COCO's{doubt}"
     if num_classes in (90, 91):
         names = COCO_91 if num_classes == 90 else ("N/A", *COCO_91)
         return names, f"{num_classes} class names: COCO's category ids{doubt}"

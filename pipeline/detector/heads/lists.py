@@ -32,7 +32,7 @@ from pipeline.detector.heads.claims import (
     spec_for,
 )
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.coco import COCO_80, COCO_91
+from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput
 
@@ -104,7 +104,7 @@ def _with_neighbours(facts: ModelFacts, spec: DetectorSpec) -> Iterator[Claim]:
     for is_normalised, box_format, first_class_id in product(units, formats, (1, 0)):
         if (is_normalised, box_format, first_class_id) == (spec.boxes_are_normalised, spec.box_format, 1):
             continue
-        names = COCO_91 if first_class_id else COCO_80
+        names = COCO_91 if first_class_id else EITHER_COCO
         other = dataclasses.replace(
             spec,
             box_format=box_format,
@@ -120,7 +120,6 @@ def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Ite
     """Every reading of boxes, class ids, scores and perhaps a count that nobody known has named so."""
     image = image_input(facts)
     sizes = _sizes_input(facts, hints)
-    num_names = len(hints.class_names or facts.names_of_exporter() or ())
     box_formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx", "cxcywh", "xywh")
     for is_normalised, box_format, first_class_id in product((False, True), box_formats, (0, 1)):
         certainty = Certainty.OPEN
@@ -133,12 +132,13 @@ def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Ite
             hints,
             parts,
             _in_words(box_format, is_normalised, first_class_id),
-            known_names=None if num_names else COCO_91 if first_class_id else COCO_80,
+            known_names=EITHER_COCO,
+            resize_is_assumed=not sizes,
             box_format=box_format,
             boxes_are_normalised=is_normalised,
             first_class_id=first_class_id,
             extra_inputs=sizes,
-            **_recipe(facts, sizes),
+            **_recipe(facts, sizes, may_be_tensorflows=is_normalised and box_format == "yxyx"),
         )
         others = (
             ()
@@ -153,7 +153,9 @@ def _in_words(box_format: str, is_normalised: bool, first_class_id: int) -> str:
     return f"boxes {box_format} {unit}, class ids from {first_class_id}"
 
 
-def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...]) -> dict[str, Any]:
+def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorflows: bool) -> dict[str, Any]:
+    if image_input(facts).dtype == "uint8" and may_be_tensorflows:
+        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
     if image_input(facts).dtype == "uint8":
         return {"recipe": "RGB as it is, letterbox centred, pad 114"}
     if sizes:

@@ -264,6 +264,7 @@ def _raw(
         anchors=pack_anchors(anchors[:, [1, 0, 3, 2]]),
         score_activation=activation,
         first_class_id=int(background == "first"),
+        resize_is_assumed=True,
         **_recipe(facts),
     )
 
@@ -295,6 +296,7 @@ def _decoded(
         first_class_id=int(background == "first"),
         iou_threshold=0.3 if num_classes == 1 else 0.45,
         score_threshold=0.7 if num_classes == 1 else 0.4,
+        resize_is_assumed=True,
         **(_recipe(facts) if is_normalised else _YOLO),
     )
 
