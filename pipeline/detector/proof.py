@@ -34,6 +34,7 @@ from pipeline.version import __version__
 from pipeline.whole_file import write_whole
 
 _LEAST_SCORE = 0.02  # low, because what is found faintly moves along as well
+MOVES_ALONG = 0.25  # a share of what is found that means something
 _SURE = 0.05  # a score that a class which was never taught does not get
 _MOST_CANDIDATES = 400
 _MOST_FOUND = 20
@@ -79,9 +80,7 @@ class Evidence:
             return "not proved: it answers every picture alike"
         if not self.is_worth_something:
             return "not proved: it finds next to nothing in the drawn pictures"
-        return (
-            f"proved: {self.steadiness:.0%} of what it finds moves along when pictures are mirrored, shifted and scaled"
-        )
+        return f"{'proved: ' if self.steadiness >= MOVES_ALONG else 'not proved: only '}{self.share_in_words}"
 
 
 def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:

@@ -20,7 +20,7 @@ from pipeline.detector.heads import FAMILIES, HEADS, Outputs
 from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, named_by, network_wh
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
-from pipeline.detector.proof import Evidence, input_key, show, weigh
+from pipeline.detector.proof import MOVES_ALONG, Evidence, input_key, show, weigh
 from pipeline.detector.providers import first_line
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
@@ -35,7 +35,6 @@ _CLEARLY = 2.0  # how much more of what is found must move along under one readi
 _MORE = 1.15  # how much more must be found in pictures that are prepared in another way
 _MUCH_MORE = 1.4  # the same where this way is the usual one
 _KNOWS_THE_STREET = 2.0  # the sum of scores on drawn objects from which a network is one for streets
-_MOVES_ALONG = 0.25  # a share of what is found that means something
 _STANDS_STILL = 0.1
 _LEAST_NAMED = 0.5  # the sum of scores of drawn objects under their own names that says something
 
@@ -111,12 +110,29 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
     refused: list[Refusal] = []
     possible = _borne_out_at_once(claims, hints, session, refused)
     if len(possible) > 1 or any(claim.certainty < Certainty.SETTLED for claim in possible):
-        possible = _proved(Path(path), session, possible, refused)
+        is_told = (hints.head or hints.columns) is not None and len(possible) == 1
+        possible = _proved(Path(path), session, possible, refused, is_told=is_told)
     surest = max(map(_certainty, possible), default=None)
     accepted = [claim.spec for claim in possible if _certainty(claim) == surest]
-    refused += [(claim.spec, "another is likelier") for claim in possible if _certainty(claim) != surest]
+    unlikely = [claim.spec for claim in possible if _certainty(claim) != surest]
+    accepted = [_with_doubt_about_class_ids(spec, unlikely) for spec in accepted]
+    refused += [(spec, "another is likelier") for spec in unlikely]
     kind = None if accepted else kind_by_shape(facts)
     return Recognition(facts, tuple(accepted), _grouped(refused), tuple(near), tuple(far), kind)
+
+
+def _with_doubt_about_class_ids(spec: DetectorSpec, unlikely: Sequence[DetectorSpec]) -> DetectorSpec:
+    """The spec, which says so where its class ids start where such files' do and not where a picture has shown it."""
+    alike = {"first_class_id": spec.first_class_id, "class_names": spec.class_names}
+    is_open = any(
+        other.first_class_id != spec.first_class_id and _same(spec, dataclasses.replace(other, **alike))
+        for other in unlikely
+    )
+    if not is_open or not any(reason.startswith("class names assumed") for reason in spec.provenance):
+        return spec
+    *reasons, proof = spec.provenance
+    doubt = f"class ids assumed: from {spec.first_class_id}, as is usual, no picture tells it; see --first-class-id"
+    return dataclasses.replace(spec, provenance=(*reasons, doubt, proof))
 
 
 def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Any, refused: list[Refusal]) -> list[Claim]:
@@ -170,8 +186,11 @@ def _prepared_as_told(claim: Claim, hints: Hints) -> list[Claim]:
     return variants
 
 
-def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal]) -> list[Claim]:
-    """The claims that changed pictures do not contradict; adds to `refused` what they say against the others."""
+def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal], *, is_told: bool) -> list[Claim]:
+    """The claims that changed pictures do not contradict; adds to `refused` what they say against the others.
+
+    is_told: whether the user left one reading only, which stands then, proved or not.
+    """
     weighed = list(zip(claims, weigh(path, session, claims), strict=True))
     left = []
     for claim, evidence in weighed:
@@ -181,7 +200,7 @@ def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Ref
             left.append((claim, evidence))
     kept = []
     for claim, evidence in left:
-        objection = _objection_of_proof(claim, evidence, left)
+        objection = None if is_told else _objection_of_proof(claim, evidence, left)
         if objection is None:
             kept.append((claim, evidence))
         else:
@@ -205,11 +224,11 @@ def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tupl
         or (evidence.steadiness * _CLEARLY < seen.steadiness and evidence.found < seen.found * _CLEARLY)
         for _, seen in alike
     )
-    if best >= _MOVES_ALONG and (own * _CLEARLY < best or contradicted):
+    if best >= MOVES_ALONG and (own * _CLEARLY < best or contradicted):
         return f"{evidence.share_in_words}, against {best:.0%} under another reading"
     if worth and best < _STANDS_STILL and claim.certainty < Certainty.SETTLED:
         return f"only {evidence.share_in_words}"
-    if worth and claim.certainty == Certainty.UNLIKELY and evidence.steadiness < _MOVES_ALONG:
+    if worth and claim.certainty == Certainty.UNLIKELY and evidence.steadiness < MOVES_ALONG:
         return f"only {evidence.share_in_words}, and it is unusual"
     named = max((each[1].named or 0.0 for each in worth), default=0.0)
     if named >= _LEAST_NAMED and (evidence.named or 0.0) * _CLEARLY < named:

@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.detector.heads import HEADS
-from pipeline.detector.heads.table import _LAYOUTS
+from pipeline.detector.heads.table import _ORDERS
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from tests.support.slow_reading import NETWORK_WH, NUM_CLASSES, Row, check, spec
 
 Array = npt.NDArray[Any]
-LAYOUTS = sorted({columns for orders in _LAYOUTS.values() for columns, _ in orders})
+LAYOUTS = sorted({columns for orders in _ORDERS.values() for columns in orders})
 WIDTH, HEIGHT = NETWORK_WH
 
 

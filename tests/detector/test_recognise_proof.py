@@ -152,6 +152,43 @@ def test_the_right_reading_is_proved(
     check_finds_the_areas(path)
 
 
+Y_AND_CLASS_FIRST = ("y1", "x1", "y2", "x2", "class", "score")
+
+
+def test_where_the_class_ids_of_a_table_that_nobody_known_writes_start_is_asked_for(tmp_path: Path) -> None:
+    path = write_blob_detector(tmp_path / "blobs.onnx", table(*Y_AND_CLASS_FIRST, first_class_id=1), **CHANNELS_LAST)
+    with pytest.raises(ModelError, match=r"can be read in 2 ways: .*--first-class-id 0\|1"):
+        recognise(path)
+    for hints in (Hints(), Hints(head="table", columns=Y_AND_CLASS_FIRST), Hints(box_format="yxyx")):
+        told = dataclasses.replace(hints, first_class_id=1)
+        assert recognise(path, told).class_names[:2] == ("class 0", "class 1")
+        check_finds_the_areas(path, told)
+
+
+def test_class_ids_that_start_where_they_usually_do_are_assumed_to(tmp_path: Path) -> None:
+    path = write_blob_detector(tmp_path / "blobs.onnx", table(*ULTRALYTICS, first_class_id=1))
+    spec = recognise(path)
+    assert (spec.first_class_id, "class ids assumed: from 0, as is usual" in "; ".join(spec.provenance)) == (0, True)
+    check_finds_the_areas(path, Hints(first_class_id=1))
+    from_0 = recognise(write_blob_detector(tmp_path / "blobs.onnx", table(*ULTRALYTICS)))
+    assert "class ids assumed" not in "; ".join(from_0.provenance)
+
+
+def test_a_table_of_boxes_in_0_to_1_is_read_and_flags_that_leave_no_doubt_settle_it(tmp_path: Path) -> None:
+    def in_0_to_1(graph: Graph, boxes: str, scores: str) -> dict[str, str]:
+        (output,) = table(*Y_AND_CLASS_FIRST, first_class_id=1)(graph, boxes, scores).values()
+        return {"a": graph.node("Div", output, np.array([HEIGHT, WIDTH, HEIGHT, WIDTH, 1, 1]))}
+
+    path = write_blob_detector(tmp_path / "blobs.onnx", in_0_to_1, **CHANNELS_LAST)
+    check_finds_the_areas(path, Hints(first_class_id=1))
+    every = Hints(
+        head="table", columns=Y_AND_CLASS_FIRST, boxes_are_normalised=True, box_format="yxyx", first_class_id=1
+    )
+    check_finds_the_areas(path, every)
+    with pytest.raises(ModelError, match=r"--box-format xyxy contradicts --columns, where y1 comes first; leave one"):
+        recognise(path, dataclasses.replace(every, box_format="xyxy"))
+
+
 def test_a_reading_under_which_nothing_moves_along_is_refused_with_the_shares(tmp_path: Path) -> None:
     recognition = examine(write_blob_detector(tmp_path / "blobs.onnx", lists("yxyx")))
     (reason,) = [each for each in recognition.refused if "boxes xyxy in pixels, class ids from 0 (RGB (0,0,0" in each]

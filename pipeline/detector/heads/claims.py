@@ -39,7 +39,11 @@ VOC_20 = tuple(
     """aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike, person,
     pottedplant, sheep, sofa, train, tvmonitor""".replace("\n    ", " ").split(", ")
 )
-_ASSUMED = {"class_names": "class names", "resize": "resizing"}  # a hint → what it settles
+_ASSUMED = {
+    "class_names": "class names",
+    "resize": "resizing",
+    "first_class_id": "class ids",
+}  # a hint → what it settles
 
 
 @dataclass(frozen=True, slots=True)

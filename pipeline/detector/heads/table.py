@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,8 @@ from pipeline.detector.heads.claims import (
 )
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.coco import COCO_91
-from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
+from pipeline.picture.detector_spec import BoxFormat, DetectorSpec
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ULTRALYTICS = (*_CORNERS, "score", "class")
@@ -39,10 +40,12 @@ _YOLOV7 = ("image", *_CORNERS, "class", "score")
 _AUTOML = ("image", "y1", "x1", "y2", "x2", "score", "class")
 _YOLO_NAS = ("image", *_CORNERS, "score", "class")
 _Y_FIRST = ("y1", "x1", "y2", "x2", "score", "class")
-# Number of columns → their orders and the first class id, the likeliest first.
-_LAYOUTS: Mapping[int, tuple[tuple[tuple[str, ...], int], ...]] = {
-    6: ((_ULTRALYTICS, 0), (_PADDLE, 0), (_CLASS_FIRST, 0), (_Y_FIRST, 0), (_ULTRALYTICS, 1), (_Y_FIRST, 1)),
-    7: ((_YOLOV7, 0), (_YOLO_NAS, 0), (_AUTOML, 1), (_YOLO_NAS, 1), (_AUTOML, 0)),
+_Y_AND_CLASS_FIRST = ("y1", "x1", "y2", "x2", "class", "score")
+_USUAL_IDS: Mapping[tuple[str, ...], int] = {_ULTRALYTICS: 0, _PADDLE: 0, _YOLOV7: 0, _YOLO_NAS: 0, _AUTOML: 1}
+# Number of columns → their orders, the likeliest first.
+_ORDERS: Mapping[int, tuple[tuple[str, ...], ...]] = {
+    6: (_ULTRALYTICS, _PADDLE, _CLASS_FIRST, _Y_FIRST, _Y_AND_CLASS_FIRST),
+    7: (_YOLOV7, _YOLO_NAS, _AUTOML),
 }
 
 
@@ -63,9 +66,9 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """An output whose last side is 6 or 7, whatever else is returned; values tell which column is which."""
-    tables = [each for each in facts.outputs if len(each.shape) in (2, 3) and each.shape[-1] in _LAYOUTS]
+    tables = [each for each in facts.outputs if len(each.shape) in (2, 3) and each.shape[-1] in _ORDERS]
     if hints.columns is not None:
-        _check_columns(hints.columns)
+        _check_columns(hints.columns, hints.box_format)
         tables = [each for each in tables if each.shape[-1] == len(hints.columns)]
     if len(tables) != 1 or any(len(each.shape) > 1 and each.shape[-1] == 4 for each in facts.outputs):
         raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
@@ -75,71 +78,90 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     if found.shape[0] == 1 and len(found.shape) == 2 and hints.head is None:
         raise NotThisError(f"table: {found} is one row, not as many as there are objects", is_near=True)
     extra_inputs = resize_inputs(facts, hints, "table")
-    for columns, first_class_id in _layouts(found, hints):
-        is_automl = columns == _AUTOML and first_class_id == 1
+    for columns, first_class_id, is_normalised in product(_orders(found, hints), (0, 1), (False, True)):
+        certainty = _certainty(facts, found, columns, first_class_id, is_normalised)
+        is_known = certainty > Certainty.UNLIKELY
+        if hints.columns is not None and not is_normalised and _USUAL_IDS.get(columns) == first_class_id:
+            certainty = max(certainty, Certainty.OPEN)
+        unit = " in 0..1" if is_normalised else ""
         spec = spec_for(
             facts,
             hints,
             head="table",
             num_classes=None,
-            known_names=COCO_91 if first_class_id == 1 else None,
-            reason=f"table: {found} holds {', '.join(columns)}, class ids from {first_class_id}",
+            known_names=EITHER_COCO if not is_known else COCO_91 if first_class_id else COCO_80,
+            reason=f"table: {found} holds {_in_words(columns, hints)}{unit}, class ids from {first_class_id}",
             columns=columns,
             extra_inputs=extra_inputs,
             outputs=(found.name,),
             needs_nms=False,
             first_class_id=first_class_id,
-            **_recipe(columns),
+            boxes_are_normalised=is_normalised,
+            resize_is_assumed=not is_known,
+            **_recipe(facts, columns, is_normalised),
         )
         if len(found.shape) == 2 and "image" not in columns:  # without a batch side, for one image
             spec = dataclasses.replace(spec, batch=1)
-        certainty = _certainty(facts, found, columns, is_automl=is_automl, first_class_id=first_class_id)
         others = ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY),) if columns == _PADDLE else ()
         yield Claim(spec, _objection, certainty, other_recipes=others)
 
 
-def _check_columns(columns: tuple[str, ...]) -> None:
+def _check_columns(columns: tuple[str, ...], box_format: BoxFormat | None) -> None:
     every = {*_CORNERS, "score", "class", *(("image",) if len(columns) == 7 else ())}
     if len(columns) != len(every) or set(columns) != every:
         needed = "x1, y1, x2, y2, score, class, and image where there are seven"
         raise ModelError(f"--columns must name each of {needed}, in their order, got {', '.join(columns)}")
+    first = "x" if columns.index("x1") < columns.index("y1") else "y"
+    if box_format in ("xyxy", "yxyx") and not box_format.startswith(first):
+        raise ModelError(f"--box-format {box_format} contradicts --columns, where {first}1 comes first; leave one out")
 
 
-def _layouts(found: TensorFacts, hints: Hints) -> tuple[tuple[tuple[str, ...], int], ...]:
-    """The orders of columns that are known, or the one that is told, and where the class ids start."""
-    layouts = _LAYOUTS[found.shape[-1] or 6]
-    if hints.columns is not None:
-        layouts = tuple(dict.fromkeys((hints.columns, first) for _, first in layouts))
-    if hints.box_format is not None:  # the format says then which comes first
-        layouts = tuple(each for each in layouts if each[0].index("x1") < each[0].index("y1"))
-    if hints.first_class_id is not None:
-        layouts = tuple(dict.fromkeys((columns, hints.first_class_id) for columns, _ in layouts))
-    return layouts
+def _orders(found: TensorFacts, hints: Hints) -> tuple[tuple[str, ...], ...]:
+    """The orders of columns that are known, or the one that is told; x first where a format says what comes first."""
+    orders = _ORDERS[found.shape[-1] or 6] if hints.columns is None else (hints.columns,)
+    if hints.box_format is not None:
+        orders = tuple(dict.fromkeys(_turned(each) if each.index("y1") < each.index("x1") else each for each in orders))
+    return orders
+
+
+def _turned(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns with x for y and y for x."""
+    other = {"x1": "y1", "y1": "x1", "x2": "y2", "y2": "x2"}
+    return tuple(other.get(each, each) for each in columns)
+
+
+def _in_words(columns: tuple[str, ...], hints: Hints) -> str:
+    return ", ".join(_turned(columns) if hints.box_format == "yxyx" else columns)
 
 
 def _certainty(
-    facts: ModelFacts, found: TensorFacts, columns: tuple[str, ...], *, is_automl: bool, first_class_id: int
+    facts: ModelFacts, found: TensorFacts, columns: tuple[str, ...], first_class_id: int, is_normalised: bool
 ) -> Certainty:
     """Of six columns Ultralytics' are the usual ones, without a side for the batch PaddleDetection's; of seven, what is
     TensorFlow's has its channels last, and super-gradients names its output."""
+    if is_normalised:
+        return Certainty.UNLIKELY
     if len(columns) == 6:
-        usual = _ULTRALYTICS if len(found.shape) == 3 else _PADDLE
-        return Certainty.SETTLED if columns == usual and first_class_id == 0 else Certainty.UNLIKELY
-    if "flat_predictions" in found.name:
+        likeliest = _ULTRALYTICS if len(found.shape) == 3 else _PADDLE
+        if columns == likeliest and first_class_id == 0:
+            return Certainty.SETTLED
+    elif "flat_predictions" in found.name:
         return Certainty.SETTLED if columns == _YOLO_NAS and first_class_id == 0 else Certainty.UNLIKELY
-    if image_input(facts).layout in ("nhwc", "hwc") and len(found.shape) == 3:
-        return Certainty.SETTLED if is_automl else Certainty.UNLIKELY
-    is_usual = first_class_id == (1 if columns == _AUTOML else 0)
-    return Certainty.OPEN if is_usual else Certainty.UNLIKELY
+    elif image_input(facts).layout in ("nhwc", "hwc") and len(found.shape) == 3:
+        return Certainty.SETTLED if columns == _AUTOML and first_class_id == 1 else Certainty.UNLIKELY
+    return Certainty.OPEN if first_class_id == _USUAL_IDS.get(columns) else Certainty.UNLIKELY
 
 
-def _recipe(columns: tuple[str, ...]) -> dict[str, Any]:
+def _recipe(facts: ModelFacts, columns: tuple[str, ...], is_normalised: bool) -> dict[str, Any]:
     if columns == _PADDLE:
         return {
             "recipe": "PP-YOLOE+'s, RGB 0..1, stretched (PP-YOLOE and PicoDet take ImageNet's --mean and --std)",
             "resize": "stretch",
         }
-    return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
+    is_uint8 = image_input(facts).dtype == "uint8"
+    if is_uint8 and is_normalised:  # as TensorFlow's detectors have it
+        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
+    return {"recipe": f"RGB {'as it is' if is_uint8 else '0..1'}, letterbox centred, pad 114"}
 
 
 def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
