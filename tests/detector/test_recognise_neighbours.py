@@ -5,6 +5,7 @@ The files answer every picture alike, so that graph, metadata and values must do
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,46 @@ def test_dets_of_five_columns_are_read_under_any_names(tmp_path: Path) -> None:
     spec = recognise(path, Hints(first_class_id=0))
     assert spec.head == "lists"
     check_finds_the_object(path, spec)
+
+
+def turned(outputs: real.Outputs) -> real.Outputs:
+    return {name: np.ascontiguousarray(values.T) for name, values in outputs.items()}
+
+
+def in_three(outputs: real.Outputs) -> real.Outputs:
+    (rows,) = outputs.values()
+    return {"b": rows[:, :4], "o": rows[:, 4:5], "c": rows[:, 5:]}
+
+
+@pytest.mark.parametrize("arranged", [turned, in_three])
+@pytest.mark.parametrize("outputs", [real.yolov5(), real.yolox(), real.yolox_decoded()], ids=["v5", "X", "X decoded"])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_yolo_with_objectness_may_lie_turned_or_in_three_outputs(
+    outputs: real.Outputs, arranged: Callable[[real.Outputs], real.Outputs], is_named: bool, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "yolo.onnx", arranged(outputs), metadata=ULTRALYTICS if is_named else None)
+    spec = recognise(path)
+    assert spec.head == ("yolox" if np.array_equal(outputs["output"], real.yolox()["output"]) else "yolov5")
+    check_finds_the_object(path, spec)
+
+
+@pytest.mark.parametrize("arranged", [turned, in_three])
+def test_a_raw_yolox_of_two_classes_that_lies_turned_needs_its_head(
+    arranged: Callable[[real.Outputs], real.Outputs], tmp_path: Path
+) -> None:
+    rows = real.yolox()["output"][:, [0, 1, 2, 3, 4, 6, 7]]
+    path = write(tmp_path / "yolo.onnx", arranged({"output": rows}))
+    spec = recognise(path, Hints(head="yolox", class_names=("bus", "car")))
+    check_finds_the_object(path, spec)
+
+
+def test_corners_beside_an_objectness_are_not_read_without_it(tmp_path: Path) -> None:
+    parts = in_three(real.yolox_decoded())
+    parts["b"] = real.corners(parts["b"])
+    path = write(tmp_path / "yolo.onnx", parts)
+    with pytest.raises(ModelError, match="but its boxes are corners; see --box-format"):
+        recognise(path)
+    check_finds_the_object(path, recognise(path, Hints(box_format="xyxy")))
 
 
 def lists_of(class_ids: real.Array) -> real.Outputs:

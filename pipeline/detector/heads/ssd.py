@@ -97,6 +97,9 @@ def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: Ten
     num_anchors, num_columns = boxes.shape[1] or classes.shape[1], classes.shape[2]
     if num_columns is None:
         raise NotThisError(f"ssd: {classes} must say its number of classes", is_near=True)
+    columns = {each.shape[2] for each in facts.outputs if len(each.shape) == 3 and each.shape[1] == num_anchors} - {4}
+    if hints.head is None and 1 in columns and len(columns) > 1:
+        raise NotThisError("ssd: class values, and no objectness beside them that multiplies them", is_near=True)
     if num_columns == 1 and sum(each.shape == classes.shape for each in facts.outputs) > 1:
         raise NotThisError("ssd: class values in one output, not scores and class ids in two")
     if hints.head != "ssd_raw":

@@ -9,11 +9,12 @@ Every function thresholds in the order in which the numbers lie in memory: of 25
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
 from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
@@ -40,8 +41,11 @@ _YOLOX: dict[str, Any] = {
 
 
 def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
-    """`[B, N, 5 + C]`: box, objectness, class scores; the score is objectness × best class. More columns are masks'."""
-    rows = output(outputs, spec)[batch_index]  # [N, 5 + C]
+    """`[B, N, 5 + C]`, or its transpose: box, objectness, class scores; the score is objectness × best class.
+
+    More columns are masks'.
+    """
+    rows = _rows(outputs, spec)[batch_index]  # [N, 5 + C]
     refuse_nan(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
     classes = rows[:, 5 : 5 + len(spec.class_names)]  # [few, C]
@@ -50,7 +54,7 @@ def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
 
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]` like YOLOv5, but boxes are offsets and log sizes in cells of strides 8, 16, 32, row by row."""
-    rows = output(outputs, spec)[batch_index]  # [N, 5 + C]
+    rows = _rows(outputs, spec)[batch_index]  # [N, 5 + C]
     refuse_nan(rows[:, 4], spec)
     corners, strides = grid(spec.network_wh, YOLOX_STRIDES)  # [N, 2], [N, 1]
     check_cells(len(rows), corners, spec)
@@ -60,6 +64,15 @@ def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     sizes = np.exp(rows[:, 2:4]) * strides  # [few, 2]
     boxes = np.concatenate([(rows[:, :2] + corners) * strides, sizes], axis=1)  # [few, 4]
     return _best_class(boxes, rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
+
+
+def _rows(outputs: Outputs, spec: DetectorSpec) -> npt.NDArray[Any]:
+    """Rows [B, N, 5 + C] of box, objectness and classes, which may lie turned, or in an output each."""
+    if len(spec.outputs) == 3:
+        return np.concatenate([output(outputs, spec, place) for place in range(3)], axis=2)
+    rows, num = output(outputs, spec), 5 + len(spec.class_names)
+    is_turned = rows.shape[2] != num and (rows.shape[1] == num or rows.shape[1] < rows.shape[2])
+    return rows.transpose(0, 2, 1) if is_turned else rows
 
 
 def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
@@ -81,7 +94,38 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     if queries is not None:
         yield queries
         return
+    parts = _three_parts(facts, hints)
+    if parts is not None:
+        boxes, objectness, classes = parts
+        joined = dataclasses.replace(boxes, shape=(*boxes.shape[:2], 5 + (classes.shape[2] or 0)))
+        words = f"{boxes}, {objectness} and {classes}"
+        outputs = tuple(each.name for each in parts)
+        found = _claims_of(facts, hints, joined, 0, words=words, outputs=outputs)
+        yield from (claim for claim in found if claim.spec.head != "yolov8")  # which has no objectness
+        return
     whole, num_masks = _whole_output(facts, hints)
+    batch, rows, columns = whole.shape
+    outputs, cells = (whole.name,), _cells(facts, hints)
+    are_cells_last = columns in cells and rows is not None
+    are_anchors_last = columns is not None and columns % 3 == 0 and columns // 3 in cells and rows is not None
+    may_be_turned = are_anchors_last or (are_cells_last and _has_objectness(facts, hints, (rows or 0) - 4 - num_masks))
+    if hints.head != "yolov8" and may_be_turned:
+        turned = dataclasses.replace(whole, shape=(batch, columns, rows))
+        yield from _claims_of(facts, hints, turned, num_masks, words=f"{whole}, turned,", outputs=outputs)
+    if hints.head in (None, "yolov8") or not may_be_turned:
+        yield from _claims_of(facts, hints, whole, num_masks, words=str(whole), outputs=outputs)
+
+
+def _has_objectness(facts: ModelFacts, hints: Hints, num_classes: int) -> bool:
+    """Whether 85 channels are 80 classes and an objectness, as they are more often than 81 classes."""
+    known = {len(COCO_80), len(facts.names_of_exporter() or COCO_80)}
+    return num_classes not in known and (num_classes - 1 in known or hints.head in ("yolov5", "yolox"))
+
+
+def _claims_of(
+    facts: ModelFacts, hints: Hints, whole: TensorFacts, num_masks: int, *, words: str, outputs: tuple[str, ...]
+) -> Iterator[Claim]:
+    """The readings of a decoded output, or of several as if they were one; words: what it is in the file."""
     *_, rows, columns = whole.shape
     network, cells = network_wh(facts, hints), _cells(facts, hints)
     names = hints.class_names or facts.names_of_exporter() or COCO_80
@@ -112,37 +156,36 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             f"{min(cells)}, not {rows} or {columns}",
             is_near=True,
         )
-    common: dict[str, Any] = {"facts": facts, "hints": hints, "outputs": (whole.name,)}
+    common: dict[str, Any] = {"facts": facts, "hints": hints, "outputs": outputs}
     if is_v5 and hints.head in (None, "yolov5"):
-        reason = f"yolov5: {whole} has 3 anchors for each of {'its' if rows is None else rows // 3} cells"
+        reason = f"yolov5: {words} has 3 anchors for each of {'its' if rows is None else rows // 3} cells"
         spec = spec_for(
             head="yolov5", num_classes=_classes(columns, 5 + num_masks), reason=reason, **_ULTRALYTICS, **common
         )
         yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=3))
     if (is_v8 or is_v8_turned) and hints.head in (None, "yolov8"):
         side, num = ("row", rows) if is_v8_turned else ("column", columns)
-        reason = f"yolov8: {whole} has a {side} for each of {'its' if num is None else num} cells and no objectness"
+        reason = f"yolov8: {words} has a {side} for each of {'its' if num is None else num} cells and no objectness"
         num_classes = _classes(columns if is_v8_turned else rows, 4 + num_masks)
         spec = spec_for(head="yolov8", num_classes=num_classes, reason=reason, **_ULTRALYTICS, **common)
         objection = partial(_objection_to_classes, is_turned=is_v8_turned)
-        # 85 channels are 80 classes and an objectness more often than 81 classes, in whatever order they are written.
-        known = {len(COCO_80), len(facts.names_of_exporter() or COCO_80)}
-        has_objectness = num_classes is not None and num_classes not in known and num_classes - 1 in known
-        certainty = Certainty.UNLIKELY if has_objectness and hints.head is None else Certainty.SETTLED
+        certainty = Certainty.SETTLED
+        if hints.head is None and _has_objectness(facts, hints, num_classes):
+            certainty = Certainty.UNLIKELY
         if hints.boxes_are_normalised is not True:
             yield Claim(spec, objection, certainty)
         if hints.boxes_are_normalised is not False:
             yield Claim(_normalised(spec), objection, certainty)
     if may_be_turned:
         reason = (
-            f"yolov8: {whole} has a row for each of {rows} cells, and no objectness if it has {columns} - 4 classes"
+            f"yolov8: {words} has a row for each of {rows} cells, and no objectness if it has {columns} - 4 classes"
         )
         spec = spec_for(
             head="yolov8", num_classes=_classes(columns, 4 + num_masks), reason=reason, **_ULTRALYTICS, **common
         )
         yield Claim(spec, _objection_to_turned)
     if is_one_a_cell and hints.head in (None, "yolox", "yolov5"):
-        num_classes, reason = _classes(columns, 5 + num_masks), f"{whole} has a row for each of {rows} cells"
+        num_classes, reason = _classes(columns, 5 + num_masks), f"{words} has a row for each of {rows} cells"
         if hints.head != "yolov5" and cells.get(rows or 0, YOLOX_STRIDES) == YOLOX_STRIDES:
             spec = spec_for(head="yolox", num_classes=num_classes, reason=f"yolox: {reason}", **_YOLOX, **common)
             yield Claim(spec, partial(_objection_to_number, cells=cells, num_a_cell=1))
@@ -190,6 +233,20 @@ def _whole_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
         case [int(num), int(values)] if facts.metadata.get("task") == "pose":
             return found[0], num * values
     return found[0], 0
+
+
+def _three_parts(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, TensorFacts, TensorFacts] | None:
+    """Boxes [B, N, 4], objectness [B, N, 1] and classes [B, N, C] in an output each, of as many as a grid has cells."""
+    if len(facts.outputs) != 3 or len(facts.inputs) != 1 or len({each.shape[:2] for each in facts.outputs}) != 1:
+        return None
+    if any(len(each.shape) != 3 or not each.element_type.startswith("float") for each in facts.outputs):
+        return None
+    sides = {each.shape[2]: each for each in facts.outputs}
+    cells, num = _cells(facts, hints), facts.outputs[0].shape[1] or 0
+    (classes, *others) = [each for each in facts.outputs if each.shape[2] not in (1, 4, None)] or [None, None]
+    if others or classes is None or not {1, 4} <= sides.keys() or not (num in cells or num / 3 in cells):
+        return None
+    return sides[4], sides[1], classes
 
 
 def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
@@ -270,7 +327,7 @@ def _objection_to_number(
     outputs: Outputs, spec: DetectorSpec, *, cells: Collection[int], num_a_cell: Literal[1, 3]
 ) -> str | None:
     """A graph that leaves the number of boxes open shows it when it is run."""
-    num, other = output(outputs, spec).shape[1], 4 - num_a_cell
+    num, other = _rows(outputs, spec).shape[1], 4 - num_a_cell
     if num % other == 0 and num // other in cells and (num % num_a_cell or num // num_a_cell not in cells):
         return f"it has {num} boxes, {other} for each cell"
     return None
@@ -281,9 +338,12 @@ def _objection(outputs: Outputs, spec: DetectorSpec, *, cells: Collection[int], 
     number = _objection_to_number(outputs, spec, cells=cells, num_a_cell=1)
     if number is not None:
         return number
-    rows = output(outputs, spec)  # [B, N, 5 + C]
+    rows = _rows(outputs, spec)  # [B, N, 5 + C]
     if rows[..., 2:4].min(initial=0) < 0 or np.ptp(rows[..., 0]) < spec.network_wh[0] / 2:
         return "its boxes are offsets from their cells"
+    are_corners = np.mean((rows[..., 2:4] >= rows[..., :2]).all(axis=-1)) > 0.95
+    if are_corners and spec.box_format not in ("xyxy", "yxyx"):
+        return "its boxes are corners; see --box-format"
     if np.all(rows[..., 4] == 1) != is_v6:
         return f"its objectness is {'not ' if is_v6 else ''}1 throughout, as YOLOv6 has it"
     return None
