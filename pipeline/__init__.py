@@ -21,8 +21,8 @@ from pipeline.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from pipeline.app.run.python_api import detect as detect
+    from pipeline.app.run.python_api import recognise as recognise
     from pipeline.detector.engine import OrtEngine as OrtEngine
-    from pipeline.detector.recognise import recognise as recognise
     from pipeline.errors import StreamdetError as StreamdetError
     from pipeline.flow.graph import Flow as Flow
     from pipeline.flow.running import Running as Running
@@ -47,7 +47,7 @@ opt_out()
 _HOMES = {
     "detect": "pipeline.app.run.python_api",
     "OrtEngine": "pipeline.detector.engine",
-    "recognise": "pipeline.detector.recognise",
+    "recognise": "pipeline.app.run.python_api",
     "StreamdetError": "pipeline.errors",
     "Flow": "pipeline.flow.graph",
     "Running": "pipeline.flow.running",

@@ -13,6 +13,7 @@ from pipeline.detector.providers import first_line, load_runtime
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import InputType, Layout
 
+_MOST_OUTPUTS = 3  # in an error
 _INPUT_TYPES: Mapping[str, InputType] = {"float": "float32", "float16": "float16", "uint8": "uint8"}
 
 
@@ -39,7 +40,14 @@ class ModelFacts:
     metadata: Mapping[str, str]
 
     def __str__(self) -> str:
-        return f"inputs: {'; '.join(map(str, self.inputs))}; outputs: {'; '.join(map(str, self.outputs))}"
+        return f"inputs: {'; '.join(map(str, self.inputs))}; {self.outputs_in_words}"
+
+    @property
+    def outputs_in_words(self) -> str:
+        """The first outputs by name, type and shape, and how many more there are."""
+        more = len(self.outputs) - _MOST_OUTPUTS
+        shown = [*map(str, self.outputs[:_MOST_OUTPUTS]), *([f"{more} more"] if more > 0 else [])]
+        return f"outputs: {'; '.join(shown)}"
 
     def names_of_exporter(self) -> tuple[str, ...] | None:
         """The class names in the metadata, or None where there are none that can be read."""

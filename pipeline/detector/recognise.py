@@ -8,8 +8,9 @@ these make it; a claim is then tried on a picture, and where several hold, prove
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ Refusal = tuple[DetectorSpec, str]
 """A reading, and what speaks against it."""
 _OUR_OWN = f"the {METADATA_KEY} metadata"
 _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
-_MOST_REASONS = 5  # in one error; the others are shown by `inspect --why`
+_LONGEST_REASONS = 170  # characters in one error; `inspect --why` shows the others
 _CLEARLY = 2.0  # how much more of what is found must move along under one reading than under another
 _MORE = 1.15  # how much more must be found in pictures that are prepared in another way
 _MUCH_MORE = 1.4  # the same where this way is the usual one
@@ -49,33 +50,48 @@ class Recognition:
     near: tuple[str, ...]  # conventions that fit in part
     far: tuple[str, ...]  # conventions that do not fit
     kind: str | None = None  # what it seems to be instead of a detector
+    objections: tuple[str, ...] = ()  # `refused` in short
 
     def spec(self) -> DetectorSpec:
         """The one reading. Raises ModelError, with what was seen and the flags that settle it."""
         if len(self.accepted) == 1:
             return self.accepted[0]
         if self.accepted:
-            readings = "; or ".join(_few([_in_words(each) for each in self.accepted]))
+            readings = "; or ".join(_few(_differences(self.accepted), at_least=2))
             settled_by = _flags(self.accepted) or "outputs whose names say which are boxes, class ids and scores"
             raise ModelError(
                 f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
-                f"{settled_by}, and `streamdet adopt` writes the choice into a copy ({self.facts})"
+                f"{settled_by}, and `streamdet adopt` writes the choice into a copy"
             )
+        with_a_way_out = sorted((*self.objections, *self.near), key=lambda reason: "--" not in reason)
         reasons = "; ".join(
-            _few([*filter(None, (self.kind,)), *self.refused, *self.near])
-            or ("no convention known here has such outputs",)
+            _few([*filter(None, (self.kind,)), *with_a_way_out]) or ("no convention known here has such outputs",)
         )
         raise ModelError(
-            f"{self.facts.path}: not recognised: {reasons}. Name it with --head ({', '.join(sorted(HEADS))}) and what "
-            "else it needs (--size, --resize, --colour, --mean, --std, --scores, --box-format, --first-class-id, "
-            f"--columns, --anchors) ({self.facts})"
+            f"{self.facts.path}: not recognised: {reasons}. Name it with --head and what else is known of it "
+            f"(--columns, --box-format, --normalised-boxes, --first-class-id, --scores) ({self.facts.outputs_in_words})"
         )
 
 
-def _few(reasons: Sequence[str]) -> list[str]:
-    shown = list(dict.fromkeys(reasons))
-    more = len(shown) - _MOST_REASONS
-    return [*shown[:_MOST_REASONS], *([f"{more} more, see `inspect --why`"] if more > 0 else [])]
+def _few(reasons: Sequence[str], at_least: int = 1) -> list[str]:
+    """The first reasons, as many as fit into a line."""
+    every = list(dict.fromkeys(reasons))
+    fitting = sum(length <= _LONGEST_REASONS for length in accumulate(map(len, every)))
+    shown = every[: max(at_least, fitting)]
+    more = len(every) - len(shown)
+    return [*shown, *([f"{more} more, see `inspect --why`"] if more > 0 else [])]
+
+
+def _differences(specs: Sequence[DetectorSpec]) -> list[str]:
+    """The readings in words, one of each head first; how all of them begin is said once, what all have alike not."""
+    are_prepared_alike = len({_prepared(spec) for spec in specs}) == 1
+    firsts = {spec.head: spec for spec in reversed(specs)}
+    ordered = sorted(specs, key=lambda spec: spec is not firsts[spec.head])
+    words = [spec.provenance[0] if are_prepared_alike else _in_words(spec) for spec in ordered]
+    num_alike = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False)))
+    alike = words[0][:num_alike]
+    start = max((alike.rfind(mark) + len(mark) for mark in (", ", ": ") if mark in alike), default=0)
+    return [words[0], *(each[start:] for each in words[1:])]
 
 
 def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
@@ -118,12 +134,20 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
     accepted = [_with_doubt_about_class_ids(spec, unlikely) for spec in accepted]
     refused += [(spec, "another is likelier") for spec in unlikely]
     kind = None if accepted else kind_by_shape(facts)
-    return Recognition(facts, tuple(accepted), _grouped(refused), tuple(near), tuple(far), kind)
+    return Recognition(
+        facts,
+        tuple(accepted),
+        _grouped(refused, _in_words),
+        tuple(near),
+        tuple(far),
+        kind,
+        objections=_grouped(refused, lambda spec: spec.provenance[0]),
+    )
 
 
 def _with_doubt_about_class_ids(spec: DetectorSpec, unlikely: Sequence[DetectorSpec]) -> DetectorSpec:
     """The spec, which says so where its class ids start where such files' do and not where a picture has shown it."""
-    alike = {"first_class_id": spec.first_class_id, "class_names": spec.class_names}
+    alike: dict[str, Any] = {"first_class_id": spec.first_class_id, "class_names": spec.class_names}
     is_open = any(
         other.first_class_id != spec.first_class_id and _same(spec, dataclasses.replace(other, **alike))
         for other in unlikely
@@ -385,13 +409,13 @@ def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
     return None
 
 
-def _grouped(refused: Sequence[Refusal]) -> tuple[str, ...]:
+def _grouped(refused: Sequence[Refusal], in_words: Callable[[DetectorSpec], str]) -> tuple[str, ...]:
     """Each objection once for a head, with the first of the readings that it is raised against."""
     groups: dict[tuple[str, tuple[str, ...], str], list[DetectorSpec]] = {}
     for spec, objection in refused:
         groups.setdefault((spec.head, spec.outputs, objection), []).append(spec)
     return tuple(
-        f"{_in_words(specs[0])}{_and_more(len(specs) - 1)}, but {objection}"
+        f"{in_words(specs[0])}{_and_more(len(specs) - 1)}, but {objection}"
         for (_, _, objection), specs in groups.items()
     )
 
@@ -401,8 +425,12 @@ def _and_more(num: int) -> str:
 
 
 def _in_words(spec: DetectorSpec) -> str:
+    return f"{spec.provenance[0]} ({_prepared(spec)})"
+
+
+def _prepared(spec: DetectorSpec) -> str:
     pixels = "as they are" if spec.dtype == "uint8" else f"({_as_typed(spec.mean)}; {_as_typed(spec.std)})"
-    return f"{spec.provenance[0]} ({spec.colour.upper()} {pixels}, {spec.resize})"
+    return f"{spec.colour.upper()} {pixels}, {spec.resize}"
 
 
 def _same(one: DetectorSpec, other: DetectorSpec) -> bool:

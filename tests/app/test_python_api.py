@@ -25,8 +25,10 @@ from pipeline import (
     recognise,
 )
 from pipeline.app.run.python_api import in_python
-from pipeline.errors import ConfigError, DeviceError, SourceError, StreamdetError
+from pipeline.errors import ConfigError, DeviceError, ModelError, SourceError, StreamdetError
 from pipeline.testing import CollectingSink
+from tests.support import realistic_outputs as real
+from tests.support.foreign_detector import write
 
 
 class KeepLarge:
@@ -62,6 +64,19 @@ def test_detect_takes_settings_and_refuses_wrong_ones(small_video: Path, small_d
     assert [len(result.detections) for result in results] == [1, 1]
     with pytest.raises(ConfigError, match=r"did you mean detection\.score_threshold"):
         pipeline.detect(str(small_video), settings={"detection.score_treshold": 0.5})
+
+
+def test_a_file_that_needs_a_word_is_refused_in_the_fields_of_the_hints(tmp_path: Path) -> None:
+    boxes, class_ids, scores = real.finished()
+    path = write(tmp_path / "lists.onnx", {"x": boxes, "y": np.maximum(class_ids, 1), "z": scores})
+    with pytest.raises(ModelError, match=r"Settle it with hints\.first_class_id 0\|1, and") as raised:
+        recognise(path)
+    assert "--" not in str(raised.value)
+    table = write(tmp_path / "nonsense.onnx", {"x": np.full((20, 6), 0.5, np.float32)})
+    with pytest.raises(ModelError, match=r"hints\.head .*hints\.boxes_are_normalised, .*hints\.score_activation"):
+        recognise(table)
+    with pytest.raises(ModelError, match=r"hints\.head .*hints\.normalised_boxes, .*hints\.scores"):
+        pipeline.detect(np.zeros((8, 8, 3), np.uint8), model=table)
 
 
 def test_a_flow_can_be_built_by_hand_with_a_stage_of_ones_own(small_video: Path, small_detector: Path) -> None:

@@ -197,7 +197,9 @@ def test_a_reading_under_which_nothing_moves_along_is_refused_with_the_shares(tm
 
 def test_class_ids_that_no_picture_can_tell_are_asked_for_and_then_settled(tmp_path: Path) -> None:
     path = write_blob_detector(tmp_path / "blobs.onnx", lists("xyxy", first_class_id=1))
-    with pytest.raises(ModelError, match=r"can be read in 2 ways: .*ids from 0 .*ids from 1 .* --first-class-id 0\|1,"):
+    with pytest.raises(
+        ModelError, match=r"can be read in 2 ways: .*ids from 0; or class ids from 1. .* --first-class-id 0\|1,"
+    ):
         recognise(path)
     check_finds_the_areas(path, Hints(first_class_id=1))
 
@@ -221,7 +223,9 @@ def test_a_network_that_answers_every_picture_alike_proves_nothing_and_the_flag_
     boxes = np.random.default_rng(0).uniform(0, 0.4, (400, 4)).astype(np.float32)
     boxes[:, 2:] += 0.5
     path = write(tmp_path / "foreign.onnx", {"scores": scores, "boxes": boxes})
-    with pytest.raises(ModelError, match=r"in 2 ways: .* xyxy in 0\.\.1 .* yxyx in 0\.\.1 .*--box-format xyxy\|yxyx,"):
+    with pytest.raises(
+        ModelError, match=r"in 2 ways: .* xyxy in 0\.\.1; or yxyx in 0\.\.1\. .*--box-format xyxy\|yxyx,"
+    ):
         recognise(path)
     spec = recognise(path, Hints(box_format=box_format))  # type: ignore[arg-type]
     assert (spec.box_format, len(spec.class_names), spec.class_names[2]) == (box_format, 90, "car")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,12 @@ import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config import load_config
+from pipeline.detector.heads.claims import Hints
+from pipeline.detector.recognise import recognise as recognise_file
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.arrays import ArraysSource
 
 Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
@@ -40,10 +44,12 @@ _KEYS = {
     "class-names": "hints.class_names",
     "first-class-id": "hints.first_class_id",
     "columns": "hints.columns",
+    "normalised-boxes": "hints.normalised_boxes",
     "model": "model",
     "config": "config",
 }
-_FLAG = re.compile(r"--(" + "|".join(sorted(_KEYS, key=len, reverse=True)) + r")\b(?!-)")
+_HINTS = {"size": "network_wh", "scores": "score_activation", "normalised-boxes": "boxes_are_normalised"}
+_FLAG = re.compile(r"--(" + "|".join(sorted(_KEYS, key=len, reverse=True)) + r")(\|--pixel-boxes)?\b(?!-)")
 
 
 def detect(
@@ -84,9 +90,24 @@ def detect(
     return _results(Running(assembly.flow, results=True))
 
 
+def recognise(path: str | PathLike[str], hints: Hints | None = None) -> DetectorSpec:
+    """The spec of the detector in an ONNX file.
+
+    Raises ModelError, with the reason and the fields of `hints` that settle it, for what is no detector known here.
+    """
+    try:
+        return recognise_file(Path(path), hints)
+    except StreamdetError as error:
+        raise _renamed(error, lambda flag: f"hints.{_HINTS.get(flag, flag.replace('-', '_'))}") from error
+
+
 def in_python(error: StreamdetError) -> StreamdetError:
     """The same error, which names keys of the settings where it named options of the command line."""
-    told = _FLAG.sub(lambda found: _KEYS[found[1]], str(error))
+    return _renamed(error, _KEYS.__getitem__)
+
+
+def _renamed(error: StreamdetError, name_of: Callable[[str], str]) -> StreamdetError:
+    told = _FLAG.sub(lambda found: name_of(found[1]) + (" true|false" if found[2] else ""), str(error))
     return type(error)(told)
 
 

@@ -243,10 +243,10 @@ def _three_parts(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, TensorFa
         return None
     sides = {each.shape[2]: each for each in facts.outputs}
     cells, num = _cells(facts, hints), facts.outputs[0].shape[1] or 0
-    (classes, *others) = [each for each in facts.outputs if each.shape[2] not in (1, 4, None)] or [None, None]
-    if others or classes is None or not {1, 4} <= sides.keys() or not (num in cells or num / 3 in cells):
+    classes = [each for side, each in sides.items() if side not in (1, 4, None)]
+    if len(classes) != 1 or not {1, 4} <= sides.keys() or not (num in cells or num / 3 in cells):
         return None
-    return sides[4], sides[1], classes
+    return sides[4], sides[1], classes[0]
 
 
 def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
