@@ -233,7 +233,10 @@ def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Ref
 
 
 def _with_evidence(spec: DetectorSpec, evidence: Evidence) -> DetectorSpec:
-    named = named_by(spec, evidence.class_ids, knows_coco=(evidence.named or 0.0) >= _LEAST_NAMED)
+    contradicts = evidence.is_worth_something and evidence.on_objects >= max(
+        _LEAST_NAMED, (evidence.named or 0.0) * _CLEARLY
+    )
+    named = named_by(spec, evidence.class_ids, are_cocos=not contradicts)
     return dataclasses.replace(named, provenance=(*named.provenance, str(evidence)))
 
 

@@ -261,7 +261,7 @@ def test_a_run_takes_hints_by_flag_and_by_set(
         (["--box-format", "xxyy"], "hints.box_format must be"),
         (["--scores", "relu"], "hints.scores must be"),
         (["--class-names", "nowhere.txt"], "--class-names must be a text file with a name a line, got nowhere.txt"),
-        (["--anchors", "nowhere.npy", "--head", "ssd_raw"], "ssd_raw"),
+        (["--anchors", "nowhere.npy", "--head", "ssd_raw"], "ssd: class values"),
     ],
 )
 def test_a_wrong_hint_is_one_line(streamdet: Streamdet, foreign: Path, flags: list[str], message: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from pipeline.detector.heads.claims import IMAGENET_MEAN, Hints
 from pipeline.detector.recognise import assumptions_of, examine, recognise
 from pipeline.errors import ModelError
-from pipeline.picture.coco import COCO_80, COCO_91
+from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
 from tests.support import realistic_outputs as real
 from tests.support.foreign_detector import any_number, check_finds_the_object, write
 
@@ -216,8 +216,12 @@ AMONG_80 = np.array([2, 0, 4, 11, 79])  # a stop sign in 11th place, where the c
     [
         (COCOS_IDS, COCO_91, "COCO's category ids, since it finds a class {}; see --class-names"),
         (AMONG_80, COCO_80, "COCO's 80, since it finds a class {}, which COCO's category ids leave out; see --class-"),
-        (np.array([2, 0, 4, 11, 84]), UNKNOWN, "unknown, nothing tells them; see --class-names"),
-        (np.array([2, 0, 4, 1, 1]), UNKNOWN, "unknown, nothing tells them; see --class-names"),
+        (np.array([2, 0, 4, 11, 84]), UNKNOWN, "unknown, they are not COCO's; see --class-names"),
+        (
+            np.array([2, 0, 4, 1, 1]),
+            EITHER_COCO,
+            "11 of COCO's, in which its 80 and its category ids agree, nothing tells",
+        ),
     ],
     ids=["category ids", "80", "neither", "either"],
 )

@@ -161,7 +161,6 @@ def test_where_the_class_ids_of_a_table_that_nobody_known_writes_start_is_asked_
         recognise(path)
     for hints in (Hints(), Hints(head="table", columns=Y_AND_CLASS_FIRST), Hints(box_format="yxyx")):
         told = dataclasses.replace(hints, first_class_id=1)
-        assert recognise(path, told).class_names[:2] == ("class 0", "class 1")
         check_finds_the_areas(path, told)
 
 

@@ -227,23 +227,23 @@ def _network_wh(facts: ModelFacts, hints: Hints, image: ImageInput) -> tuple[tup
     return (width, height), f"{width} x {height}: {reason}"
 
 
-def named_by(spec: DetectorSpec, found: Collection[int], *, knows_coco: bool) -> DetectorSpec:
+def named_by(spec: DetectorSpec, found: Collection[int], *, are_cocos: bool) -> DetectorSpec:
     """A spec that was left with `EITHER_COCO`, with the names that the classes which are found leave possible.
 
-    knows_coco: whether things are found under their names by COCO.
+    are_cocos: False where drawn things are found and not under their names by COCO.
     """
     if spec.class_names != EITHER_COCO:
         return spec
     unused, beyond = UNUSED_CLASSES.intersection(found), [each for each in found if each >= len(COCO_80)]
-    if unused and not beyond:
+    if not are_cocos or (unused and beyond):
+        names, why = tuple(f"class {index}" for index in range(len(EITHER_COCO))), "they are not COCO's"
+    elif unused:
         class_id = min(unused) + spec.first_class_id
         names, why = COCO_80, f"since it finds a class {class_id}, which COCO's category ids leave out"
-    elif beyond and not unused:
+    elif beyond:
         names, why = COCO_91, f"since it finds a class {max(beyond) + spec.first_class_id}"
-    elif knows_coco and not beyond:
-        names, why = EITHER_COCO, "nothing tells COCO's 80 from its category ids"
     else:
-        names, why = tuple(f"class {index}" for index in range(len(EITHER_COCO))), "nothing tells them"
+        names, why = EITHER_COCO, "in which its 80 and its category ids agree, nothing tells the others"
     reasons = tuple(
         f"{_assumed(names)}, {why}; see --class-names" if each.startswith(_assumed(EITHER_COCO)) else each
         for each in spec.provenance
