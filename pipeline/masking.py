@@ -36,6 +36,7 @@ _USUAL_USERS = frozenset(
 _PORTAL_FOLDERS = frozenset(("live", "movie", "series", "timeshift"))  # /live/USER/PASSWORD/1.ts
 _NUMBERED = re.compile(r"\d+(?:\.\w+)?")
 _NUM_TURNS_OF_LOT = 3
+_DRIVE = re.compile(r"[A-Za-z]:[/\\][^:]*")
 
 
 def masked_address(word: str) -> str:
@@ -91,7 +92,7 @@ def _masked_without_scheme(word: str) -> str:
     if "?" in word or "&" in word:
         word = _SECRET_VALUE.sub(rf"\g<1>{MASK}", word)
     before, at, after = word.rpartition("@")
-    return f"{MASK}@{after}" if at and ":" in before[2:] else word  # from the third letter on: C: is a drive
+    return f"{MASK}@{after}" if at and ":" in before and not _DRIVE.fullmatch(before) else word
 
 
 def _masked_user(user_and_password: str) -> str:

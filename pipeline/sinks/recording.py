@@ -25,7 +25,7 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
-from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class Recording:
         preset: Preset | None = None,
     ) -> None:
         self._path = Path(path)
+        refuse_no_path(path, "a recording")
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
         if preset is not None and codec != "libx264":

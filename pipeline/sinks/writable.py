@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pipeline.errors import SinkError
 
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path leaves one slash; C:/ is a drive
+
+
+def refuse_no_path(word: str | Path, what: str) -> None:
+    """Raise SinkError, which calls the output `what`, for a word that names no file or folder.
+
+    An address is not told: it may end in the key of a stream.
+    """
+    if str(word) == "-":
+        raise SinkError(f"{what} must have a path, got -; only --jsonl - writes to standard output")
+    address = _ADDRESS.match(str(word))
+    if address is not None:
+        raise SinkError(f"{what} must have a path on this machine, got an address, {address[0]}/***; name a file")
+
 
 def refuse_unwritable(path: Path, what: str) -> None:
     """Raise SinkError, which calls the output `what`, unless a file can be written there; an old one stays as it is."""
+    refuse_no_path(path, what)
     try:
         target = path.resolve() if path.is_symlink() else path
         existed = target.exists()

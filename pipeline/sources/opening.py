@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.masking import masked_address
+from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.source import FrameSource
 from pipeline.user_path import path_of_url, user_path
 
@@ -54,7 +55,8 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     if word.lower().startswith("file://"):
         return _open_path(path_of_url(word), options)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word):
-        return _open_image_address(word, options) or _open_video(word, word, options)
+        address = with_escaped_user(word)
+        return _open_image_address(address, options) or _open_video(address, word, options)
     return _open_path(word, options)
 
 

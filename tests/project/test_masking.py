@@ -15,8 +15,11 @@ from pipeline.app.assemble import recording_paths
 from pipeline.app.bench.report import Bench, Candidate, report_of_bench
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.standard_streams import Outlet
-from pipeline.errors import ConfigError, SourceError
+from pipeline.errors import ConfigError, SinkError, SourceError
 from pipeline.masking import masked_address, masked_text, without_pieces
+from pipeline.sinks.jsonl import JsonLines
+from pipeline.sinks.recording import Recording
+from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import open_source
 
 SECRET = "Geheim"
@@ -87,6 +90,7 @@ def test_no_output_shows_the_secret_of_an_address(address: str) -> None:
         ("rtsp://joe:pw@10.0.0.1/s", "rtsp://***@10.0.0.1/s"),
         ("rtsp:/admin:pw@10.0.0.1/s", "rtsp:/admin:***@10.0.0.1/s"),
         ("admin:pw@10.0.0.1/s", "***@10.0.0.1/s"),
+        ("u:pw@10.0.0.1:9/s", "***@10.0.0.1:9/s"),  # no drive
         ("rtsp://admin:pw", "rtsp://***"),
         ("http://h/video?usr=a&pwd=b&res=hd", "http://h/video?usr=***&pwd=***&res=hd"),
         ("rtsps://10.0.0.1:7441/aB3dE5fG7hI9kL1m?enableSrtp", "rtsps://10.0.0.1:7441/***?enableSrtp"),
@@ -134,3 +138,12 @@ def test_a_piece_of_a_password_that_somebody_took_for_a_host_is_masked_too() -> 
     assert told == "Failed to resolve hostname ***: Name or service"
     assert without_pieces("cannot reach camera", "rtsp://user:pw@camera/x") == "cannot reach camera"
     assert without_pieces("no answer from SECRET", "a/file") == "no answer from SECRET"
+
+
+def test_the_key_of_a_stream_that_somebody_wants_to_write_to_is_not_told() -> None:
+    for output in (Recording, JsonLines, lambda path: refuse_unwritable(Path(path), "the report")):
+        with pytest.raises(
+            SinkError, match=r"must have a path on this machine, got an address, rtmp://\*\*\*"
+        ) as refused:
+            output(f"rtmp://h/app/{SECRET}")
+        assert SECRET not in str(refused.value)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import itertools
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -22,6 +24,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray, TimedPicture
+from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.images import StillSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.reconnecting import ReconnectingSource
@@ -210,6 +213,7 @@ def test_an_image_is_had_with_user_and_password_and_neither_is_told(server: Serv
     source = open_source(address.replace("://", "://guest:a%40b@"))
     assert isinstance(source, StillSource)
     assert "a%40b" not in source.source_id
+    assert isinstance(open_source(address.replace("://", "://guest:a@b@")), StillSource)
     address_with_secret = server.at("/sized/photo.png?token=0123456789abcdef", b"no image")
     with pytest.raises(SourceError, match="is not an image that can be decoded") as raised:
         open_source(address_with_secret)
@@ -333,3 +337,57 @@ def test_an_address_that_begins_again_with_the_same_picture_is_a_file(caplog: py
         assert len(list(source.pictures(NoWait()))) == 1
     assert caplog.messages[-1].startswith("http://host/slow.ts: begins again with the same picture: a file")
     assert source.damage == ()
+
+
+@pytest.mark.parametrize(
+    ("typed", "opened"),
+    [
+        ("rtsp://user:p@ss/w0rd@127.0.0.1:9/x", "rtsp://user:p%40ss%2Fw0rd@127.0.0.1:9/x"),
+        ("rtsp://user:p@ss/w@cam.example.com/x", "rtsp://user:p%40ss%2Fw@cam.example.com/x"),
+        ("rtsp://admin:p?w#1@10.0.0.1/x", "rtsp://admin:p%3Fw%231@10.0.0.1/x"),
+        ("rtsp://admin:p/w@camera/x?mail=a@b", "rtsp://admin:p%2Fw@camera/x?mail=a@b"),
+        ("http://me@mail.com:pw@[::1]/x", "http://me%40mail.com:pw@[::1]/x"),
+        ("rtsp://admin:100%@10.0.0.1", "rtsp://admin:100%25@10.0.0.1"),
+        ("rtsp://admin:a%40b@camera/x", "rtsp://admin:a%40b@camera/x"),
+        ("rtsp://admin:pw@camera/path@v2/x", "rtsp://admin:pw@camera/path@v2/x"),
+        ("http://admin:pw@camera/img@2x.jpg", "http://admin:pw@camera/img@2x.jpg"),
+        ("http://admin:pw@camera/x?to=a@10.0.0.1", "http://admin:pw@camera/x?to=a@10.0.0.1"),
+        ("rtsp://camera:554/a@10.0.0.1", "rtsp://camera:554/a@10.0.0.1"),
+        ("rtsp://[::1]:8554/a@b", "rtsp://[::1]:8554/a@b"),
+        ("srt://u:p@ss/w@10.0.0.1:9", "srt://u:p@ss/w@10.0.0.1:9"),
+    ],
+)
+def test_a_user_and_a_password_are_escaped_and_an_at_behind_the_host_is_not(typed: str, opened: str) -> None:
+    assert with_escaped_user(typed) == opened
+    assert with_escaped_user(opened) == opened
+
+
+def test_a_camera_is_told_the_password_that_was_typed_whatever_is_in_it() -> None:
+    requests: list[bytes] = []
+
+    def answer() -> None:
+        connection, _ = camera.accept()
+        with connection, connection.makefile("rb") as lines:
+            for number in (1, 2):
+                requests.append(b"".join(iter(lines.readline, b"\r\n")))
+                wanted = (
+                    f'RTSP/1.0 401 Unauthorized\r\nCSeq: {number}\r\nWWW-Authenticate: Basic realm="camera"\r\n\r\n'
+                )
+                connection.sendall(wanted.encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as camera:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(SourceError, match="401") as refused:
+            open_source(f"rtsp://user:p@ss/w0rd@127.0.0.1:{camera.getsockname()[1]}/x")
+        thread.join()
+    assert base64.b64encode(b"user:p@ss/w0rd") in requests[1]
+    assert "ss" not in str(refused.value).partition("@")[0]
+
+
+def test_a_refusal_tells_no_address_of_libavs_own() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(SourceError) as refused:
+        open_source(f"rtsp://127.0.0.1:{port}/x")
+    assert str(refused.value) == f"rtsp://127.0.0.1:{port}/x: cannot be opened: Connection refused"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +49,9 @@ _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: a format whose clock may jump, as that
 _DEPENDENT = 0x80000  # AV_DISPOSITION_DEPENDENT: a tile of a HEIC
 _ON_CPU = "set decode.device=cpu"
 TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
+_LIBAVS_ADDRESS = re.compile(
+    r"Connection to \w+://\S+ failed: "
+)  # with options of its own, as tcp://host:554?timeout=0
 _opening_lock = threading.Lock()
 _num_opening = 0
 
@@ -509,6 +513,7 @@ def _reason(error: av.error.FFmpegError, address: object) -> str:
     """One line: what libav logged last, or what its code means, without what the address hides."""
     log: Any = error.log  # (level, name, text)
     text = " ".join(str(log[2] if log else error.strerror).split()).rstrip(".")
+    text = _LIBAVS_ADDRESS.sub("", text)
     return without_pieces(masked_text(text), address) if isinstance(address, str) else masked_text(text)
 
 
