@@ -45,3 +45,10 @@ class FlowError(StreamdetError, RuntimeError):
 
 class MissingExtraError(StreamdetError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be used, in words: without the number, the path and the codec that Python's errors name."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    return str(getattr(error, "strerror", None) or error)

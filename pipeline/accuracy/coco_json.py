@@ -15,7 +15,7 @@ import numpy as np
 
 from pipeline.accuracy.outline import box_of_polygons, box_of_rle
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside, same_id
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, reason_of
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
@@ -97,7 +97,7 @@ def _sections(path: Path) -> dict[str, list[Any]]:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {error}") from error
+        raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {reason_of(error)}") from error
     for name in ("images", "annotations", "categories"):
         if not isinstance(values, dict) or not isinstance(values.get(name), list):
             has = ", ".join(map(str, list(values)[:8])) if isinstance(values, dict) else f"a {type(values).__name__}"

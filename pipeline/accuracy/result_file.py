@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.accuracy.coco import boxes_xywh
 from pipeline.accuracy.truth import LabelledData, same_id
-from pipeline.errors import ConfigError, SinkError
+from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
 
@@ -73,9 +73,8 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
     except ConfigError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        reason = repr(error) if isinstance(error, OSError) else error
         raise ConfigError(
-            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {reason}"
+            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {reason_of(error)}"
         ) from error
     if rows and others == len(rows):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path, PureWindowsPath
 
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, reason_of
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no", "unspecified")
@@ -53,7 +53,7 @@ class _Page:
         try:
             root = ElementTree.parse(path).getroot()
         except (OSError, ElementTree.ParseError, ValueError, LookupError) as error:  # LookupError: no such encoding
-            raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML: {error}") from error
+            raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML: {reason_of(error)}") from error
         if root.tag != "annotation":
             raise ConfigError(f"{path} must be an annotation in Pascal VOC's XML, it is <{root.tag}>")
         try:

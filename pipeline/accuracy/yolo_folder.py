@@ -19,7 +19,7 @@ import yaml
 
 from pipeline.accuracy.outline import crosses_itself
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, reason_of
 from pipeline.text_file import read_text
 
 log = logging.getLogger(__name__)
@@ -175,7 +175,8 @@ def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
     try:
         lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{yaml_path}: {path} must be a text file with an image a line: {error}") from error
+        reason = reason_of(error)
+        raise ConfigError(f"{yaml_path}: {path} must be a text file with an image a line: {reason}") from error
     found = [path.parent / line for line in lines if line]
     return [each if _is_there(each) else path.parent / str(each).replace("\\", "/") for each in found]
 
@@ -214,7 +215,7 @@ def _read_labels(path: Path, places: Mapping[int, int]) -> list[_Row]:
     try:
         lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: must be a text file with an object a line: {error}") from error
+        raise ConfigError(f"{path}: must be a text file with an object a line: {reason_of(error)}") from error
     rows: dict[tuple[float, ...], _Row] = {}
     num_doubled = 0
     for number, line in enumerate(lines, 1):

@@ -17,10 +17,11 @@ from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
-from pipeline.app.model_hints import hints_of
+from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.recognise import assumptions_of, recognise
+from pipeline.detector.providers import refuse_device
+from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
@@ -174,7 +175,21 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
 def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
     """The file of a configuration's detector, and what it is. Raises ModelError for what is none."""
     path = DEMO_MODEL if config.model in (None, "demo") else Path(config.model)
-    return path, recognise(path, hints_of(config.hints))
+    return path, recognised(path, hints_of(config.hints))
+
+
+def checked_detector(config: RunConfig) -> tuple[Path, DetectorSpec]:
+    """The same, once all that takes no inference has been found out, before work that takes long.
+
+    Raises ModelError for what is no detector, ConfigError for classes that it does not know, and DeviceError for a
+    device or a precision that this installation does not have.
+    """
+    path, spec = model_of(config)
+    for name in (*config.detection.classes, *config.detection.class_score_thresholds):
+        _class_ids(name, spec)
+    if config.engine.device != "auto":
+        refuse_device(config.engine.device, None if config.engine.precision == "auto" else config.engine.precision)
+    return path, spec
 
 
 def default_threads(*, live_sources: int) -> int:

@@ -208,6 +208,7 @@ def run(
 ) -> None:
     """Detect objects in one source or several; show, record, write and measure the result live."""
     from pipeline.app.config import load_config
+    from pipeline.app.model_hints import words_of
 
     log_to_stderr(verbose)
     options: dict[str, Any] = {
@@ -227,7 +228,7 @@ def run(
         "flow.mode": None if live is None else "live" if live else "every-frame",
         "detection.score_threshold": score_threshold,
         "detection.iou_threshold": iou_threshold,
-        "detection.classes": tuple(name.strip() for name in (classes or "").split(",") if name.strip()),
+        "detection.classes": None if classes is None else words_of(classes, "--classes", such_as="person,car"),
         **hint_options(
             head=head,
             size=size,
@@ -262,13 +263,11 @@ def demo(
 ) -> None:
     """Run the detector that comes with streamdet on a street that the machine draws itself: no camera, no network."""
     from pipeline.app.config import load_config
+    from pipeline.app.output_paths import make_folder
 
     log_to_stderr(verbose)
     folder = Path(output)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StreamdetError(f"--output must be a folder that can be made, got {output}: {error.strerror}") from error
+    make_folder("--output", folder)
     options = {
         "engine.device": device,
         "output.video": str(folder / "demo.mp4"),

@@ -15,18 +15,55 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, reason_of
 from pipeline.masking import MASK, masked_address
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
+COMMAND_LINE = "the command line"
+FLAGS: Mapping[str, str] = {
+    "model": "--model",
+    "strict": "--strict",
+    "engine.device": "--device",
+    "engine.precision": "--precision",
+    "engine.unproved": "--unproved",
+    "engine.batch": "--batch",
+    "output.video": "--output",
+    "output.jsonl": "--jsonl",
+    "output.report": "--report",
+    "output.show": "--show",
+    "flow.mode": "--live",
+    "flow.rate_fps": "--rate",
+    "flow.every": "--every",
+    "flow.max_frames": "--max-frames",
+    "flow.max_latency_ms": "--max-latency",
+    "detection.score_threshold": "--score-threshold",
+    "detection.iou_threshold": "--iou-threshold",
+    "detection.classes": "--classes",
+    **{
+        f"hints.{name}": f"--{name.replace('_', '-')}"
+        for name in (
+            *("head", "size", "resize", "colour", "mean", "std", "box_format", "normalised_boxes", "scores"),
+            *("first_class_id", "columns", "anchors", "class_names"),
+        )
+    },
+}
+"""What the command line calls a key."""
+
+
+def _width_and_height(text: str) -> str:
+    if re.fullmatch("[1-9][0-9]*[xX][1-9][0-9]*", text) is None:
+        raise PydanticCustomError("size", "must be WIDTHxHEIGHT, such as 640x384")
+    return text
+
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DetectionConfig(_Section):
@@ -44,7 +81,7 @@ class HintsConfig(_Section):
     """What is said about a foreign model file. None says nothing: it is recognised."""
 
     head: str | None = None
-    size: Annotated[str, Field(pattern=r"^[1-9]\d*x[1-9]\d*$")] | None = None  # WIDTHxHEIGHT
+    size: Annotated[str, AfterValidator(_width_and_height)] | None = None
     resize: Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"] | None = None
     colour: Literal["rgb", "bgr"] | None = None
     mean: tuple[float, float, float] | None = None  # in the order of `colour`, of pixels in 0..255
@@ -158,7 +195,7 @@ def load_config(
     *,
     settings: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
-    origin: str = "the command line",
+    origin: str = COMMAND_LINE,
 ) -> RunConfig:
     """Put a run's configuration together.
 
@@ -218,8 +255,12 @@ def preset_names() -> list[str]:
 def find_config(word: str) -> Path:
     """The file that a word of `--config` means. Raises ConfigError if there is none."""
     path = Path(word)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        if path.is_file():
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise ConfigError(f"--config must be a YAML file or a preset, got {word[:99]}…: {reason_of(error)}") from error
+    if path.suffix in (".yaml", ".yml") or is_file:
+        if is_file:
             return path
         raise ConfigError(f"--config: there is no file {word}")
     if word in preset_names():
@@ -234,7 +275,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from error
+        raise ConfigError(f"{path}: cannot be read: {reason_of(error)}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark is not None else ""
@@ -291,7 +332,8 @@ def _explain(problem: dict[str, Any], where: str) -> str:
     if problem["type"] == "literal_error" and isinstance(got, str):
         hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
     message = problem["msg"].replace("Input should be", "must be")
-    return f"{where}: {key} {message}, got {_Shown(key).repr(got)}{hint}"
+    named = FLAGS.get(re.sub(r"\.\d+$", "", key)) if where == COMMAND_LINE else None  # without a place in a list
+    return f"{named or f'{where}: {key}'} {message}, got {_Shown(key).repr(got)}{hint}"
 
 
 class _Shown(reprlib.Repr):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,13 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set any key of the configuration, such as engine.threads=1."),
 ]
+
+
+def finite(number: float | None) -> float | None:
+    """The same number; inf and nan, which pass any bound, are a usage error."""
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number.")
+    return number
 
 
 def evaluate(
@@ -68,7 +76,9 @@ def evaluate(
     ] = False,
     fps: Annotated[
         float | None,
-        typer.Option(min=0.001, help="Labelled images are frames of a video at that rate, in their order."),
+        typer.Option(
+            min=0.001, callback=finite, help="Labelled images are frames of a video at that rate, in their order."
+        ),
     ] = None,
     settings: Settings = None,
     verbose: Verbose = False,
@@ -121,14 +131,16 @@ def bench(
     ] = "boxes,recording",
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Measure the latency behind a camera of so many frames a second as well."),
+        typer.Option(
+            min=0.1, callback=finite, help="Measure the latency behind a camera of so many frames a second as well."
+        ),
     ] = None,
     highest_rate: Annotated[
         bool, typer.Option("--highest-rate", help="Find the fastest camera that nothing of is dropped.")
     ] = False,
     repeats: Annotated[int, typer.Option(min=1, help="How often each is measured, in turns.")] = 3,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long each time.")] = 5.0,
-    warm_up: Annotated[float, typer.Option(min=0, help="Seconds before that are not counted.")] = 1.0,
+    seconds: Annotated[float, typer.Option(min=0.5, callback=finite, help="How long each time.")] = 5.0,
+    warm_up: Annotated[float, typer.Option(min=0, callback=finite, help="Seconds before that are not counted.")] = 1.0,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Let the meters read what is known first; exit with 1 if they are off.")
     ] = False,
@@ -143,6 +155,7 @@ def bench(
 ) -> None:
     """Measure real-time FPS of the whole path, where the time goes, and what limits, beside the floors."""
     from pipeline.app.bench.command import BenchOptions, run_bench
+    from pipeline.app.model_hints import words_of
 
     log_to_stderr(verbose)
     options = BenchOptions(
@@ -152,7 +165,7 @@ def bench(
         precisions=tuple(precisions or ("auto",)),
         sizes=tuple(sizes or (None,)),
         batches=tuple(batches or (1,)),
-        outputs=tuple(word.strip() for word in outputs.split(",") if word.strip()),
+        outputs=words_of(outputs, "--outputs", such_as="boxes,recording"),
         rate=rate,
         finds_highest_rate=highest_rate,
         repeats=repeats,
@@ -200,7 +213,10 @@ def compare(
     sure_score: Annotated[
         float,
         typer.Option(
-            min=0.05, max=1.0, help="From which score on a label counts; from half of it on, to find it is no mistake."
+            min=0.05,
+            callback=finite,
+            max=1.0,
+            help="From which score on a label counts; from half of it on, to find it is no mistake.",
         ),
     ] = 0.5,
     device: Device = None,
@@ -209,7 +225,9 @@ def compare(
         str, typer.Option("--output", "-o", metavar="FOLDER", help="Where they are drawn, as PNG.")
     ] = "compare-output",
     report: Annotated[str | None, typer.Option(help="Write all numbers as JSON.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long speed is measured each time.")] = 3.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.5, callback=finite, help="How long speed is measured each time.")
+    ] = 3.0,
     repeats: Annotated[int, typer.Option(min=1, help="How often, in turns.")] = 2,
     settings: Settings = None,
     verbose: Verbose = False,
@@ -254,14 +272,20 @@ def tune(
     device: Device = None,
     min_fps: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Take the least CPU time a frame of what delivers so many frames a second."),
+        typer.Option(
+            min=0.1, callback=finite, help="Take the least CPU time a frame of what delivers so many frames a second."
+        ),
     ] = None,
     max_latency: Annotated[
         str | None, typer.Option(metavar="80ms", help="Reject what has a greater p95 latency, from capture to sink.")
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Play the file as a camera of so many frames a second, and tune for its latency."),
+        typer.Option(
+            min=0.1,
+            callback=finite,
+            help="Play the file as a camera of so many frames a second, and tune for its latency.",
+        ),
     ] = None,
     budget: Annotated[
         str,
@@ -270,11 +294,12 @@ def tune(
             help="How long to search; the most promising knob is tried whatever it is, TensorRT from 5min on.",
         ),
     ] = "120s",
-    seconds: Annotated[float, typer.Option(min=0.5, help="How long each setting is measured.")] = 2.5,
+    seconds: Annotated[float, typer.Option(min=0.5, callback=finite, help="How long each setting is measured.")] = 2.5,
     min_agreement: Annotated[
         float,
         typer.Option(
             min=0.0,
+            callback=finite,
             max=1.0,
             help="Reject what agrees with the defaults in a smaller share of detections: IoU .99 and .001 in score, "
             "IoU .95 and .01 in another precision or file.",

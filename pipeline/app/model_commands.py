@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.app.logs import Verbose, log_to_stderr
+from pipeline.app.measure_commands import finite
+from pipeline.errors import ConfigError
 
 Head = Annotated[str | None, typer.Option(help="How the outputs of a foreign model are read: yolox, detr, lists …")]
 Size = Annotated[str | None, typer.Option(metavar="WxH", help="The network's size, where the model leaves it open.")]
@@ -58,7 +60,7 @@ def hint_options(
     class_names: str | None,
 ) -> dict[str, Any]:
     """The flags about a foreign model as dotted keys of the configuration."""
-    from pipeline.app.model_hints import triple_of
+    from pipeline.app.model_hints import triple_of, words_of
 
     return {
         "hints.head": head,
@@ -71,7 +73,7 @@ def hint_options(
         "hints.normalised_boxes": normalised_boxes,
         "hints.scores": scores,
         "hints.first_class_id": first_class_id,
-        "hints.columns": None if columns is None else tuple(each.strip() for each in columns.split(",")),
+        "hints.columns": None if columns is None else words_of(columns, "--columns", such_as="x1,y1,x2,y2,score,class"),
         "hints.anchors": anchors,
         "hints.class_names": class_names,
     }
@@ -217,6 +219,8 @@ def export(
     from pipeline.app.models.export import ExportOptions, print_names, run_export
 
     log_to_stderr(verbose)
+    if list_names and model is not None:
+        raise ConfigError(f"--list takes no model, got {model}; leave one of both out")
     if list_names or model is None:
         print_names()
         raise typer.Exit(0 if list_names else 2)
@@ -286,7 +290,7 @@ def quantize(
     calibrate: Annotated[str, typer.Option(metavar="VIDEO|FOLDER", help="Images like those that it will see.")],
     output: Annotated[str | None, typer.Option("--output", "-o", help="MODEL-int8.onnx if left out.")] = None,
     max_drop: Annotated[
-        float, typer.Option(min=0, max=100, help="The AP points, of 100, that it may lose at most.")
+        float, typer.Option(min=0, max=100, callback=finite, help="The AP points, of 100, that it may lose at most.")
     ] = 0.5,
     max_images: Annotated[int, typer.Option(min=2, help="Images taken, half to calibrate, all to judge.")] = 64,
     verbose: Verbose = False,

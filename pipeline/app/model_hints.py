@@ -9,7 +9,10 @@ from typing import Any
 
 from pipeline.app.config import HintsConfig, load_config
 from pipeline.detector.heads.claims import Hints
-from pipeline.errors import ConfigError
+from pipeline.detector.heads.ssd import read_anchors
+from pipeline.detector.recognise import recognise
+from pipeline.errors import ConfigError, ModelError, reason_of
+from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
 from pipeline.text_file import read_text
 
 
@@ -29,7 +32,7 @@ def hints_of(section: HintsConfig) -> Hints:
         first_class_id=section.first_class_id,
         columns=section.columns,
         class_names=None if section.class_names is None else read_class_names(Path(section.class_names)),
-        anchors=None if section.anchors is None else Path(section.anchors),
+        anchors=None if section.anchors is None else _anchors_file(section.anchors),
     )
 
 
@@ -52,6 +55,25 @@ def triple_of(text: str | None, option: str) -> tuple[float, float, float] | Non
     return first, second, third
 
 
+def words_of(text: str, option: str, *, such_as: str) -> tuple[str, ...]:
+    """Words with commas between them, blanks around them left out. Raises ConfigError where there is none."""
+    words = tuple(each.strip() for each in text.split(",") if each.strip())
+    if not words:
+        raise ConfigError(f"{option} must name at least one, such as {such_as}, got {text!r}")
+    return words
+
+
+def recognised(path: Path, hints: Hints) -> DetectorSpec:
+    """The detector in a file. Raises ModelError for what is none, and for anchors or columns that it has no use for."""
+    spec = recognise(path, hints)
+    anchors = "" if hints.anchors is None else pack_anchors(read_anchors(hints.anchors)[:, [1, 0, 3, 2]])
+    for option, told, said in (("--anchors", anchors, spec.anchors), ("--columns", hints.columns or (), spec.columns)):
+        if told and told != said:
+            why = f"its metadata has others of head {spec.head}" if said else f"head {spec.head} has none"
+            raise ModelError(f"{option} cannot be heeded by {path}: {why}; leave it out")
+    return spec
+
+
 def size_of(text: str, option: str = "--size") -> tuple[int, int]:
     """Width and height of WIDTHxHEIGHT. Raises ConfigError, which names the option, for anything else."""
     width, _, height = text.lower().partition("x")
@@ -68,7 +90,20 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     try:
         names = tuple(line.strip() for line in read_text(path).rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {error}") from error
+        reason = reason_of(error)
+        raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {reason}") from error
     if not names or not all(names):
         raise ConfigError(f"{path} must have a class name in each line, {'none' if not names else 'one is empty'}")
     return names
+
+
+def _anchors_file(word: str) -> Path:
+    path = Path(word)
+    try:
+        with path.open("rb") as file:
+            reason = None if file.read(6) == b"\x93NUMPY" else "it does not begin like one"
+    except OSError as error:
+        reason = reason_of(error)
+    if reason is not None:
+        raise ConfigError(f"--anchors must be a .npy file, got {word}: {reason}")
+    return path

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pipeline.app.config import RunConfig
 from pipeline.detector.onnx_file import weight_files
-from pipeline.errors import ConfigError, SinkError
+from pipeline.errors import ConfigError, SinkError, reason_of
+from pipeline.sinks.writable import refuse_no_path
 from pipeline.sources.opening import files_of
 
 Outputs = Sequence[tuple[str, str | Path | None]]
@@ -69,6 +70,17 @@ def files_of_model(model: str | Path | None) -> list[Path]:
     if path.is_dir():
         return [each for each in path.iterdir() if each.is_file()]
     return [path, *weight_files(path)]
+
+
+def make_folder(option: str, folder: Path) -> None:
+    """Make a folder for outputs, and those above it. Raises SinkError, which names the option, if it cannot be made."""
+    refuse_no_path(folder, option)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise SinkError(f"{option} must be a folder, got {folder}, which is a file") from error
+    except OSError as error:
+        raise SinkError(f"{option} must be a folder that can be made, got {folder}: {reason_of(error)}") from error
 
 
 def refuse_folder_of_images(option: str, folder: Path, images: Iterable[Path]) -> None:

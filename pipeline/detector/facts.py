@@ -5,15 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from pipeline.detector.metadata_names import class_names_of
 from pipeline.detector.providers import first_line, load_runtime
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, reason_of
 from pipeline.picture.detector_spec import InputType, Layout
 
 _MOST_OUTPUTS = 3  # in an error
+_LONGEST_NAME = 200  # of a file, in an error
 _INPUT_TYPES: Mapping[str, InputType] = {"float": "float32", "float16": "float16", "uint8": "uint8"}
 
 
@@ -72,9 +74,16 @@ def read_facts(path: str | Path) -> ModelFacts:
 
 def open_plainly(path: str | Path) -> Any:
     """A session that was not optimised, for a look. Raises ModelError as `read_facts`."""
+    if not isinstance(path, str | PathLike):
+        raise ModelError(f"a model must be the path of an ONNX file, got {type(path).__name__}")
     path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; --model takes an ONNX file")
+    try:
+        reason = None if path.is_file() else "is a folder" if path.is_dir() else "no such file"
+    except OSError as error:
+        reason = reason_of(error)
+    if reason is not None:
+        name = str(path) if len(str(path)) <= _LONGEST_NAME else f"{str(path)[:_LONGEST_NAME]}…"
+        raise ModelError(f"{name}: {reason}; a model must be an ONNX file")
     runtime = load_runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4

@@ -289,6 +289,15 @@ def _providers(
     return providers
 
 
+def refuse_device(device: Device, precision: Precision | None) -> None:
+    """Raise DeviceError for a device that is not installed, and for one that does not let the precision be chosen."""
+    _check_precision(device, precision)
+    if device == "openvino":
+        _openvino_devices()
+    else:
+        _refuse_what_is_not_built_in(device)
+
+
 def _refuse_what_is_not_built_in(device: Device) -> None:
     if device not in _PROVIDER_NAMES:
         *first, last = _PROVIDER_NAMES

@@ -19,7 +19,7 @@ import numpy as np
 
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result
-from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
 
 
 class JsonLines:
@@ -33,6 +33,7 @@ class JsonLines:
         self._path = str(path)
         self._file: BinaryIO | None = None
         if self._path != "-":
+            refuse_no_path(path, "JSON lines")
             refuse_unwritable(Path(path), "JSON lines")
             return
         try:

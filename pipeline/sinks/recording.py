@@ -73,8 +73,8 @@ class Recording:
         codec: Codec = "libx264",
         preset: Preset | None = None,
     ) -> None:
-        self._path = Path(path)
         refuse_no_path(path, "a recording")
+        self._path = Path(path)
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
         if preset is not None and codec != "libx264":

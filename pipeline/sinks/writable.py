@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from os import PathLike
 from pathlib import Path
 
 from pipeline.errors import SinkError
@@ -15,6 +16,8 @@ def refuse_no_path(word: str | Path, what: str) -> None:
 
     An address is not told: it may end in the key of a stream.
     """
+    if not isinstance(word, str | PathLike):
+        raise SinkError(f"{what} must have a path, got {type(word).__name__}")
     if str(word) == "-":
         raise SinkError(f"{what} must have a path, got -; only --jsonl - writes to standard output")
     address = _ADDRESS.match(str(word))

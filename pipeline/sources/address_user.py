@@ -37,16 +37,16 @@ def with_escaped_user(address: str) -> str:
 
 def _end_of_user(rest: str) -> int | None:
     """Where the `@` stands before the host; None without one."""
-    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    authority: str = re.split("[/?#]", rest, maxsplit=1)[0]
     usual = authority.rfind("@")
     has_no_host = usual < 0 and _NO_PORT.match(authority) is not None
     if (usual < 0 and not has_no_host) or (usual >= 0 and _HOST.match(rest, usual + 1)):
         return None if usual < 0 else usual
     query = rest.find("?", usual + 1)
     later = [each.start() for each in re.finditer("@", rest) if each.start() > usual]
-    before_query = [place for place in later if query < 0 or place < query]
+    before_query: list[int] = [place for place in later if query < 0 or place < query]
     for places, host in ((before_query, _HOST), *(((before_query, _WORD), (later, _WORD)) if has_no_host else ())):
-        found = [place for place in places if host.match(rest, place + 1)]
+        found: list[int] = [place for place in places if host.match(rest, place + 1)]
         if found:
             return found[-1]
     return None if usual < 0 else usual

@@ -12,6 +12,11 @@ from typing import Any
 
 import av
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from pipeline.app import cli
+from pipeline.app.config import FLAGS
 
 STREAMDET = [sys.executable, "-m", "pipeline.app.cli"]
 
@@ -118,7 +123,7 @@ def test_every_third_frame_is_detected_in(tmp_path: Path, small_video: Path, sma
     assert (numbers["every"], numbers["frames"]["captured"]) == (3, 4)
     assert "4 captured (1 of every 3) = 4 delivered" in done.stdout
     done = streamdet("run", small_video, "-m", small_detector, "--every", "0")
-    assert "flow.every must be greater than or equal to 1, got 0" in done.stderr
+    assert "error: --every must be greater than or equal to 1, got 0" in done.stderr
 
 
 def test_lines_go_to_stdout_alone_when_asked(small_video: Path, small_detector: Path) -> None:
@@ -166,7 +171,7 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
         (["run", "nowhere.mp4"], "nowhere.mp4"),
         (["run", "VIDEO", "-m", "nowhere.onnx"], "nowhere.onnx: no such file"),
         (["run", "VIDEO", "-m", "VIDEO"], "must be an ONNX model"),
-        (["run", "VIDEO", "-m", "MODEL", "--device", "gpu"], "engine.device must be 'auto', 'cpu'"),
+        (["run", "VIDEO", "-m", "MODEL", "--device", "gpu"], "error: --device must be 'auto', 'cpu'"),
         (["run", "VIDEO", "-m", "MODEL", "--score-threshold", "7"], "must be less than or equal to 1, got 7"),
         (["run", "VIDEO", "-m", "MODEL", "--classes", "cet"], "did you mean 'cat'?"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "VIDEO"], "must not be the source itself"),
@@ -179,6 +184,26 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
         (["run", "VIDEO", "-m", "MODEL", "--show"], "display"),
         (["run", "VIDEO", "-m", "MODEL", "--set", "engine.batch=0"], "engine.batch must be greater than or equal to 1"),
         (["inspect", "VIDEO"], "must be an ONNX model"),
+        (["run", "VIDEO", "-m", "."], ".: is a folder; a model must be an ONNX file"),
+        (["run", "VIDEO", "-m", 5000 * "x"], "xxx…: File name too long; a model must be an ONNX file"),
+        (["run", "VIDEO", "-m", "MODEL", "--classes", ","], "--classes must name at least one, such as person,car"),
+        (["run", "VIDEO", "-m", "MODEL", "--classes", ""], "--classes must name at least one, such as person,car"),
+        (["run", "VIDEO", "-m", "MODEL", "--score-threshold", "nan"], "--score-threshold must be a finite number"),
+        (
+            ["run", "VIDEO", "-m", "MODEL", "--set", "flow.rate_fps=.inf"],
+            "--set: flow.rate_fps must be a finite number",
+        ),
+        (["run", "VIDEO", "-m", "MODEL", "--report", "-"], "the report must have a path, got -; only --jsonl - writes"),
+        (["demo", "-o", "MODEL"], "--output must be a folder, got"),
+        (["bench", "VIDEO", "-m", "VIDEO"], "must be an ONNX model"),
+        (["bench", "VIDEO", "-m", "MODEL", "--outputs", ","], "--outputs must name at least one, such as boxes"),
+        (["eval", "-m", "nowhere.onnx", "--data", "nowhere"], "nowhere.onnx: no such file"),
+        (["compare", "MODEL", "--on", "VIDEO", "--teacher", "nowhere.onnx"], "nowhere.onnx: no such file"),
+        (["compare", "MODEL", "--on", "VIDEO", "--teacher", "MODEL", "-o", "MODEL"], "--output must be a folder, got"),
+        (
+            ["compare", "MODEL", "--on", "VIDEO", "--teacher", "MODEL", "--teacher-size", "axb"],
+            "--teacher-size must be",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_1(
@@ -190,6 +215,29 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("streamdet: error: ")
+
+
+def test_what_the_command_line_calls_a_key_is_an_option_of_it() -> None:
+    group = get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    options = {word for command in group.commands.values() for each in command.params for word in each.opts}
+    assert set(FLAGS.values()) <= options
+
+
+def test_numbers_without_an_end_are_a_usage_error() -> None:
+    for words in (("--rate", "inf"), ("--warm-up", "inf")):
+        done = streamdet("bench", "sim:traffic", *words)
+        assert done.returncode == 2
+        assert f"Invalid value for '{words[0]}'" in done.stderr
+        assert "is not a finite number" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_what_cannot_be_written_is_not_told_as_written(small_video: Path, small_detector: Path) -> None:
+    done = streamdet("run", small_video, "-m", small_detector, "--jsonl", "/dev/full")
+    assert done.returncode == 1
+    assert "written" not in done.stdout
+    assert "/dev/full: JSON lines cannot be written: No space left on device" in done.stderr
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:

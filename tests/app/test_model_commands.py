@@ -249,8 +249,8 @@ def test_a_run_takes_hints_by_flag_and_by_set(
     ("flags", "message"),
     [
         (["--head", "yolov99"], "--head must be one of boxes, detr"),
-        (["--colour", "grb"], "hints.colour must be 'rgb' or 'bgr', got 'grb'"),
-        (["--resize", "letterbox"], "hints.resize must be 'letterbox-center'"),
+        (["--colour", "grb"], "--colour must be 'rgb' or 'bgr', got 'grb'"),
+        (["--resize", "letterbox"], "--resize must be 'letterbox-center'"),
         (["--mean", "1,2"], "--mean must be one number or three with commas, such as 123.7,116.3,103.5, got '1,2'"),
         (["--std", "a"], "--std must be one number or three with commas"),
         (["--std", "0"], "std must not be 0"),
@@ -258,10 +258,14 @@ def test_a_run_takes_hints_by_flag_and_by_set(
         (["--size", "640"], "size"),
         (["--size", "0x640"], "size"),
         (["--size", "640x640"], "--size must be 96x64, which is fixed in the graph"),
-        (["--box-format", "xxyy"], "hints.box_format must be"),
-        (["--scores", "relu"], "hints.scores must be"),
+        (["--size", "axb"], "error: --size must be WIDTHxHEIGHT, such as 640x384, got 'axb'"),
+        (["--box-format", "xxyy"], "error: --box-format must be"),
+        (["--scores", "relu"], "error: --scores must be"),
+        (["--columns", ","], "--columns must name at least one"),
+        (["--columns", "x1,y1,x2,y2,score,class"], "--columns"),
         (["--class-names", "nowhere.txt"], "--class-names must be a text file with a name a line, got nowhere.txt"),
-        (["--anchors", "nowhere.npy", "--head", "ssd_raw"], "ssd: class values"),
+        (["--anchors", "nowhere.npy"], "--anchors must be a .npy file, got nowhere.npy: No such file or directory"),
+        (["--anchors", __file__], "it does not begin like one"),
     ],
 )
 def test_a_wrong_hint_is_one_line(streamdet: Streamdet, foreign: Path, flags: list[str], message: str) -> None:
@@ -271,6 +275,14 @@ def test_a_wrong_hint_is_one_line(streamdet: Streamdet, foreign: Path, flags: li
 def test_a_wrong_hint_by_set_is_one_line(streamdet: Streamdet, foreign: Path, small_video: Path) -> None:
     done = streamdet("run", small_video, "-m", foreign, "--no-show", "--set", "hints.color=bgr")
     assert refused(done, "there is no key hints.color; did you mean hints.colour?")
+
+
+def test_what_a_model_has_no_use_for_is_refused(streamdet: Streamdet, tmp_path: Path, small_detector: Path) -> None:
+    np.save(tmp_path / "anchors.npy", np.full((4, 4), 0.5, np.float32))
+    done = streamdet("inspect", small_detector, "--anchors", tmp_path / "anchors.npy")
+    assert refused(done, "--anchors cannot be heeded by", "head boxes has none; leave it out")
+    done = streamdet("inspect", small_detector, "--columns", "x1,y1,x2,y2,score,class")
+    assert refused(done, "--columns cannot be heeded by", "head boxes has none; leave it out")
 
 
 # --- certificates
@@ -434,6 +446,7 @@ def test_a_checkpoint_is_of_no_use_for_a_file_that_does_not_name_its_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--list", "x"], "--list takes no model, got x; leave one of both out"),
         (["x", "--form", "box"], "--form must be one of body, boxes, frame, got 'box'"),
         (["x", "--size", "640"], "--size must be WIDTHxHEIGHT, such as 640x384, got '640'"),
         (["x", "--size", "640x-1"], "--size must be WIDTHxHEIGHT"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,3 +202,21 @@ def test_numbers_of_numpy_are_numbers(small_video: Path, small_detector: Path) -
 def test_what_is_of_the_wrong_type_is_named(small_video: Path, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         pipeline.detect(small_video, **wrong)
+
+
+nothing: Any = None
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda video: pipeline.recognise(nothing), "^a model must be the path of an ONNX file, got NoneType$"),
+        (lambda video: pipeline.JsonLines(nothing), "^JSON lines must have a path, got NoneType$"),
+        (lambda video: pipeline.Recording(nothing), "^a recording must have a path, got NoneType$"),
+        (lambda video: pipeline.detect(video, model=5000 * "x"), "^x{200}…: File name too long; a model must be"),
+        (lambda video: pipeline.detect(video, model=video, config=5000 * "x"), "^--config must be"),
+    ],
+)
+def test_what_is_no_path_is_one_line_of_our_own(call: Callable[[Path], Any], said: str, small_video: Path) -> None:
+    with pytest.raises(StreamdetError, match=said.replace("--config", "config")):
+        call(small_video)

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.app.assemble import checked_detector
 from pipeline.app.bench.report import (
     ENCODER,
     FLOORS,
+    HELD,
     Bench,
     Candidate,
     describe_machine,
+    live_name,
     print_bench,
     print_checks,
     report_of_bench,
@@ -29,8 +32,6 @@ from pipeline.errors import ConfigError
 from pipeline.measure.self_test import Check, self_test
 from pipeline.sinks.writable import refuse_unwritable
 
-# A rate is held if no frame is dropped and this share of it really comes.
-_HELD = 0.99
 _RATE_STEPS = 6
 _RATE_TRIES = 2  # a moment's disturbance must not end the search
 
@@ -68,6 +69,8 @@ def run_bench(options: BenchOptions) -> bool:
     if not options.sources and not options.tests_itself:
         raise ConfigError("bench needs at least one SOURCE, such as a video file or sim:traffic, or --self-test")
     candidates = candidates_of(options) if options.sources else []
+    for candidate in candidates:
+        checked_detector(candidate.config)
     data = None if options.data is None else labelled(options.data)
     outputs = [("--report", options.report), ("--html", options.html)]
     for inputs in [inputs_of(each.config) for each in candidates] or [{}]:
@@ -151,7 +154,7 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
             *([str(size)] if len(options.sizes) > 1 else []),
             *([f"batch {batch}"] if len(options.batches) > 1 else []),
         ]
-        found.append(Candidate(" ".join(parts), config))
+        found.append(Candidate(" ".join(parts), config, options.rate))
     return found
 
 
@@ -187,7 +190,7 @@ def _configs(config: RunConfig, options: BenchOptions) -> dict[str, RunConfig]:
         output = config.output.model_copy(update={"video": RECORDING})
         configs["recording"] = config.model_copy(update={"output": output})
     if options.rate is not None:
-        configs[_live_name(options.rate)] = _live(config, options.rate)
+        configs[live_name(options.rate)] = _live(config, options.rate)
     return configs
 
 
@@ -217,14 +220,14 @@ def _holds(candidate: Candidate, rate: float, options: BenchOptions, say: Say) -
     config = _live(candidate.config, rate)
     found = measure_apart(Case.of(config, seconds=options.seconds, warm_up_seconds=options.warm_up_seconds))
     dropped = _num_dropped(found)
-    is_held = not dropped and _captured_of_camera(candidate, found) >= _HELD * rate
+    is_held = not dropped and _captured_of_camera(candidate, found) >= HELD * rate
     say(f"{candidate.name}, live at {rate:.1f}/s: {'held' if is_held else f'{dropped} dropped'}")
     return is_held
 
 
 def _is_held_in(candidate: Candidate, rate: float) -> bool:
-    runs = candidate.runs.get(_live_name(rate), [])
-    return any(not _num_dropped(each) and _captured_of_camera(candidate, each) >= _HELD * rate for each in runs)
+    runs = candidate.runs.get(live_name(rate), [])
+    return any(not _num_dropped(each) and _captured_of_camera(candidate, each) >= HELD * rate for each in runs)
 
 
 def _captured_of_camera(candidate: Candidate, measured: Mapping[str, Any]) -> float:
@@ -234,7 +237,3 @@ def _captured_of_camera(candidate: Candidate, measured: Mapping[str, Any]) -> fl
 
 def _num_dropped(measured: Mapping[str, Any]) -> int:
     return int(measured["frames"]["dropped_stale"] + measured["frames"]["dropped_full"])
-
-
-def _live_name(rate: float) -> str:
-    return f"live at {rate:g}/s"

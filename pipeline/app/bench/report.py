@@ -27,6 +27,8 @@ from pipeline.measure.summary import (
     typical_cpu_ms_by_role,
 )
 
+# A rate is held if no frame is dropped and this share of it really comes.
+HELD = 0.99
 FLOORS = ("sources", "network", "network, 1 thread")
 ENCODER = "encoder"
 """What is measured alone of a candidate; the encoder only where a recording is made."""
@@ -38,6 +40,7 @@ class Candidate:
 
     name: str
     config: RunConfig
+    rate: float | None = None  # of the camera that it is to be measured behind as well
     floors: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by what comes out: boxes, recording, live
     highest_rate: float | None = None
@@ -142,7 +145,17 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
 
 
 def _disturbances(candidate: Candidate, name: str, summary: Summary) -> list[str]:
-    return disturbances(candidate.runs[name], summary.fps, cores=available_cores())
+    found = disturbances(candidate.runs[name], summary.fps, cores=available_cores())
+    if candidate.rate is not None and name == live_name(candidate.rate) and summary.captured_fps is not None:
+        of_camera = candidate.config.flow.every * summary.captured_fps.median
+        if of_camera < HELD * candidate.rate:
+            found.append(f"the source gave {of_camera:.0f} frames/s, less than --rate {candidate.rate:g} asks for")
+    return found
+
+
+def live_name(rate: float) -> str:
+    """What a run behind a camera of that rate is called."""
+    return f"live at {rate:g}/s"
 
 
 def print_checks(checks: Sequence[Check], console: Console) -> None:
@@ -172,6 +185,8 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
             markup=False,
             highlight=False,
         )
+        if typical.get("agreement") is not None:
+            tell(console, f"agreement: {typical['agreement']}", "dim")
         table = table_of_numbers(
             "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
         )

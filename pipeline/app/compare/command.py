@@ -13,16 +13,23 @@ import cv2
 import numpy as np
 
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
-from pipeline.app.assemble import model_of
+from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.compare.frame_sample import found_in_sample, sample_of
 from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
 from pipeline.app.config import RunConfig, load_config, with_keys
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
+from pipeline.app.model_hints import size_of
 from pipeline.app.models.class_names import names_of, some_of
 from pipeline.app.models.export import load
-from pipeline.app.output_paths import files_of_model, inputs_of, refuse_folder_of_images, refuse_output_over_input
+from pipeline.app.output_paths import (
+    files_of_model,
+    inputs_of,
+    make_folder,
+    refuse_folder_of_images,
+    refuse_output_over_input,
+)
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
@@ -67,13 +74,15 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     tiles = tiles_asked(options.tiles)
     names = names_of(options.models)
     configs = {name: _config(options, model) for name, model in zip(names, options.models, strict=True)}
-    specs = {name: model_of(config)[1] for name, config in configs.items()}
     _refuse(options, configs[names[0]])
+    specs = {name: checked_detector(config)[1] for name, config in configs.items()}
+    teacher_name, why, teacher_config = _teacher_asked(options, configs)
+    _, teacher_spec = checked_detector(teacher_config)
+    common = _common_classes(teacher_name, teacher_spec, {name: spec.class_names for name, spec in specs.items()})
     say = progress_lines()
     sample = sample_of(configs[names[0]], options.frames, refuses_live=True)
     say(f"{len(sample.timed_pictures)} frames of {masked_address(options.source)}")
-    teacher = _teach(options, configs, sample, tiles, say)
-    common = _common_classes(teacher, {name: spec.class_names for name, spec in specs.items()})
+    teacher = _teach(teacher_name, why, teacher_config, options, sample, tiles, say)
     labels = [_only(label, common) for label in teacher.labels]
     if not any(len(label.sure) for label in labels):
         raise ConfigError(
@@ -139,20 +148,11 @@ def _refuse(options: CompareOptions, config: RunConfig) -> None:
         refuse_unwritable(options.report, "the report")
     if options.worst:
         refuse_folder_of_images("--output", options.output, inputs["the source itself"])
-        try:
-            options.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"--output must be a folder that can be made, got {options.output}: {error}") from error
+        make_folder("--output", options.output)
 
 
-def _teach(
-    options: CompareOptions,
-    configs: Mapping[str, RunConfig],
-    sample: Sample,
-    tiles: tuple[int, int],
-    say: Say,
-) -> Teacher:
-    """Let the teacher label the sampled frames, in fp32."""
+def _teacher_asked(options: CompareOptions, configs: Mapping[str, RunConfig]) -> tuple[str, str, RunConfig]:
+    """The teacher's name, why it is the one, and its configuration."""
     if options.teacher is not None:
         name, why = Path(options.teacher).stem, "as asked for"
         config = _config(options, options.teacher)
@@ -160,7 +160,21 @@ def _teach(
         name, why = _strongest(configs)
         config = configs[name]
     if options.teacher_size is not None:
+        size_of(options.teacher_size, "--teacher-size")
         config = with_keys(config, {"hints.size": options.teacher_size})
+    return name, why, config
+
+
+def _teach(
+    name: str,
+    why: str,
+    config: RunConfig,
+    options: CompareOptions,
+    sample: Sample,
+    tiles: tuple[int, int],
+    say: Say,
+) -> Teacher:
+    """Let the teacher label the sampled frames, in fp32."""
     path, spec = model_of(config)
     config = with_keys(config, {"engine.precision": "fp32"})
     engine, _ = open_engine(config, path, spec, threads=available_cores())
@@ -203,15 +217,15 @@ def _strongest(configs: Mapping[str, RunConfig]) -> tuple[str, str]:
         return best, "its file size times the pixels of its input is largest; FLOPs could not be counted"
 
 
-def _common_classes(teacher: Teacher, candidates: Mapping[str, tuple[str, ...]]) -> frozenset[int]:
+def _common_classes(teacher: str, spec: DetectorSpec, candidates: Mapping[str, tuple[str, ...]]) -> frozenset[int]:
     """The teacher's classes that every candidate knows. Raises ConfigError if there is none."""
-    common = set(range(len(teacher.class_names)))
+    common = set(range(len(spec.class_names)))
     for name, class_names in candidates.items():
-        common &= set(match_classes(class_names, teacher.class_names).tolist())
+        common &= set(match_classes(class_names, spec.class_names).tolist())
         if not common:
             raise ConfigError(
                 f"all models must have a class in common, {name} ({some_of(class_names, most=6)}) has none with "
-                f"{teacher.name} ({some_of(teacher.class_names, most=6)}) and the others; give names with --set "
+                f"{teacher} ({some_of(spec.class_names, most=6)}) and the others; give names with --set "
                 "hints.class_names=FILE"
             )
     return frozenset(common)

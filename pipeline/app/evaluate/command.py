@@ -22,7 +22,7 @@ from pipeline.accuracy.confusion import confusion_matrix
 from pipeline.accuracy.result_file import read_result_file, write_result_file
 from pipeline.accuracy.truth import LabelledData, LabelledImage
 from pipeline.accuracy.voc import voc_precisions
-from pipeline.app.assemble import assemble, model_of
+from pipeline.app.assemble import assemble, checked_detector, model_of
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.evaluate.data import labelled
 from pipeline.app.evaluate.report import Judged, draw_charts, print_eval, report_of_eval
@@ -36,10 +36,10 @@ from pipeline.app.evaluate.streaming import (
     tracked,
 )
 from pipeline.app.models.class_names import names_of, some_of
-from pipeline.app.output_paths import inputs_of, refuse_folder_of_images, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_output_over_input
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
-from pipeline.errors import ConfigError, SinkError, SourceError
+from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
@@ -95,10 +95,11 @@ def run_eval(options: EvalOptions) -> None:
     """Run, judge, print and write. Raises a StreamdetError for what cannot be judged or written."""
     prepare_process()
     configs = [_config(options, model) for model in options.models or ((None,) if options.detections is None else ())]
-    data = _labelled(options, needs_images=bool(configs))
+    word = _word_of_data(options)
+    subjects = [(config, *checked_detector(config)) for config in configs]
+    data = labelled(word, options.images, max_images=options.max_images, needs_images=bool(configs))
     _refuse_outputs(options, configs, data)
     _refuse_no_video(options, data, has_models=bool(configs))
-    subjects = [(config, *model_of(config)) for config in configs]
     names = names_of([str(path) for _, path, _ in subjects])
     for name, (_, _, spec) in zip(names, subjects, strict=True):
         _refuse_stranger(name, spec, data)  # before any of them runs
@@ -214,10 +215,7 @@ def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: La
         refuse_folder_of_images(
             "--charts", options.charts, [each.path for each in data.images if each.path is not None]
         )
-        try:
-            options.charts.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"--charts must be a folder that can be made, got {options.charts}: {error}") from error
+        make_folder("--charts", options.charts)
 
 
 def _refuse_no_video(options: EvalOptions, data: LabelledData, *, has_models: bool) -> None:
@@ -238,14 +236,14 @@ def _refuse_no_video(options: EvalOptions, data: LabelledData, *, has_models: bo
         raise ConfigError(f"{data.origin}: --tracking needs labels with identities, as sim:traffic has")
 
 
-def _labelled(options: EvalOptions, *, needs_images: bool) -> LabelledData:
+def _word_of_data(options: EvalOptions) -> str:
     if options.data is None:
         raise ConfigError(
             "--data must say what to judge by: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim:traffic"
         )
     if options.images is not None and not options.images.is_dir():
         raise ConfigError(f"--images must be a folder, got {options.images}")
-    return labelled(options.data, options.images, max_images=options.max_images, needs_images=needs_images)
+    return options.data
 
 
 def average_precision(config: RunConfig, data: LabelledData) -> float | None:

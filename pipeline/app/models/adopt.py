@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.app.model_hints import recognised
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.onnx_file import copy_with_metadata
-from pipeline.detector.recognise import assumptions_of, recognise
+from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY
 from pipeline.sinks.writable import refuse_unwritable
@@ -21,7 +22,7 @@ def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | 
 
     class_names: the file that the names in `hints` are from, so that it is not overwritten.
     """
-    spec = recognise(model, hints)
+    spec = recognised(model, hints)
     if spec.form is not None:
         raise ModelError(f"{model} was exported by streamdet and says what it is already")
     if output.exists() and output.samefile(model):

@@ -9,9 +9,10 @@ from rich.table import Table
 
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.engines import known_agreements
+from pipeline.app.model_hints import recognised
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.claims import Hints
-from pipeline.detector.recognise import examine, recognise
+from pipeline.detector.recognise import examine
 from pipeline.picture.detector_spec import DetectorSpec
 
 
@@ -35,7 +36,7 @@ def print_model(path: Path, hints: Hints | None = None) -> None:
 
     Raises ModelError for a file that would not run.
     """
-    spec = recognise(path, hints)
+    spec = recognised(path, hints or Hints())
     engine = OrtEngine(path, spec, device="cpu")
     outputs = {name: list(value.shape) for name, value in engine.infer_blank().items()}
     console = Console()

@@ -58,7 +58,7 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
             running.wait(on_tick=panel.update)
     except BaseException as error:
         try:
-            _report(running.statistics(), assembly, config, console, truth)
+            _report(running.statistics(), assembly, config, console, truth, broken_by=error)
         except StreamdetError as second:  # what broke the run is not to be hidden by it
             error.add_note(str(second))
         raise
@@ -123,7 +123,13 @@ def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
 
 
 def _report(
-    statistics: RunStatistics, assembly: Assembly, config: RunConfig, console: Console, truth: TruthTally | None
+    statistics: RunStatistics,
+    assembly: Assembly,
+    config: RunConfig,
+    console: Console,
+    truth: TruthTally | None,
+    *,
+    broken_by: BaseException | None = None,
 ) -> None:
     damage = {name: source.damage for name, source in assembly.sources.items()}
     report = report_of(
@@ -145,8 +151,9 @@ def _report(
     outputs += [node.name.removeprefix("record ") for node in assembly.flow.nodes if node.name.startswith("record ")]
     if config.output.report is not None:
         write_report(report, Path(config.output.report))
-    if outputs:
-        console.print("written  " + ", ".join(str(each) for each in outputs), markup=False, soft_wrap=True)
+    written = [str(each) for each in outputs if not str(broken_by).startswith(f"{each}: ")]
+    if written:
+        console.print("written  " + ", ".join(written), markup=False, soft_wrap=True)
 
 
 def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import load_config
+from pipeline.app.config import FLAGS, load_config
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.recognise import recognise as recognise_file
 from pipeline.errors import ConfigError, StreamdetError
@@ -25,29 +25,7 @@ Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
 """A camera's number, a file, an address or a folder, or a picture: uint8 [H, W, 3] in BGR."""
 
 # What the command line calls an option is a key of `settings` here, or a parameter.
-_KEYS = {
-    "device": "engine.device",
-    "precision": "engine.precision",
-    "unproved": "engine.unproved",
-    "output": "output.video",
-    "jsonl": "output.jsonl",
-    "report": "output.report",
-    "every": "flow.every",
-    "max-frames": "flow.max_frames",
-    "score-threshold": "detection.score_threshold",
-    "iou-threshold": "detection.iou_threshold",
-    "classes": "detection.classes",
-    **{
-        name: f"hints.{name.replace('-', '_')}"
-        for name in ("head", "size", "resize", "colour", "mean", "std", "box-format", "scores", "anchors")
-    },
-    "class-names": "hints.class_names",
-    "first-class-id": "hints.first_class_id",
-    "columns": "hints.columns",
-    "normalised-boxes": "hints.normalised_boxes",
-    "model": "model",
-    "config": "config",
-}
+_KEYS = {**{flag.removeprefix("--"): key for key, flag in FLAGS.items()}, "config": "config"}
 _HINTS = {"size": "network_wh", "scores": "score_activation", "normalised-boxes": "boxes_are_normalised"}
 _FLAG = re.compile(r"--(" + "|".join(sorted(_KEYS, key=len, reverse=True)) + r")(\|--pixel-boxes)?\b(?!-)")
 
@@ -96,7 +74,7 @@ def recognise(path: str | PathLike[str], hints: Hints | None = None) -> Detector
     Raises ModelError, with the reason and the fields of `hints` that settle it, for what is no detector known here.
     """
     try:
-        return recognise_file(Path(path), hints)
+        return recognise_file(Path(path) if isinstance(path, PathLike) else path, hints)
     except StreamdetError as error:
         raise _renamed(error, lambda flag: f"hints.{_HINTS.get(flag, flag.replace('-', '_'))}") from error
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.app.assemble import default_inflight, default_threads, model_of
+from pipeline.app.assemble import checked_detector, default_inflight, default_threads, model_of
 from pipeline.app.compare.frame_sample import found_in_sample, sample_of
 from pipeline.app.config import RunConfig, load_config, with_keys
 from pipeline.app.machine import available_cores
@@ -216,9 +216,9 @@ def _config(options: TuneOptions) -> RunConfig:
 
 def _start(config: RunConfig, options: TuneOptions) -> Start:
     """What the defaults find in sampled frames. Raises ConfigError for models that know other classes."""
-    _, spec = model_of(config)
+    _, spec = checked_detector(config)
     for model in options.models[1:]:
-        _, other = model_of(with_keys(config, {"model": model}))
+        _, other = checked_detector(with_keys(config, {"model": model}))
         if other.class_names != spec.class_names:
             raise ConfigError(
                 f"every --model must be another file of the same detector, {model} knows other classes than "
