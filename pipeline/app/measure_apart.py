@@ -1,6 +1,7 @@
 """How does one configuration run? Measured in a process of its own, so that nothing of the last one is left.
 
-    python -m pipeline.app.measure_apart < case.json > measured.json
+The case comes as a line of JSON on stdin, which stays open as long as the result is wanted: where it ends, as it does
+when whoever asked is killed in whatever way, so does the process.
 
 Four kinds of case: the whole pipeline, and its floors: the sources alone, the network alone, the encoder alone.
 Recorded sources that end before they have been measured are read again from the beginning.
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -34,6 +38,7 @@ RECORDING = "RECORDING"
 """As `output.video`: record into a file that is thrown away."""
 
 _TICK_SECONDS = 0.05
+_PATIENCE_SECONDS = 5.0
 _GPU_OPTIONS = ("engine.cuda_graph", "engine.channels_last")
 _MOST_PICTURES = 32  # for the encoder alone: a decoded 1080p picture is 3 MB
 
@@ -62,20 +67,33 @@ Measure = Callable[[Case], Mapping[str, Any]]
 def measure_apart(case: Case) -> dict[str, Any]:
     """Measure in a new process. Raises ConfigError with the words of what went wrong there."""
     command = [sys.executable, "-m", "pipeline.app.measure_apart"]
-    done = subprocess.run(
-        command,
-        input=json.dumps(asdict(case)),
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever this terminal has
-    )
-    lines = done.stdout.splitlines()
-    if done.returncode == 0 and lines:
+    readable, writable = os.pipe()
+    with (
+        open(writable, "w", encoding="utf-8") as wanted,  # closed by the system where this process is killed
+        subprocess.Popen(
+            command,
+            stdin=readable,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever this terminal has
+        ) as process,
+    ):
+        os.close(readable)
+        try:
+            with suppress(BrokenPipeError):  # it ended at once, and says why
+                print(json.dumps(asdict(case)), file=wanted, flush=True)
+            output, errors = process.communicate()
+        except BaseException:
+            wanted.close()
+            raise
+    lines = output.splitlines()
+    if process.returncode == 0 and lines:
         measured: dict[str, Any] = json.loads(lines[-1])
         return measured
-    said = done.stderr.strip().splitlines()
-    reason = said[-1] if said else f"the process that measures ended with {done.returncode}"
+    said = errors.strip().splitlines()
+    reason = said[-1] if said else f"the process that measures ended with {process.returncode}"
     raise ConfigError(reason.removeprefix("streamdet: error: "))
 
 
@@ -210,8 +228,6 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
 
 def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
     """Every source alone and unhindered: decoded and thrown away, in turn; again from the beginning where it ends."""
-    import threading
-
     from pipeline.app.assemble import open_sources
 
     sources = open_sources(config, loops=True)
@@ -267,7 +283,6 @@ def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
 
 def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
     """The first source's first pictures into a recording, over and over, with nothing drawn on them."""
-    import threading
     from itertools import count, islice
 
     from pipeline.app.assemble import open_sources
@@ -335,12 +350,22 @@ def main() -> None:
 
     logging.basicConfig(level=logging.ERROR)
     try:
-        print(json.dumps(measure(Case(**json.load(sys.stdin))), allow_nan=False))
+        case = Case(**json.loads(sys.stdin.readline()))
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+        print(json.dumps(measure(case), allow_nan=False))
     except StreamdetError as error:
         print(masked_text(f"streamdet: error: {error}"), file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end_with_stdin() -> None:
+    """End as Ctrl-C would, so that nothing is left behind; at once where native code does not let go."""
+    os.read(sys.stdin.fileno(), 1)
+    os.kill(os.getpid(), signal.SIGINT)
+    threading.main_thread().join(_PATIENCE_SECONDS)
+    os._exit(130)
 
 
 if __name__ == "__main__":

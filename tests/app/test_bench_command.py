@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +164,7 @@ def test_models_devices_precisions_and_batches_are_combined() -> None:
     ("options", "words"),
     [
         (BenchOptions(()), "at least one SOURCE"),
+        (BenchOptions(("-",)), "a stream on stdin cannot be"),
         (BenchOptions(("sim:traffic",), outputs=("boxes", "picture")), "--outputs must be boxes, recording"),
     ],
 )
@@ -252,3 +255,41 @@ def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_proces
     parts = dict(re.findall(r"^(source|detect|other|a stage of one's own|in all) +([\d.]+)$", printed.getvalue(), re.M))
     total = parts.pop("in all")
     assert f"{sum(map(float, parts.values())):.2f}" == total
+
+
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="this system has no named pipes to poll")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_measures_ends_with_who_asked(tmp_path: Path, small_detector: Path, number: signal.Signals) -> None:
+    """The source is a named pipe, which the process that measures opens, and whose end says that it is gone."""
+    pipe = tmp_path / "source.ts"
+    os.mkfifo(pipe)
+    config = load_config(options={"sources": (str(pipe),), "model": str(small_detector), "output.show": False})
+    program = f"from pipeline.app.measure_apart import Case, measure_apart; measure_apart(Case({config.model_dump(mode='json')!r}))"
+    with subprocess.Popen([sys.executable, "-c", program]) as asking:
+        source = os.open(pipe, os.O_WRONLY)  # waits until it is opened there
+        asking.send_signal(number)
+        asking.wait(timeout=30)
+        left = select.poll()
+        left.register(source, select.POLLERR)
+        assert left.poll(30_000), "it goes on measuring"
+        os.close(source)
+
+
+def test_a_bench_tells_how_a_device_agrees_and_that_a_rate_was_not_reached() -> None:
+    candidate = Candidate("x", load_config(), 1e6)
+    run = measured(30.0, 8.0, {}) | {"agreement": "99.9% of 10 detections"}
+    candidate.runs["live at 1e+06/s"] = [run]
+    screen = io.StringIO()
+    bench = Bench(
+        ("a.mp4",),
+        None,
+        1,
+        1.0,
+        0.0,
+        {"processor": "", "cores": 1, "clock_mhz": None, "load": 0, "versions": {}},
+        (),
+        [candidate],
+    )
+    print_bench(bench, Console(file=screen, width=200))
+    assert "agreement: 99.9% of 10 detections" in screen.getvalue()
+    assert "less than --rate 1e+06 asks for" in screen.getvalue()

@@ -68,6 +68,8 @@ def run_bench(options: BenchOptions) -> bool:
     """
     if not options.sources and not options.tests_itself:
         raise ConfigError("bench needs at least one SOURCE, such as a video file or sim:traffic, or --self-test")
+    if "-" in options.sources:
+        raise ConfigError("the sources are read again and again, which a stream on stdin cannot be; save it as a file")
     candidates = candidates_of(options) if options.sources else []
     for candidate in candidates:
         checked_detector(candidate.config)
