@@ -69,7 +69,7 @@ def measure_apart(case: Case) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.app.measure_apart"]
     readable, writable = os.pipe()
     with (
-        open(writable, "w", encoding="utf-8") as wanted,  # closed by the system where this process is killed
+        os.fdopen(writable, "wb", buffering=0) as wanted,  # closed by the system where this process is killed
         subprocess.Popen(
             command,
             stdin=readable,
@@ -83,7 +83,7 @@ def measure_apart(case: Case) -> dict[str, Any]:
         os.close(readable)
         try:
             with suppress(BrokenPipeError):  # it ended at once, and says why
-                print(json.dumps(asdict(case)), file=wanted, flush=True)
+                wanted.write(json.dumps(asdict(case)).encode() + b"\n")
             output, errors = process.communicate()
         except BaseException:
             wanted.close()

@@ -255,10 +255,10 @@ def one_row(path: Path, **changes: Any) -> Path:
         (("--data", "LABELS", "--detections", "ROW", "--save-detections", "f.json"), "--save-detections takes what"),
         (("--data", "LABELS", "--report", "nowhere/r.json"), "nowhere/r.json: report cannot be written there"),
         (("--data", "LABELS", "--report", "LABELS"), "--report must not be what is read, got LABELS"),
-        (("--data", "LABELS", "--detections", "ROW", "--charts", "LABELS"), "--charts must be a folder that can be"),
+        (("--data", "LABELS", "--detections", "ROW", "--charts", "LABELS"), "--charts must be a folder, got "),
         (("--data", "LABELS", "--set", "flow.every=3"), "flow.every must be 1 for eval, which judges every"),
         (("--data", "LABELS", "--set", "detection.max=3"), "--set: there is no key detection.max"),
-        (("--data", "LABELS", "--score-threshold", "7"), "detection.score_threshold must be less than or equal to 1"),
+        (("--data", "LABELS", "--score-threshold", "7"), "--score-threshold must be less than or equal to 1"),
     ],
 )  # fmt: skip
 def test_every_mistake_is_one_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.app.config import HintsConfig, load_config
@@ -101,6 +102,8 @@ def test_no_words_are_no_hints() -> None:
 def test_every_word_becomes_its_hint(tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("cat\ndog\n")
+    anchors = tmp_path / "anchors.npy"
+    np.save(anchors, np.zeros((1, 4)))
     section = HintsConfig(
         head="ssd_raw",
         size="300x200",
@@ -114,7 +117,7 @@ def test_every_word_becomes_its_hint(tmp_path: Path) -> None:
         scores="sigmoid",
         first_class_id=1,
         columns=("class", "score", "x1", "y1", "x2", "y2"),
-        anchors="anchors.npy",
+        anchors=str(anchors),
         class_names=str(names),
     )
     assert hints_of(section) == Hints(
@@ -131,7 +134,7 @@ def test_every_word_becomes_its_hint(tmp_path: Path) -> None:
         first_class_id=1,
         columns=("class", "score", "x1", "y1", "x2", "y2"),
         class_names=("cat", "dog"),
-        anchors=Path("anchors.npy"),
+        anchors=anchors,
     )
     assert set(HintsConfig.model_fields) == {name for name, value in section if value is not None}
 
