@@ -264,7 +264,8 @@ def test_what_measures_ends_with_who_asked(tmp_path: Path, small_detector: Path,
     pipe = tmp_path / "source.ts"
     os.mkfifo(pipe)
     config = load_config(options={"sources": (str(pipe),), "model": str(small_detector), "output.show": False})
-    program = f"from pipeline.app.measure_apart import Case, measure_apart; measure_apart(Case({config.model_dump(mode='json')!r}))"
+    case = f"Case({config.model_dump(mode='json')!r})"
+    program = f"from pipeline.app.measure_apart import Case, measure_apart; measure_apart({case})"
     with subprocess.Popen([sys.executable, "-c", program]) as asking:
         source = os.open(pipe, os.O_WRONLY)  # waits until it is opened there
         asking.send_signal(number)
