@@ -1,6 +1,6 @@
-"""What does one write with OpenCV and ONNX Runtime in an hour, and write well? It knows nothing of streamdet.
+"""Handwritten detector: a BGR frame in, boxes out, with OpenCV and ONNX Runtime alone; an hour's work, done well.
 
-Reads YOLOv5's rows, YOLOX's rows, and the boxes of streamdet's own export.
+It knows nothing of streamdet. It reads YOLOv5's rows, YOLOX's rows, and the boxes of streamdet's own export.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from benchmarks.contender import IOU_THRESHOLD, SCORE_THRESHOLD
+from benchmarks.job import IOU_THRESHOLD, SCORE_THRESHOLD
 
 Array = npt.NDArray[Any]
-Found = tuple[Array, Array, Array]
+HandDetections = tuple[Array, Array, Array]
 """Boxes [N, 4] xyxy in source pixels, scores [N], class ids [N]."""
 
 
@@ -35,7 +35,7 @@ class HandWritten:
         self._is_yolox = outputs[0].shape[1] == len(self._grid)  # YOLOv5 has three rows a cell
         self(np.zeros((self._height, self._width, 3), np.uint8))
 
-    def __call__(self, frame: Array) -> Found:
+    def __call__(self, frame: Array) -> HandDetections:
         """Detect in a frame uint8 [H, W, 3] BGR."""
         scale = min(self._width / frame.shape[1], self._height / frame.shape[0])
         content = cv2.resize(frame, (round(frame.shape[1] * scale), round(frame.shape[0] * scale)))
@@ -61,23 +61,23 @@ class HandWritten:
         ).reshape(-1)
         return (boxes[kept] - [left, top, left, top]) / scale, scores[kept], class_ids[kept]
 
-    def _boxes(self, outputs: list[Array]) -> Found:
-        boxes, scores, class_ids = (each[0] for each in outputs[:3])
+    def _boxes(self, outputs: list[Array]) -> HandDetections:
+        boxes, scores, class_ids = (output[0] for output in outputs[:3])
         chosen = scores >= SCORE_THRESHOLD
         return boxes[chosen], scores[chosen], class_ids[chosen]
 
-    def _rows(self, rows: Array) -> Found:
+    def _rows(self, rows: Array) -> HandDetections:
         """Rows [N, 85] cx, cy, w, h, objectness, classes → boxes in network pixels."""
-        sure = np.flatnonzero(rows[:, 4] >= SCORE_THRESHOLD)
-        rows = rows[sure]
+        is_object = np.flatnonzero(rows[:, 4] >= SCORE_THRESHOLD)
+        rows = rows[is_object]
         scores = rows[:, 5:] * rows[:, 4:5]
         class_ids, best = scores.argmax(axis=1), scores.max(axis=1)
         chosen = best >= SCORE_THRESHOLD
         rows, best, class_ids = rows[chosen], best[chosen], class_ids[chosen]
         centre, size = rows[:, :2], rows[:, 2:4]
         if self._is_yolox:
-            strides = self._strides[sure[chosen]]
-            centre, size = (centre + self._grid[sure[chosen]]) * strides, np.exp(size) * strides
+            strides = self._strides[is_object[chosen]]
+            centre, size = (centre + self._grid[is_object[chosen]]) * strides, np.exp(size) * strides
         return np.concatenate([centre - size / 2, centre + size / 2], axis=1), best, class_ids
 
 
@@ -91,9 +91,9 @@ def _cells(width: int, height: int) -> tuple[Array, Array]:
     return np.concatenate(grids), np.concatenate(strides)
 
 
-def draw(frame: Array, found: Found) -> None:
+def draw(frame: Array, detections: HandDetections) -> None:
     """Draw boxes and labels onto a frame uint8 [H, W, 3] BGR."""
-    for box, score, class_id in zip(*found, strict=True):
+    for box, score, class_id in zip(*detections, strict=True):
         left, top, right, bottom = (int(side) for side in box)
         cv2.rectangle(frame, (left, top), (right, bottom), (0, 255, 0), 2)
         label = f"{class_id} {score:.2f}"

@@ -1,92 +1,76 @@
-"""What does a party of a benchmark get, and what does it give back? Also for guests in environments of their own.
-
-A party is a module that is run in a process of its own: `python -m MODULE < job.json`; its last line is the outcome.
-"""
+"""Contenders: the rows of a comparison, each a job and its outcomes; measured in turns, each in a new process."""
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
+import itertools
+import os
+import statistics
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-SCORE_THRESHOLD, IOU_THRESHOLD = 0.25, 0.5
-"""The same for every party."""
+from benchmarks.job import ContenderError, Job, Outcome, run_apart
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done: detect in so many frames, and record into a folder if one is given."""
+@dataclass(slots=True)
+class Contender:
+    """One row: a module and its job, the Python that runs it, and its outcomes so far."""
 
-    kind: str
-    video: str
-    model: str
-    num_frames: int
-    folder: str | None = None  # where a recording goes; None: boxes only
-    threads: int | None = None  # of a bare network; None: as many as ONNX Runtime likes
-    settings: tuple[str, ...] = ()  # KEY=VALUE, ours alone
+    name: str
+    module: str
+    job: Job
+    records: bool = False
+    python: str | None = sys.executable  # None: there is none, and `failure` says what to do
+    may_fail: bool = False
+    failure: str = ""
+    outcomes: list[Outcome] = field(default_factory=list)
 
+    @property
+    def fps(self) -> float:
+        return statistics.median(self.all_fps)
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of it; start-up and warm-up are in none of the numbers. Seconds of processor time: of all threads."""
+    @property
+    def all_fps(self) -> list[float]:
+        return [outcome.num_frames / outcome.wall_seconds for outcome in self.outcomes]
 
-    num_frames: int
-    wall_seconds: float
-    cpu_seconds: float
-    num_detections: int | None = None
-    remark: str = ""
+    @property
+    def cpu_ms(self) -> float:
+        """Processor time of a frame."""
+        return statistics.median(self.all_cpu_ms)
 
+    @property
+    def all_cpu_ms(self) -> list[float]:
+        return [1000 * outcome.cpu_seconds / outcome.num_frames for outcome in self.outcomes]
 
-class PartyError(Exception):
-    """A party could not do its job, and says why in one line."""
-
-
-class Stopwatch:
-    """Wall time, and CPU time of the whole process."""
-
-    wall_seconds = cpu_seconds = 0.0
-
-    def __enter__(self) -> Stopwatch:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.wall_seconds = time.perf_counter() - self._wall
-        self.cpu_seconds = time.process_time() - self._cpu
-
-    def outcome(self, num_frames: int, num_detections: int | None = None, remark: str = "") -> Outcome:
-        """What was done in that time."""
-        return Outcome(num_frames, self.wall_seconds, self.cpu_seconds, num_detections, remark)
+    @property
+    def detections_per_frame(self) -> float | None:
+        counts = [
+            outcome.num_detections / outcome.num_frames
+            for outcome in self.outcomes
+            if outcome.num_detections is not None
+        ]
+        return statistics.median(counts) if counts else None
 
 
-def run_apart(job: Job, *, module: str, python: str = sys.executable, environment: dict[str, str]) -> Outcome:
-    """Let a module do a job in a new process. Raises PartyError with the last words of one that could not."""
-    done = subprocess.run(
-        [python, "-m", module],
-        input=json.dumps(asdict(job)),
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parents[1],
-        env=environment,
-    )
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        reason = said[-1] if said else f"{module} ended with {done.returncode}"
-        raise PartyError(re.sub(r"^[\w.]+Error: ", "", reason))
-    return Outcome(**json.loads(done.stdout.splitlines()[-1]))
+def measure_in_turns(contenders: Sequence[Contender], repeats: int, folder: Path) -> None:
+    """Measure every contender once, then every one again. Raises ContenderError for one that must not fail."""
+    # Ultralytics writes its settings beside its cache; not into the home of whoever measures.
+    environment = {**os.environ, "YOLO_CONFIG_DIR": str(folder)}
+    for _, contender in itertools.product(range(repeats), contenders):
+        if contender.failure:
+            continue
+        try:
+            contender.outcomes.append(_measure_once(contender, folder, environment))
+        except (ContenderError, OSError) as error:
+            if not contender.may_fail:
+                raise
+            contender.failure = str(error)
 
 
-def do_job(work: Callable[[Job], Outcome]) -> None:
-    """Read a job from stdin, do it, and write the outcome to stdout; a missing package is said in one line."""
-    given = json.load(sys.stdin)
-    try:
-        outcome = work(Job(**{**given, "settings": tuple(given["settings"])}))
-    except ModuleNotFoundError as error:
-        sys.exit(f"not installed: {error}")
-    print()  # a library may have left its line open
-    print(json.dumps(asdict(outcome)))
+def _measure_once(contender: Contender, folder: Path, environment: dict[str, str]) -> Outcome:
+    assert contender.python is not None
+    with tempfile.TemporaryDirectory(dir=folder) as outputs:
+        job = replace(contender.job, folder=outputs if contender.records else None)
+        return run_apart(job, module=contender.module, python=contender.python, environment=environment)

@@ -1,25 +1,23 @@
-"""How good is the detector that comes with streamdet, on streets that it has never seen, through the whole pipeline?
+"""Demo accuracy: the accuracy and speed of the detector that comes with streamdet, on streets that it has never seen.
 
     python -m benchmarks.demo_accuracy [--seeds 12] [--seconds 10]
 
-Frames go through `pipeline.detect`, as a user's would; pycocotools counts. The speed is that of `session.run` alone.
+Frames go through `pipeline.detect`, as a user's would; AP is COCO's (`pipeline.accuracy.coco`). The speed is that of
+`session.run` alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import time
-from typing import Any
 
 import numpy as np
 import onnxruntime
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 import pipeline
 from benchmarks.machine import describe_machine
+from pipeline.accuracy.coco import coco_accuracy
+from pipeline.accuracy.truth import Truth
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.picture.detections import Detections
 from pipeline.sources.street.traffic import TrafficSource
@@ -28,62 +26,24 @@ FIRST_HELD_OUT_SEED = 1000  # see export/train_demo.py
 SIZES = ("640x360", "1280x720")
 
 
-def rows_of(found: Detections, image_id: int) -> list[dict[str, Any]]:
-    """Detections in COCO's result format."""
-    boxes = found.boxes_xyxy.astype(float)
-    boxes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)  # [N, 4] x, y, w, h
-    return [
-        {"image_id": image_id, "category_id": int(class_id), "bbox": box.tolist(), "score": float(score)}
-        for box, score, class_id in zip(boxes, found.scores, found.class_ids, strict=True)
-    ]
-
-
-def truth_of(frames: list[tuple[Detections, Detections]], class_names: tuple[str, ...]) -> COCO:
-    """Labelled and unlabelled objects as pycocotools wants them: unlabelled ones as crowds, which it ignores."""
-    annotations = [
-        {**row, "id": 0, "iscrowd": is_crowd, "area": row["bbox"][2] * row["bbox"][3]}
-        for image_id, both in enumerate(frames)
-        for is_crowd, objects in enumerate(both)
-        for row in rows_of(objects, image_id)
-    ]
-    for number, annotation in enumerate(annotations):
-        annotation["id"] = number + 1
-    truth = COCO()
-    truth.dataset = {
-        "info": {},
-        "images": [{"id": image_id} for image_id in range(len(frames))],
-        "annotations": annotations,
-        "categories": [{"id": index, "name": name} for index, name in enumerate(class_names)],
-    }
-    truth.createIndex()
-    return truth
-
-
 def evaluate(specs: list[str], *, every: int = 10) -> tuple[float, float, dict[str, float]]:
-    """AP, AP50 and AP50 by class, of every so-manieth frame of these sources."""
-    truths: list[tuple[Detections, Detections]] = []
-    found: list[dict[str, Any]] = []
+    """AP, AP50 and AP50 by class, of every Nth frame of these sources."""
+    truths: list[Truth] = []
+    detections: list[Detections] = []
     class_names: tuple[str, ...] = ()
     for spec in specs:
         source = TrafficSource.from_spec(spec)
         class_names = source.class_names
-        # From 0.01 on, because AP counts what stands below the threshold that one would show.
+        # From 0.01 on: AP also counts detections with lower scores than one would show.
         for result in pipeline.detect(spec, settings={"detection.score_threshold": 0.01}):
-            if result.frame.index % every == 0:
-                found += rows_of(result.detections, len(truths))
-                truths.append((source.truth(result.frame.index), source.unlabelled(result.frame.index)))
+            index = result.frame.index
+            if index % every == 0:
+                detections.append(result.detections)
+                truths.append(Truth.of(source.truth(index), source.unlabelled(index)))
         source.close()
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = truth_of(truths, class_names)
-        counting = COCOeval(truth, truth.loadRes(found), "bbox")
-        counting.evaluate()
-        counting.accumulate()
-        counting.summarize()
-    at_50 = counting.eval["precision"][0, :, :, 0, 2]  # [recall, class]
-    by_class = {
-        name: float(values.mean()) for name, values in zip(class_names, at_50.T, strict=True) if values.max() >= 0
-    }
-    return float(counting.stats[0]), float(counting.stats[1]), by_class
+    accuracy = coco_accuracy(detections, truths)
+    by_class = {class_names[row.class_id]: row.ap50 for row in accuracy.classes}
+    return accuracy.numbers["AP"] or 0.0, accuracy.numbers["AP50"] or 0.0, by_class
 
 
 def frames_per_second(threads: int, *, runs: int = 300) -> float:

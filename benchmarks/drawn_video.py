@@ -1,4 +1,4 @@
-"""How does a drawn street become a video file of any length, without being drawn for longer than it takes to see it?"""
+"""Drawn video: a drawn street in, an H.264 file of any length out, of which only the first frames are drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.sources.street.traffic import TrafficOptions, TrafficSource
 def write_street(path: Path, *, size_wh: tuple[int, int], num_frames: int, num_drawn: int = 60) -> Path:
     """Write an H.264 video at 30 frames/s, of which the first `num_drawn` frames are drawn and then repeated.
 
-    Drawing costs more than decoding or the detector, and would hide both; and a file is what the others can read.
+    Drawing costs more than decoding or the detector, and would hide both; and every contender can read a file.
     Repeated packets are decoded like any other: the first of them is a key frame, and none refers to those before it.
     """
     import av  # after OpenCV, see pipeline/sinks/__init__.py

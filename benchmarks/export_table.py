@@ -1,10 +1,10 @@
-"""Which PyTorch detectors become a file that says the same, how large, and how fast?
+"""Export table: PyTorch detectors in; size, speed and parity of the exported files, as a table in Markdown, out.
 
     python -m benchmarks.export_table --update docs/exported-models.md
 
 Every model with random weights (there is nothing to download that could be compared), exported by the same function as
 `streamdet export`, each in a process of its own. Milliseconds are medians of whole paths on one photograph-sized
-picture, letterbox to boxes, PyTorch and ONNX Runtime in turns. What cannot be done stands in the table with the reason.
+picture, letterbox to boxes, PyTorch and ONNX Runtime in turns. A model that cannot be exported gives the reason.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _COLUMNS = (
 
 
 def measure(name: str, size: str | None) -> dict[str, Any]:
-    """Export one model, and say what came of it."""
+    """Export one model, and measure the file."""
     from export.detectors import build
     from export.exportable import ExportRequest
     from export.exporting import TorchPath, export_detector
@@ -85,7 +85,7 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
             started = time.perf_counter()
             path([picture])
             milliseconds[label].append(1000 * (time.perf_counter() - started))
-    nothing = Detector(engine, score_threshold=1.5)([image.picture for image in images[:2]])
+    empty = Detector(engine, score_threshold=1.5)([image.picture for image in images[:2]])
     parity = done.evidence.parity
     return {
         "size": "{}×{}".format(*done.spec.network_wh),
@@ -106,7 +106,7 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
         "onnx_ms": statistics.median(milliseconds["onnx"]),
         "torch_ms": statistics.median(milliseconds["torch"]),
         "batch_4_ok": done.evidence.passes and 4 in done.evidence.batch_sizes,
-        "zero_ok": all(len(each) == 0 for each in nothing),
+        "zero_ok": all(len(detections) == 0 for detections in empty),
     }
 
 
@@ -142,8 +142,8 @@ def _measured_apart(name: str, size: str | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.export_table", "--one", name, *(["--size", size] if size else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        return found
+        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        return row
     last = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"it died with {done.returncode}"
     return {"error": last.replace("|", "/")[:300]}
 
@@ -153,7 +153,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", help="only these")
     parser.add_argument("--update", type=Path, help="a Markdown file, between its two marks")
-    parser.add_argument("--keep", type=Path, help="a JSON file of rows: what is there is not measured again")
+    parser.add_argument("--keep", type=Path, help="a JSON file of rows that are not measured again")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--size", help=argparse.SUPPRESS)
     options = parser.parse_args(words)

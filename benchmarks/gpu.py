@@ -1,16 +1,16 @@
-"""GPU: bounds and whole runs on an NVIDIA GPU, and how many cameras it serves.
+"""GPU: bounds and whole runs on an NVIDIA GPU, and the number of cameras that it serves.
 
     python -m benchmarks.gpu --planes planes.onnx [--model boxes.onnx] [--torch rt_detr] [--json a.json] [--chart a.svg]
 
 - bare: ONNX Runtime alone, everything bound on the device once, no copy, by batch, with and without a CUDA graph;
 - decode: 1080p files by the GPU's decoders alone, as many at once as `--decoders` says;
-- cameras: the whole path for so many cameras of 30 frames/s that nobody waits for, with the age of a frame when its
-  boxes are there, and the knee: the most cameras at p95 <= 100 ms with nothing dropped;
+- cameras: the whole path for `--streams` live cameras of 30 frames/s, with the age of a frame when its boxes are there,
+  and the knee: the most cameras at p95 <= 100 ms with nothing dropped;
 - files: the same as fast as it goes, beside the bound: the lower of bare network and decoders;
-- memory: what the process and the GPU hold after 20,000 frames and more;
+- memory: that of the process and the GPU after 20,000 frames and more;
 - torch: the same network in PyTorch, eager and compiled (`--torch`: a name that `streamdet export` knows).
 
-Each whole run is a process of its own. What cannot be measured says why. `--device cpu` tries the script.
+Each whole run is a process of its own. A row that is not measured says why. `--device cpu` tries the script.
 """
 
 from __future__ import annotations
@@ -72,20 +72,20 @@ class Row:
     def __str__(self) -> str:
         values = [self.part, self.what, self.fps, self.p50_ms, self.p95_ms, self.p99_ms, self.dropped, self.cpu_ms]
         values += [self.gpu_percent, self.gpu_mb, self.rss_mb]
-        shown = [each if isinstance(each, str) else "–" if each is None else f"{each:.4g}" for each in values]
-        cells = [f"{cell:{'<' if place < 2 else '>'}{_WIDTHS[place]}}" for place, cell in enumerate(shown)]
+        shown = ["–" if value is None else value if isinstance(value, str) else f"{value:.4g}" for value in values]
+        cells = [f"{cell:{'<' if column < 2 else '>'}{_WIDTHS[column]}}" for column, cell in enumerate(shown)]
         return "  ".join([*cells, self.note]).rstrip()
 
 
 def main() -> None:
     """Measure and print; one line and exit code 1 where the device does not work."""
     options = _options()
-    report = next(each for each in probe_providers() if each.device == options.device)
+    report = next(report for report in probe_providers() if report.device == options.device)
     if not report.works:
         sys.exit(f"benchmarks.gpu: nothing is measured: {report.detail}")
     machine = this_machine(load_runtime().__version__)
     print(f"{describe_machine()}; {machine.gpu or 'no GPU'}, driver for CUDA {machine.driver}")
-    print("  ".join(f"{each:{'<' if i < 2 else '>'}{_WIDTHS[i]}}" for i, each in enumerate(_HEADINGS)))
+    print("  ".join(f"{name:{'<' if column < 2 else '>'}{_WIDTHS[column]}}" for column, name in enumerate(_HEADINGS)))
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         if options.video is None:
@@ -96,7 +96,7 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
             if options.json:
-                Path(options.json).write_text(json.dumps([dataclasses.asdict(each) for each in rows], indent=1))
+                Path(options.json).write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1))
     for line in verdicts(rows):
         print(line)
     if options.chart:
@@ -127,7 +127,7 @@ def _options() -> argparse.Namespace:
 
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     """Every row, as it is measured."""
-    models = [each for each in (options.planes, options.model) if each]
+    models = [model for model in (options.planes, options.model) if model]
     for part in options.parts:
         if part == "bare":
             for model in models:
@@ -141,7 +141,9 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
         elif part in ("cameras", "files"):
             for model in models:
                 for number in options.streams if part == "cameras" else options.file_streams:
-                    row = _row(part, f"{number} × {Path(model).name}", whole, options, model, number, part == "cameras")
+                    row = _row(
+                        part, f"{number} × {Path(model).name}", measure_run, options, model, number, part == "cameras"
+                    )
                     row.num_streams = number
                     yield row
         elif part == "memory":
@@ -156,8 +158,8 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
 def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) -> Row:
     """Images a second of a session whose inputs and outputs lie on the device, and how long a run takes."""
     spec = recognise(model)
-    place = "cpu" if options.device == "cpu" else "cuda"
-    keys = dict(each.split("=") for each in options.settings)
+    device = "cpu" if options.device == "cpu" else "cuda"
+    keys = dict(setting.split("=") for setting in options.settings)
     is_last = keys.get("engine.channels_last") == "true"
     session = open_session(Path(model), options.device, cuda_graph=recorded, channels_last=is_last).session
     feed: dict[str, Any]
@@ -167,16 +169,16 @@ def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) ->
         width, height = spec.network_wh
         shape = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
         feed = {spec.input_name: np.zeros((batch, *shape), spec.dtype)}
-        feed |= {each.name: np.tile(np.array(each.values, each.dtype), (batch, 1)) for each in spec.extra_inputs}
+        feed |= {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in spec.extra_inputs}
     values = load_runtime().OrtValue
     binding, kept = session.io_binding(), []
     for name, value in feed.items():
-        kept.append(values.ortvalue_from_numpy(np.ascontiguousarray(value), place, 0))
+        kept.append(values.ortvalue_from_numpy(np.ascontiguousarray(value), device, 0))
         binding.bind_ortvalue_input(name, kept[-1])
     for output in session.get_outputs():
         sides = [side if isinstance(side, int) else batch for side in output.shape]
         kind = {"tensor(float)": np.float32, "tensor(int64)": np.int64}[output.type]
-        kept.append(values.ortvalue_from_shape_and_type(sides, kind, place, 0))
+        kept.append(values.ortvalue_from_shape_and_type(sides, kind, device, 0))
         binding.bind_ortvalue_output(output.name, kept[-1])
     chosen = load_runtime().RunOptions()
     if recorded:
@@ -189,15 +191,15 @@ def decode(options: argparse.Namespace, number: int) -> Row:
     """Frames a second of so many decoders at once, with nothing behind them."""
     counts, stop, ready = [0] * number, threading.Event(), threading.Barrier(number + 1)
 
-    def run(place: int) -> None:
+    def run(index: int) -> None:
         source = VideoSource(options.video, options=VideoOptions(decode_device=options.device))
         for _ in source.pictures(stop):
-            if not counts[place]:
+            if not counts[index]:
                 ready.wait(20)
-            counts[place] += 1
+            counts[index] += 1
 
-    for place in range(number):
-        threading.Thread(target=run, args=(place,), daemon=True).start()
+    for index in range(number):
+        threading.Thread(target=run, args=(index,), daemon=True).start()
     ready.wait(30)
     began, processor, before = time.perf_counter(), time.process_time(), sum(counts)
     time.sleep(min(2.0, options.seconds))
@@ -207,7 +209,7 @@ def decode(options: argparse.Namespace, number: int) -> Row:
     return Row("", "", fps=num_frames / seconds, cpu_ms=1000 * processor / max(num_frames, 1))
 
 
-def whole(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
+def measure_run(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
     """The whole path for so many streams; see `Case`."""
     chosen: dict[str, Any] = {"sources": (options.video,) * number, "model": model, "output.show": False}
     chosen |= {"engine.device": options.device}
@@ -217,28 +219,28 @@ def whole(options: argparse.Namespace, model: str, number: int, is_live: bool) -
         chosen |= {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
     config = load_config(settings=options.settings, options=chosen)
     with GpuWatch() as watch:
-        found = measure_apart(Case.of(config, seconds=options.seconds))
-    age, frames = found["latency_ms"], found["frames"]
+        summary = measure_apart(Case.of(config, seconds=options.seconds))
+    age, frames = summary["latency_ms"], summary["frames"]
     return Row(
         "",
         "",
-        fps=found["num_frames"] / found["measured_seconds"],
+        fps=summary["num_frames"] / summary["measured_seconds"],
         p50_ms=age["p50"],
         p95_ms=age["p95"],
         p99_ms=age["p99"],
         dropped=frames["dropped_stale"] + frames["dropped_full"],
-        cpu_ms=found["cpu_ms_per_frame"],
+        cpu_ms=summary["cpu_ms_per_frame"],
         gpu_percent=watch.busy_percent,
         gpu_mb=watch.most_mb,
-        rss_mb=found["memory_mb"]["peak"],
+        rss_mb=summary["memory_mb"]["peak"],
     )
 
 
 def _memory(options: argparse.Namespace, model: str) -> Iterator[Row]:
-    """The same run for a short and for a long time: what it holds must not grow."""
+    """The same run for a short and for a long time: its memory must not grow."""
     for seconds in (options.seconds, 3 * options.seconds):
         longer = argparse.Namespace(**{**vars(options), "seconds": seconds})
-        row = _row("memory", "", whole, longer, model, options.file_streams[0], False)
+        row = _row("memory", "", measure_run, longer, model, options.file_streams[0], False)
         row.what = f"after {row.fps * seconds:.0f} frames" if row.fps else "not measured"
         yield row
 
@@ -277,7 +279,7 @@ def _torch_network(name: str) -> Any:
 
 
 class GpuWatch:
-    """What nvidia-smi says of the GPU meanwhile; None where there is none."""
+    """GPU use while it is open, as nvidia-smi reads it; None where there is no GPU."""
 
     busy_percent: float | None = None
     most_mb: float | None = None
@@ -302,14 +304,14 @@ class GpuWatch:
             return
         self._process.terminate()
         lines = [line.split(",") for line in self._process.communicate()[0].splitlines() if line.count(",") == 1]
-        busy = [float(each[0]) for each in lines]
+        busy = [float(line[0]) for line in lines]
         if busy:
             middle = busy[-max(1, len(busy) // 3) :]  # the last third: it was warm by then
-            self.busy_percent, self.most_mb = sum(middle) / len(middle), max(float(each[1]) for each in lines)
+            self.busy_percent, self.most_mb = sum(middle) / len(middle), max(float(line[1]) for line in lines)
 
 
 def verdicts(rows: list[Row]) -> Iterator[str]:
-    """The knee of the cameras, and how near the files come to what binds them."""
+    """The knee of the cameras, and the share of their bound that the files reach."""
     cameras = [row for row in rows if row.part == "cameras" and row.p95_ms is not None]
     for model in dict.fromkeys(row.what.split(" × ")[1] for row in cameras):
         mine = [row for row in cameras if row.what.endswith(f" × {model}")]
@@ -318,7 +320,7 @@ def verdicts(rows: list[Row]) -> Iterator[str]:
     decoders = max((row.fps for row in rows if row.part == "decode" and row.fps), default=None)
     for row in rows:
         model = row.what.partition(" × ")[2]
-        networks = [each.fps for each in rows if each.part == "bare" and each.fps and each.what.startswith(model)]
+        networks = [bare.fps for bare in rows if bare.part == "bare" and bare.fps and bare.what.startswith(model)]
         if row.part == "files" and row.fps and networks and decoders:
             bound = min(max(networks), decoders)
             yield f"{row.what}: {row.fps / bound:.0%} of the binding limit of {bound:.0f} frames/s"

@@ -1,4 +1,4 @@
-"""How old is a frame when it is shown, from a camera that is slower than the model?
+"""Live age: a camera and models in; the age of a frame when its boxes are there, or it is recorded, out.
 
     python -m benchmarks.live_age VIDEO --model YOLOX.onnx [--rate 30] [--seconds 10] [--repeats 3]
 
@@ -55,7 +55,7 @@ def main() -> None:
         num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
         street = write_street(Path(folder) / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
         detectors: list[tuple[str, str, str | None]] = [
-            (each.stem, str(options.video), str(each)) for each in options.model
+            (path.stem, str(options.video), str(path)) for path in options.model
         ]
         detectors.append(("demo", str(street), None))
         for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
@@ -66,13 +66,14 @@ def main() -> None:
 
     print(f"\nlive at {options.rate:g} frames/s, {options.seconds:g} s, median of {options.repeats} runs, ms")
     print(f"{'':40} frames/s  dropped  inference p50 / p95  age p50  age p95  bar for p95")
-    for row, found in runs.items():
+    for row, summaries in runs.items():
         inference, slow = (
-            statistics.median(each["stages"]["detect"]["service_ms"][name] for each in found) for name in ("p50", "p95")
+            statistics.median(run["stages"]["detect"]["service_ms"][name] for run in summaries)
+            for name in ("p50", "p95")
         )
-        ages = [statistics.median(each["latency_ms"][name] for each in found) for name in ("p50", "p95")]
-        fps = statistics.median(each["fps"]["delivered"] or 0.0 for each in found)
-        dropped = sum(each["frames"][name] for each in found for name in ("dropped_stale", "dropped_full"))
+        ages = [statistics.median(run["latency_ms"][name] for run in summaries) for name in ("p50", "p95")]
+        fps = statistics.median(run["fps"]["delivered"] or 0.0 for run in summaries)
+        dropped = sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full"))
         bar = inference + BAR_MS
         print(
             f"{row:40} {fps:8.1f} {dropped:8} {inference:13.1f} / {slow:4.1f} {ages[0]:8.1f} {ages[1]:8.1f}  "

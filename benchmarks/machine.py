@@ -1,4 +1,4 @@
-"""What machine were these numbers measured on?"""
+"""Machine: one line that stands beside every measured number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does memory grow over 100,000 frames, and is everything given back after 50 sources?
+"""Memory: its growth over 100,000 frames, and the memory, threads and files that 50 sources leave behind.
 
     python -m benchmarks.memory [--frames 100000] [--sources 50]
 
@@ -42,7 +42,7 @@ PARTS = ("frames", "frames-mp4", "sources")
 def run_once(
     video: str, detector: Path, recording: Path, *, max_frames: int | None = None, look: Callable[[int], None]
 ) -> None:
-    """One run through the whole path; `look` is told now and then how many frames have come out."""
+    """One run through the whole path; `look` gets the number of delivered frames now and then."""
     options = {
         "sources": (video,),
         "model": str(detector),
@@ -70,7 +70,7 @@ def over_frames(folder: Path, num_frames: int, *, suffix: str) -> dict[str, Any]
             samples.append((num_delivered, memory_mb()))
 
     run_once(str(video), detector, folder / f"out{suffix}", look=look)
-    late = np.array([each for each in samples if each[0] >= num_frames / 3])  # [N, 2]
+    late = np.array([sample for sample in samples if sample[0] >= num_frames / 3])  # [N, 2]
     slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 1 else float("nan")
     return {
         "frames": num_frames,
@@ -114,19 +114,19 @@ def main() -> None:
         return
 
     print(describe_machine())
-    found = {}
+    measured = {}
     for part in PARTS:
         command = [sys.executable, "-m", "benchmarks.memory", "--part", part]
         command += ["--frames", str(options.frames), "--sources", str(options.sources)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)
-        found[part] = json.loads(done.stdout.splitlines()[-1])
-    print_frames(found["frames"], "Matroska and JSON lines", verdict=_verdict(found["frames"]["grown_mb"]))
-    print_frames(found["frames-mp4"], "MP4 and JSON lines", verdict="of which the index is MP4's own")
-    print_sources(found["sources"])
+        measured[part] = json.loads(done.stdout.splitlines()[-1])
+    print_frames(measured["frames"], "Matroska and JSON lines", verdict=_verdict(measured["frames"]["grown_mb"]))
+    print_frames(measured["frames-mp4"], "MP4 and JSON lines", verdict="of which the index is MP4's own")
+    print_sources(measured["sources"])
     if options.report is not None:
-        options.report.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        options.report.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
 
 
 def measure_part(part: str, folder: Path, num_frames: int, num_sources: int) -> dict[str, Any]:
@@ -136,23 +136,23 @@ def measure_part(part: str, folder: Path, num_frames: int, num_sources: int) -> 
     return over_frames(folder, num_frames, suffix=".mp4" if part == "frames-mp4" else ".mkv")
 
 
-def print_frames(found: dict[str, Any], name: str, *, verdict: str) -> None:
+def print_frames(growth: dict[str, Any], name: str, *, verdict: str) -> None:
     """Memory every tenth of the frames, and its slope."""
-    samples, num_frames = found["memory_mb"], found["frames"]
+    samples, num_frames = growth["memory_mb"], growth["frames"]
     print(f"\n{'frames':>8}  memory MB  ({name})")
     for tenth in range(1, 11):
-        until = [each for each in samples if each[0] <= tenth * num_frames / 10]
+        until = [sample for sample in samples if sample[0] <= tenth * num_frames / 10]
         if until:
             print(f"{until[-1][0]:8}  {until[-1][1]:9.1f}")
     print(
-        f"slope after the first third: {found['mb_per_100000_frames']:+.2f} MB per 100,000 frames; over these frames "
-        f"{found['grown_mb']:+.2f} MB, {verdict}"
+        f"slope after the first third: {growth['mb_per_100000_frames']:+.2f} MB per 100,000 frames; over these frames "
+        f"{growth['grown_mb']:+.2f} MB, {verdict}"
     )
 
 
-def print_sources(found: dict[str, Any]) -> None:
-    """What was held after the first source, the last, and two between."""
-    first, *_, last = rows = found["sources"]
+def print_sources(growth: dict[str, Any]) -> None:
+    """Memory, threads and files after the first source, the last, and two between."""
+    first, *_, last = rows = growth["sources"]
     print(f"\n{'source':>8}  memory MB  threads of Python / in all  open files")
     for number in sorted({0, len(rows) // 3, 2 * len(rows) // 3, len(rows) - 1}):
         row = rows[number]
@@ -161,14 +161,14 @@ def print_sources(found: dict[str, Any]) -> None:
     is_same = all(first[name] == last[name] for name in ("python_threads", "threads", "open_files"))
     print(
         f"threads and open files are {'the same' if is_same else 'NOT the same'} after the last source as after the "
-        f"first; memory over the last third {found['grown_mb']:+.2f} MB, {_verdict(found['grown_mb'])}"
+        f"first; memory over the last third {growth['grown_mb']:+.2f} MB, {_verdict(growth['grown_mb'])}"
     )
 
 
 def _num_in(folder: str) -> int | None:
-    """What the system lists of this process; None where it lists nothing."""
-    place = Path("/proc/self") / folder
-    return sum(1 for _ in place.iterdir()) if place.is_dir() else None
+    """Number of entries that /proc lists for this process; None without /proc."""
+    path = Path("/proc/self") / folder
+    return sum(1 for _ in path.iterdir()) if path.is_dir() else None
 
 
 def _verdict(grown_mb: float) -> str:

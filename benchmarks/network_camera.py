@@ -1,4 +1,4 @@
-"""What does a network camera send? A video's packets, unchanged, at the pace of a camera, over and over.
+"""Network camera: a video file in; its packets, unchanged and at the pace of a camera, out over TCP, over and over.
 
     python -m benchmarks.network_camera VIDEO PORT [--rate 30]
 
@@ -32,14 +32,14 @@ def send(video: str, port: int, rate: float) -> None:
                 time_base = Fraction(1, 90_000)
                 packets = [packet for packet in container.demux(source) if packet.size and packet.pts is not None]
                 pace = 90_000 / rate
-                order = {pts: place for place, pts in enumerate(sorted(packet.pts or 0 for packet in packets))}
+                order = {pts: index for index, pts in enumerate(sorted(packet.pts or 0 for packet in packets))}
                 first = sent
                 for packet in packets:
                     assert packet.pts is not None
-                    place = first + order[packet.pts]
+                    index = first + order[packet.pts]
                     packet.stream = stream
                     packet.time_base = time_base
-                    packet.pts, packet.dts = round((place + 4) * pace), round(sent * pace)
+                    packet.pts, packet.dts = round((index + 4) * pace), round(sent * pace)
                     time.sleep(max(0.0, began + sent / rate - time.monotonic()))
                     out.mux(packet)
                     sent += 1

@@ -1,9 +1,9 @@
-"""Python's share: what a frame costs between its decoder and its sink, where everything else happens on a GPU.
+"""Python's share: processor time of a frame between its decoder and its sink, where all the rest happens on a GPU.
 
     python -m benchmarks.python_share [--detections 50]
 
-Sources hand out planes that lie on a device, and the network answers at once, with as many detections as are asked for:
-what is left is capture, queues, batches, reading outputs, NMS, and the books.
+Sources hand out planes that lie on a device, and the network answers at once, with `--detections` detections: capture,
+queues, batches, reading outputs, NMS and the ledger are left.
 """
 
 from __future__ import annotations
@@ -105,8 +105,8 @@ class Answering:
         inputs_of(pictures)
         number = len(pictures)
         answers = {"boxes": self._boxes, "scores": self._scores, "num_detections": self._count}
-        found = {name: np.repeat(value, number, axis=0) for name, value in answers.items()}
-        return {**found, "class_ids": np.zeros((number, _K), np.int64)}
+        outputs = {name: np.repeat(value, number, axis=0) for name, value in answers.items()}
+        return {**outputs, "class_ids": np.zeros((number, _K), np.int64)}
 
     def infer(self, tensor: Any) -> Outputs:
         raise NotImplementedError

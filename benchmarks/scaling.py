@@ -1,4 +1,4 @@
-"""How do speed, age and memory grow with sources, with resolution, with objects, and with the length of queues?
+"""Scaling: speed, age and memory over the number of sources, resolution, objects, and the length of queues.
 
     python -m benchmarks.scaling [--seconds 4] [--repeats 1] [--charts FOLDER] [--report FILE.json]
 
@@ -9,7 +9,7 @@ network, so that theirs is the time in the queues.
 - sources: that many on one shared detector, the demo's, in batches of up to 8: files as fast as they go, files as
   cameras of 10 frames/s each, and traffic that is drawn meanwhile (which costs more than to detect in it);
 - resolution: one file from 360p to 4K, without and with a recording, the demo's detector;
-- detections: a detector of no cost that finds that many, in 720p, without and with a recording;
+- detections: a detector of no cost with that number of detections, in 720p, without and with a recording;
 - queue: `flow.queue_capacity`, one file in 720p with a recording, the demo's detector.
 """
 
@@ -64,7 +64,7 @@ class Point:
 
 
 def cases(folder: Path, *, seconds: float, charts: Sequence[str]) -> Iterator[tuple[str, str, int, Case]]:
-    """Chart, line, x and what is to be measured; files are written into the folder as they are needed."""
+    """Chart, line, x and case; files are written into the folder as they are needed."""
 
     def street(lines: int) -> str:
         path = folder / f"{lines}p.mp4"
@@ -105,21 +105,21 @@ def cases(folder: Path, *, seconds: float, charts: Sequence[str]) -> Iterator[tu
 
 
 def measure_points(folder: Path, *, seconds: float, repeats: int, charts: Sequence[str]) -> Iterator[Point]:
-    """Every point, the median of its repeats. Raises ConfigError, with the point, for what cannot be measured."""
+    """Every point, the median of its repeats. Raises ConfigError, with the point, if one cannot be measured."""
     for chart, line, x, case in cases(folder, seconds=seconds, charts=charts):
         try:
-            found = [measure_apart(case) for _ in range(repeats)]
+            summaries = [measure_apart(case) for _ in range(repeats)]
         except ConfigError as error:
             raise ConfigError(f"{chart}, {line}, {x}: {error}") from error
-        ages = [each["latency_ms"]["p95"] for each in found if each["latency_ms"]["p95"] is not None]
+        ages = [run["latency_ms"]["p95"] for run in summaries if run["latency_ms"]["p95"] is not None]
         yield Point(
             chart,
             line,
             x,
-            statistics.median(each["num_frames"] / each["measured_seconds"] for each in found),
+            statistics.median(run["num_frames"] / run["measured_seconds"] for run in summaries),
             statistics.median(ages) if ages else None,
-            statistics.median(each["memory_mb"]["peak"] for each in found),
-            sum(each["frames"][name] for each in found for name in ("dropped_stale", "dropped_full")),
+            statistics.median(run["memory_mb"]["peak"] for run in summaries),
+            sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full")),
         )
 
 
@@ -147,8 +147,8 @@ def draw_charts(points: Sequence[Point], folder: Path, *, title: str) -> list[Pa
             strict=True,
         ):
             for line in dict.fromkeys(point.line for point in chosen):
-                here = [point for point in chosen if point.line == line and getattr(point, value) is not None]
-                axes.plot([point.x for point in here], [getattr(point, value) for point in here], "o-", label=line)
+                shown = [point for point in chosen if point.line == line and getattr(point, value) is not None]
+                axes.plot([point.x for point in shown], [getattr(point, value) for point in shown], "o-", label=line)
             # 0 objects have a place on the axis as well.
             axes.set_xscale("symlog" if any(point.x == 0 for point in chosen) else "log", base=10)
             ticks = sorted({point.x for point in chosen})
@@ -171,7 +171,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each point, after the warm-up")
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--only", action="append", choices=tuple(_AXES), help="of the charts these alone")
+    parser.add_argument("--only", action="append", choices=tuple(_AXES), help="this chart alone; may be repeated")
     parser.add_argument("--charts", type=Path, metavar="FOLDER", help="draw charts as PNG")
     parser.add_argument("--report", type=Path, help="write all numbers as JSON")
     options = parser.parse_args()

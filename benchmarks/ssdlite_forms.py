@@ -1,4 +1,4 @@
-"""How much faster is a boxes form than torchvision's own export of the whole model?
+"""Forms of ssdlite320: the time of the boxes form beside that of torchvision's own export of the whole model.
 
     python -m benchmarks.ssdlite_forms
 
@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--background", type=float, default=11.0, help="the more, the fewer things are found")
+    parser.add_argument(
+        "--background", type=float, default=11.0, help="logit of the background: a higher one leaves fewer detections"
+    )
     options = parser.parse_args()
     torch.manual_seed(SEED)
     model = torchvision.models.detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
@@ -50,33 +52,33 @@ def main() -> None:
     randomise_weights(model, "ssdlite320", num_columns=91, pixels=pixels, background=options.background)
     exportable = exportable_of(model, "ssdlite320_mobilenet_v3_large", class_names=names, network_wh=NETWORK_WH)
     with tempfile.TemporaryDirectory() as folder:
-        whole_path, boxes_path = Path(folder) / "whole.onnx", Path(folder) / "boxes.onnx"
+        module_path, boxes_path = Path(folder) / "whole.onnx", Path(folder) / "boxes.onnx"
         exported = export_detector(exportable, boxes_path, images=drawn_images())
         image = pixels[0].permute(2, 0, 1).float() / 255
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(model, ([image],), str(whole_path), dynamo=False, opset_version=17)
+            torch.onnx.export(model, ([image],), str(module_path), dynamo=False, opset_version=17)
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = options.threads
         session_options.log_severity_level = 4
-        whole = onnxruntime.InferenceSession(whole_path, session_options, providers=["CPUExecutionProvider"])
+        module_session = onnxruntime.InferenceSession(module_path, session_options, providers=["CPUExecutionProvider"])
         engine = OrtEngine(
             boxes_path, exported.spec, device="cpu", intra_op_threads=options.threads, spin_microseconds=None
         )
-        nodes = {path.stem: len(onnx.load(path).graph.node) for path in (whole_path, boxes_path)}
+        nodes = {path.stem: len(onnx.load(path).graph.node) for path in (module_path, boxes_path)}
     ours = Detector(engine, score_threshold=0.05)
     picture = ArrayPicture(np.ascontiguousarray(pixels[0].numpy()[:, :, ::-1]))
     tensor = image.numpy()
-    name = whole.get_inputs()[0].name
+    name = module_session.get_inputs()[0].name
     milliseconds: dict[str, list[float]] = {"whole": [], "boxes": [], "boxes, session.run alone": []}
-    found = 0
+    num_detections = 0
     for _ in range(options.runs):
         for label in milliseconds:
             began = time.perf_counter()
             if label == "whole":
-                whole.run(None, {name: tensor})
+                module_session.run(None, {name: tensor})
             elif label == "boxes":
-                found = len(ours([picture])[0])
+                num_detections = len(ours([picture])[0])
             else:
                 engine.infer(pixels[:1].numpy())
             milliseconds[label].append(1000 * (time.perf_counter() - began))
@@ -86,7 +88,7 @@ def main() -> None:
         note = f", {nodes[label]} nodes" if label in nodes else ""
         print(f"{label:26} {median:7.2f} ms{note}")
     ratio = medians["whole"] / medians["boxes"]
-    print(f"{found} detections; the boxes form with everything around it is {ratio:.2f}× faster")
+    print(f"{num_detections} detections; the boxes form with everything around it is {ratio:.2f}× faster")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How long until the first box, and how much memory does a whole run take?
+"""Start-up: seconds until the first JSON line, and the peak memory of a whole run.
 
 python -m benchmarks.start_up VIDEO --model MODEL
 """

@@ -1,4 +1,4 @@
-"""What does it cost to make detections of a network's raw output?
+"""Suppression: milliseconds from a network's raw output to detections.
 
 Thresholds, decodes and suppresses 25,200 candidates of 80 classes, of which few survive, as a YOLO at 640 x 640
 gives them for an ordinary picture; on one core, beside other implementations of NMS where they are installed.
@@ -40,15 +40,15 @@ def main() -> None:
     for head, output in {"yolov5": _raw_output(), "yolov8": _without_objectness(_raw_output())}.items():
         spec = _spec(head)
 
-        found = _decode(output, spec)
-        kept, _ = _suppress(found)
+        candidates = _decode(output, spec)
+        kept, _ = _suppress(candidates)
         decode_ms = _median_ms(partial(_decode, output, spec))
-        suppress_ms = _median_ms(partial(_suppress, found))
+        suppress_ms = _median_ms(partial(_suppress, candidates))
         print(
             f"  {head} {list(output.shape)}: decode {decode_ms:.2f} ms + NMS {suppress_ms:.2f} ms = "
-            f"{decode_ms + suppress_ms:.2f} ms, {len(found.scores)} candidates, {len(kept)} stay"
+            f"{decode_ms + suppress_ms:.2f} ms, {len(candidates.scores)} candidates, {len(kept)} stay"
         )
-    print("\nNMS alone, all boxes wanted")
+    print("\nNMS alone, all boxes asked for")
     for num_boxes in (160, 1_000, 5_000):
         _compare(num_boxes)
 
@@ -57,21 +57,21 @@ def _compare(num_boxes: int) -> None:
     rng = np.random.default_rng(num_boxes)
     centres, sizes = rng.random((num_boxes, 2)) * 600 + 20, rng.random((num_boxes, 2)) * 60 + 20
     boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)  # [N, 4]
-    found = Candidates(
+    candidates = Candidates(
         boxes, rng.random(num_boxes).astype(np.float32) * 0.7 + 0.3, rng.integers(0, NUM_CLASSES, num_boxes)
     )
-    print(f"  {num_boxes:5} boxes: streamdet {_median_ms(lambda: _suppress(found, num_boxes)):7.2f} ms", end="")
+    print(f"  {num_boxes:5} boxes: streamdet {_median_ms(lambda: _suppress(candidates, num_boxes)):7.2f} ms", end="")
     boxes_xywh = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-    class_ids = found.class_ids.astype(np.int32)
+    class_ids = candidates.class_ids.astype(np.int32)
     opencv_nms: Any = cv2.dnn.NMSBoxesBatched  # its stub asks for lists
-    opencv_ms = _median_ms(lambda: opencv_nms(boxes_xywh, found.scores, class_ids, SCORE_THRESHOLD, IOU_THRESHOLD))
+    opencv_ms = _median_ms(lambda: opencv_nms(boxes_xywh, candidates.scores, class_ids, SCORE_THRESHOLD, IOU_THRESHOLD))
     print(f", cv2.dnn.NMSBoxesBatched {opencv_ms:7.2f} ms", end="")
     if importlib.util.find_spec("torchvision"):
         import torch
         from torchvision.ops import batched_nms
 
         torch.set_num_threads(1)
-        tensors = [torch.from_numpy(each) for each in (boxes, found.scores, found.class_ids)]
+        tensors = [torch.from_numpy(array) for array in (boxes, candidates.scores, candidates.class_ids)]
         print(f", torchvision.ops.batched_nms {_median_ms(lambda: batched_nms(*tensors, IOU_THRESHOLD)):7.2f} ms")
     else:
         print(", torchvision is not installed")
@@ -81,11 +81,11 @@ def _decode(output: FloatArray, spec: DetectorSpec) -> Candidates:
     return HEADS[spec.head]({"output": output}, spec, score_threshold=SCORE_THRESHOLD, batch_index=0)
 
 
-def _suppress(found: Candidates, max_detections: int = 300) -> tuple[npt.NDArray[np.int64], FloatArray]:
+def _suppress(candidates: Candidates, max_detections: int = 300) -> tuple[npt.NDArray[np.int64], FloatArray]:
     return suppress(
-        found.boxes_xyxy,
-        found.scores,
-        found.class_ids,
+        candidates.boxes_xyxy,
+        candidates.scores,
+        candidates.class_ids,
         iou_threshold=IOU_THRESHOLD,
         score_threshold=SCORE_THRESHOLD,
         max_detections=max_detections,

@@ -1,8 +1,8 @@
-"""What does each choice in the pipeline bring? It is taken back, one at a time, and measured in turns with all of them.
+"""What pays: each choice in the pipeline, taken back one at a time and measured in turns with all of them; ratios out.
 
     python -m benchmarks.what_pays VIDEO --model MODEL [--seconds 4] [--repeats 5] [--recording] [--chart FILE.svg]
 
-Choices that are settings are set otherwise; the others are undone in the process that measures. The ratio is the median
+Settings get another value; the others are undone in the process that measures. The ratio is the median
 over turns of frames a second without the choice over those with it: below 1 it pays.
 """
 
@@ -57,8 +57,8 @@ def _no_planes() -> None:
 def _nothing() -> None: ...
 
 
-# Without the choice: the settings, and what is undone.
-PARTIES: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
+# Each takes one choice back: the settings, and the function that undoes a choice that has no setting.
+VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
     AS_IT_IS: ({}, _nothing),
     "one inference on all cores instead of one a core": ({"engine.threads": 2, "engine.inflight": 1}, _nothing),
     "two inferences on all cores": ({"engine.threads": 2, "engine.inflight": 2}, _nothing),
@@ -74,9 +74,9 @@ PARTIES: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
 }
 
 
-def run_party(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure one party in this process."""
-    settings, undo = PARTIES[options.party]
+def run_variant(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure one variant in this process."""
+    settings, undo = VARIANTS[options.variant]
     undo()
     config = load_config(
         options={
@@ -100,42 +100,42 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--recording", action="store_true", help="with an annotated recording")
     parser.add_argument("--chart", type=Path, help="where a frame's processor time goes, as SVG")
-    parser.add_argument("--party", choices=PARTIES, help=argparse.SUPPRESS)
+    parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
     options = parser.parse_args(words)
-    if options.party is not None:
-        print(json.dumps(run_party(options)))
+    if options.variant is not None:
+        print(json.dumps(run_variant(options)))
         return
-    command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--party"]
-    found: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in PARTIES if options.recording or "a recording" not in name
+    command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--variant"]
+    measured: dict[str, list[dict[str, Any]]] = {
+        name: [] for name in VARIANTS if options.recording or "a recording" not in name
     }
     refused: dict[str, str] = {}
     for _ in range(options.repeats):
-        for name in [each for each in found if each not in refused]:
+        for name in [name for name in measured if name not in refused]:
             done = subprocess.run([*command, name], capture_output=True, text=True)
             if done.returncode:
                 refused[name] = done.stderr.strip().splitlines()[-1]
             else:
-                found[name].append(json.loads(done.stdout.splitlines()[-1]))
+                measured[name].append(json.loads(done.stdout.splitlines()[-1]))
     print(describe_machine())
     print(f"{'':52} frames/s   ratio (each turn)              CPU ms a frame")
-    base = found[AS_IT_IS]
-    for name, runs in found.items():
+    base = measured[AS_IT_IS]
+    for name, runs in measured.items():
         if name in refused:
             print(f"{name:52} not with this model: {refused[name][:100]}")
             continue
         rates = [run["fps"]["delivered"] for run in runs]
         ratios = [rate / other["fps"]["delivered"] for rate, other in zip(rates, base, strict=True)]
-        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        turns = " ".join(f"{ratio:.2f}" for ratio in ratios)
         milliseconds = statistics.median(run["cpu_ms_per_frame"] for run in runs)
         print(
-            f"{name:52} {statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({each}) {milliseconds:8.1f}"
+            f"{name:52} {statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({turns}) {milliseconds:8.1f}"
         )
     if options.chart is not None:
         from pipeline.measure.charts import time_chart
         from pipeline.measure.summary import typical_cpu_ms_by_role
 
-        rows = {name: typical_cpu_ms_by_role(runs) for name, runs in found.items() if runs}
+        rows = {name: typical_cpu_ms_by_role(runs) for name, runs in measured.items() if runs}
         options.chart.write_text(time_chart(rows, {}), encoding="utf-8")
 
 

@@ -1,9 +1,9 @@
-"""How does YOLOv5's output become the one that Ultralytics reads? The same network and the same weights.
+"""Rearranged YOLOv5: an ONNX file in, a copy whose output has the form that Ultralytics reads out; the same weights.
 
     python -m benchmarks.competitors.rearranged yolov5.onnx rearranged.onnx
 
 Rows [B, N, 5 + C] of cx, cy, w, h, objectness and class scores become [B, 4 + C, N] of cx, cy, w, h and
-objectness × class scores, as of YOLOv8, and the metadata says what Ultralytics asks for.
+objectness × class scores, as of YOLOv8, and the metadata has the keys that Ultralytics asks for.
 """
 
 from __future__ import annotations
@@ -29,16 +29,18 @@ def rearrange(path: Path, target: Path) -> Path:
     import numpy as np
 
     for name, first, last in (("boxes", 0, 4), ("objectness", 4, 5), ("classes", 5, num_columns)):
-        for end, place in (("first", first), ("last", last)):
-            graph.initializer.append(numpy_helper.from_array(np.array([place], np.int64), f"guest_{name}_{end}"))
-        inputs = [rows.name, f"guest_{name}_first", f"guest_{name}_last", "guest_axis"]
-        graph.node.append(helper.make_node("Slice", inputs, [f"guest_{name}"]))
-    graph.initializer.append(numpy_helper.from_array(np.array([2], np.int64), "guest_axis"))
-    graph.node.append(helper.make_node("Mul", ["guest_objectness", "guest_classes"], ["guest_scores"]))
-    graph.node.append(helper.make_node("Concat", ["guest_boxes", "guest_scores"], ["guest_rows"], axis=2))
-    graph.node.append(helper.make_node("Transpose", ["guest_rows"], ["guest_output"], perm=[0, 2, 1]))
+        for end, column in (("first", first), ("last", last)):
+            graph.initializer.append(numpy_helper.from_array(np.array([column], np.int64), f"rearranged_{name}_{end}"))
+        inputs = [rows.name, f"rearranged_{name}_first", f"rearranged_{name}_last", "rearranged_axis"]
+        graph.node.append(helper.make_node("Slice", inputs, [f"rearranged_{name}"]))
+    graph.initializer.append(numpy_helper.from_array(np.array([2], np.int64), "rearranged_axis"))
+    graph.node.append(helper.make_node("Mul", ["rearranged_objectness", "rearranged_classes"], ["rearranged_scores"]))
+    graph.node.append(
+        helper.make_node("Concat", ["rearranged_boxes", "rearranged_scores"], ["rearranged_rows"], axis=2)
+    )
+    graph.node.append(helper.make_node("Transpose", ["rearranged_rows"], ["rearranged_output"], perm=[0, 2, 1]))
     shape = (batch, num_columns - 1, num_rows)
-    output = helper.make_tensor_value_info("guest_output", onnx.TensorProto.FLOAT, shape)
+    output = helper.make_tensor_value_info("rearranged_output", onnx.TensorProto.FLOAT, shape)
     del graph.output[:]
     graph.output.append(output)
     about = {"task": "detect", "stride": "32", "batch": str(batch), "imgsz": str([height, width])}

@@ -1,8 +1,7 @@
-"""How fast is Roboflow's InferencePipeline with the loop's own code inside? Run by the Python that has `inference`.
+"""Roboflow's InferencePipeline as a contender, with the loop's detector inside; run by a Python that has `inference`.
 
-Its best settings for a file: no `max_fps`, every frame waited for (`WAIT`, `LAZY`), predictions dispatched in the main
-thread; or, where the job says `defaults`, whatever it does when nobody says anything. Pictures are drawn by supervision
-and written by its VideoSink.
+Its best settings for a file: no `max_fps`, it waits for every frame (`WAIT`, `LAZY`), predictions dispatched in the
+main thread; or its defaults, where the job's settings contain `defaults`. supervision draws, and its VideoSink writes.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from benchmarks.contender import Job, Outcome, Stopwatch, do_job
+from benchmarks.job import Job, Outcome, Stopwatch, do_job
 
 _OFFLINE = {
     "TELEMETRY_OPT_OUT": "True",
@@ -33,7 +32,7 @@ def run_pipeline(job: Job) -> Outcome:
 
     inference = import_module("inference")
     buffers = import_module("inference.core.interfaces.camera.video_source")
-    from benchmarks.by_hand import Found, HandWritten
+    from benchmarks.by_hand import HandDetections, HandWritten
 
     detector = HandWritten(job.model)
     box_annotator, label_annotator = supervision.BoxAnnotator(), supervision.LabelAnnotator()
@@ -43,15 +42,15 @@ def run_pipeline(job: Job) -> Outcome:
         sink = supervision.VideoSink(f"{job.folder}/roboflow.mp4", about, codec="mp4v")
     count = num_detections = 0
 
-    def detect(frames: list[Any]) -> list[Found]:
+    def detect(frames: list[Any]) -> list[HandDetections]:
         return [detector(frame.image) for frame in frames]
 
-    def take(found: Found, frame: Any) -> None:
+    def take(result: HandDetections, frame: Any) -> None:
         nonlocal count, num_detections
         if count == job.num_frames:
             return
         count += 1
-        boxes, scores, class_ids = found
+        boxes, scores, class_ids = result
         num_detections += len(scores)
         if sink is not None:
             detections = supervision.Detections(xyxy=boxes, confidence=scores, class_id=class_ids.astype(int))

@@ -1,7 +1,7 @@
-"""How fast is Ultralytics' `predict` on the same file? Run by the Python of an environment in which it is installed.
+"""Ultralytics' `predict` as a contender; run by the Python of an environment in which it is installed.
 
 Its best way through a video: `stream=True`, one image a batch. On Linux it records Motion JPEG into an AVI file,
-which costs it more than its drawing; that is its own choice, and no setting changes it.
+which costs it more than its drawing; no setting changes that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from benchmarks.contender import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, Stopwatch, do_job
+from benchmarks.job import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, Stopwatch, do_job
 
 
 def predict(job: Job) -> Outcome:

@@ -1,4 +1,4 @@
-"""Do the benchmarks run, and do they measure what they say?"""
+"""Benchmarks: they run, and they measure what they say."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from benchmarks.by_hand import HandWritten
+from benchmarks.bars import bars_of
+from benchmarks.competitors.opencv_loop import run_loop
 from benchmarks.competitors.rearranged import rearrange
-from benchmarks.contender import Job, Outcome, PartyError, run_apart
+from benchmarks.contender import Contender, measure_in_turns
 from benchmarks.drawn_video import write_street
-from benchmarks.end_to_end import Party, bars_of, measure_in_turns, ours
 from benchmarks.fixed_detector import write_fixed_detector
+from benchmarks.job import ContenderError, Job, Outcome, run_apart
 from benchmarks.memory import over_frames, over_sources
+from benchmarks.ours import run_pipeline
 from pipeline.app.assemble import DEMO_MODEL
 from tests.conftest import ASSETS
 from tests.support.tiny_detector import write_detector
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling", "guests.rearranged")
+SCRIPTS = (
+    *("competitors.rearranged", "end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling"),
+    *("export_table", "start_up", "what_pays"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -32,10 +37,9 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_street(path, size_wh=(512, 288), num_frames=40, num_drawn=6)
 
 
-def party(name: str, cpu_ms: float, fps: float, *, num_detections: int | None = None) -> Party:
-    """A party that has been measured once, over 100 frames."""
-    outcome = Outcome(100, 100 / fps, cpu_ms / 10, num_detections)
-    return Party(name, Job("", "", "", 100), outcomes=[outcome])
+def measured(name: str, cpu_ms: float, fps: float) -> Contender:
+    """A contender that has been measured once, over 100 frames."""
+    return Contender(name, "", Job("", "", "", 100), outcomes=[Outcome(100, 100 / fps, cpu_ms / 10)])
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -65,13 +69,13 @@ def test_streamdet_finds_the_same_in_a_rearranged_yolov5(tmp_path: Path) -> None
         pytest.skip(f"needs {model.name} and {video.name} of the shared assets")
     copy = rearrange(model, tmp_path / "copy.onnx")
     settings = {"flow.max_frames": 3, "detection.score_threshold": 0.25, "detection.iou_threshold": 0.5}
-    # Three boxes a cell are no YOLOv8's, so that it must be told.
-    found = [
-        [each.detections for each in pipeline.detect(str(video), model=str(path), settings=settings | head)]
+    # YOLOv8 has one box a cell, and this file three, so that it needs a hint.
+    originals, copies = (
+        [result.detections for result in pipeline.detect(str(video), model=str(path), settings=settings | head)]
         for path, head in ((model, {}), (copy, {"hints.head": "yolov8"}))
-    ]
-    assert sum(len(each) for each in found[0]) > 0
-    for original, rearranged in zip(*found, strict=True):
+    )
+    assert sum(len(detections) for detections in originals) > 0
+    for original, rearranged in zip(originals, copies, strict=True):
         np.testing.assert_allclose(rearranged.boxes_xyxy, original.boxes_xyxy, atol=1e-3)
         np.testing.assert_allclose(rearranged.scores, original.scores, atol=1e-5)
         np.testing.assert_array_equal(rearranged.class_ids, original.class_ids)
@@ -87,49 +91,51 @@ def test_a_street_repeats_what_was_drawn(street: Path) -> None:
     assert (frames[0] != frames[3]).any()
 
 
-def test_a_fixed_detector_finds_as_many_as_it_was_told(tmp_path: Path, street: Path) -> None:
+def test_a_fixed_detector_finds_its_number_of_boxes(tmp_path: Path, street: Path) -> None:
     for num_boxes in (0, 1, 1000):
         model = write_fixed_detector(tmp_path / f"{num_boxes}.onnx", num_boxes)
-        outcome = ours(Job("ours", str(street), str(model), 2))
+        outcome = run_pipeline(Job("", str(street), str(model), 2))
         assert (outcome.num_frames, outcome.num_detections) == (2, 2 * num_boxes)
 
 
 def test_the_loop_and_streamdet_find_the_same_in_drawn_traffic(street: Path) -> None:
-    import av
-
-    detector = HandWritten(DEMO_MODEL)
-    with av.open(str(street)) as container:
-        frames = [frame.to_ndarray(format="bgr24") for frame in container.decode(video=0)][:6]
-    by_hand = sum(len(detector(frame)[1]) for frame in frames)
-    outcome = ours(Job("ours", str(street), str(DEMO_MODEL), 6, settings=("engine.device=cpu",)))
-    assert by_hand > 0
-    assert outcome.num_detections == by_hand  # in a picture that nobody has to resize
+    job = Job("", str(street), str(DEMO_MODEL), 6, settings=("engine.device=cpu",))
+    loop = run_loop(job)
+    assert loop.num_detections
+    assert run_pipeline(job).num_detections == loop.num_detections  # in a picture that nobody has to resize
 
 
-def test_a_party_runs_apart_and_says_what_it_needs(tmp_path: Path, street: Path) -> None:
+def test_the_loop_records_its_frames(tmp_path: Path, street: Path) -> None:
+    outcome = run_loop(Job("", str(street), str(DEMO_MODEL), 3, folder=str(tmp_path)))
+    assert outcome.num_frames == 3
+    assert (tmp_path / "loop.mp4").stat().st_size > 0
+
+
+def test_a_contender_runs_apart_and_says_what_it_needs(tmp_path: Path, street: Path) -> None:
     job = Job("decode", str(street), "", 12)
-    assert run_apart(job, module="benchmarks.end_to_end", environment={}).num_frames == 12
-    (tmp_path / "guest.py").write_text(
-        "from benchmarks.contender import do_job\ndef work(job):\n    import a_guest_that_is_not_here\ndo_job(work)\n"
+    assert run_apart(job, module="benchmarks.floors", environment={}).num_frames == 12
+    (tmp_path / "competitor.py").write_text(
+        "from benchmarks.job import do_job\ndef work(job):\n    import a_package_that_is_not_installed\ndo_job(work)\n"
     )
-    with pytest.raises(PartyError, match="not installed: No module named 'a_guest_that_is_not_here'"):
-        run_apart(job, module="guest", environment={"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(ContenderError, match="not installed: No module named 'a_package_that_is_not_installed'"):
+        run_apart(job, module="competitor", environment={"PYTHONPATH": str(tmp_path)})
 
 
-def test_a_missing_guest_is_a_row_and_no_failure(tmp_path: Path, street: Path) -> None:
-    guest = Party("guest", Job("", str(street), "", 1), module="no.such.module", may_fail=True)
-    measure_in_turns([guest], 2, tmp_path)
-    assert "No module named 'no'" in guest.failure
-    with pytest.raises(PartyError):
-        measure_in_turns([Party("ours", guest.job, module="no.such.module")], 1, tmp_path)
+def test_a_missing_competitor_is_a_row_and_no_failure(tmp_path: Path, street: Path) -> None:
+    job = Job("", str(street), "", 1)
+    competitor = Contender("competitor", "no.such.module", job, may_fail=True)
+    measure_in_turns([competitor], 2, tmp_path)
+    assert "No module named 'no'" in competitor.failure
+    with pytest.raises(ContenderError):
+        measure_in_turns([Contender("ours", "no.such.module", job)], 1, tmp_path)
 
 
 def test_bars_are_ratios_and_differences_of_medians() -> None:
-    floors = [party("bare", 57, 34), party("bare-1", 50, 20), party("bare-1-pair", 52, 38)]
-    floors += [party("decode", 6, 180), party("convert", 1, 900), party("encode", 9, 110)]
-    others = [party("loop", 80, 24), party("loop-recording", 105, 18.5)]
-    we = [party("ours", 60, 30), party("ours-recording", 90, 20), party("ultralytics", 85, 20)]
-    bars = {bar.name: bar for bar in bars_of([*floors, *others, *we], 0.7, [])}
+    floors = [measured("bare", 57, 34), measured("bare-1", 50, 20), measured("bare-1-pair", 52, 38)]
+    floors += [measured("decode", 6, 180), measured("convert", 1, 900), measured("encode", 9, 110)]
+    others = [measured("loop", 80, 24), measured("loop-recording", 105, 18.5)]
+    ours = [measured("ours", 60, 30), measured("ours-recording", 90, 20), measured("ultralytics", 85, 20)]
+    bars = {bar.name: bar for bar in bars_of([*floors, *others, *ours], 0.7, [])}
     above = bars["CPU ms a frame above bare, boxes only"]
     assert above.value == pytest.approx(3.0)
     assert above.is_met
