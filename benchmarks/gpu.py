@@ -188,7 +188,7 @@ def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) ->
 
 
 def decode(options: argparse.Namespace, number: int) -> Row:
-    """Frames a second of so many decoders at once, with nothing behind them."""
+    """Frames a second of `number` decoders at once, with nothing behind them."""
     counts, stop, ready = [0] * number, threading.Event(), threading.Barrier(number + 1)
 
     def run(index: int) -> None:
@@ -210,7 +210,7 @@ def decode(options: argparse.Namespace, number: int) -> Row:
 
 
 def measure_run(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
-    """The whole path for so many streams; see `Case`."""
+    """The whole path for `number` streams; see `Case`."""
     chosen: dict[str, Any] = {"sources": (options.video,) * number, "model": model, "output.show": False}
     chosen |= {"engine.device": options.device}
     if recognise(model).pixels == "nv12":

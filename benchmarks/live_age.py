@@ -28,7 +28,7 @@ BAR_MS = 15.0
 """By which the 95th percentile of the age may exceed an inference."""
 
 
-def age_case(address: str, model: str | None, *, records: bool, seconds: float) -> Case:
+def age_case(address: str, model: str, *, records: bool, seconds: float) -> Case:
     """A camera at that address."""
     options = {
         "sources": (address,),
@@ -54,10 +54,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
         street = write_street(Path(folder) / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
-        detectors: list[tuple[str, str, str | None]] = [
-            (path.stem, str(options.video), str(path)) for path in options.model
-        ]
-        detectors.append(("demo", str(street), None))
+        detectors: list[tuple[str, str, str]] = [(path.stem, str(options.video), str(path)) for path in options.model]
+        detectors.append(("demo", str(street), "demo"))
         for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
             row = f"{name}, {'with a recording' if records else 'boxes only'}"
             with network_camera(video, rate=options.rate) as address:

@@ -76,7 +76,7 @@ def cases(folder: Path, *, seconds: float, charts: Sequence[str]) -> Iterator[tu
         return str(path)
 
     def case(sources: Sequence[str], **settings: Any) -> Case:
-        options = {"sources": tuple(sources), "output.show": False}
+        options = {"sources": tuple(sources), "model": "demo", "output.show": False}
         config = load_config(options=options | {key.replace("__", "."): value for key, value in settings.items()})
         return Case.of(config, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
 

@@ -1,0 +1,79 @@
+"""Words: the names, first lines and phrases that the code is being rid of; their number may only fall."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+import pytest
+
+from tools.figures import ROOT, SourceFile, by_folder, source_files
+
+
+class Words(NamedTuple):
+    """How many there may be in a folder."""
+
+    names: int = 0  # variables of `tools.figures.STRUCK_NAMES`
+    questions: int = 0  # modules whose docstring begins with a question
+    phrases: int = 0  # of `PHRASES`
+
+
+# Whoever rewords a folder lowers its row; nobody raises one. `python -m tools.figures --words` lists the names.
+LIMITS = {
+    "export": Words(183, 21, 6),
+    "pipeline": Words(4, 2, 2),
+    "pipeline/accuracy": Words(115, 8, 3),
+    "pipeline/app": Words(186, 31, 22),
+    "pipeline/detector": Words(175, 22, 18),
+    "pipeline/flow": Words(8, 4, 1),
+    "pipeline/measure": Words(52, 8, 5),
+    "pipeline/picture": Words(33, 11, 5),
+    "pipeline/sinks": Words(3, 3, 0),
+    "pipeline/sources": Words(40, 17, 8),
+    "pipeline/stages": Words(3, 5, 1),
+}
+PHRASES = re.compile(r"\bso many\b|\bas told\b|(?<!there )\bis no (?!longer)[a-z]|\bso-manieth\b")
+
+# Old names, and the words of a private vocabulary: at none since they were renamed.
+GONE = re.compile(r"\b(Shot|WholePath|Conclusion|KnowsTruth|Lay|_Lie|doubt_about|liven|guest_python)\b")
+GONE_IN_BENCHMARKS = re.compile(r"\b(guests?|party|parties)\b", re.IGNORECASE)
+FOLDERS = by_folder(source_files("pipeline", "export", "benchmarks", "tools"))
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def words_of(files: list[SourceFile]) -> Words:
+    return Words(
+        sum(1 for file in files for _ in file.struck_names()),
+        sum(file.first_line.endswith("?") for file in files),
+        sum(len(PHRASES.findall(file.text)) for file in files),
+    )
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_has_no_more_struck_words_than_before(folder: str) -> None:
+    counts, limits = words_of(FOLDERS[folder]), LIMITS.get(folder, Words())
+    assert all(count <= limit for count, limit in zip(counts, limits, strict=True)), f"{counts} above {limits}"
+
+
+def test_every_limit_is_of_a_folder_that_exists() -> None:
+    assert set(LIMITS) <= set(FOLDERS)
+
+
+def test_old_names_do_not_come_back() -> None:
+    texts = {str(file.path): file.text for files in FOLDERS.values() for file in files}
+    texts |= {path.name: path.read_text(encoding="utf-8") for path in PAGES}
+    assert not {name: GONE.findall(text) for name, text in texts.items() if GONE.search(text)}
+
+
+def test_a_benchmark_has_contenders_and_competitors() -> None:
+    texts = {str(file.path): file.text for file in FOLDERS["benchmarks"]}
+    texts |= {path.name: path.read_text(encoding="utf-8") for path in PAGES}
+    assert not {
+        name: GONE_IN_BENCHMARKS.findall(text) for name, text in texts.items() if GONE_IN_BENCHMARKS.search(text)
+    }
+
+
+def test_the_prose_of_a_page_is_plain() -> None:
+    lines = [(path.name, line) for path in PAGES for line in path.read_text(encoding="utf-8").splitlines()]
+    prose = [(name, line) for name, line in lines if not line.startswith("    ")]  # not the output of a command
+    assert not [(name, line) for name, line in prose if PHRASES.search(line)]

@@ -1,0 +1,200 @@
+"""Figures of the code: source files in; sizes, branches, docstrings and words by folder, as a table, out.
+
+    python -m tools.figures [--words]
+
+A struck word is the name of a variable that says nothing of its value: see `STRUCK_NAMES`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+CODE = ("pipeline", "export", "benchmarks", "tools")
+STRUCK_NAMES = frozenset(
+    ("each", "found", "place", "wanted", "known", "asked", "near", "said", "here", "whole", "told", "given")
+)
+"""Participles and adverbs as variables; the noun says more: `node`, `box`, `detections`, `index`, `request`, `path`."""
+
+_COLUMNS = (
+    *("folder", "files", "lines", "file median", "largest", "function median", "p90", "largest", "branches p90"),
+    *("documented", "asks", "Any/kloc", ">>>", "raises", "struck"),
+)
+_BRANCHES = (ast.If, ast.For, ast.While, ast.ExceptHandler, ast.IfExp, ast.comprehension, ast.match_case)
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A Python file and its syntax tree."""
+
+    path: Path  # from the root of the repository
+
+    @cached_property
+    def text(self) -> str:
+        return (ROOT / self.path).read_text(encoding="utf-8")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.text)
+
+    @property
+    def folder(self) -> str:
+        """`pipeline/flow`, `export`, `benchmarks`: in pipeline the folder below it."""
+        depth = 2 if self.path.parts[0] == "pipeline" and len(self.path.parts) > 2 else 1
+        return "/".join(self.path.parts[:depth])
+
+    @property
+    def name(self) -> str:
+        """As it is imported."""
+        parts = self.path.with_suffix("").parts
+        return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+    @property
+    def num_lines(self) -> int:
+        return self.text.count("\n")
+
+    @cached_property
+    def functions(self) -> list[Function]:
+        return [node for node in ast.walk(self.tree) if isinstance(node, Function)]
+
+    @property
+    def first_line(self) -> str:
+        """Of the module's docstring; "" where there is none."""
+        return (ast.get_docstring(self.tree) or "").partition("\n")[0]
+
+    @property
+    def public(self) -> Iterator[ast.Module | ast.ClassDef | Function]:
+        """The module and its public classes and functions, methods included."""
+        yield self.tree
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
+                yield node
+
+    def count(self, kind: type[ast.AST]) -> int:
+        return sum(isinstance(node, kind) for node in ast.walk(self.tree))
+
+    def struck_names(self) -> Iterator[str]:
+        """Struck words that are assigned, looped over, or parameters, once for each time."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                name = node.id
+            elif isinstance(node, ast.arg):
+                name = node.arg
+            else:
+                continue
+            if name in STRUCK_NAMES:
+                yield name
+
+
+def source_files(*folders: str) -> list[SourceFile]:
+    """Every Python file below folders of the repository."""
+    return [SourceFile(path.relative_to(ROOT)) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def by_folder(files: Iterable[SourceFile]) -> dict[str, list[SourceFile]]:
+    """The files by `SourceFile.folder`, sorted by its name."""
+    folders: dict[str, list[SourceFile]] = {}
+    for file in files:
+        folders.setdefault(file.folder, []).append(file)
+    return dict(sorted(folders.items()))
+
+
+def num_branches(function: Function) -> int:
+    """Branches, loops, handlers and conditions of a function; `and` and `or` count as well."""
+    nodes = list(ast.walk(function))
+    conditions = sum(len(node.values) - 1 for node in nodes if isinstance(node, ast.BoolOp))
+    return conditions + sum(isinstance(node, _BRANCHES) for node in nodes)
+
+
+def cycles(files: Sequence[SourceFile]) -> list[set[str]]:
+    """Groups of modules that import one another in a circle."""
+    names = {file.name for file in files}
+    arrows = {file.name: _imports(file) & names - {file.name} for file in files}
+    reach = {name: _reachable(name, arrows) for name in names}
+    groups = {frozenset(other for other in reach[name] if name in reach[other]) for name in names}
+    return [set(group) for group in groups if group]
+
+
+def _imports(file: SourceFile) -> set[str]:
+    imports = set()
+    for node in ast.walk(file.tree):
+        if isinstance(node, ast.Import):
+            imports |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return imports
+
+
+def _reachable(start: str, arrows: dict[str, set[str]]) -> set[str]:
+    reached: set[str] = set()
+    waiting = [start]
+    while waiting:
+        new = arrows[waiting.pop()] - reached
+        reached |= new
+        waiting += new
+    return reached
+
+
+def row_of(folder: str, files: Sequence[SourceFile]) -> list[str]:
+    """One row of the table, as `_COLUMNS`."""
+    lines = [file.num_lines for file in files]
+    functions = [function for file in files for function in file.functions]
+    sizes = [(function.end_lineno or 0) - function.lineno + 1 for function in functions] or [0]
+    branches = [num_branches(function) for function in functions] or [0]
+    public = [node for file in files for node in file.public]
+    documented = sum(ast.get_docstring(node) is not None for node in public)
+    any_names = sum(isinstance(node, ast.Name) and node.id == "Any" for file in files for node in ast.walk(file.tree))
+    values = [
+        *(len(files), sum(lines), statistics.median(lines), max(lines)),
+        *(statistics.median(sizes), percentile(sizes, 0.9), max(sizes), percentile(branches, 0.9)),
+        f"{documented / len(public):.0%}",
+        sum(file.first_line.endswith("?") for file in files),
+        f"{1000 * any_names / max(sum(lines), 1):.1f}",
+        sum(file.text.count(">>> ") for file in files),
+        sum(file.count(ast.Raise) for file in files),
+        sum(1 for file in files for _ in file.struck_names()),
+    ]
+    return [folder, *(value if isinstance(value, str) else f"{value:g}" for value in values)]
+
+
+def percentile(values: Sequence[int], share: float) -> int:
+    """The smallest value that at least this share of values does not exceed."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-len(ordered) * round(100 * share) // 100) - 1)]
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows under one another, the first column to the left."""
+    first_width, *widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *others in rows:
+        cells = [cell.rjust(width) for cell, width in zip(others, widths, strict=True)]
+        print("  ".join([first.ljust(first_width), *cells]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", action="store_true", help="print the struck words of each folder instead")
+    options = parser.parse_args()
+    files = source_files(*CODE)
+    folders = by_folder(files)
+    if options.words:
+        for folder, members in folders.items():
+            counts = Counter(name for file in members for name in file.struck_names())
+            print(f"{folder}: {', '.join(f'{name} {num}' for name, num in counts.most_common()) or 'none'}")
+        return
+    print_table([_COLUMNS, *(row_of(folder, members) for folder, members in folders.items()), row_of("all", files)])
+    tests = sum(file.num_lines for file in source_files("tests"))
+    print(f"\ncycles {len(cycles(files))}, tests : code {tests / sum(file.num_lines for file in files):.2f}")
+
+
+if __name__ == "__main__":
+    main()
