@@ -1,5 +1,5 @@
-# Two commands do everything, from a clean clone: `make demo` and `make test`.
-# Both work in .venv; the first installs only what running needs, the second everything, both in the versions of
+# Two commands do everything, from a clean clone: `make demo` and `make test`; `make check` is the one before a commit.
+# They work in .venv; the first installs only what running needs, the second everything, both in the versions of
 # constraints.txt, so that what passes today passes on any later day. `make lock` writes that file anew.
 
 PYTHON ?= python3
@@ -12,7 +12,7 @@ CORE = $(addprefix tests/,sources/test_video_source.py sinks/test_recording.py s
 	sources/test_every_nth_picture.py sources/test_planes.py detector/test_engine.py app/test_assemble.py \
 	app/test_command_line.py app/test_doctor.py app/test_python_api.py app/test_model_commands.py project/test_telemetry.py)
 
-.PHONY: demo test test-newest check lint types lock clean
+.PHONY: demo test test-newest check lint types docs coverage lock clean
 
 demo: .venv/.installed-run
 	$(RUN)/streamdet demo
@@ -26,6 +26,13 @@ test-newest: $(NEWEST)/bin/python
 	$(NEWEST)/bin/pytest -n auto --dist loadfile $(CORE)
 
 check: lint types test
+
+# A site that a browser reads from the disk: site/index.html
+docs: .venv/.installed-everything
+	$(RUN)/python -m sphinx -q -W --keep-going docs site
+
+coverage: .venv/.installed-everything
+	$(RUN)/pytest -n auto --dist loadfile --cov=pipeline --cov=export --cov-report=term:skip-covered
 
 lint: .venv/.installed-everything
 	$(RUN)/ruff check .
@@ -43,7 +50,7 @@ lock: .venv-lock/bin/uv
 		> constraints.txt
 
 clean:
-	rm -rf .venv .venv-newest-* .venv-lock build dist demo-output
+	rm -rf .venv .venv-newest-* .venv-lock build dist demo-output site docs/reference
 
 %/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,4 +1,4 @@
-"""Does the README's Python run as written, and do its commands use options that exist?"""
+"""README: its Python runs as written, its commands use options that exist, and its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,43 +12,14 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+from tools.reference import commands, options_of
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^(?: {4}.*)?\n)+", README, flags=re.MULTILINE)]
 PROGRAMS = [block for block in BLOCKS if re.search(r"^(import|from) pipeline|^from dataclasses", block, re.MULTILINE)]
 COMMANDS = sorted(set(re.findall(r"^ {4}(?:.*\| )?streamdet (.*?)(?: {2,}#.*)?$", README, flags=re.MULTILINE)))
-
-
-OWN_MODEL = next(block for block in BLOCKS if "ADAPTER = Adapter(" in block)
-
-
-def test_the_own_model_is_exported_verified_and_run_as_written(tmp_path: Path, small_video: Path) -> None:
-    torch = pytest.importorskip("torch", reason="the extra export is not installed")
-    pytest.importorskip("torchvision", reason="the extra export is not installed")
-    (tmp_path / "pets.py").write_text(OWN_MODEL)
-    train = """
-import torch, pets
-torch.manual_seed(0)
-model = pets.Pets()
-model.classes.weight.data.mul_(20)  # as if it had learnt something: scores differ
-torch.save(model.state_dict(), "best.pth")
-"""
-    subprocess.run([sys.executable, "-c", train], cwd=tmp_path, check=True, timeout=120)
-    assert torch.load(tmp_path / "best.pth", weights_only=True)
-    shutil.copy(small_video, tmp_path / "street.mp4")
-    commands = [command for command in COMMANDS if "pets:ADAPTER" in command or "pets.onnx -o out.mp4" in command]
-    assert len(commands) == 2
-    for command in commands:
-        words = [word.replace("photos/", "street.mp4") for word in shlex.split(command)]
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline.app.cli", *words],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=180,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "no parity certificate" not in done.stderr
-    assert (tmp_path / "out.mp4").stat().st_size > 0
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_there_are_programs_and_commands() -> None:
@@ -67,10 +38,22 @@ def test_a_program_runs_as_written(tmp_path: Path, small_video: Path, small_dete
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_uses_options_that_exist(command: str) -> None:
-    words = shlex.split(command)
-    options = [word for word in words[1:] if word.startswith("-") and word != "-"]
-    known = subprocess.run(
-        [sys.executable, "-m", "pipeline.app.cli", words[0], "--help"], capture_output=True, text=True, timeout=60
-    )
-    assert known.returncode == 0, known.stderr
-    assert all(re.search(rf"(?<![\w-]){re.escape(option)}\b", known.stdout) for option in options)
+    name, *words = shlex.split(command)
+    options = {word for word in words if word.startswith("-") and word != "-"}
+    assert options <= options_of(commands()[name])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_link_leads_to_a_file(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    # The reference pages are made when the site is built.
+    assert not [
+        target for target in targets if not target.startswith("reference/") and not (page.parent / target).exists()
+    ]
+
+
+def test_the_first_screen_shows_a_picture_and_a_run_with_a_real_model() -> None:
+    first_screen = README.splitlines()[:25]
+    assert any("docs/images/street.jpg" in line for line in first_screen)
+    assert any("streamdet run street.mp4 -m yolox_nano.onnx" in line for line in first_screen)
+    assert (ROOT / "docs" / "images" / "street.jpg").stat().st_size <= 150_000

@@ -1,0 +1,182 @@
+"""Reference pages: typer's commands, pydantic's fields and the public Python names in; Markdown for the site out.
+
+python -m tools.reference FOLDER
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import io
+import tokenize
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer.main
+from pydantic import BaseModel
+
+import pipeline
+from pipeline.app.cli import app
+from pipeline.app.config import RunConfig, preset_folder, preset_names
+
+
+def write_reference(folder: Path) -> None:
+    """Write commands.md, configuration.md and python.md into a folder, which is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in {
+        "commands.md": commands_page(),
+        "configuration.md": configuration_page(),
+        "python.md": python_page(),
+    }.items():
+        (folder / name).write_text(text + "\n", encoding="utf-8")
+
+
+def commands() -> dict[str, Any]:
+    """Name → command, as typer builds it."""
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+def options_of(command: Any) -> set[str]:
+    """Every spelling of every option of a command, -h and --help too."""
+    spellings = {spelling for parameter in command.params for spelling in (*parameter.opts, *parameter.secondary_opts)}
+    return {spelling for spelling in spellings if spelling.startswith("-")} | {"-h", "--help"}
+
+
+def commands_page() -> str:
+    """Every command with its arguments and options."""
+    parts = ["# Commands", "`streamdet COMMAND --help` prints the same in a terminal."]
+    for name, command in commands().items():
+        parts += [f"## streamdet {name}", command.help or "", _table(("", "", "default"), _parameter_rows(command))]
+    return "\n\n".join(parts)
+
+
+def _parameter_rows(command: Any) -> Iterator[tuple[str, str, str]]:
+    for parameter in command.params:
+        spellings = [*parameter.opts, *parameter.secondary_opts]
+        is_option = spellings[0].startswith("-")
+        metavar = f" {parameter.metavar}" if is_option and parameter.metavar else ""
+        name = ", ".join(spellings) if is_option else parameter.metavar or spellings[0].upper()
+        has_default = parameter.default not in (None, False, [], ())
+        yield f"`{name}{metavar}`", parameter.help or "", f"`{parameter.default}`" if has_default else ""
+
+
+def configuration_page() -> str:
+    """Every key of the YAML configuration, and the presets."""
+    parts = [
+        "# Configuration keys",
+        "A YAML file (`--config mine.yaml`) has these keys, each section a mapping; `--set section.key=value` sets "
+        "one. Later layers win: file or preset, `--set`, options. Unknown keys are refused.",
+    ]
+    parts += [_keys_table(RunConfig, prefix="")]
+    for name, field in RunConfig.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            parts += [f"## {name}", inspect.getdoc(section) or "", _keys_table(section, prefix=f"{name}.")]
+    parts += ["## Presets", "`--config NAME`, or a copy of the file to start from."]
+    for name in preset_names():
+        text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").strip()
+        parts += [f"### {name}", f"```yaml\n{text}\n```"]
+    return "\n\n".join(parts)
+
+
+def _keys_table(model: type[BaseModel], *, prefix: str) -> str:
+    comments = field_comments(model)
+    rows = [
+        (
+            f"`{prefix}{name}`",
+            f"`{type_text(field.annotation)}`",
+            f"`{field.default}`",
+            field.description or comments.get(name, ""),
+        )
+        for name, field in model.model_fields.items()
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
+    ]
+    return _table(("key", "type", "default", ""), rows)
+
+
+def type_text(kind: Any) -> str:
+    """A type in words: a closed choice is its values, without modules and bounds."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin is Annotated:
+        return type_text(parts[0])
+    if origin in (Union, UnionType):
+        return " | ".join("None" if part is NoneType else type_text(part) for part in parts)
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join('...' if part is Ellipsis else type_text(part) for part in parts)}]"
+    return str(getattr(kind, "__name__", kind))
+
+
+def field_comments(model: type[BaseModel]) -> dict[str, str]:
+    """Field → the comment at the end of its lines in the source; fields without one are left out."""
+    source = inspect.getsource(model)
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
+    lines = {ast.unparse(node.target): range(node.lineno, (node.end_lineno or node.lineno) + 1) for node in fields}
+    texts = {name: " ".join(comments[line] for line in span if line in comments) for name, span in lines.items()}
+    return {name: text for name, text in texts.items() if text}
+
+
+def python_page() -> str:
+    """Every name of `pipeline.__all__` with its signature, docstring and public methods."""
+    parts = ["# Python names", "```python\nimport pipeline\n```"]
+    for name in pipeline.__all__:
+        if not name.startswith("__"):
+            parts += [f"## {name}", *_documented(name, getattr(pipeline, name))]
+    return "\n\n".join(parts)
+
+
+def _documented(name: str, value: Any) -> Iterator[str]:
+    yield f"```python\n{name}{_signature(value)}\n```"
+    yield _docstring(value)
+    if not inspect.isclass(value):
+        return
+    for member_name, member in vars(value).items():
+        is_method = inspect.isfunction(member) or isinstance(member, classmethod | staticmethod | property)
+        if member_name.startswith("_") or not is_method:
+            continue
+        call = "" if isinstance(member, property) else _signature(getattr(value, member_name))
+        yield f"### {name}.{member_name}"
+        yield f"```python\n{member_name}{call}\n```"
+        yield _docstring(member)
+
+
+def _signature(value: Any) -> str:
+    """Parameters with their annotations as they are written, and defaults."""
+    try:
+        return str(inspect.signature(value)).replace("'", "")
+    except (TypeError, ValueError):
+        return ""
+
+
+def _docstring(value: Any) -> str:
+    """As it is written, in a block: it is for reading in a terminal."""
+    text = inspect.cleandoc(value.__doc__ or "")
+    return f"```text\n{text}\n```" if text else ""
+
+
+def _table(heading: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [" | ".join(heading), " | ".join("---" for _ in heading)]
+    lines += [" | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    write_reference(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()
