@@ -62,6 +62,7 @@ def frames_per_second(threads: int, *, runs: int = 300) -> float:
 
 
 def main() -> None:
+    """Measure speed and accuracy, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seeds", type=int, default=12)
     parser.add_argument("--seconds", type=int, default=10)

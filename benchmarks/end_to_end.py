@@ -176,6 +176,7 @@ def _line(row: Contender, floors: Sequence[float]) -> str:
 
 
 def main() -> None:
+    """Measure all contenders in turns, and print them and the bars."""
     options = _options()
     machine = describe_machine()
     print(machine)

@@ -41,6 +41,7 @@ def age_case(address: str, model: str, *, records: bool, seconds: float) -> Case
 
 
 def main() -> None:
+    """Measure each model behind a camera, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("video", type=Path)
     parser.add_argument("--model", type=Path, action="append", default=[], help="an ONNX detector, or several")

@@ -102,6 +102,7 @@ def over_sources(folder: Path, num_sources: int) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure each part in a process of its own, and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--frames", type=int, default=100_000)
     parser.add_argument("--sources", type=int, default=50)

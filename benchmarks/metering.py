@@ -57,6 +57,7 @@ def whole_flow() -> None:
 
 
 def main() -> None:
+    """Measure and print."""
     print(describe_machine())
     print(f"metering alone           {microseconds_a_frame(metering):6.1f} µs a frame (bar: 50)")
     print(f"the whole flow, no work  {microseconds_a_frame(whole_flow):6.1f} µs a frame")

@@ -62,6 +62,7 @@ def network_camera(video: str, *, rate: float) -> Iterator[str]:
 
 
 def main() -> None:
+    """Send a video until the viewer leaves."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("video")
     parser.add_argument("port", type=int)

@@ -168,6 +168,7 @@ def draw_charts(points: Sequence[Point], folder: Path, *, title: str) -> list[Pa
 
 
 def main() -> None:
+    """Measure every point, print it, and draw the charts."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each point, after the warm-up")
     parser.add_argument("--repeats", type=int, default=1)

@@ -17,6 +17,7 @@ from benchmarks.machine import describe_machine
 
 
 def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("video", type=Path)
     parser.add_argument("--model", type=Path, required=True)

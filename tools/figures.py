@@ -181,6 +181,7 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
 
 
 def main() -> None:
+    """Print the table, or the struck words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--words", action="store_true", help="print the struck words of each folder instead")
     options = parser.parse_args()

@@ -51,6 +51,7 @@ def rearrange(path: Path, target: Path) -> Path:
 
 
 def main() -> None:
+    """Rearrange one file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", type=Path)
     parser.add_argument("target", type=Path)
