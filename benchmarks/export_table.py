@@ -112,29 +112,29 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
 
 def table_of(rows: dict[str, dict[str, Any]]) -> str:
     """A Markdown table."""
-    lines = [
-        f"| {' | '.join(_COLUMNS)} |",
-        "|---" * len(_COLUMNS) + "|",
+    heading = [f"| {' | '.join(_COLUMNS)} |", "|---" * len(_COLUMNS) + "|"]
+    return "\n".join([*heading, *(_line_of(name, row) for name, row in rows.items())])
+
+
+def _line_of(name: str, row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f"| {name} | – | **cannot be done here**: {row['error']} |" + " |" * (len(_COLUMNS) - 3)
+    cells = [
+        *(name, row["size"], f"{row['seconds']:.0f}", str(row["nodes"]), f"{row['mb']:.1f}", _matched(row)),
+        *(f"{row['least_iou']:.4f}", f"{row['score_difference']:.1g}"),
+        *(f"{row['onnx_ms']:.0f}", f"{row['torch_ms']:.0f}"),
+        *("ok" if row[key] else "no" for key in ("batch_4_ok", "zero_ok")),
     ]
-    for name, row in rows.items():
-        if "error" in row:
-            lines.append(f"| {name} | – | **cannot be done here**: {row['error']} |" + " |" * (len(_COLUMNS) - 3))
-            continue
-        more = "".join(
-            f", {what} {row[key]:.2f}"
-            for key, what in (("mask_iou", "masks"), ("points", "points"))
-            if row[key] is not None
-        )
-        matched = f"{row['matched']:.2%} of {row['num_detections']}{more}" + (
-            "" if row["passes"] else " **below the bar**"
-        )
-        edge = f" (+{row['num_on_edge']} on the edge)" if row["num_on_edge"] else ""
-        lines.append(
-            f"| {name} | {row['size']} | {row['seconds']:.0f} | {row['nodes']} | {row['mb']:.1f} | {matched}{edge} "
-            f"| {row['least_iou']:.4f} | {row['score_difference']:.1g} | {row['onnx_ms']:.0f} | {row['torch_ms']:.0f} "
-            f"| {'ok' if row['batch_4_ok'] else 'no'} | {'ok' if row['zero_ok'] else 'no'} |"
-        )
-    return "\n".join(lines)
+    return f"| {' | '.join(cells)} |"
+
+
+def _matched(row: dict[str, Any]) -> str:
+    """The share of detections that both sides have, with masks and points where there are some."""
+    others = (("mask_iou", "masks"), ("points", "points"))
+    more = "".join(f", {word} {row[key]:.2f}" for key, word in others if row[key] is not None)
+    verdict = "" if row["passes"] else " **below the bar**"
+    edge = f" (+{row['num_on_edge']} on the edge)" if row["num_on_edge"] else ""
+    return f"{row['matched']:.2%} of {row['num_detections']}{more}{verdict}{edge}"
 
 
 def _measured_apart(name: str, size: str | None) -> dict[str, Any]:

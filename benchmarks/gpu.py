@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from pipeline.detector.providers import load_runtime, open_session, probe_provid
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.nv12 import blank_nv12, inputs_of
 from pipeline.sources.video.source import VideoOptions, VideoSource
 
@@ -128,31 +130,41 @@ def _options() -> argparse.Namespace:
 def _rows(options: argparse.Namespace) -> Iterator[Row]:
     """Every row, as it is measured."""
     models = [model for model in (options.planes, options.model) if model]
+    makers: dict[str, Callable[[argparse.Namespace, list[str]], Iterator[Row]]] = {
+        "bare": _bare_rows,
+        "decode": lambda options, models: (
+            _row("decode", f"{number} at once", decode, options, number) for number in options.decoders
+        ),
+        "cameras": lambda options, models: _whole_rows(options, models, options.streams, is_live=True),
+        "files": lambda options, models: _whole_rows(options, models, options.file_streams, is_live=False),
+        "memory": lambda options, models: _memory_rows(options, models[0]),
+        "torch": lambda options, models: _torch_rows(options),
+    }
     for part in options.parts:
-        if part == "bare":
-            for model in models:
-                for batch in options.batches:
-                    for recorded in (True, False) if options.device == "cuda" else (False,):
-                        what = f"{Path(model).name}, batch {batch}{', CUDA graph' if recorded else ''}"
-                        yield _row("bare", what, bare, options, model, batch, recorded)
-        elif part == "decode":
-            for number in options.decoders:
-                yield _row("decode", f"{number} at once", decode, options, number)
-        elif part in ("cameras", "files"):
-            for model in models:
-                for number in options.streams if part == "cameras" else options.file_streams:
-                    row = _row(
-                        part, f"{number} × {Path(model).name}", measure_run, options, model, number, part == "cameras"
-                    )
-                    row.num_streams = number
-                    yield row
-        elif part == "memory":
-            yield from _memory(options, models[0])
-        elif options.torch:
-            for compiled in (False, True):
-                for batch in (options.batches[0], options.batches[-1]):
-                    what = f"{options.torch}, float16, batch {batch}, {'compiled' if compiled else 'eager'}"
-                    yield _row("torch", what, in_torch, options, batch, compiled)
+        yield from makers[part](options, models)
+
+
+def _bare_rows(options: argparse.Namespace, models: list[str]) -> Iterator[Row]:
+    recordings = (True, False) if options.device == "cuda" else (False,)
+    for model, batch, recorded in itertools.product(models, options.batches, recordings):
+        what = f"{Path(model).name}, batch {batch}{', CUDA graph' if recorded else ''}"
+        yield _row("bare", what, bare, options, model, batch, recorded)
+
+
+def _whole_rows(options: argparse.Namespace, models: list[str], numbers: list[int], *, is_live: bool) -> Iterator[Row]:
+    for model, number in itertools.product(models, numbers):
+        what = f"{number} × {Path(model).name}"
+        row = _row("cameras" if is_live else "files", what, measure_run, options, model, number, is_live)
+        row.num_streams = number
+        yield row
+
+
+def _torch_rows(options: argparse.Namespace) -> Iterator[Row]:
+    if not options.torch:
+        return
+    for compiled, batch in itertools.product((False, True), (options.batches[0], options.batches[-1])):
+        what = f"{options.torch}, float16, batch {batch}, {'compiled' if compiled else 'eager'}"
+        yield _row("torch", what, in_torch, options, batch, compiled)
 
 
 def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) -> Row:
@@ -162,14 +174,7 @@ def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) ->
     keys = dict(setting.split("=") for setting in options.settings)
     is_last = keys.get("engine.channels_last") == "true"
     session = open_session(Path(model), options.device, cuda_graph=recorded, channels_last=is_last).session
-    feed: dict[str, Any]
-    if spec.pixels == "nv12":
-        feed = on_host(inputs_of([blank_nv12(SIZE_WH)] * batch))
-    else:
-        width, height = spec.network_wh
-        shape = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
-        feed = {spec.input_name: np.zeros((batch, *shape), spec.dtype)}
-        feed |= {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in spec.extra_inputs}
+    feed = _blank_feed(spec, batch)
     values = load_runtime().OrtValue
     binding, kept = session.io_binding(), []
     for name, value in feed.items():
@@ -185,6 +190,16 @@ def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) ->
         chosen.add_run_config_entry("gpu_graph_id", "1")
     rate = _rate(lambda: session.run_with_iobinding(binding, chosen), min(1.0, options.seconds))
     return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
+
+
+def _blank_feed(spec: DetectorSpec, batch: int) -> dict[str, Any]:
+    """Inputs of blank pictures, on the host."""
+    if spec.pixels == "nv12":
+        return dict(on_host(inputs_of([blank_nv12(SIZE_WH)] * batch)))
+    width, height = spec.network_wh
+    shape = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
+    extras = {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in spec.extra_inputs}
+    return {spec.input_name: np.zeros((batch, *shape), spec.dtype), **extras}
 
 
 def decode(options: argparse.Namespace, number: int) -> Row:
@@ -236,7 +251,7 @@ def measure_run(options: argparse.Namespace, model: str, number: int, is_live: b
     )
 
 
-def _memory(options: argparse.Namespace, model: str) -> Iterator[Row]:
+def _memory_rows(options: argparse.Namespace, model: str) -> Iterator[Row]:
     """The same run for a short and for a long time: its memory must not grow."""
     for seconds in (options.seconds, 3 * options.seconds):
         longer = argparse.Namespace(**{**vars(options), "seconds": seconds})

@@ -15,6 +15,7 @@ import itertools
 import json
 import statistics
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,49 @@ def age_case(address: str, model: str, *, records: bool, seconds: float) -> Case
     return Case.of(load_config(options=options), seconds=seconds)
 
 
+def measure_rows(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Row → the summary of each turn."""
+    num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
+    street = write_street(folder / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
+    detectors = [(path.stem, str(options.video), str(path)) for path in options.model]
+    detectors.append(("demo", str(street), "demo"))
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
+        row = f"{name}, {'with a recording' if records else 'boxes only'}"
+        with network_camera(video, rate=options.rate) as address:
+            case = age_case(address, model, records=records, seconds=options.seconds)
+            rows.setdefault(row, []).append(measure_apart(case))
+    return rows
+
+
+def line_of(summaries: Sequence[dict[str, Any]]) -> str:
+    """Frames/s, drops, the inference, the age and its bar; medians of the turns."""
+    inference, slow = (
+        statistics.median(run["stages"]["detect"]["service_ms"][name] for run in summaries) for name in ("p50", "p95")
+    )
+    age, old = (statistics.median(run["latency_ms"][name] for run in summaries) for name in ("p50", "p95"))
+    fps = statistics.median(run["fps"]["delivered"] or 0.0 for run in summaries)
+    dropped = sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full"))
+    bar = inference + BAR_MS
+    verdict = "met" if old <= bar else "NOT met"
+    return f"{fps:8.1f} {dropped:8} {inference:13.1f} / {slow:4.1f} {age:8.1f} {old:8.1f}  {bar:5.1f} {verdict}"
+
+
 def main() -> None:
     """Measure each model behind a camera, and print."""
+    options = _options()
+    print(describe_machine())
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure_rows(options, Path(folder))
+    print(f"\nlive at {options.rate:g} frames/s, {options.seconds:g} s, median of {options.repeats} runs, ms")
+    print(f"{'':40} frames/s  dropped  inference p50 / p95  age p50  age p95  bar for p95")
+    for row, summaries in rows.items():
+        print(f"{row:40} {line_of(summaries)}")
+    if options.report is not None:
+        options.report.write_text(json.dumps({"rate": options.rate, "runs": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("video", type=Path)
     parser.add_argument("--model", type=Path, action="append", default=[], help="an ONNX detector, or several")
@@ -49,37 +91,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--report", type=Path, help="write all numbers as JSON")
-    options = parser.parse_args()
-    print(describe_machine())
-    runs: dict[str, list[dict[str, Any]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
-        street = write_street(Path(folder) / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
-        detectors: list[tuple[str, str, str]] = [(path.stem, str(options.video), str(path)) for path in options.model]
-        detectors.append(("demo", str(street), "demo"))
-        for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
-            row = f"{name}, {'with a recording' if records else 'boxes only'}"
-            with network_camera(video, rate=options.rate) as address:
-                case = age_case(address, model, records=records, seconds=options.seconds)
-                runs.setdefault(row, []).append(measure_apart(case))
-
-    print(f"\nlive at {options.rate:g} frames/s, {options.seconds:g} s, median of {options.repeats} runs, ms")
-    print(f"{'':40} frames/s  dropped  inference p50 / p95  age p50  age p95  bar for p95")
-    for row, summaries in runs.items():
-        inference, slow = (
-            statistics.median(run["stages"]["detect"]["service_ms"][name] for run in summaries)
-            for name in ("p50", "p95")
-        )
-        ages = [statistics.median(run["latency_ms"][name] for run in summaries) for name in ("p50", "p95")]
-        fps = statistics.median(run["fps"]["delivered"] or 0.0 for run in summaries)
-        dropped = sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full"))
-        bar = inference + BAR_MS
-        print(
-            f"{row:40} {fps:8.1f} {dropped:8} {inference:13.1f} / {slow:4.1f} {ages[0]:8.1f} {ages[1]:8.1f}  "
-            f"{bar:5.1f} {'met' if ages[1] <= bar else 'NOT met'}"
-        )
-    if options.report is not None:
-        options.report.write_text(json.dumps({"rate": options.rate, "runs": runs}, indent=2) + "\n", encoding="utf-8")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

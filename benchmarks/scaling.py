@@ -19,7 +19,7 @@ import argparse
 import json
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ _AXES = {
     "detections": "objects in a frame",
     "queue": "capacity of each queue",
 }
+_PANELS = (
+    ("fps", "frames/s, all together"),
+    ("age_p95_ms", "age, 95th percentile, ms"),
+    ("memory_mb", "memory, MB"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,50 +68,67 @@ class Point:
     dropped: int
 
 
-def cases(folder: Path, *, seconds: float, charts: Sequence[str]) -> Iterator[tuple[str, str, int, Case]]:
-    """Chart, line, x and case; files are written into the folder as they are needed."""
+class Cases:
+    """Chart by chart: line, x and case. Videos and detectors are written into a folder as they are needed."""
 
-    def street(lines: int) -> str:
-        path = folder / f"{lines}p.mp4"
+    def __init__(self, folder: Path, *, seconds: float) -> None:
+        self._folder, self._seconds = folder, seconds
+
+    def of(self, chart: str) -> Iterator[tuple[str, int, Case]]:
+        """The cases of one chart."""
+        makers = {
+            "sources": self._sources,
+            "resolution": self._resolution,
+            "detections": self._detections,
+            "queue": self._queue,
+        }
+        return makers[chart]()
+
+    def _sources(self) -> Iterator[tuple[str, int, Case]]:
+        for number in NUM_SOURCES:
+            batch = {"engine.batch": min(number, MOST_BATCHED)}
+            files = [self._street(360)] * number
+            yield "files, every frame", number, self._case(files, batch)
+            live = {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
+            yield f"files as cameras of {CAMERA_FPS:g} frames/s", number, self._case(files, batch | live)
+            drawn = [f"sim:traffic?seed={seed}&seconds={self._seconds + 600:g}" for seed in range(1, number + 1)]
+            yield "traffic drawn meanwhile", number, self._case(drawn, batch)
+
+    def _resolution(self) -> Iterator[tuple[str, int, Case]]:
+        for lines in SIZES:
+            yield "boxes only", lines, self._case([self._street(lines)])
+            yield "with a recording", lines, self._case([self._street(lines)], {"output.video": RECORDING})
+
+    def _detections(self) -> Iterator[tuple[str, int, Case]]:
+        for number in NUM_DETECTIONS:
+            model = {"model": str(write_fixed_detector(self._folder / f"{number}.onnx", number))}
+            street = [self._street(720)]
+            yield "boxes only", number, self._case(street, model)
+            yield "with a recording", number, self._case(street, model | {"output.video": RECORDING})
+
+    def _queue(self) -> Iterator[tuple[str, int, Case]]:
+        for capacity in CAPACITIES:
+            settings = {"flow.queue_capacity": capacity, "output.video": RECORDING}
+            yield "with a recording", capacity, self._case([self._street(720)], settings)
+
+    def _street(self, lines: int) -> str:
+        path = self._folder / f"{lines}p.mp4"
         if not path.exists():
-            width, height = SIZES[lines]
             most_fps = _MOST_FPS * available_cores() * 360 / lines
-            num_frames = round(most_fps * (seconds + WARM_UP_SECONDS + 1))
-            write_street(path, size_wh=(width, height), num_frames=num_frames, num_drawn=30)
+            num_frames = round(most_fps * (self._seconds + WARM_UP_SECONDS + 1))
+            write_street(path, size_wh=SIZES[lines], num_frames=num_frames, num_drawn=30)
         return str(path)
 
-    def case(sources: Sequence[str], **settings: Any) -> Case:
-        options = {"sources": tuple(sources), "model": "demo", "output.show": False}
-        config = load_config(options=options | {key.replace("__", "."): value for key, value in settings.items()})
-        return Case.of(config, seconds=seconds, warm_up_seconds=WARM_UP_SECONDS)
-
-    if "sources" in charts:
-        for number in NUM_SOURCES:
-            batch = {"engine__batch": min(number, MOST_BATCHED)}
-            files = [street(360)] * number
-            yield "sources", "files, every frame", number, case(files, **batch)
-            live = {"flow__mode": "live", "flow__rate_fps": CAMERA_FPS}
-            yield "sources", f"files as cameras of {CAMERA_FPS:g} frames/s", number, case(files, **batch, **live)
-            drawn = [f"sim:traffic?seed={seed}&seconds={seconds + 600:g}" for seed in range(1, number + 1)]
-            yield "sources", "traffic drawn meanwhile", number, case(drawn, **batch)
-    if "resolution" in charts:
-        for lines in SIZES:
-            yield "resolution", "boxes only", lines, case([street(lines)])
-            yield "resolution", "with a recording", lines, case([street(lines)], output__video=RECORDING)
-    if "detections" in charts:
-        for number in NUM_DETECTIONS:
-            model = str(write_fixed_detector(folder / f"{number}.onnx", number))
-            yield "detections", "boxes only", number, case([street(720)], model=model)
-            yield "detections", "with a recording", number, case([street(720)], model=model, output__video=RECORDING)
-    if "queue" in charts:
-        for capacity in CAPACITIES:
-            settings = {"flow__queue_capacity": capacity, "output__video": RECORDING}
-            yield "queue", "with a recording", capacity, case([street(720)], **settings)
+    def _case(self, sources: Sequence[str], settings: Mapping[str, Any] | None = None) -> Case:
+        options = {"sources": tuple(sources), "model": "demo", "output.show": False, **(settings or {})}
+        return Case.of(load_config(options=options), seconds=self._seconds, warm_up_seconds=WARM_UP_SECONDS)
 
 
 def measure_points(folder: Path, *, seconds: float, repeats: int, charts: Sequence[str]) -> Iterator[Point]:
     """Every point, the median of its repeats. Raises ConfigError, with the point, if one cannot be measured."""
-    for chart, line, x, case in cases(folder, seconds=seconds, charts=charts):
+    cases = Cases(folder, seconds=seconds)
+    rows = ((name, *row) for name in charts for row in cases.of(name))
+    for chart, line, x, case in rows:
         try:
             summaries = [measure_apart(case) for _ in range(repeats)]
         except ConfigError as error:
@@ -125,46 +147,44 @@ def measure_points(folder: Path, *, seconds: float, repeats: int, charts: Sequen
 
 def draw_charts(points: Sequence[Point], folder: Path, *, title: str) -> list[Path]:
     """One PNG a chart, with frames/s, age and memory beside each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    by_chart = {chart: [point for point in points if point.chart == chart] for chart in _AXES}
+    return [
+        _draw_chart(chosen, folder / f"scaling-{chart}.png", x_label=_AXES[chart], title=title)
+        for chart, chosen in by_chart.items()
+        if chosen
+    ]
+
+
+def _draw_chart(points: Sequence[Point], path: Path, *, x_label: str, title: str) -> Path:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for chart, x_label in _AXES.items():
-        chosen = [point for point in points if point.chart == chart]
-        if not chosen:
-            continue
-        figure = Figure(figsize=(12.0, 3.9), dpi=110, layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, 3)
-        for axes, (value, label) in zip(
-            panels,
-            (
-                ("fps", "frames/s, all together"),
-                ("age_p95_ms", "age, 95th percentile, ms"),
-                ("memory_mb", "memory, MB"),
-            ),
-            strict=True,
-        ):
-            for line in dict.fromkeys(point.line for point in chosen):
-                shown = [point for point in chosen if point.line == line and getattr(point, value) is not None]
-                axes.plot([point.x for point in shown], [getattr(point, value) for point in shown], "o-", label=line)
-            # 0 objects have a place on the axis as well.
-            axes.set_xscale("symlog" if any(point.x == 0 for point in chosen) else "log", base=10)
-            ticks = sorted({point.x for point in chosen})
-            axes.set_xticks(ticks, [str(tick) for tick in ticks])
-            axes.minorticks_off()
-            axes.set(xlabel=x_label, title=label)
-            axes.set_ylim(bottom=0)
-            axes.grid(color="#e4e7eb")
-            axes.set_axisbelow(True)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
-        figure.suptitle(title, fontsize=9, color="#52606d")
-        path = folder / f"scaling-{chart}.png"
-        figure.savefig(path)
-        written.append(path)
-    return written
+    figure = Figure(figsize=(12.0, 3.9), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 3)
+    for axes, (value, label) in zip(panels, _PANELS, strict=True):
+        _draw_panel(axes, points, value)
+        axes.set(xlabel=x_label, title=label)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title, fontsize=9, color="#52606d")
+    figure.savefig(path)
+    return path
+
+
+def _draw_panel(axes: Any, points: Sequence[Point], value: str) -> None:
+    """One value of all lines over x."""
+    for line in dict.fromkeys(point.line for point in points):
+        shown = [point for point in points if point.line == line and getattr(point, value) is not None]
+        axes.plot([point.x for point in shown], [getattr(point, value) for point in shown], "o-", label=line)
+    ticks = sorted({point.x for point in points})
+    axes.set_xscale("symlog" if 0 in ticks else "log", base=10)  # 0 objects are a point of the axis as well
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.set_ylim(bottom=0)
+    axes.grid(color="#e4e7eb")
+    axes.set_axisbelow(True)
 
 
 def main() -> None:

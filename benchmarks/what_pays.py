@@ -13,7 +13,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,60 @@ def run_variant(options: argparse.Namespace) -> dict[str, Any]:
     return measure(Case.of(config, seconds=options.seconds))
 
 
+def measure_in_turns(
+    command: Sequence[str], names: Sequence[str], repeats: int
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+    """The summaries of each variant, and the error of those that the model refuses."""
+    summaries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    refusals: dict[str, str] = {}
+    for _ in range(repeats):
+        for name in [name for name in names if name not in refusals]:
+            done = subprocess.run([*command, name], capture_output=True, text=True)
+            if done.returncode:
+                refusals[name] = done.stderr.strip().splitlines()[-1]
+            else:
+                summaries[name].append(json.loads(done.stdout.splitlines()[-1]))
+    return summaries, refusals
+
+
+def line_of(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> str:
+    """Frames/s, the ratio to the pipeline as it is, and processor time of a frame."""
+    rates = [run["fps"]["delivered"] for run in runs]
+    ratios = [rate / other["fps"]["delivered"] for rate, other in zip(rates, base, strict=True)]
+    turns = " ".join(f"{ratio:.2f}" for ratio in ratios)
+    milliseconds = statistics.median(run["cpu_ms_per_frame"] for run in runs)
+    return f"{statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({turns}) {milliseconds:8.1f}"
+
+
+def draw_chart(summaries: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
+    """Where the processor time of a frame goes in each variant, as SVG."""
+    from pipeline.measure.charts import time_chart
+    from pipeline.measure.summary import typical_cpu_ms_by_role
+
+    rows = {name: typical_cpu_ms_by_role(list(runs)) for name, runs in summaries.items() if runs}
+    path.write_text(time_chart(rows, {}), encoding="utf-8")
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measure all in turns, and print a table."""
+    options = _options(words)
+    if options.variant is not None:
+        print(json.dumps(run_variant(options)))
+        return
+    command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--variant"]
+    names = [name for name in VARIANTS if options.recording or "a recording" not in name]
+    summaries, refusals = measure_in_turns(command, names, options.repeats)
+    print(describe_machine())
+    print(f"{'':52} frames/s   ratio (each turn)              CPU ms a frame")
+    for name, runs in summaries.items():
+        refusal = refusals.get(name)
+        line = line_of(runs, summaries[AS_IT_IS]) if refusal is None else f"not with this model: {refusal[:100]}"
+        print(f"{name:52} {line}")
+    if options.chart is not None:
+        draw_chart(summaries, options.chart)
+
+
+def _options(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video")
     parser.add_argument("--model", required=True)
@@ -101,42 +153,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--recording", action="store_true", help="with an annotated recording")
     parser.add_argument("--chart", type=Path, help="where a frame's processor time goes, as SVG")
     parser.add_argument("--variant", choices=VARIANTS, help=argparse.SUPPRESS)
-    options = parser.parse_args(words)
-    if options.variant is not None:
-        print(json.dumps(run_variant(options)))
-        return
-    command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--variant"]
-    measured: dict[str, list[dict[str, Any]]] = {
-        name: [] for name in VARIANTS if options.recording or "a recording" not in name
-    }
-    refused: dict[str, str] = {}
-    for _ in range(options.repeats):
-        for name in [name for name in measured if name not in refused]:
-            done = subprocess.run([*command, name], capture_output=True, text=True)
-            if done.returncode:
-                refused[name] = done.stderr.strip().splitlines()[-1]
-            else:
-                measured[name].append(json.loads(done.stdout.splitlines()[-1]))
-    print(describe_machine())
-    print(f"{'':52} frames/s   ratio (each turn)              CPU ms a frame")
-    base = measured[AS_IT_IS]
-    for name, runs in measured.items():
-        if name in refused:
-            print(f"{name:52} not with this model: {refused[name][:100]}")
-            continue
-        rates = [run["fps"]["delivered"] for run in runs]
-        ratios = [rate / other["fps"]["delivered"] for rate, other in zip(rates, base, strict=True)]
-        turns = " ".join(f"{ratio:.2f}" for ratio in ratios)
-        milliseconds = statistics.median(run["cpu_ms_per_frame"] for run in runs)
-        print(
-            f"{name:52} {statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({turns}) {milliseconds:8.1f}"
-        )
-    if options.chart is not None:
-        from pipeline.measure.charts import time_chart
-        from pipeline.measure.summary import typical_cpu_ms_by_role
-
-        rows = {name: typical_cpu_ms_by_role(runs) for name, runs in measured.items() if runs}
-        options.chart.write_text(time_chart(rows, {}), encoding="utf-8")
+    return parser.parse_args(words)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,11 @@ class SourceFile:
             if isinstance(node, ast.ClassDef | Function) and not node.name.startswith("_"):
                 yield node
 
+    @property
+    def num_any(self) -> int:
+        """How often `Any` is used, imports left out."""
+        return sum(isinstance(node, ast.Name) and node.id == "Any" for node in ast.walk(self.tree))
+
     def count(self, kind: type[ast.AST]) -> int:
         return sum(isinstance(node, kind) for node in ast.walk(self.tree))
 
@@ -148,22 +153,29 @@ def row_of(folder: str, files: Sequence[SourceFile]) -> list[str]:
     """One row of the table, as `_COLUMNS`."""
     lines = [file.num_lines for file in files]
     functions = [function for file in files for function in file.functions]
-    sizes = [(function.end_lineno or 0) - function.lineno + 1 for function in functions] or [0]
+    sizes = [num_lines_of(function) for function in functions] or [0]
     branches = [num_branches(function) for function in functions] or [0]
-    public = [node for file in files for node in file.public]
-    documented = sum(ast.get_docstring(node) is not None for node in public)
-    any_names = sum(isinstance(node, ast.Name) and node.id == "Any" for file in files for node in ast.walk(file.tree))
     values = [
         *(len(files), sum(lines), statistics.median(lines), max(lines)),
         *(statistics.median(sizes), percentile(sizes, 0.9), max(sizes), percentile(branches, 0.9)),
-        f"{documented / len(public):.0%}",
-        sum(file.first_line.endswith("?") for file in files),
-        f"{1000 * any_names / max(sum(lines), 1):.1f}",
+        *(documented_share(files), sum(file.first_line.endswith("?") for file in files)),
+        f"{1000 * sum(file.num_any for file in files) / max(sum(lines), 1):.1f}",
         sum(file.text.count(">>> ") for file in files),
         sum(file.count(ast.Raise) for file in files),
-        sum(1 for file in files for _ in file.struck_names()),
+        sum(len(list(file.struck_names())) for file in files),
     ]
     return [folder, *(value if isinstance(value, str) else f"{value:g}" for value in values)]
+
+
+def documented_share(files: Sequence[SourceFile]) -> str:
+    """Public modules, classes and functions with a docstring, as a percentage."""
+    has_docstring = [ast.get_docstring(node) is not None for file in files for node in file.public]
+    return f"{sum(has_docstring) / len(has_docstring):.0%}"
+
+
+def num_lines_of(function: Function) -> int:
+    """From `def` to the last line of the body."""
+    return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
 def percentile(values: Sequence[int], share: float) -> int:

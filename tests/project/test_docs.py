@@ -102,12 +102,12 @@ def test_a_page_runs_as_written(desk: Path, page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_uses_commands_and_options_that_exist(page: Path) -> None:
-    known = commands()
+    by_name = commands()
     calls = [call for fence in fences_of(page) for command in fence.commands for call in streamdet_calls(command)]
     assert calls
     for name, *words in calls:
         options = {word.partition("=")[0] for word in words if word.startswith("-") and word != "-"}
-        assert options <= options_of(known[name]), f"streamdet {name} {' '.join(words)}"
+        assert options <= options_of(by_name[name]), f"streamdet {name} {' '.join(words)}"
 
 
 def test_a_block_says_what_it_needs_in_known_words() -> None:
