@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,3 +51,23 @@ class Exportable:
     no_body_because: str = "its proposals are read again by a second stage"
     inner_iou_threshold: float | None = None  # of the NMS inside `decode`, where there is one
     half_is_refused_because: str = ""  # where float16 is known to break the body
+
+
+def boxes_spec_of(body_spec: DetectorSpec) -> DetectorSpec:
+    """The spec of the boxes form: pixels of the same picture as uint8 NHWC, any batch; boxes xyxy in network pixels."""
+    return replace(
+        body_spec,
+        input_name="pixels",
+        head="boxes",
+        layout="nhwc",
+        dtype="uint8",
+        batch=None,
+        outputs=(),
+        box_format="xyxy",
+        boxes_are_normalised=False,
+        score_activation="none",
+        first_class_id=0,
+        anchors="",
+        anchor_variances=(0.1, 0.1, 0.2, 0.2),
+        form="boxes",
+    )

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from export.exportable import Exportable, ExportRequest
+from export.exportable import Exportable, ExportRequest, boxes_spec_of
+from export.graph.ops import best_pairs, take_rows
 from export.proof.read_by_head import reference_by_head
 from export.weights.loading import load_checkpoint
 from pipeline.detector.providers import first_line
@@ -89,7 +90,7 @@ def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
     """A module and what its owner says of it, ready for export. Raises ModelError if its outputs are something else."""
     body = OwnBody(module.eval(), adapter.read)
     _check_outputs(body, adapter, name)
-    head = DetectorSpec(
+    body_spec = DetectorSpec(
         input_name="images",
         network_wh=adapter.network_wh,
         head="ssd_decoded",
@@ -111,26 +112,13 @@ def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
         max_detections=adapter.max_detections,
         model_name=name,
     )
-    spec = replace(
-        head,
-        input_name="pixels",
-        head="boxes",
-        layout="nhwc",
-        dtype="uint8",
-        outputs=(),
-        box_format="xyxy",
-        boxes_are_normalised=False,
-        score_activation="none",
-        first_class_id=0,
-        form="boxes",
-    )
     return Exportable(
         body=body,
         decode=OwnDecode(adapter),
-        spec=spec,
-        reference=reference_by_head(body, head),
-        body_outputs=("class_values", "raw_boxes"),
-        body_head=head,
+        spec=boxes_spec_of(body_spec),
+        reference=reference_by_head(body, body_spec),
+        body_outputs=body_spec.outputs,
+        body_head=body_spec,
     )
 
 
@@ -161,11 +149,8 @@ class OwnDecode(nn.Module):
         elif adapter.score_activation == "sigmoid":
             values = values.sigmoid()
         likely = values[:, :, adapter.first_class_id :]  # [N, A, classes]
-        num_classes = likely.shape[2]
-        num = min(adapter.max_candidates, likely.shape[1] * num_classes)
-        scores, places = likely.flatten(1).topk(num, dim=1)  # [N, K]
-        chosen = boxes.gather(1, (places // num_classes)[:, :, None].expand(-1, -1, 4))  # [N, K, 4]
-        return self._corners(chosen), scores, places % num_classes
+        scores, anchor_ids, class_ids = best_pairs(likely, adapter.max_candidates)  # [N, K]
+        return self._corners(take_rows(boxes, anchor_ids)), scores, class_ids
 
     def _corners(self, boxes: Tensor) -> Tensor:
         a, b, c, d = boxes.unbind(dim=2)

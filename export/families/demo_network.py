@@ -8,14 +8,14 @@ and classes and four offsets. Coarse grids hand their context down to the finer 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from export.exportable import Exportable
+from export.exportable import Exportable, boxes_spec_of
+from export.graph.ops import best_pairs, take_rows
 from export.proof.read_by_head import reference_by_head
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
 
@@ -162,13 +162,10 @@ class DemoDecode(nn.Module):
         self.register_buffer("limits", torch.tensor(network_wh * 2, dtype=torch.float32))
 
     def forward(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        num_classes = logits.shape[2] - 1
-        likely = logits.softmax(dim=2)[:, :, 1:].flatten(1)  # [N, A * classes]
-        scores, places = likely.topk(self.max_candidates, dim=1)  # [N, K]
-        anchor_ids = places // num_classes  # [N, K]
-        chosen = offsets.gather(1, anchor_ids[:, :, None].expand(-1, -1, 4))  # [N, K, 4]
-        boxes = torch.minimum(decode(chosen, self.anchors[anchor_ids]).clamp(min=0), self.limits)
-        return boxes, scores, places % num_classes
+        class_scores = logits.softmax(dim=2)[:, :, 1:]  # [N, A, classes]
+        scores, anchor_ids, class_ids = best_pairs(class_scores, self.max_candidates)  # [N, K]
+        boxes = decode(take_rows(offsets, anchor_ids), self.anchors[anchor_ids])  # [N, K, 4]
+        return torch.minimum(boxes.clamp(min=0), self.limits), scores, class_ids
 
 
 def demo_exportable(
@@ -179,7 +176,7 @@ def demo_exportable(
     max_candidates: int = 1000,
 ) -> Exportable:
     """The demo detector, ready for export."""
-    head = DetectorSpec(
+    body_spec = DetectorSpec(
         input_name="images",
         network_wh=network_wh,
         head="ssd_raw",
@@ -199,26 +196,13 @@ def demo_exportable(
         iou_threshold=0.45,
         model_name="streamdet demo",
     )
-    spec = replace(
-        head,
-        input_name="pixels",
-        head="boxes",
-        layout="nhwc",
-        dtype="uint8",
-        outputs=(),
-        box_format="xyxy",
-        score_activation="none",
-        first_class_id=0,
-        anchors="",
-        form="boxes",
-    )
     return Exportable(
         body=network.eval(),
         decode=DemoDecode(network_wh=network_wh, max_candidates=max_candidates),
-        spec=spec,
-        reference=reference_by_head(network, head),
-        body_outputs=head.outputs,
-        body_head=head,
+        spec=boxes_spec_of(body_spec),
+        reference=reference_by_head(network, body_spec),
+        body_outputs=body_spec.outputs,
+        body_head=body_spec,
     )
 
 

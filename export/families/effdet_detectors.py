@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from export import known
-from export.exportable import Exportable, ExportRequest, Reference
+from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.graph.forms import Normalise
+from export.graph.ops import best_pairs, take_rows
 from export.proof.random_weights import SEED, LogitScale, calibrate, proof_pixels, spread
 from export.weights.loading import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
@@ -42,34 +43,18 @@ def build(wanted: ExportRequest) -> Exportable:
         config.image_size = wanted.network_wh[::-1]
     model = _model(wanted, config)
     model.eval().requires_grad_(False)
-    spec = _spec(wanted, config)
     anchors = _anchors(config)  # [A, 4]
-    body_head = DetectorSpec(
-        input_name="images",
-        network_wh=spec.network_wh,
-        head="ssd_raw",
-        class_names=spec.class_names,
-        batch=None,
-        resize=spec.resize,
-        pad_value=spec.pad_value,
-        mean=spec.mean,
-        std=spec.std,
-        score_activation="sigmoid",
-        anchors=pack_anchors((anchors / torch.tensor(spec.network_wh * 2)).numpy()),
-        anchor_variances=(1.0, 1.0, 1.0, 1.0),
-        max_detections=spec.max_detections,
-        form="body",
-        model_name=wanted.name,
-    )
+    body_spec = _body_spec(wanted, config, anchors)
+    spec = boxes_spec_of(body_spec)
     if wanted.weights == "none" and wanted.checkpoint is None:
         _liven(model, spec)
     return Exportable(
         body=_Body(model),
-        decode=DecodeAnchors(anchors, spec.network_wh, num_classes=len(spec.class_names)),
+        decode=DecodeAnchors(anchors, spec.network_wh),
         spec=spec,
         reference=_reference(model, spec),
         body_outputs=("class_logits", "box_offsets"),
-        body_head=body_head,
+        body_head=body_spec,
     )
 
 
@@ -102,30 +87,24 @@ class _Body(nn.Module):
 class DecodeAnchors(nn.Module):
     """The best pairs of anchor and class, best first, decoded and clipped, before suppression."""
 
-    def __init__(self, anchors_cxcywh: Tensor, network_wh: tuple[int, int], *, num_classes: int) -> None:
+    def __init__(self, anchors_cxcywh: Tensor, network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.anchors: Tensor
         self.corner: Tensor
         self.register_buffer("anchors", anchors_cxcywh, persistent=False)  # [A, 4] network pixels
         self.register_buffer("corner", torch.tensor(network_wh * 2, dtype=torch.float32), persistent=False)
         self.num_anchors = min(_NUM_CANDIDATES, len(anchors_cxcywh))
-        self.num_best = min(_NUM_CANDIDATES, len(anchors_cxcywh) * num_classes)
 
     def forward(self, logits: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        num_classes = logits.shape[2]
         # An anchor of one of the best K pairs is one of the best K anchors: two small searches instead of one in A × C.
-        rows = logits.amax(dim=2).topk(self.num_anchors, dim=1).indices  # [N, R]
-        candidates = logits.gather(1, rows[..., None].expand(-1, -1, num_classes))  # [N, R, C]
-        best, pairs = candidates.flatten(1).topk(self.num_best, dim=1)  # [N, K]
-        places = torch.div(pairs, num_classes, rounding_mode="trunc")  # [N, K], in rows
-        chosen = rows.gather(1, places)  # [N, K], in anchors
-        offsets = offsets.gather(1, chosen[..., None].expand(-1, -1, 4))  # [N, K, 4]
-        anchors = self.anchors[chosen]  # [N, K, 4]
+        anchor_ids = logits.amax(dim=2).topk(self.num_anchors, dim=1).indices  # [N, R]
+        best, rows, class_ids = best_pairs(take_rows(logits, anchor_ids), _NUM_CANDIDATES)  # [N, K]
+        anchor_ids = anchor_ids.gather(1, rows)  # [N, K]
+        offsets, anchors = take_rows(offsets, anchor_ids), self.anchors[anchor_ids]  # [N, K, 4]
         centres = offsets[..., :2] * anchors[..., 2:] + anchors[..., :2]
         halves = offsets[..., 2:].exp() * anchors[..., 2:] / 2
         boxes = torch.cat([centres - halves, centres + halves], dim=2)  # [N, K, 4]
-        boxes = torch.minimum(boxes.clamp(min=0), self.corner)
-        return boxes, best.sigmoid(), pairs - places * num_classes
+        return torch.minimum(boxes.clamp(min=0), self.corner), best.sigmoid(), class_ids
 
 
 def _reference(model: Any, spec: DetectorSpec) -> Reference:
@@ -156,27 +135,28 @@ def _anchors(config: Any) -> Tensor:
     return torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1)
 
 
-def _spec(wanted: ExportRequest, config: Any) -> DetectorSpec:
+def _body_spec(wanted: ExportRequest, config: Any, anchors_cxcywh: Tensor) -> DetectorSpec:
     height, width = config.image_size
     mean, std = config.get("mean") or _IMAGENET_MEAN, config.get("std") or _IMAGENET_STD
-    red, green, blue = (255 * each for each in mean)
+    red, green, blue = (255 * value for value in mean)
     fill = config.get("fill_color", "mean")
     return DetectorSpec(
-        input_name="pixels",
+        input_name="images",
         network_wh=(int(width), int(height)),
-        head="boxes",
+        head="ssd_raw",
         class_names=_class_names(wanted, config.num_classes),
-        layout="nhwc",
-        dtype="uint8",
         batch=None,
         resize="letterbox-topleft",
         pad_value=(round(red), round(green), round(blue)) if fill in (None, "mean") else int(fill),
         mean=(red, green, blue),
         std=(255 * std[0], 255 * std[1], 255 * std[2]),
+        score_activation="sigmoid",
+        anchors=pack_anchors((anchors_cxcywh / torch.tensor([width, height] * 2)).numpy()),
+        anchor_variances=(1.0, 1.0, 1.0, 1.0),
         needs_nms=True,
         iou_threshold=0.5,
         max_detections=int(config.max_det_per_image),
-        form="boxes",
+        form="body",
         model_name=wanted.name,
     )
 

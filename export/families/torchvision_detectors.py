@@ -19,9 +19,10 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import FrozenBatchNorm2d
 
 from export import known
-from export.exportable import Exportable, ExportRequest, Reference
+from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.families.torchvision_random import randomise_weights
 from export.families.two_stage import Features, TwoStageDecode, apply_deltas, clip_to_image
+from export.graph.ops import best_pairs, take_rows
 from export.proof.random_weights import SEED, proof_pixels
 from export.weights.loading import load_checkpoint
 from pipeline.errors import ModelError
@@ -49,6 +50,8 @@ _DENSE_OUTPUTS = ("class_logits", "box_deltas", "centerness_logits")
 _BACKGROUND = {"ssd": 20.0, "ret": 6.0, "fco": 2.0, "fas": 7.0, "mas": 8.0, "key": 2.4}
 
 _LEAST_SCORE = 0.05  # down to which a detector must be compared
+
+_NOT_IN_HALF = {"ssd300_vgg16": "its VGG squares activations of thousands"}
 
 # How many (anchor, class) pairs leave a dense decoder. torchvision takes up to 1000 from each level (RetinaNet, FCOS)
 # or 300 and 400 of each class (SSD) above a threshold; what matters is that no pair of 0.05 or more is left behind.
@@ -84,36 +87,38 @@ def exportable_of(model: Any, name: str, *, class_names: tuple[str, ...], networ
     parts: Any = model.roi_heads if hasattr(model, "roi_heads") else model
     parts.score_thresh = min(parts.score_thresh, _LEAST_SCORE)  # FCOS stops at 0.2
     model.eval().requires_grad_(False)
-    spec = _spec(model, name, class_names, network_wh)
+    body_spec = _body_spec(model, name, class_names, network_wh)
     kind = type(model).__name__
     if kind in ("SSD", "RetinaNet", "FCOS"):
-        return _dense(model, kind, spec)
+        return _dense(model, kind, body_spec)
     decode = TwoStageDecode(model, network_wh)
     return Exportable(
         body=Features(_with_settled_norms(model.backbone)),
         decode=decode,
-        spec=dataclasses.replace(spec, needs_nms=False, keypoint_names=_keypoint_names(name, decode)),
+        spec=dataclasses.replace(
+            boxes_spec_of(body_spec), needs_nms=False, keypoint_names=_keypoint_names(name, decode)
+        ),
         reference=_reference(model, _detections_of_two_stages),
         more_outputs=decode.more_outputs,
         inner_iou_threshold=float(parts.nms_thresh),
     )
 
 
-def _dense(model: Any, kind: str, spec: DetectorSpec) -> Exportable:
-    anchors = _anchors(model, spec.network_wh)
+def _dense(model: Any, kind: str, body_spec: DetectorSpec) -> Exportable:
+    anchors = _anchors(model, body_spec.network_wh)
     body = DenseBody(_with_settled_norms(model.backbone), copy.deepcopy(model.head))
     if kind != "SSD":
         _drop_background(body.head.classification_head)
     has_head = kind != "FCOS"  # what the runtime can read by itself
     return Exportable(
         body=body,
-        decode=DenseDecode(model, kind, anchors, spec.network_wh),
-        spec=spec,
+        decode=DenseDecode(model, kind, anchors, body_spec.network_wh),
+        spec=boxes_spec_of(body_spec),
         reference=_reference(model, lambda model, images: model(images)),
         body_outputs=_DENSE_OUTPUTS[: 2 if has_head else 3],
-        body_head=_body_head(model, kind, anchors, spec) if has_head else None,
+        body_head=_read_by_ssd_raw(body_spec, model, kind, anchors) if has_head else None,
         no_body_because="" if has_head else "its scores are weighed by centerness, which no head of the runtime does",
-        half_is_refused_because="its VGG squares activations of thousands" if spec.model_name == "ssd300_vgg16" else "",
+        half_is_refused_because=_NOT_IN_HALF.get(body_spec.model_name, ""),
     )
 
 
@@ -158,17 +163,15 @@ class DenseDecode(nn.Module):
         else:
             class_scores = class_logits
             rank = class_logits.amax(dim=2).sigmoid() * centerness.sigmoid()[:, :, 0]
-        num_anchors, num_classes = class_scores.shape[1:]
-        chosen = rank.topk(min(self.num_candidates, num_anchors), dim=1).indices  # [N, B]
-        scores = class_scores.gather(1, chosen[:, :, None].expand(-1, -1, num_classes))  # [N, B, C]
+        anchor_ids = rank.topk(min(self.num_candidates, rank.shape[1]), dim=1).indices  # [N, B]
+        scores = take_rows(class_scores, anchor_ids)  # [N, B, C]
         if self.kind == "RetinaNet":
             scores = scores.sigmoid()
         elif centerness is not None:
-            scores = (scores.sigmoid() * centerness.gather(1, chosen[:, :, None]).sigmoid()).sqrt()
-        best = scores.flatten(1).topk(min(self.num_candidates, chosen.shape[1] * num_classes), dim=1)  # [N, K]
-        row = torch.div(best.indices, num_classes, rounding_mode="floor")  # [N, K], into chosen
-        boxes = self._boxes(box_deltas.gather(1, chosen[:, :, None].expand(-1, -1, 4)), self.anchors[chosen])
-        return boxes.gather(1, row[:, :, None].expand(-1, -1, 4)), best.values, best.indices - row * num_classes
+            scores = (scores.sigmoid() * take_rows(centerness, anchor_ids).sigmoid()).sqrt()
+        scores, rows, class_ids = best_pairs(scores, self.num_candidates)  # [N, K], rows into anchor_ids
+        boxes = self._boxes(take_rows(box_deltas, anchor_ids), self.anchors[anchor_ids])  # [N, B, 4]
+        return take_rows(boxes, rows), scores, class_ids
 
     def _boxes(self, deltas: Tensor, anchors: Tensor) -> Tensor:
         """Boxes xyxy [N, B, 4] in network pixels, within the image."""
@@ -189,8 +192,8 @@ def _anchors(model: Any, network_wh: tuple[int, int]) -> Tensor:
     return torch.clone(anchors)
 
 
-def _body_head(model: Any, kind: str, anchors: Tensor, spec: DetectorSpec) -> DetectorSpec:
-    """How the runtime reads the outputs of a `DenseBody`."""
+def _read_by_ssd_raw(spec: DetectorSpec, model: Any, kind: str, anchors: Tensor) -> DetectorSpec:
+    """The spec of a `DenseBody` whose outputs the head `ssd_raw` reads."""
     size = torch.tensor(spec.network_wh)
     centre, extent = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]  # [A, 2]
     x, y, w, h = (1 / weight for weight in model.box_coder.weights)
@@ -198,9 +201,6 @@ def _body_head(model: Any, kind: str, anchors: Tensor, spec: DetectorSpec) -> De
         spec,
         head="ssd_raw",
         outputs=_DENSE_OUTPUTS[:2],
-        form="body",
-        layout="nchw",
-        dtype="float32",
         score_activation="softmax" if kind == "SSD" else "sigmoid",
         first_class_id=1 if kind == "SSD" else 0,
         anchors=pack_anchors(torch.cat([centre / size, extent / size], dim=1).numpy()),
@@ -242,7 +242,8 @@ def _with_settled_norms(module: nn.Module) -> nn.Module:
     return copied
 
 
-def _spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> DetectorSpec:
+def _body_spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> DetectorSpec:
+    """What the body takes; its head is not set, as most bodies have none."""
     mean = [255 * value for value in model.transform.image_mean]
     std = [255 * value for value in model.transform.image_std]
     parts = model.roi_heads if hasattr(model, "roi_heads") else model
@@ -252,8 +253,6 @@ def _spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: tuple
         network_wh=network_wh,
         head="boxes",
         class_names=class_names,
-        layout="nhwc",
-        dtype="uint8",
         batch=None,
         resize="stretch" if is_ssd else "letterbox-topleft",
         pad_value=(round(mean[0]), round(mean[1]), round(mean[2])),  # torchvision pads with 0 after normalising
@@ -263,7 +262,7 @@ def _spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: tuple
         score_threshold=0.5 if hasattr(model, "roi_heads") else 0.4,
         iou_threshold=parts.nms_thresh,
         max_detections=parts.detections_per_img,
-        form="boxes",
+        form="body",
         model_name=name,
     )
 

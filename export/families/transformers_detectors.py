@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from export import known
-from export.exportable import Exportable, ExportRequest, Reference
+from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.graph.forms import Normalise
+from export.graph.ops import best_pairs, take_rows
 from export.proof.random_weights import SEED, LogitScale, calibrate, proof_pixels, spread
 from export.weights.loading import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
@@ -118,34 +119,23 @@ def _liven(exportable: Exportable) -> None:
 def _exportable(wanted: ExportRequest, model: Any, processor: Any) -> Exportable:
     """The two parts of a model and its spec, as its image processor says."""
     family = _FAMILIES[model.config.model_type]
-    spec = _spec(wanted, model.config, family, processor)
+    body_spec = _body_spec(wanted, model.config, family, processor)
     body = _Body(model)
-    num_queries, num_columns = _shape_of_the_logits(body, spec)
+    num_queries, num_columns = _shape_of_the_logits(body, body_spec)
     num_classes = num_columns - (family.activation == "softmax")
-    if num_classes != len(spec.class_names):
-        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(spec.class_names)}")
+    if num_classes != len(body_spec.class_names):
+        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(body_spec.class_names)}")
     most = num_queries if family.activation == "softmax" else num_queries * num_classes
     num_best = min(family.max_detections or num_queries, most)
-    spec = replace(spec, max_detections=num_best)
-    body_head = replace(
-        spec,
-        head="detr",
-        form="body",
-        input_name="images",
-        layout="nchw",
-        dtype="float32",
-        box_format="cxcywh",
-        boxes_are_normalised=True,
-        score_activation=family.activation,
-    )
+    body_spec = replace(body_spec, max_detections=num_best)
     decode_type = BestClassOfEachQuery if family.activation == "softmax" else BestOfQueriesAndClasses
     return Exportable(
         body=body,
-        decode=decode_type(spec.network_wh, num_best),
-        spec=spec,
-        reference=_reference(model, processor, spec.network_wh),
+        decode=decode_type(body_spec.network_wh, num_best),
+        spec=boxes_spec_of(body_spec),
+        reference=_reference(model, processor, body_spec.network_wh),
         body_outputs=("logits", "pred_boxes"),
-        body_head=body_head,
+        body_head=body_spec,
     )
 
 
@@ -186,15 +176,13 @@ class BestOfQueriesAndClasses(nn.Module):
         self.network_wh, self.num_best = network_wh, num_best
 
     def forward(self, logits: Tensor, pred_boxes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        num_classes = logits.shape[2]
-        scores, pairs = logits.sigmoid().flatten(1).topk(self.num_best, dim=1)  # [N, K]
-        queries = torch.div(pairs, num_classes, rounding_mode="trunc")  # [N, K]
-        return _boxes_of(queries, pred_boxes, self.network_wh), scores, pairs - queries * num_classes
+        scores, queries, class_ids = best_pairs(logits.sigmoid(), self.num_best)  # [N, K]
+        return _boxes_of(queries, pred_boxes, self.network_wh), scores, class_ids
 
 
 def _boxes_of(queries: Tensor, pred_boxes: Tensor, network_wh: tuple[int, int]) -> Tensor:
     """Boxes [N, K, 4] xyxy in network pixels, of the chosen queries [N, K]."""
-    boxes = pred_boxes.gather(1, queries[..., None].expand(-1, -1, 4))  # [N, K, 4] cx, cy, w, h in 0..1
+    boxes = take_rows(pred_boxes, queries)  # [N, K, 4] cx, cy, w, h in 0..1
     centres, halves = boxes[..., :2], boxes[..., 2:] / 2
     return torch.cat([centres - halves, centres + halves], dim=2) * boxes.new_tensor(network_wh * 2)
 
@@ -219,7 +207,7 @@ def _reference(model: Any, processor: Any, network_wh: tuple[int, int]) -> Refer
     return reference
 
 
-def _spec(wanted: ExportRequest, config: Any, family: _Family, processor: Any) -> DetectorSpec:
+def _body_spec(wanted: ExportRequest, config: Any, family: _Family, processor: Any) -> DetectorSpec:
     resize: Literal["stretch", "letterbox-topleft"]
     resize, network_wh = _resize_and_size(wanted, config, family, processor)
     unit = 1 / processor.rescale_factor if processor.do_rescale else 1.0
@@ -228,21 +216,22 @@ def _spec(wanted: ExportRequest, config: Any, family: _Family, processor: Any) -
     # What a letterbox leaves empty is 0 after normalisation there: the mean colour.
     pad_value = round(red), round(green), round(blue)
     return DetectorSpec(
-        input_name="pixels",
+        input_name="images",
         network_wh=network_wh,
-        head="boxes",
+        head="detr",
         class_names=_class_names(wanted, config, family),
-        layout="nhwc",
-        dtype="uint8",
         batch=None,
         resize=resize,
         pad_value=pad_value,
         colour="rgb",
         mean=(red, green, blue),
         std=(std[0] * unit, std[1] * unit, std[2] * unit),
+        box_format="cxcywh",
+        boxes_are_normalised=True,
+        score_activation=family.activation,
         needs_nms=False,
         score_threshold=0.5,
-        form="boxes",
+        form="body",
         model_name=wanted.name,
     )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops.poolers import _setup_scales
 
-from export.graph.ops import find_peaks, keep_best, pool_regions
+from export.graph.ops import best_pairs, find_peaks, keep_best, pool_regions, take_rows
 
 _NOBODY = -1.0  # the score of what is padding
 _ANYBODY = -0.5  # what everybody else scores more than
@@ -36,11 +36,6 @@ def clip_to_image(boxes: Tensor, network_wh: tuple[int, int]) -> Tensor:
     width, height = network_wh
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)  # [..., 2]
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
-
-
-def rows(values: Tensor, indices: Tensor) -> Tensor:
-    """Of values [N, P, D], the rows that indices [N, K] name: [N, K, D]."""
-    return values.gather(1, indices[:, :, None].expand(-1, -1, values.shape[2]))
 
 
 class Features(nn.Module):
@@ -96,22 +91,19 @@ class TwoStageDecode(nn.Module):
         num_classes = logits.shape[1] - 1
         scores = logits.softmax(dim=1)[:, 1:].reshape(-1, num_proposals, num_classes)  # [N, R, C]
         scores = torch.where(is_proposal[:, :, None] & (scores > self.score_threshold), scores, _NOBODY)
-        num_candidates = min(_NUM_CANDIDATES, num_proposals * num_classes)
-        best = scores.flatten(1).topk(num_candidates, dim=1)  # [N, M]
-        proposal = torch.div(best.indices, num_classes, rounding_mode="floor")  # [N, M]
-        class_ids = best.indices - proposal * num_classes  # [N, M]
+        pair_scores, proposal_ids, class_ids = best_pairs(scores, _NUM_CANDIDATES)  # [N, M]
         deltas = deltas.reshape(-1, num_proposals * (num_classes + 1), 4)  # [N, R (1 + C), 4]
-        deltas = rows(deltas, proposal * (num_classes + 1) + class_ids + 1)  # [N, M, 4]
-        boxes = apply_deltas(deltas, rows(proposals, proposal), self.box_weights)
+        deltas = take_rows(deltas, proposal_ids * (num_classes + 1) + class_ids + 1)  # [N, M, 4]
+        boxes = apply_deltas(deltas, take_rows(proposals, proposal_ids), self.box_weights)
         boxes = clip_to_image(boxes, self.network_wh)  # [N, M, 4]
-        scores = torch.where(has_size(boxes, 1e-2), best.values, _NOBODY)  # [N, M]
+        scores = torch.where(has_size(boxes, 1e-2), pair_scores, _NOBODY)  # [N, M]
         # Boxes of different classes are moved apart, as torchvision does, so that one suppression serves all classes.
         step = torch.where(scores > _ANYBODY, boxes.amax(dim=2), 0.0).amax(dim=1) + 1  # [N]
         apart = boxes + ((class_ids + 1) * step[:, None])[:, :, None]
         scores = torch.where(keep_best(apart, scores, self.iou_threshold, _ANYBODY), scores, _NOBODY)
-        kept = scores.topk(min(self.num_detections, num_candidates), dim=1)  # [N, K]
+        kept = scores.topk(min(self.num_detections, scores.shape[1]), dim=1)  # [N, K]
         is_real = kept.values > _ANYBODY  # [N, K]
-        boxes = torch.where(is_real[:, :, None], rows(boxes, kept.indices), 0.0)
+        boxes = torch.where(is_real[:, :, None], take_rows(boxes, kept.indices), 0.0)
         return boxes, kept.values.clamp(min=0), class_ids.gather(1, kept.indices)
 
 
@@ -142,7 +134,7 @@ class Proposals(nn.Module):
             scores.append(of_level[1])
         all_boxes, all_scores = torch.cat(boxes, dim=1), torch.cat(scores, dim=1)  # [N, P, 4], [N, P]
         best = all_scores.topk(min(self.num_after, all_scores.shape[1]), dim=1)  # [N, R]
-        return rows(all_boxes, best.indices), best.values > _ANYBODY
+        return take_rows(all_boxes, best.indices), best.values > _ANYBODY
 
     def _of_level(self, logits: Tensor, deltas: Tensor, anchors: Tensor) -> tuple[Tensor, Tensor]:
         """Boxes [N, P, 4] and scores [N, P] of one level after suppression."""
@@ -150,7 +142,7 @@ class Proposals(nn.Module):
         by_anchor = deltas.reshape(-1, deltas.shape[1] // 4, 4, *deltas.shape[2:])  # [N, anchors, 4, h, w]
         deltas = by_anchor.permute(0, 3, 4, 1, 2).flatten(1, 3)  # [N, A, 4]
         best = logits.topk(min(self.num_before, len(anchors)), dim=1)  # [N, P]
-        boxes = apply_deltas(rows(deltas, best.indices), anchors[best.indices], self.weights)
+        boxes = apply_deltas(take_rows(deltas, best.indices), anchors[best.indices], self.weights)
         boxes = clip_to_image(boxes, self.network_wh)  # [N, P, 4]
         scores = best.values.sigmoid()
         takes_part = has_size(boxes, self.min_size) & (scores >= self.score_threshold)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from export import known
-from export.exportable import Exportable, ExportRequest, Reference
+from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.graph.forms import Normalise
+from export.graph.ops import take_rows
 from export.proof.random_weights import SEED, LogitScale, calibrate, fitted_proof_pixels, spread
 from export.weights.loading import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
@@ -79,25 +80,7 @@ def exportable_of(model: Any, wanted: ExportRequest, *, num_classes: int, own_wh
     )
     if len(names) != num_classes:
         raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(names)}")
-    spec = DetectorSpec(
-        input_name="pixels",
-        network_wh=network_wh,
-        head="boxes",
-        class_names=names,
-        layout="nhwc",
-        dtype="uint8",
-        batch=None,
-        resize="letterbox-topleft",
-        pad_value=114,
-        colour="bgr",
-        mean=(0.0, 0.0, 0.0),
-        std=(1.0, 1.0, 1.0),
-        needs_nms=True,
-        iou_threshold=0.65,
-        form="boxes",
-        model_name=wanted.name,
-    )
-    body_head = DetectorSpec(
+    body_spec = DetectorSpec(
         input_name="images",
         network_wh=network_wh,
         head="yolox",
@@ -115,10 +98,10 @@ def exportable_of(model: Any, wanted: ExportRequest, *, num_classes: int, own_wh
     return Exportable(
         body=_Body(model),
         decode=DecodeCells(network_wh),
-        spec=spec,
+        spec=boxes_spec_of(body_spec),
         reference=_reference(model, num_classes),
         body_outputs=("cells",),
-        body_head=body_head,
+        body_head=body_spec,
     )
 
 
@@ -154,7 +137,7 @@ class DecodeCells(nn.Module):
     def forward(self, cells: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         class_scores, class_ids = cells[..., 5:].max(dim=2)  # [N, A]
         scores, best = (cells[..., 4] * class_scores).topk(self.num_best, dim=1)  # [N, K]
-        boxes = cells[..., :4].gather(1, best[..., None].expand(-1, -1, 4))  # [N, K, 4]
+        boxes = take_rows(cells[..., :4], best)  # [N, K, 4]
         centres = (boxes[..., :2] + self.corners[best]) * self.strides[best]
         halves = boxes[..., 2:].exp() * self.strides[best] / 2
         return torch.cat([centres - halves, centres + halves], dim=2), scores, class_ids.gather(1, best)

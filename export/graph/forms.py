@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable
-from export.graph.ops import keep_best
+from export.graph.ops import keep_best, take_rows
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import DetectorSpec, Form, Pixels
 from pipeline.picture.nv12 import NV12_INPUTS
@@ -130,7 +130,7 @@ class FrameForm(nn.Module):
             stays = keep_best(boxes + shift[:, :, None], scores, self.spec.iou_threshold, SCORE_FLOOR)  # [N, K]
             scores = torch.where(stays, scores, torch.zeros_like(scores))
         best, places = scores.topk(min(self.spec.max_detections, scores.shape[1]), dim=1)  # [N, K']
-        boxes = boxes.gather(1, places[:, :, None].expand(-1, -1, 4))  # [N, K', 4]
+        boxes = take_rows(boxes, places)  # [N, K', 4]
         boxes = torch.minimum(((boxes - offset) / scale).clamp(min=0), limit)
         return padded(boxes, best, class_ids.gather(1, places))
 

@@ -25,6 +25,23 @@ _EVERY = 2**63 - 1
 _CUBIC = -0.75  # PyTorch's bicubic kernel
 
 
+def take_rows(values: Tensor, indices: Tensor) -> Tensor:
+    """The rows of values [N, P, D] at indices [N, K]: [N, K, D]."""
+    return values.gather(1, indices[:, :, None].expand(-1, -1, values.shape[2]))
+
+
+def best_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The best pairs of a row and a class in scores [N, R, C], `most` at most.
+
+    Returns scores [N, K], best first, row indices [N, K] and class ids [N, K].
+    """
+    num_rows, num_classes = scores.shape[1:]
+    best = scores.flatten(1).topk(min(most, num_rows * num_classes), dim=1)
+    # Not torch.div with rounding_mode: its export divides in float32, which is inexact from 2 ** 24 pairs on.
+    rows = best.indices // num_classes
+    return best.values, rows, best.indices - rows * num_classes
+
+
 @torch.library.custom_op("streamdet::keep_best", mutates_args=())
 def keep_best(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
     """Which of the boxes [N, P, 4] with scores [N, P] stay in each image after suppression? bool [N, P].
