@@ -1,4 +1,4 @@
-"""Which modules are exported? The three faces of one network: body, boxes, frame."""
+"""Forms: an `Exportable` → the module that is exported in the form body, boxes or frame, and the spec of its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import DetectorSpec, Form, Pixels
 from pipeline.picture.nv12 import NV12_INPUTS
 
-# What scores less is padding: nobody looks there, and counting it would make every image as full as K.
+# Lower scores are padding: no threshold goes below, and counting them would make every image as full as K.
 SCORE_FLOOR = 1e-3
 BOXES_OUTPUTS = ("boxes", "scores", "class_ids", "num_detections")
 
@@ -24,17 +24,18 @@ def module_for(
 ) -> tuple[nn.Module, DetectorSpec, tuple[str, ...]]:
     """The module of a form, in eval mode, the spec of its file, and the names of its outputs.
 
-    pixels: what the boxes and the frame form take; with nv12 the graph resizes in the boxes form as well.
+    pixels: the input of the boxes and the frame form; with nv12 the graph resizes in the boxes form as well.
 
-    Raises ModelError for a form or a precision that this detector cannot have.
+    Raises ModelError for a form or a precision that this detector does not have.
     """
+    model_name = exportable.spec.model_name
     if half and exportable.half_is_refused_because:
-        raise ModelError(f"--half: {exportable.spec.model_name} cannot: {exportable.half_is_refused_because}")
+        raise ModelError(f"--half: {model_name} does not work in float16: {exportable.half_is_refused_because}")
     if pixels == "nv12" and form == "body":
         raise ModelError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     if form == "body":
         if exportable.body_head is None:
-            raise ModelError(f"--form body: {exportable.spec.model_name} cannot: {exportable.no_body_because}")
+            raise ModelError(f"--form body: {model_name} has no body form: {exportable.no_body_because}")
         spec = dataclasses.replace(exportable.body_head, form="body", batch=None, outputs=exportable.body_outputs)
         return BodyForm(exportable, half=half).eval(), spec, exportable.body_outputs
     boxes, names = BoxesForm(exportable, half=half), BOXES_OUTPUTS + exportable.more_outputs
@@ -46,8 +47,8 @@ def module_for(
         return PlanesBoxesForm(boxes, exportable.spec).eval(), spec, names
     if exportable.more_outputs:
         raise ModelError(
-            f"--form frame: {exportable.spec.model_name} also gives {', '.join(exportable.more_outputs)}, which the "
-            "frame form does not map back; take --form boxes"
+            f"--form frame: {model_name} also returns {', '.join(exportable.more_outputs)}, which this "
+            "form does not map to frame pixels; use --form boxes"
         )
     spec = dataclasses.replace(
         exportable.spec, form="frame", batch=None, resize="in-graph", colour="bgr", needs_nms=False
@@ -68,14 +69,14 @@ class BodyForm(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         raw = self.body(images.half() if self.is_half else images)
-        return tuple(each.float() for each in raw)
+        return tuple(tensor.float() for tensor in raw)
 
 
 class BoxesForm(nn.Module):
     """Pixels uint8 [N, h, w, 3] of the network's size → the best K boxes, padded and counted.
 
     Returns boxes [N, K, 4] xyxy in network pixels, scores [N, K] best first, class_ids int64 [N, K] (-1 in the
-    padding), num_detections int64 [N], and what the detector has besides.
+    padding), num_detections int64 [N], and the detector's further outputs.
     """
 
     def __init__(self, exportable: Exportable, *, half: bool = False) -> None:
@@ -90,7 +91,7 @@ class BoxesForm(nn.Module):
 
 
 class PlanesBoxesForm(nn.Module):
-    """Planes of frames of any size, as `FitNv12` takes them → what `BoxesForm` returns, boxes in network pixels.
+    """Planes of frames of any size, as `FitNv12` takes them → the outputs of `BoxesForm`, boxes in network pixels.
 
     Without suppression inside, all shapes follow from the batch and the frame's size: a CUDA graph can be recorded.
     """
@@ -108,9 +109,9 @@ class PlanesBoxesForm(nn.Module):
 
 
 class FrameForm(nn.Module):
-    """Frames of any size, as `FitFrame` or `FitNv12` takes them → what is left after suppression, in their own pixels.
+    """Frames of any size, as `FitFrame` or `FitNv12` takes them → detections after suppression, in frame pixels.
 
-    Returns the same as `BoxesForm`, boxes in frame pixels, K the detector's `max_detections`.
+    Returns the same as `BoxesForm`; K is the detector's `max_detections`.
     """
 
     def __init__(self, boxes_form: BoxesForm, spec: DetectorSpec, pixels: Pixels = "packed") -> None:
@@ -129,14 +130,14 @@ class FrameForm(nn.Module):
             shift = class_ids.clamp(min=0).to(boxes) * (boxes.abs().amax(dim=(1, 2))[:, None] * 2 + 1)  # [N, K]
             stays = keep_best(boxes + shift[:, :, None], scores, self.spec.iou_threshold, SCORE_FLOOR)  # [N, K]
             scores = torch.where(stays, scores, torch.zeros_like(scores))
-        best, places = scores.topk(min(self.spec.max_detections, scores.shape[1]), dim=1)  # [N, K']
-        boxes = take_rows(boxes, places)  # [N, K', 4]
+        best, indices = scores.topk(min(self.spec.max_detections, scores.shape[1]), dim=1)  # [N, K']
+        boxes = take_rows(boxes, indices)  # [N, K', 4]
         boxes = torch.minimum(((boxes - offset) / scale).clamp(min=0), limit)
-        return padded(boxes, best, class_ids.gather(1, places))
+        return padded(boxes, best, class_ids.gather(1, indices))
 
 
 class FitFrame(nn.Module):
-    """Frames uint8 [N, H, W, 3] → float pixels 0..255 [N, h, w, 3] of the network's size, as `Letterbox` lays them.
+    """Frames uint8 [N, H, W, 3] → float pixels 0..255 [N, h, w, 3] of the network's size, placed as by `Letterbox`.
 
     Bilinear at half-pixel centres, as cv2.resize, rows first and then columns, by Gather, so that every shape but the
     frame's is fixed. Returns also scale, offset and limit, each [4] for xyxy, which take boxes back: (box - offset) /
@@ -145,45 +146,45 @@ class FitFrame(nn.Module):
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
-        self.lay = LetterboxInGraph(spec)
+        self.letterbox = LetterboxInGraph(spec)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         frame_w = torch.scalar_tensor(frames.shape[2], dtype=torch.float32)
         frame_h = torch.scalar_tensor(frames.shape[1], dtype=torch.float32)
-        lie: Placement = self.lay(frame_w, frame_h)
-        pixels = _resampled(frames, lie.rows, dim=1)  # [N, h, W, 3]
-        pixels = _resampled(pixels, lie.columns, dim=2)  # [N, h, w, 3]
-        return lie.framed(pixels)
+        placement: Placement = self.letterbox(frame_w, frame_h)
+        pixels = _resampled(frames, placement.rows, dim=1)  # [N, h, W, 3]
+        pixels = _resampled(pixels, placement.columns, dim=2)  # [N, h, w, 3]
+        return placement.pad(pixels), *placement.box_mapping()
 
 
 class FitNv12(nn.Module):
-    """The two planes of frames → what `FitFrame` makes of their pixels.
+    """The luma and chroma planes of frames → the outputs of `FitFrame` for the same frames.
 
-    y: uint8 [N, H, pitch]; uv: uint8 [N, H / 2, pitch], U and V in turns; frame_wh: float [2], the true width and
-    height, so that nothing behind the rows is looked at; yuv_to_bgr: float [3, 4]. Planes are resized as they are and
-    only then become colours, each sample of colour lying in the middle of its four pixels.
+    y: uint8 [N, H, pitch]; uv: uint8 [N, H / 2, pitch], Cb and Cr in turns; frame_wh: float [2], the true width and
+    height, so that the padding of the rows is not read; yuv_to_bgr: float [3, 4]. Planes are resized first and only
+    then converted to BGR; each chroma sample lies in the middle of its four pixels.
     """
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
-        self.lay = LetterboxInGraph(spec)
+        self.letterbox = LetterboxInGraph(spec)
 
     def forward(
         self, y: Tensor, uv: Tensor, frame_wh: Tensor, yuv_to_bgr: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        lie: Placement = self.lay(frame_wh[0], frame_wh[1])
-        light = _resampled(_resampled(y, lie.rows, dim=1), lie.columns, dim=2)  # [N, h, w]
-        both = _resampled(uv, lie.rows.halved(), dim=1)  # [N, h, pitch]
-        blue, red = (_resampled(both, lie.columns.halved(), dim=2, spacing=2, start=start) for start in (0, 1))
+        placement: Placement = self.letterbox(frame_wh[0], frame_wh[1])
+        luma = _resampled(_resampled(y, placement.rows, dim=1), placement.columns, dim=2)  # [N, h, w]
+        chroma = _resampled(uv, placement.rows.halved(), dim=1)  # [N, h, pitch]
+        cb, cr = (_resampled(chroma, placement.columns.halved(), dim=2, spacing=2, start=start) for start in (0, 1))
         # Not as a matrix product, which a GPU would round to 10 bits (TF32).
         pixels = yuv_to_bgr[:, 3]  # [3]
-        for plane, share in zip((light, blue, red), yuv_to_bgr[:, :3].unbind(1), strict=True):
-            pixels = pixels + plane[..., None] * share  # [N, h, w, 3]
-        return lie.framed(pixels.clamp(0, 255))
+        for plane, weights in zip((luma, cb, cr), yuv_to_bgr[:, :3].unbind(1), strict=True):
+            pixels = pixels + plane[..., None] * weights  # [N, h, w, 3]
+        return placement.pad(pixels.clamp(0, 255)), *placement.box_mapping()
 
 
 class LetterboxInGraph(nn.Module):
-    """The size of a frame → where it lies in the network's input, as `Letterbox.fit` says."""
+    """The size of a frame → its `Placement` in the network's input, the same as by `Letterbox.fit`."""
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
@@ -203,60 +204,63 @@ class LetterboxInGraph(nn.Module):
             if self.resize == "letterbox-center":
                 left, top = ((content_w - fitted_w) / 2).floor(), ((content_h - fitted_h) / 2).floor()
             content_w, content_h = fitted_w, fitted_h
-        return Placement(_Side(height, top, content_h, frame_h), _Side(width, left, content_w, frame_w), self.padding)
+        return Placement(_Axis(height, top, content_h, frame_h), _Axis(width, left, content_w, frame_w), self.padding)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Side:
-    """One side of the network's input, `content` of which, from `start` on, show the frame's."""
+class _Axis:
+    """An axis of the network's input: `content` pixels from `start` on show the `source` pixels of the frame."""
 
     size: int
     start: Tensor
     content: Tensor
-    source: Tensor  # of the frame, in pixels
-    pixels_a_sample: int = 1
+    source: Tensor
+    pixels_per_sample: int = 1
 
-    def halved(self) -> _Side:
-        """The same side of a plane that has one sample for two pixels."""
-        return dataclasses.replace(self, pixels_a_sample=2)
+    def halved(self) -> _Axis:
+        """The same axis of a plane that has one sample for two pixels."""
+        return dataclasses.replace(self, pixels_per_sample=2)
 
     def samples(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For each place [size]: the sample before it, the one after, and the share of the latter."""
-        places = torch.arange(self.size, dtype=torch.float32)
-        position = (places - self.start + 0.5) * (self.source / self.content)
+        """For each pixel [size]: the sample before it, the one after, and the weight of the latter."""
+        pixels = torch.arange(self.size, dtype=torch.float32)
+        position = (pixels - self.start + 0.5) * (self.source / self.content)
         num_samples = self.source
-        if self.pixels_a_sample > 1:
-            position = position / self.pixels_a_sample
-            num_samples = (num_samples / self.pixels_a_sample).ceil()
+        if self.pixels_per_sample > 1:
+            position = position / self.pixels_per_sample
+            num_samples = (num_samples / self.pixels_per_sample).ceil()
         position = torch.minimum((position - 0.5).clamp(min=0), num_samples - 1)
         before = position.floor()
         return before.long(), torch.minimum(before + 1, num_samples - 1).long(), position - before
 
-    def inside(self) -> Tensor:
-        """Which places show the frame, bool [size]."""
-        places = torch.arange(self.size, dtype=torch.float32)
-        return (places >= self.start) & (places < self.start + self.content)
+    def shows_frame(self) -> Tensor:
+        """Which pixels show the frame, bool [size]."""
+        pixels = torch.arange(self.size, dtype=torch.float32)
+        return (pixels >= self.start) & (pixels < self.start + self.content)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Placement:
-    """Where a frame lies in the network's input."""
+    """The position of a frame in the network's input."""
 
-    rows: _Side
-    columns: _Side
+    rows: _Axis
+    columns: _Axis
     padding: Tensor  # [3], BGR
 
-    def framed(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pixels [N, h, w, 3] in whole values, as cv2.resize gives them, padded; scale, offset and limit of boxes."""
-        inside = self.rows.inside()[:, None] & self.columns.inside()[None]  # [h, w]
-        pixels = torch.where(inside[None, :, :, None], pixels.round(), self.padding)
-        sides = (self.columns, self.rows) * 2
-        scale = torch.stack([side.content / side.source for side in sides])
-        return pixels, scale, torch.stack([side.start for side in sides]), torch.stack([side.source for side in sides])
+    def pad(self, pixels: Tensor) -> Tensor:
+        """Pixels [N, h, w, 3], rounded to whole values as by cv2.resize, with the padding around the frame."""
+        is_content = self.rows.shows_frame()[:, None] & self.columns.shows_frame()[None]  # [h, w]
+        return torch.where(is_content[None, :, :, None], pixels.round(), self.padding)
+
+    def box_mapping(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale, offset and limit of xyxy, [4] each: (box - offset) / scale is in frame pixels, 0..limit."""
+        axes = (self.columns, self.rows) * 2
+        scale = torch.stack([axis.content / axis.source for axis in axes])
+        return scale, torch.stack([axis.start for axis in axes]), torch.stack([axis.source for axis in axes])
 
 
 class Normalise(nn.Module):
-    """Pixels uint8 [N, h, w, 3] → float [N, 3, h, w] as the spec wants it."""
+    """Pixels uint8 [N, h, w, 3] → float [N, 3, h, w], less the spec's mean and divided by its std."""
 
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
@@ -272,18 +276,18 @@ class Normalise(nn.Module):
 
 
 def padded(boxes: Tensor, scores: Tensor, class_ids: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Mark what scores too little as padding, and count the rest [N]."""
-    is_real = ~(scores < SCORE_FLOOR)  # [N, K]; NaN is no padding: whoever reads it must learn of it
+    """Mark boxes that score less than `SCORE_FLOOR` as padding, and count the others [N]."""
+    is_real = ~(scores < SCORE_FLOOR)  # [N, K]; NaN is not padding: the reader must see it
     scores = torch.where(is_real, scores, torch.zeros_like(scores))
     class_ids = torch.where(is_real, class_ids, torch.full_like(class_ids, -1))
     return boxes, scores, class_ids, is_real.sum(dim=1)
 
 
-def _resampled(planes: Tensor, side: _Side, *, dim: int, spacing: int = 1, start: int = 0) -> Tensor:
-    """Resample one side of planes [N, H, W, ...]; its samples lie `spacing` apart, from `start` on."""
-    first, second, share = side.samples()
+def _resampled(planes: Tensor, axis: _Axis, *, dim: int, spacing: int = 1, start: int = 0) -> Tensor:
+    """Resample one axis of planes [N, H, W, ...]; its samples lie `spacing` apart, from `start` on."""
+    before, after, weight = axis.samples()
     if spacing > 1:
-        first, second = (each * spacing + start for each in (first, second))
-    share = share.view([-1 if each == dim else 1 for each in range(planes.dim())])
-    one, other = (planes.index_select(dim, each).to(torch.float32) for each in (first, second))
-    return one + (other - one) * share
+        before, after = before * spacing + start, after * spacing + start
+    weight = weight.view([-1 if index == dim else 1 for index in range(planes.dim())])
+    low, high = (planes.index_select(dim, indices).to(torch.float32) for indices in (before, after))
+    return low + (high - low) * weight
