@@ -1,4 +1,4 @@
-"""Which PyTorch detectors can be exported by name?"""
+"""Detectors: a name or an own module → the `Exportable` of its family."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.errors import ModelError
 
 
 class Family(Protocol):
-    """A library's detectors: a module of this package."""
+    """A library's detectors: a module of `export.families`."""
 
-    def build(self, wanted: ExportRequest) -> Exportable:
-        """The detector of that name."""
+    def build(self, request: ExportRequest) -> Exportable:
+        """The detector of a request, in eval mode."""
 
 
 _FAMILIES: dict[str, Family] = {
@@ -28,35 +28,39 @@ _FAMILIES: dict[str, Family] = {
 }
 
 
-def build(wanted: ExportRequest, *, adapter: str | None = None) -> Exportable:
+def build(request: ExportRequest, *, adapter: str | None = None) -> Exportable:
     """The detector of a name, a hub id, a folder, or `package.module:function` with an adapter.
 
-    Raises ModelError for what is not known or does not fit, and MissingExtraError for a library that is not installed.
+    Raises ModelError for a name that no family has and for options that do not fit, MissingExtraError for a library
+    that is not installed.
     """
-    if adapter is not None or (":" in wanted.name and "/" not in wanted.name):
-        return build_own(wanted, adapter)
+    if adapter is not None or (":" in request.name and "/" not in request.name):
+        return build_own(request, adapter)
     for library, names in NAMES.items():
-        if wanted.name in names:
-            return _FAMILIES[library].build(wanted)
-    if transformers_detectors.accepts(wanted.name):
-        return transformers_detectors.build(wanted)
-    raise ModelError(_refusal(wanted.name))
+        if request.name in names:
+            return _FAMILIES[library].build(request)
+    if transformers_detectors.accepts(request.name):
+        return transformers_detectors.build(request)
+    raise ModelError(_refusal(request.name))
 
 
 def _refusal(name: str) -> str:
     if Path(name).suffix == ".onnx":
-        return f"{name} is an ONNX file already: streamdet inspect says what is in it, streamdet adopt what is missing"
+        return (
+            f"{name} is an ONNX file already: streamdet inspect says what it expects and returns, streamdet adopt "
+            "writes that into it"
+        )
     if "yolo" in name.lower() and Path(name).suffix in (".pt", ".pth", ""):
         return (
             f"{name}: checkpoints of Ultralytics are exported by their own (AGPL) package: yolo export model={name} "
-            "format=onnx; the file is then recognised, verified and run here"
+            "format=onnx; streamdet recognises, verifies and runs the resulting file"
         )
     if Path(name).suffix in (".pt", ".pth", ".safetensors"):
-        return f"MODEL must name the network, and {name} be its weights: streamdet export NAME --checkpoint {name}"
-    every = [each for names in NAMES.values() for each in names]
-    near = difflib.get_close_matches(name, every, n=1, cutoff=0.5)
+        return f"MODEL must name the network, {name} holds only weights: streamdet export NAME --checkpoint {name}"
+    all_names = [name for names in NAMES.values() for name in names]
+    matches = difflib.get_close_matches(name, all_names, n=1, cutoff=0.5)
     return (
         f"MODEL must be one of the names of `streamdet export --list`, a hub id of transformers such as "
         f"PekingU/rtdetr_r18vd, or package.module:function with --adapter, got {name!r}"
-        + (f"; did you mean {near[0]}?" if near else "")
+        + (f"; did you mean {matches[0]}?" if matches else "")
     )

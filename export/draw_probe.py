@@ -1,4 +1,4 @@
-"""Draws the street that recognition shows to foreign networks: `python -m export.draw_probe` puts it where it lies."""
+"""Probe: draws the street on which recognition tries foreign networks; `python -m export.draw_probe` writes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAME_INDEX = 40
 
 
 def draw() -> tuple[PixelArray, list[tuple[str, list[int]]]]:
-    """The street, uint8 [480, 640, 3] BGR, and the class name and corners of each object that is labelled in it."""
+    """The street, uint8 [480, 640, 3] BGR, and the class name and corners of every labelled object in it."""
     street = TrafficSource(OPTIONS)
     truth = street.truth(FRAME_INDEX)
     objects = [
@@ -30,7 +30,7 @@ def write(picture: Path = PICTURE, truth: Path = TRUTH) -> None:
     """Write the picture and the truth, by default into the package."""
     pixels, objects = draw()
     cv2.imwrite(str(picture), pixels, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    lines = ",\n".join(f"  {json.dumps(each)}" for each in objects)
+    lines = ",\n".join(f"  {json.dumps(labelled)}" for labelled in objects)
     truth.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 

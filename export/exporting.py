@@ -34,7 +34,7 @@ from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, PlaneBatch, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

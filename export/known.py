@@ -1,4 +1,4 @@
-"""Known names: the PyTorch detectors that can be exported by name; to list them takes no PyTorch."""
+"""Known names: the PyTorch detectors that can be exported by name; listing them needs no PyTorch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "maskrcnn_resnet50_fpn_v2",
         "keypointrcnn_resnet50_fpn",
     ),
-    # Architectures, which have no weights, and some of the hub's; any other of these architectures is taken as well.
+    # Architectures, which have no weights, and some models of the hub; others of these architectures work as well.
     "transformers": (
         "detr",
         "conditional_detr",

@@ -42,7 +42,7 @@ from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.letterbox import Letterbox
 from pipeline.sources.street.traffic import TrafficSource
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POSITIVE_IOU = 0.5
 IGNORED_IOU = 0.4
@@ -158,7 +158,7 @@ def gather(num_scenes: int, *, first_seed: int, frames_per_scene: int) -> list[E
         for number, drawn in enumerate(pool.imap(_examples_of_scene, scenes)):
             examples += drawn
             if number % 50 == 49:
-                log.info("%d scenes, %d pictures, %.0f s", number + 1, len(examples), time.monotonic() - began)
+                logger.info("%d scenes, %d pictures, %.0f s", number + 1, len(examples), time.monotonic() - began)
     return examples
 
 
@@ -202,7 +202,9 @@ def train(
             optimiser.step()
             schedule.step()
             losses.append(loss.item())
-        log.info("epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - began)
+        logger.info(
+            "epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - began
+        )
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -243,7 +245,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     class_names = TrafficSource.from_spec("sim:traffic?seed=0&seconds=1").class_names
     network = DemoNetwork(len(class_names)).to(memory_format=torch.channels_last)
-    log.info("%.2f M parameters", sum(each.numel() for each in network.parameters()) / 1e6)
+    logger.info("%.2f M parameters", sum(each.numel() for each in network.parameters()) / 1e6)
     if options.checkpoint is not None and options.checkpoint.exists():
         network.load_state_dict(torch.load(options.checkpoint, weights_only=True))
     else:
@@ -268,7 +270,7 @@ def main() -> None:
     exported = export_detector(
         demo_exportable(network, class_names), options.output, images=[*drawn_images(), *streets]
     )
-    log.info("%s: %s", exported.path, exported.evidence.parity)
+    logger.info("%s: %s", exported.path, exported.evidence.parity)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""How is a detector exported that nobody here has ever seen?
-
-Its owner says in an `Adapter` what the module takes and returns; the rest is as for every other detector.
-"""
+"""Adapter: any PyTorch detector, and its owner's description of input and outputs → an `Exportable`."""
 
 from __future__ import annotations
 
@@ -28,10 +25,10 @@ from pipeline.picture.letterbox import ResizeMode
 
 @dataclass(frozen=True)
 class Adapter:
-    """What a module takes and returns.
+    """The input and outputs of a module.
 
-    It takes (pixel - mean) / std, float [N, 3, h, w], pixels in 0..255. `read` makes of what its forward returns, in
-    eval mode, the pair (boxes [N, A, 4], class values [N, A, C]); left out, that is what it returns. With
+    It takes (pixel - mean) / std, float [N, 3, h, w], pixels in 0..255. `read` turns the result of its forward, in eval
+    mode, into the pair (boxes [N, A, 4], class values [N, A, C]); by default the result is that pair. With
     `score_activation="softmax"` and `first_class_id=1`, column 0 is background.
     """
 
@@ -54,40 +51,40 @@ class Adapter:
     max_candidates: int = 1000
 
 
-def build_own(wanted: ExportRequest, adapter_word: str | None) -> Exportable:
-    """The detector that `package.module:function` makes, read as an adapter says.
+def build_own(request: ExportRequest, adapter_word: str | None) -> Exportable:
+    """The detector that `package.module:function` makes, read by an adapter.
 
-    Raises ModelError for a word that names nothing, a module or an adapter of another kind, and outputs that are not
-    what the adapter promises.
+    Raises ModelError for a name that does not exist, a module or an adapter of another type, and outputs that the
+    adapter does not describe.
     """
     if adapter_word is None:
         raise ModelError(
-            f"{wanted.name} needs --adapter package.module:NAME, an export.families.adapter.Adapter that says "
-            "what it takes and returns"
+            f"{request.name} needs --adapter package.module:NAME, an export.families.adapter.Adapter that describes "
+            "its input and outputs"
         )
-    made, adapter = _load(wanted.name, "MODEL"), _load(adapter_word, "--adapter")
+    loaded, adapter = _load(request.name, "MODEL"), _load(adapter_word, "--adapter")
     if not isinstance(adapter, Adapter):
         raise ModelError(
             f"--adapter must name an export.families.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}"
         )
-    module = made if isinstance(made, nn.Module) else _called(made, wanted.name)
+    module = loaded if isinstance(loaded, nn.Module) else _called(loaded, request.name)
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{wanted.name} must be or return a torch.nn.Module, got {type(module).__name__}")
-    if wanted.checkpoint is not None:
-        load_checkpoint(module, wanted.checkpoint)
-    if wanted.network_wh is not None:
-        adapter = replace(adapter, network_wh=wanted.network_wh)
-    if wanted.class_names is not None:
-        adapter = replace(adapter, class_names=wanted.class_names)
-    if wanted.num_classes not in (None, len(adapter.class_names)):
+        raise ModelError(f"{request.name} must be or return a torch.nn.Module, got {type(module).__name__}")
+    if request.checkpoint is not None:
+        load_checkpoint(module, request.checkpoint)
+    if request.network_wh is not None:
+        adapter = replace(adapter, network_wh=request.network_wh)
+    if request.class_names is not None:
+        adapter = replace(adapter, class_names=request.class_names)
+    if request.num_classes not in (None, len(adapter.class_names)):
         raise ModelError(
-            f"--num-classes is {wanted.num_classes}, but the adapter names {len(adapter.class_names)} classes"
+            f"--num-classes is {request.num_classes}, but the adapter names {len(adapter.class_names)} classes"
         )
-    return adapt(module, adapter, name=wanted.name.rpartition(":")[2])
+    return adapt(module, adapter, name=request.name.rpartition(":")[2])
 
 
 def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
-    """A module and what its owner says of it, ready for export. Raises ModelError if its outputs are something else."""
+    """A module, read by an adapter, ready for export. Raises ModelError if the adapter does not fit its outputs."""
     body = OwnBody(module.eval(), adapter.read)
     _check_outputs(body, adapter, name)
     body_spec = DetectorSpec(
@@ -136,7 +133,7 @@ class OwnBody(nn.Module):
 
 
 class OwnDecode(nn.Module):
-    """Class values [N, A, C] and boxes [N, A, 4] → the K best pairs of a box and a class."""
+    """Class values [N, A, C] and boxes [N, A, 4] → the K best pairs of a box and a class, before NMS."""
 
     def __init__(self, adapter: Adapter) -> None:
         super().__init__()
@@ -148,8 +145,8 @@ class OwnDecode(nn.Module):
             values = values.softmax(dim=2)
         elif adapter.score_activation == "sigmoid":
             values = values.sigmoid()
-        likely = values[:, :, adapter.first_class_id :]  # [N, A, classes]
-        scores, anchor_ids, class_ids = best_pairs(likely, adapter.max_candidates)  # [N, K]
+        class_scores = values[:, :, adapter.first_class_id :]  # [N, A, classes]
+        scores, anchor_ids, class_ids = best_pairs(class_scores, adapter.max_candidates)  # [N, K]
         return self._corners(take_rows(boxes, anchor_ids)), scores, class_ids
 
     def _corners(self, boxes: Tensor) -> Tensor:
@@ -171,7 +168,7 @@ def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
         with torch.inference_mode():
             values, boxes = body(torch.zeros(2, 3, height, width))
         shapes = f"boxes {list(boxes.shape)} and class values {list(values.shape)}"
-    except Exception as error:  # whatever a stranger's code raises
+    except Exception as error:  # the owner's code may raise anything
         raise ModelError(f"{name} and its adapter do not fit: {_in_one_line(error)}") from error
     columns = len(adapter.class_names) + adapter.first_class_id
     if boxes.ndim != 3 or boxes.shape[::2] != (2, 4) or values.shape != (2, boxes.shape[1], columns):
@@ -184,7 +181,7 @@ def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
 def _called(make: Any, word: str) -> Any:
     try:
         return make()
-    except Exception as error:  # whatever a stranger's code raises
+    except Exception as error:  # the owner's code may raise anything
         raise ModelError(
             f"{word} must be a torch.nn.Module or return one when called without arguments: {_in_one_line(error)}"
         ) from error
@@ -195,19 +192,19 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _load(word: str, what: str) -> Any:
-    """What `package.module:name` means; the working folder is looked into first, as by `python -m`."""
+    """The object `package.module:name`; the working folder is searched first, as by `python -m`."""
     module_name, _, name = word.partition(":")
     if not module_name or not name:
         raise ModelError(f"{what} must be package.module:name, got {word!r}")
-    here = os.getcwd()  # noqa: PTH109 - sys.path holds strings
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    folder = os.getcwd()  # noqa: PTH109 - sys.path holds strings
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
-        found: Any = importlib.import_module(module_name)
-    except Exception as error:  # whatever a stranger's code raises
+        value: Any = importlib.import_module(module_name)
+    except Exception as error:  # the owner's code may raise anything
         raise ModelError(f"{what}: {module_name} cannot be imported: {_in_one_line(error)}") from error
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(value, part):
             raise ModelError(f"{what}: {module_name} has no {name}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value

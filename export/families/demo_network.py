@@ -1,4 +1,4 @@
-"""Which network is the detector that ships with streamdet?
+"""Demo network: the detector that ships with streamdet, pixels → class logits and box offsets.
 
 An SSD (Liu et al. 2016, https://arxiv.org/abs/1512.02325) on inverted residuals (Sandler et al. 2018,
 https://arxiv.org/abs/1801.04381): four grids, a few anchors in each cell, for each anchor one softmax over background
@@ -30,15 +30,15 @@ PAD_VALUE = 114
 
 def anchors(network_wh: tuple[int, int] = NETWORK_WH) -> Tensor:
     """All anchors [A, 4] as centre x, centre y, width, height in network pixels: grid, row, column, size, aspect."""
-    found: list[Tensor] = []
+    grids: list[Tensor] = []
     for stride, sizes in zip(STRIDES, ANCHOR_SIZES_PX, strict=True):
         columns, rows = (-(-side // stride) for side in network_wh)
         y, x = torch.meshgrid(torch.arange(rows) + 0.5, torch.arange(columns) + 0.5, indexing="ij")  # [rows, columns]
         centres = torch.stack([x, y], dim=2).reshape(-1, 1, 2) * stride  # [cells, 1, 2]
         shapes = torch.tensor([(size * aspect**0.5, size / aspect**0.5) for size in sizes for aspect in ANCHOR_ASPECTS])
         cells = centres.expand(-1, len(shapes), 2), shapes.expand(len(centres), -1, 2)
-        found.append(torch.cat(cells, dim=2).reshape(-1, 4))
-    return torch.cat(found)
+        grids.append(torch.cat(cells, dim=2).reshape(-1, 4))
+    return torch.cat(grids)
 
 
 def encode(boxes_xyxy: Tensor, anchors_cxcywh: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def encode(boxes_xyxy: Tensor, anchors_cxcywh: Tensor) -> Tensor:
 
 
 def decode(offsets: Tensor, anchors_cxcywh: Tensor) -> Tensor:
-    """The boxes xyxy [..., 4] in network pixels that offsets [..., 4] from anchors [..., 4] stand for."""
+    """The boxes xyxy [..., 4] in network pixels at offsets [..., 4] from anchors [..., 4]; the inverse of `encode`."""
     offsets = offsets * anchors_cxcywh.new_tensor(OFFSET_SCALE)
     centre = anchors_cxcywh[..., :2] + offsets[..., :2] * anchors_cxcywh[..., 2:]
     half = anchors_cxcywh[..., 2:] * torch.exp(offsets[..., 2:].clamp(max=LARGEST_LOG_RATIO)) / 2
@@ -116,10 +116,10 @@ class DemoNetwork(nn.Module):
         self.mix = nn.ModuleList([separable(width, width) for _ in STRIDES])
         per_cell = [len(sizes) * len(ANCHOR_ASPECTS) for sizes in ANCHOR_SIZES_PX]
         self.classify = nn.ModuleList(
-            [nn.Sequential(separable(width, width), nn.Conv2d(width, each * (1 + num_classes), 1)) for each in per_cell]
+            [nn.Sequential(separable(width, width), nn.Conv2d(width, num * (1 + num_classes), 1)) for num in per_cell]
         )
         self.locate = nn.ModuleList(
-            [nn.Sequential(separable(width, width), nn.Conv2d(width, each * 4, 1)) for each in per_cell]
+            [nn.Sequential(separable(width, width), nn.Conv2d(width, num * 4, 1)) for num in per_cell]
         )
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,10 +147,10 @@ def _by_anchor(x: Tensor, values: int) -> Tensor:
 
 
 class DemoDecode(nn.Module):
-    """Logits [N, A, 1 + classes] and offsets [N, A, 4] → the best K boxes, one anchor for several classes if need be.
+    """Logits [N, A, 1 + classes] and offsets [N, A, 4] → the best K pairs of anchor and class.
 
     Returns boxes [N, K, 4] xyxy in network pixels, clipped to the network's input, scores [N, K] in 0..1, best first,
-    and class ids [N, K]; NMS is still to come.
+    and class ids [N, K], before NMS.
     """
 
     def __init__(self, *, network_wh: tuple[int, int] = NETWORK_WH, max_candidates: int = 1000) -> None:

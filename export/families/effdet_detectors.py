@@ -1,4 +1,4 @@
-"""How do EfficientDet and its relatives come out of effdet, ready for export?"""
+"""EfficientDet and its relatives: a network of effdet → an `Exportable`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export import known
 from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.graph.forms import Normalise
 from export.graph.ops import best_pairs, take_rows
-from export.proof.random_weights import SEED, LogitScale, calibrate, proof_pixels, spread
+from export.proof.random_weights import SEED, LogitScale, calibrate, proof_pixels, scale_logits
 from export.weights.loading import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -23,31 +23,33 @@ from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
 
 NAMES = known.NAMES["effdet"]
 
-# effdet takes 5000 to its suppression, which keeps 100; TensorRT's TopK ends at 3840.
+# effdet passes 5000 to its suppression, which keeps 100; TensorRT's TopK ends at 3840.
 _NUM_CANDIDATES = 1000
-_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # where a config says nothing
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # where a config has none
 
 
-def build(wanted: ExportRequest) -> Exportable:
-    """The detector that `wanted` names, in eval mode.
+def build(request: ExportRequest) -> Exportable:
+    """The detector of a request, in eval mode.
 
-    Raises ModelError for weights that cannot be had or do not fit and a size that the network does not take,
+    Raises ModelError for weights that are missing or do not fit and for a size that the network does not take,
     MissingExtraError without effdet.
     """
-    config = _effdet("effdet.config").get_efficientdet_config(wanted.name)
-    if wanted.network_wh is not None:
+    config = _effdet("effdet.config").get_efficientdet_config(request.name)
+    if request.network_wh is not None:
         stride = 2**config.max_level
-        if any(side % stride for side in wanted.network_wh):
-            width, height = wanted.network_wh
-            raise ModelError(f"{wanted.name} takes sides that are multiples of {stride}, got {width} x {height}")
-        config.image_size = wanted.network_wh[::-1]
-    model = _model(wanted, config)
+        if any(side % stride for side in request.network_wh):
+            width, height = request.network_wh
+            raise ModelError(
+                f"{request.name} needs a width and a height that are multiples of {stride}, got {width} x {height}"
+            )
+        config.image_size = request.network_wh[::-1]
+    model = _model(request, config)
     model.eval().requires_grad_(False)
     anchors = _anchors(config)  # [A, 4]
-    body_spec = _body_spec(wanted, config, anchors)
+    body_spec = _body_spec(request, config, anchors)
     spec = boxes_spec_of(body_spec)
-    if wanted.weights == "none" and wanted.checkpoint is None:
-        _liven(model, spec)
+    if request.weights == "none" and request.checkpoint is None:
+        _randomise_weights(model, spec)
     return Exportable(
         body=_Body(model),
         decode=DecodeAnchors(anchors, spec.network_wh),
@@ -58,15 +60,15 @@ def build(wanted: ExportRequest) -> Exportable:
     )
 
 
-def _liven(model: Any, spec: DetectorSpec) -> None:
-    """Scale random weights, in place, so that there are many things with many different scores."""
+def _randomise_weights(model: Any, spec: DetectorSpec) -> None:
+    """Scale random weights, in place, so that there are many detections with many different scores."""
     pixels = Normalise(spec)(proof_pixels(spec.network_wh))
     calibrate(model, lambda: model(pixels))
     classes, boxes = (
-        [each for each in part.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
+        [layer for layer in part.predict.modules() if isinstance(layer, nn.Conv2d)][-1:]
         for part in (model.class_net, model.box_net)
     )
-    spread(lambda: model(pixels), LogitScale(classes, 2.0, mean=None, share=0.0005), LogitScale(boxes, 0.3))
+    scale_logits(lambda: model(pixels), LogitScale(classes, 2.0, mean=None, share=0.0005), LogitScale(boxes, 0.3))
 
 
 class _Body(nn.Module):
@@ -78,14 +80,14 @@ class _Body(nn.Module):
         self.num_classes = int(model.config.num_classes)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        of_classes, of_boxes = self.model(images)  # lists of [N, anchors × C, h', w'] and [N, anchors × 4, h', w']
-        logits = [each.permute(0, 2, 3, 1).reshape(each.shape[0], -1, self.num_classes) for each in of_classes]
-        offsets = [each.permute(0, 2, 3, 1).reshape(each.shape[0], -1, 4) for each in of_boxes]
+        class_maps, box_maps = self.model(images)  # lists of [N, anchors × C, h', w'] and [N, anchors × 4, h', w']
+        logits = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, self.num_classes) for level in class_maps]
+        offsets = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, 4) for level in box_maps]
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)[..., [1, 0, 3, 2]]  # effdet: dy, dx, dh, dw
 
 
 class DecodeAnchors(nn.Module):
-    """The best pairs of anchor and class, best first, decoded and clipped, before suppression."""
+    """Logits [N, A, C] and offsets [N, A, 4] → the best pairs of anchor and class, decoded and clipped, before NMS."""
 
     def __init__(self, anchors_cxcywh: Tensor, network_wh: tuple[int, int]) -> None:
         super().__init__()
@@ -108,7 +110,7 @@ class DecodeAnchors(nn.Module):
 
 
 def _reference(model: Any, spec: DetectorSpec) -> Reference:
-    """effdet's own bench, with its suppression, clipped to the image as its evaluation does."""
+    """effdet's own bench with its suppression; boxes are clipped to the image, as in its evaluation."""
     bench = _effdet("effdet.bench").DetBenchPredict(model).eval()
     bench.max_detection_points = min(bench.max_detection_points, len(bench.anchors.boxes) * len(spec.class_names))
     mean = torch.tensor(spec.mean, dtype=torch.float64).view(3, 1, 1)
@@ -116,14 +118,14 @@ def _reference(model: Any, spec: DetectorSpec) -> Reference:
 
     def reference(pixels: Tensor) -> Sequence[Candidates]:
         images = ((pixels.permute(0, 3, 1, 2).double() - mean) / std).float()  # [N, 3, h, w]
-        whole = {
+        info = {
             "img_scale": torch.ones(len(pixels)),
             "img_size": torch.tensor([spec.network_wh] * len(pixels), dtype=torch.float32),
         }
         with torch.inference_mode():
-            found = bench(images, whole)  # [N, 100, 6] x, y, x, y, score, class from 1; padded with zeros
-        rows = [each[each[:, 4] >= 0.01].numpy() for each in found]
-        return [Candidates(each[:, :4], each[:, 4], each[:, 5].astype("int64") - 1) for each in rows]
+            detections = bench(images, info)  # [N, 100, 6] x, y, x, y, score, class from 1; padded with zeros
+        rows = [detected[detected[:, 4] >= 0.01].numpy() for detected in detections]
+        return [Candidates(row[:, :4], row[:, 4], row[:, 5].astype("int64") - 1) for row in rows]
 
     return reference
 
@@ -135,7 +137,7 @@ def _anchors(config: Any) -> Tensor:
     return torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1)
 
 
-def _body_spec(wanted: ExportRequest, config: Any, anchors_cxcywh: Tensor) -> DetectorSpec:
+def _body_spec(request: ExportRequest, config: Any, anchors_cxcywh: Tensor) -> DetectorSpec:
     height, width = config.image_size
     mean, std = config.get("mean") or _IMAGENET_MEAN, config.get("std") or _IMAGENET_STD
     red, green, blue = (255 * value for value in mean)
@@ -144,7 +146,7 @@ def _body_spec(wanted: ExportRequest, config: Any, anchors_cxcywh: Tensor) -> De
         input_name="images",
         network_wh=(int(width), int(height)),
         head="ssd_raw",
-        class_names=_class_names(wanted, config.num_classes),
+        class_names=_class_names(request, config.num_classes),
         batch=None,
         resize="letterbox-topleft",
         pad_value=(round(red), round(green), round(blue)) if fill in (None, "mean") else int(fill),
@@ -157,39 +159,43 @@ def _body_spec(wanted: ExportRequest, config: Any, anchors_cxcywh: Tensor) -> De
         iou_threshold=0.5,
         max_detections=int(config.max_det_per_image),
         form="body",
-        model_name=wanted.name,
+        model_name=request.name,
     )
 
 
-def _class_names(wanted: ExportRequest, num_classes: int) -> tuple[str, ...]:
-    if wanted.class_names is not None:
-        return wanted.class_names
-    if wanted.num_classes is None and num_classes == len(COCO_91):
+def _class_names(request: ExportRequest, num_classes: int) -> tuple[str, ...]:
+    if request.class_names is not None:
+        return request.class_names
+    if request.num_classes is None and num_classes == len(COCO_91):
         return COCO_91
     return tuple(f"class {index}" for index in range(num_classes))
 
 
-def _model(wanted: ExportRequest, config: Any) -> Any:
-    """The network with its weights; `config` gets the number of classes that is wanted."""
-    num_classes = wanted.num_classes or len(wanted.class_names or ()) or config.num_classes
-    if wanted.class_names is not None and len(wanted.class_names) != num_classes:
-        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(wanted.class_names)}")
-    has_its_own = wanted.weights != "none" and wanted.checkpoint is None
-    if has_its_own and num_classes != config.num_classes:
+def _model(request: ExportRequest, config: Any) -> Any:
+    """The network with its weights; sets the requested number of classes in `config`."""
+    num_classes = request.num_classes or len(request.class_names or ()) or config.num_classes
+    if request.class_names is not None and len(request.class_names) != num_classes:
         raise ModelError(
-            f"{wanted.name} has {config.num_classes} classes, {num_classes} were asked for; "
-            "another number needs --checkpoint or --weights none"
+            f"{request.name}: {num_classes} classes need {num_classes} names, got {len(request.class_names)}"
         )
-    if has_its_own and not config.url:
-        raise ModelError(f"effdet has no weights of {wanted.name}; give --checkpoint or --weights none, or name tf_…")
+    has_own_weights = request.weights != "none" and request.checkpoint is None
+    if has_own_weights and num_classes != config.num_classes:
+        raise ModelError(
+            f"{request.name}'s weights have {config.num_classes} classes, got {num_classes}; "
+            "for another number pass --checkpoint or --weights none"
+        )
+    if has_own_weights and not config.url:
+        raise ModelError(
+            f"effdet has no weights of {request.name}; pass --checkpoint or --weights none, or export a model tf_…"
+        )
     config.num_classes = num_classes
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of timm, about its own names
+        warnings.simplefilter("ignore")  # timm warns about its own names
         torch.manual_seed(SEED)
         model = _effdet("effdet").EfficientDet(config, pretrained_backbone=False)
-    if wanted.checkpoint is not None:
-        load_checkpoint(model, wanted.checkpoint)
-    elif has_its_own:
+    if request.checkpoint is not None:
+        load_checkpoint(model, request.checkpoint)
+    elif has_own_weights:
         try:
             state = torch.hub.load_state_dict_from_url(
                 config.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
@@ -197,7 +203,9 @@ def _model(wanted: ExportRequest, config: Any) -> Any:
             model.load_state_dict(state)
         except (OSError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise ModelError(f"{wanted.name}: its weights could not be had from {config.url}: {reason}") from error
+            raise ModelError(
+                f"{request.name}: its weights must be downloaded from {config.url}, which failed: {reason}"
+            ) from error
     return model
 
 

@@ -1,7 +1,7 @@
-"""How does a YOLOX network come out of the yolox package, ready for export?
+"""YOLOX: a network of the yolox package → an `Exportable`.
 
 PyPI has the package as an sdist only, which needs torch to build and pins an onnx of 2021: hence no extra of ours,
-and the odd way in which it installs.
+and the special way in which it installs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from export import known
 from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
 from export.graph.forms import Normalise
 from export.graph.ops import take_rows
-from export.proof.random_weights import SEED, LogitScale, calibrate, fitted_proof_pixels, spread
+from export.proof.random_weights import SEED, LogitScale, calibrate, fitted_proof_pixels, scale_logits
 from export.weights.loading import load_checkpoint
 from pipeline.errors import MissingExtraError, ModelError
 from pipeline.picture.candidates import Candidates
@@ -30,56 +30,61 @@ _NUM_CANDIDATES = 1000
 _STRIDES = (8, 16, 32)
 
 
-def build(wanted: ExportRequest) -> Exportable:
-    """The detector that `wanted` names, in eval mode.
+def build(request: ExportRequest) -> Exportable:
+    """The detector of a request, in eval mode.
 
-    Raises ModelError for a name, weights and a size that cannot be, MissingExtraError without yolox.
+    Raises ModelError for a name, weights or a size that YOLOX does not have, MissingExtraError without yolox.
     """
-    if wanted.name not in NAMES:
-        raise ModelError(f"a YOLOX detector is one of {', '.join(NAMES)}; got {wanted.name}")
-    if wanted.weights != "none" and wanted.checkpoint is None:
+    if request.name not in NAMES:
+        raise ModelError(f"a YOLOX detector must be one of {', '.join(NAMES)}, got {request.name}")
+    if request.weights != "none" and request.checkpoint is None:
         raise ModelError(
-            f"{wanted.name} comes without weights: take {wanted.name.replace('-', '_')}.pth from the releases of YOLOX "
-            "and give it as --checkpoint, or give --weights none"
+            f"{request.name} comes without weights: take {request.name.replace('-', '_')}.pth from YOLOX's releases "
+            "and pass it as --checkpoint, or pass --weights none"
         )
-    experiment = _yolox("yolox.exp").get_exp(None, wanted.name)
-    experiment.num_classes = wanted.num_classes or len(wanted.class_names or ()) or experiment.num_classes
+    experiment = _yolox("yolox.exp").get_exp(None, request.name)
+    experiment.num_classes = request.num_classes or len(request.class_names or ()) or experiment.num_classes
     torch.manual_seed(SEED)
     model = experiment.get_model()
-    if wanted.checkpoint is not None:
-        load_checkpoint(model, wanted.checkpoint)
+    if request.checkpoint is not None:
+        load_checkpoint(model, request.checkpoint)
     height, width = experiment.test_size
-    exportable = exportable_of(model, wanted, num_classes=experiment.num_classes, own_wh=(width, height))
-    if wanted.checkpoint is None:
-        _liven(exportable)
+    exportable = exportable_of(model, request, num_classes=experiment.num_classes, own_wh=(width, height))
+    if request.checkpoint is None:
+        _randomise_weights(exportable)
     return exportable
 
 
-def _liven(exportable: Exportable) -> None:
-    """Scale random weights, in place, so that there are many things with many different scores."""
+def _randomise_weights(exportable: Exportable) -> None:
+    """Scale random weights, in place, so that there are many detections with many different scores."""
     body: Any = exportable.body
     pixels = Normalise(exportable.spec)(fitted_proof_pixels(exportable.spec))
     calibrate(body, lambda: body(pixels))
     head = body.model.head
-    wanted = [LogitScale([each], 1.0) for each in head.cls_preds] + [
-        LogitScale([each], 0.15) for each in head.reg_preds
-    ]
-    wanted += [LogitScale([each], 1.0, mean=None, share=0.002) for each in head.obj_preds]
-    spread(lambda: body(pixels), *wanted)
+    scale_logits(
+        lambda: body(pixels),
+        *(LogitScale([layer], 1.0) for layer in head.cls_preds),
+        *(LogitScale([layer], 0.15) for layer in head.reg_preds),
+        *(LogitScale([layer], 1.0, mean=None, share=0.002) for layer in head.obj_preds),
+    )
 
 
-def exportable_of(model: Any, wanted: ExportRequest, *, num_classes: int, own_wh: tuple[int, int]) -> Exportable:
+def exportable_of(model: Any, request: ExportRequest, *, num_classes: int, own_wh: tuple[int, int]) -> Exportable:
     """The two parts of a network that has YOLOX's `head.decode_in_inference`; `own_wh` is the size of its tests."""
     model.eval().requires_grad_(False)
-    network_wh = wanted.network_wh or own_wh
+    network_wh = request.network_wh or own_wh
     if any(side % _STRIDES[-1] for side in network_wh):
         width, height = network_wh
-        raise ModelError(f"{wanted.name} takes sides that are multiples of {_STRIDES[-1]}, got {width} x {height}")
-    names = wanted.class_names or (
-        COCO_80 if wanted.num_classes is None and num_classes == 80 else tuple(f"class {i}" for i in range(num_classes))
+        raise ModelError(
+            f"{request.name} needs a width and a height that are multiples of {_STRIDES[-1]}, got {width} x {height}"
+        )
+    names = request.class_names or (
+        COCO_80
+        if request.num_classes is None and num_classes == 80
+        else tuple(f"class {i}" for i in range(num_classes))
     )
     if len(names) != num_classes:
-        raise ModelError(f"{wanted.name}: {num_classes} classes need as many names, got {len(names)}")
+        raise ModelError(f"{request.name}: {num_classes} classes need {num_classes} names, got {len(names)}")
     body_spec = DetectorSpec(
         input_name="images",
         network_wh=network_wh,
@@ -93,7 +98,7 @@ def exportable_of(model: Any, wanted: ExportRequest, *, num_classes: int, own_wh
         box_format="cxcywh",
         iou_threshold=0.65,
         form="body",
-        model_name=wanted.name,
+        model_name=request.name,
     )
     return Exportable(
         body=_Body(model),
@@ -151,11 +156,12 @@ def _reference(model: Any, num_classes: int) -> Reference:
         model.head.decode_in_inference = True
         with torch.inference_mode():
             decoded = model(pixels.permute(0, 3, 1, 2).float())  # [N, A, 5 + C]
-            found = postprocess(decoded, num_classes, conf_thre=0.01, nms_thre=0.65)
-        rows = [torch.zeros(0, 7) if each is None else each for each in found]  # x, y, x, y, objectness, score, class
+            detections = postprocess(decoded, num_classes, conf_thre=0.01, nms_thre=0.65)
+        # In each image [M, 7]: x, y, x, y, objectness, score, class; None where there is nothing.
+        rows = [torch.zeros(0, 7) if detected is None else detected for detected in detections]
         return [
-            Candidates(each[:, :4].numpy(), (each[:, 4] * each[:, 5]).numpy(), each[:, 6].numpy().astype("int64"))
-            for each in rows
+            Candidates(row[:, :4].numpy(), (row[:, 4] * row[:, 5]).numpy(), row[:, 6].numpy().astype("int64"))
+            for row in rows
         ]
 
     return reference

@@ -37,7 +37,7 @@ from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.parity import FP16_BAR, compare
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What is quantised, so that values stay in INT8 from one convolution to the next. Not Sigmoid and its product: of a
@@ -71,7 +71,7 @@ def quantise(
     images: Sequence[ProofImage],
     labels: LabelledData | None,
     largest_drop: float,
-    say: Say = log.info,
+    say: Say = logger.info,
 ) -> Quantised:
     """Write an INT8 file that loses at most `largest_drop` AP (0..1) on these images against the float32 file.
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from export.graph.ops import TRANSLATIONS
 from pipeline.errors import ModelError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 OPSET = 20
 _LARGEST_FILE = 2**31 - 1  # a protobuf message cannot be larger

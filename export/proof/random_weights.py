@@ -1,7 +1,7 @@
-"""How does a network with random weights become worth comparing?
+"""Random weights: a freshly initialised network → one with many different scores, which is worth comparing.
 
-As it is initialised its signal dies or explodes on the way, and its scores are all alike or below every threshold, so
-that two implementations agree, or seem not to, about nothing.
+As initialised, its signal dies or explodes on the way, and its scores are all alike or below every threshold, so that
+the comparison of two implementations shows nothing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from export.proof.images import drawn_images
 from pipeline.detector.tensor import TensorWriter
 from pipeline.picture.detector_spec import DetectorSpec
 
-SEED = 0  # of the weights of whoever asks for random ones, so that the same words give the same file
+SEED = 0  # of random weights, so that the same command gives the same file
 
 
 def calibrate(network: nn.Module, run: Callable[[], object]) -> None:
-    """Let every batch norm take the statistics of what passes through it in one `run`, in place.
+    """Set the statistics of every batch norm, in place, to those of its inputs in one `run`.
 
-    The rest of the network is and stays in eval mode, so that `run` may be its ordinary forward.
+    The rest of the network stays in eval mode, so that `run` may be its ordinary forward.
     """
     network.eval()
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -41,44 +41,44 @@ def calibrate(network: nn.Module, run: Callable[[], object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LogitScale:
-    """How the outputs of last layers, all taken together, shall be distributed."""
+    """The distribution that the outputs of last layers shall have, all of them together."""
 
     layers: Sequence[nn.Module]
     std: float
     mean: float | None = 0.0
-    share: float = 0.0  # where there is no mean: how many of the values would pass a score of 0.05 after a sigmoid
+    share: float = 0.0  # without a mean: of the values, this share passes a score of 0.05 after a sigmoid
+
+    def apply(self, outputs: Tensor) -> None:
+        """Scale and shift the weights of the layers, in place, whose outputs were these."""
+        factor = self.std / float(outputs.std())
+        if self.mean is None:
+            passing = outputs.kthvalue(max(1, round(len(outputs) * (1 - self.share)))).values
+            shift = -2.94 - float(passing) * factor
+        else:
+            shift = self.mean - float(outputs.mean()) * factor
+        for layer in self.layers:
+            assert isinstance(layer.weight, Tensor)
+            assert isinstance(layer.bias, Tensor)
+            with torch.no_grad():
+                layer.weight.mul_(factor)
+                layer.bias.mul_(factor).add_(shift)
 
 
-def spread(run: Callable[[], object], *wanted: LogitScale) -> None:
-    """Scale last layers, in place, by what comes out of them in one `run`; they must not depend on each other."""
-    outputs: list[list[Tensor]] = [[] for _ in wanted]
+def scale_logits(run: Callable[[], object], *scales: LogitScale) -> None:
+    """Scale last layers, in place, by their outputs in one `run`; they must not depend on each other."""
+    outputs: list[list[Tensor]] = [[] for _ in scales]
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, output, kept=kept: kept.append(output))
-        for each, kept in zip(wanted, outputs, strict=True)
-        for layer in each.layers
+        for scale, kept in zip(scales, outputs, strict=True)
+        for layer in scale.layers
     ]
     with torch.no_grad():
         run()
     for hook in hooks:
         hook.remove()
-    for each, kept in zip(wanted, outputs, strict=True):
+    for scale, kept in zip(scales, outputs, strict=True):
         if kept:  # some layers only run in training
-            _scale(each, torch.cat([output.flatten() for output in kept]).double())
-
-
-def _scale(wanted: LogitScale, values: Tensor) -> None:
-    factor = wanted.std / float(values.std())
-    if wanted.mean is None:
-        passing = values.kthvalue(max(1, round(len(values) * (1 - wanted.share)))).values
-        shift = -2.94 - float(passing) * factor
-    else:
-        shift = wanted.mean - float(values.mean()) * factor
-    for layer in wanted.layers:
-        assert isinstance(layer.weight, Tensor)
-        assert isinstance(layer.bias, Tensor)
-        with torch.no_grad():
-            layer.weight.mul_(factor)
-            layer.bias.mul_(factor).add_(shift)
+            scale.apply(torch.cat([output.flatten() for output in kept]).double())
 
 
 def some_images(num_images: int, network_wh: tuple[int, int], *, seed: int = 0) -> Tensor:
@@ -93,7 +93,7 @@ def some_images(num_images: int, network_wh: tuple[int, int], *, seed: int = 0) 
 
 
 def fitted_proof_pixels(spec: DetectorSpec) -> Tensor:
-    """The drawn images on which export compares, fitted as a spec in boxes form says: uint8 [N, h, w, 3]."""
+    """The drawn images on which export compares, resized and padded by a spec in boxes form: uint8 [N, h, w, 3]."""
     writer = TensorWriter(spec)
     fitted = [writer.tensor_of(image.picture)[1] for image in drawn_images() if min(image.picture.size_wh) > 100]
     return torch.from_numpy(np.concatenate(fitted))
@@ -105,4 +105,4 @@ def proof_pixels(network_wh: tuple[int, int]) -> Tensor:
     A deep network with random weights is steady only on images like those that its norms were calibrated on.
     """
     pictures = [image.picture for image in drawn_images() if min(image.picture.size_wh) > 100]
-    return torch.from_numpy(np.stack([each.resized(network_wh, colour="rgb") for each in pictures]))
+    return torch.from_numpy(np.stack([picture.resized(network_wh, colour="rgb") for picture in pictures]))

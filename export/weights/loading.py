@@ -18,7 +18,7 @@ from export.weights.harmless import CodeError, load_without_code
 from pipeline.detector.providers import first_line
 from pipeline.errors import ModelError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Under which keys training scripts keep the weights, the best first: averaged ones are what their authors evaluate.
 _KEYS = (
@@ -61,7 +61,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
                 f"differ; save the one that you want, as torch.save({{'model': weights}}, 'weights.pth')"
             )
     if chosen.num_left_out:
-        log.warning("%s: %d tensors outside of %s are left out", path, chosen.num_left_out, chosen.place)
+        logger.warning("%s: %d tensors outside of %s are left out", path, chosen.num_left_out, chosen.place)
     module.load_state_dict(chosen.weights, strict=False)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from export.exportable import Exportable, ExportRequest
 from export.families.effdet_detectors import NAMES, build
 from export.graph.forms import BodyForm, BoxesForm, Normalise
-from export.proof.random_weights import LogitScale, calibrate, spread
+from export.proof.random_weights import LogitScale, calibrate, scale_logits
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
@@ -96,7 +96,7 @@ def test_a_size_off_the_stride_is_refused() -> None:
 def test_a_name_without_weights_and_another_number_of_classes_are_refused() -> None:
     with pytest.raises(ModelError, match="effdet has no weights of efficientdet_d2"):
         build(ExportRequest("efficientdet_d2"))
-    with pytest.raises(ModelError, match="has 90 classes, 5 were asked for"):
+    with pytest.raises(ModelError, match="weights have 90 classes, got 5"):
         build(ExportRequest("tf_efficientdet_d0", num_classes=5))
 
 
@@ -127,7 +127,7 @@ def _calibrated(name: str, *, network_wh: tuple[int, int]) -> Exportable:
         [each for each in net.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
         for net in (network.class_net, network.box_net)
     )
-    spread(lambda: network(images), LogitScale(classes, 1.5, mean=None, share=0.01), LogitScale(boxes, 0.3))
+    scale_logits(lambda: network(images), LogitScale(classes, 1.5, mean=None, share=0.01), LogitScale(boxes, 0.3))
     return exportable
 
 

@@ -21,7 +21,7 @@ from export.exporting import Exported, TorchPath, export_detector
 from export.families.demo_network import DemoDecode, DemoNetwork, demo_exportable
 from export.graph.forms import FitFrame
 from export.proof.images import ProofImage, drawn_images
-from export.proof.random_weights import LogitScale, calibrate, spread
+from export.proof.random_weights import LogitScale, calibrate, scale_logits
 from export.proof.verify import ASKED_SHARE, Evidence, gather_evidence
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
@@ -45,7 +45,7 @@ def exportable(*, seed: int = 0) -> Exportable:
     noise = torch.randn(4, 3, NETWORK_WH[1], NETWORK_WH[0])
     calibrate(network, lambda: network(noise))
     classes, boxes = ([each[-1] for each in part] for part in (network.classify, network.locate))  # type: ignore[index]
-    spread(lambda: network(noise), LogitScale(classes, 2.0), LogitScale(boxes, 1.0))
+    scale_logits(lambda: network(noise), LogitScale(classes, 2.0), LogitScale(boxes, 1.0))
     for classify in network.classify:
         bias: Any = classify[-1].bias  # type: ignore[index]
         bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most of what is seen is background
