@@ -1,4 +1,4 @@
-"""How does a PyTorch detector become a file that has been shown to say the same?"""
+"""Export: an `Exportable` → a self-describing ONNX file with the same detections, and the evidence of that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A file, and what is known of it."""
+    """An exported file, its spec and its evidence."""
 
     path: Path
     spec: DetectorSpec
@@ -62,12 +62,12 @@ def export_detector(
     labels: LabelledData | None = None,
     batch_sizes: Sequence[int] = (1, 2, 3, 4),
 ) -> Exported:
-    """Write a detector into one self-describing file, shown to say what PyTorch says on these images.
+    """Write a detector into one self-describing file and compare it with PyTorch on these images.
 
-    Raises ModelError for what cannot be exported, and for a file that does not meet its bar; then no file is left,
-    unless `force`, which marks it.
+    Raises ModelError for a detector that cannot be exported, and for a file that does not meet its bar; `force` writes
+    that file all the same, marked.
     """
-    began = time.monotonic()
+    started = time.monotonic()
     module, spec, names = module_for(exportable, form, half=half, pixels=pixels)
     if pixels == "nv12":
         images = as_decoded(images)
@@ -82,26 +82,26 @@ def export_detector(
     with tempfile.TemporaryDirectory(prefix="streamdet-export-") as folder:
         plain = Path(folder) / path.name
         write_model(model, plain)
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - started
         bar = FP16_BAR if half else FP32_BAR
-        asked = bar.score_from * ASKED_SHARE
-        found_by = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=asked)
+        least_score = bar.score_from * ASKED_SHARE
+        detector = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=least_score)
         evidence = gather_evidence(
-            found_by,
-            TorchPath(exportable, score_threshold=asked, form=form, pixels=pixels),
+            detector,
+            TorchPath(exportable, score_threshold=least_score, form=form, pixels=pixels),
             images,
             bar=bar,
             batch_sizes=batch_sizes,
             labels=labels,
             class_names=spec.class_names,
             max_detections=exportable.spec.max_detections,
-            proposals=found_by.proposals if spec.needs_nms else None,
+            proposals=detector.proposals if spec.needs_nms else None,
             iou_threshold=spec.iou_threshold if exportable.spec.needs_nms else exportable.inner_iou_threshold,
         )
         if not evidence.passes and not force:
             raise ModelError(
-                f"{path} was not written: ONNX Runtime must say what PyTorch says, but {evidence.shortfall()}; "
-                "--force writes it all the same, and marks it"
+                f"{path} was not written: ONNX Runtime must find what PyTorch finds, but {evidence.shortfall()}; "
+                "--force writes it anyway and marks it"
             )
         described = dataclasses.replace(
             spec,
@@ -115,24 +115,24 @@ def export_detector(
         )
         side_file = plain.with_name(f"{plain.name}.data")
         if side_file.exists():
-            shutil.move(side_file, path.with_name(side_file.name))  # which may be on another disk
+            shutil.move(side_file, path.with_name(side_file.name))  # across disks if need be
         copy_with_metadata(plain, path, {METADATA_KEY: described.to_json()})
-    return Exported(path, described, evidence, len(model.graph.node), seconds, time.monotonic() - began - seconds)
+    return Exported(path, described, evidence, len(model.graph.node), seconds, time.monotonic() - started - seconds)
 
 
 class TorchPath:
-    """What the PyTorch detector finds in pictures: the reference for a file, from pixels to boxes in source pixels."""
+    """The PyTorch detector from pictures to detections in source pixels: the reference of a file."""
 
     def __init__(
         self, exportable: Exportable, *, score_threshold: float, form: Form = "boxes", pixels: Pixels = "packed"
     ) -> None:
         self._exportable = exportable
-        # Resizing, and reading the planes, are then a part of the detector.
+        # In these forms resizing, and reading the planes, is a part of the detector.
         self._fit = FitFrame(exportable.spec) if form == "frame" and pixels == "packed" else None
         self._fit_planes = FitNv12(exportable.spec) if pixels == "nv12" else None
         self._score_threshold = score_threshold
         self._writer = TensorWriter(exportable.spec)
-        # Suppressing again what the reference has suppressed changes nothing.
+        # Suppressing the reference's detections a second time changes nothing.
         self._postprocess = Postprocess(exportable.spec, score_threshold=score_threshold)
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
@@ -154,7 +154,7 @@ class TorchPath:
                 candidates = candidates.select(candidates.scores >= np.float32(self._score_threshold))
             else:
                 module, spec, names = module_for(self._exportable, "boxes", half=False)
-                outputs = dict(zip(names, (each.numpy() for each in module(torch.from_numpy(tensor))), strict=True))
+                outputs = dict(zip(names, (output.numpy() for output in module(torch.from_numpy(tensor))), strict=True))
                 candidates = HEADS["boxes"](outputs, spec, score_threshold=self._score_threshold, batch_index=0)
         return self._postprocess(candidates, letterbox)
 
@@ -165,7 +165,7 @@ def _tensors(planes: Nv12) -> tuple[torch.Tensor, ...]:
 
 
 def _example(spec: DetectorSpec) -> torch.Tensor | tuple[torch.Tensor, ...]:
-    """An input of two images, because one would be taken for a constant."""
+    """An input of two images, because the exporter takes a batch of one for a constant."""
     width, height = spec.network_wh
     if spec.pixels == "nv12":
         y, uv = (torch.zeros(2, rows, width + 96, dtype=torch.uint8) for rows in (height + 32, height // 2 + 16))

@@ -1,4 +1,4 @@
-"""On which images must an exported file say what its model says?"""
+"""Proof images: drawn ones, and a user's folder or video → the images on which a file is compared with its model."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ import cv2
 import numpy as np
 
 from pipeline.errors import ConfigError
-from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
+from pipeline.picture.frame import ArrayPicture, Picture, PixelArray, TimedPicture
 from pipeline.picture.nv12_picture import Nv12Picture
 from pipeline.sources.images import ImagesSource
 from pipeline.sources.opening import open_source
+from pipeline.sources.source import FrameSource
 from pipeline.sources.street.traffic import TrafficSource
 
-MOST_IMAGES = 16  # taken of what a user names, unless told otherwise
+MOST_IMAGES = 16  # of a user's folder or video, by default
 
 
 @dataclass(frozen=True, slots=True)
 class ProofImage:
-    """An image and what it is called, the file's name where it has one."""
+    """An image and its name, that of its file where it has one."""
 
     name: str
     picture: Picture
 
 
 def drawn_images() -> tuple[ProofImage, ...]:
-    """One of each kind that breaks exports: square, wide, tall, extreme both ways, tiny, empty, crowded."""
+    """One image of each kind that breaks exports: square, wide, tall, extreme both ways, tiny, empty, crowded."""
     crowd = _street(seed=5, size="960x540", density=3)
     strip = np.ascontiguousarray(_street(seed=6, size="2000x360", density=2)[200:232])  # [32, 2000, 3]
     images: dict[str, PixelArray] = {
@@ -47,29 +48,31 @@ def drawn_images() -> tuple[ProofImage, ...]:
 
 
 def images_of(word: str, *, most: int = MOST_IMAGES) -> tuple[ProofImage, ...]:
-    """Images of a folder, a file, a glob or a video, spread evenly over it, at most so many.
+    """At most `most` images of a folder, a file, a glob or a video, spread evenly over it.
 
-    Raises SourceError where nothing can be read, and ConfigError for a source that never ends.
+    Raises SourceError if nothing can be read, and ConfigError for a source that never ends.
     """
     source = open_source(word)
     try:
         if source.is_live:
             raise ConfigError(f"images must come from files, got {source.source_id}, which is live")
         total = len(source.paths) if isinstance(source, ImagesSource) else source.num_frames
-        places = [place * total // most for place in range(most)] if total and total > most else range(most)
-        found: list[ProofImage] = []
+        indices = [index * total // most for index in range(most)] if total and total > most else range(most)
+        images: list[ProofImage] = []
         for number, timed in enumerate(source.pictures(threading.Event())):
-            if number == places[len(found)]:
-                at = int(timed.pts_seconds)
-                name = (
-                    Path(source.paths[at]).name if isinstance(source, ImagesSource) else f"{source.source_id} #{number}"
-                )
-                found.append(ProofImage(name, ArrayPicture(np.array(timed.picture.pixels))))
-            if len(found) == most:
+            if number == indices[len(images)]:
+                images.append(ProofImage(_name_of(source, timed, number), ArrayPicture(np.array(timed.picture.pixels))))
+            if len(images) == most:
                 break
-        return tuple(found)
+        return tuple(images)
     finally:
         source.close()
+
+
+def _name_of(source: FrameSource, timed: TimedPicture, number: int) -> str:
+    if isinstance(source, ImagesSource):
+        return Path(source.paths[int(timed.pts_seconds)]).name
+    return f"{source.source_id} #{number}"
 
 
 def images_hash(images: Iterable[ProofImage]) -> str:
@@ -82,7 +85,7 @@ def images_hash(images: Iterable[ProofImage]) -> str:
 
 
 def in_batches(images: Sequence[ProofImage], sizes: Sequence[int] = (1, 2, 3, 4)) -> Iterator[tuple[int, ...]]:
-    """The places of images in batches of changing size, each image once: 0; 1, 2; 3, 4, 5; 6, 7, 8, 9; 10; …"""
+    """The indices of images in batches of changing size, every image once: 0; 1, 2; 3, 4, 5; 6, 7, 8, 9; 10; …"""
     start = number = 0
     while start < len(images):
         stop = min(len(images), start + sizes[number % len(sizes)])
@@ -99,5 +102,5 @@ def _street(*, seed: int, size: str, density: float = 1) -> PixelArray:
 
 
 def as_decoded(images: Sequence[ProofImage]) -> tuple[ProofImage, ...]:
-    """The same images, which can be had as NV12 as well."""
+    """The same images, which are available as NV12 as well."""
     return tuple(replace(image, picture=Nv12Picture(image.picture)) for image in images)

@@ -1,7 +1,6 @@
-"""How is a PyTorch body compared with its export by a second reading of its outputs?
+"""Reference by head: a PyTorch body and its spec → detections read by the runtime's head, in numpy.
 
-The runtime's head, in numpy, reads what the body returns in PyTorch: neither the decoder that is exported nor ONNX
-Runtime has a hand in it.
+Neither the exported decoder nor ONNX Runtime takes part in this reading of the body's outputs.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ _LEAST_SCORE = 0.01
 
 
 def reference_by_head(body: nn.Module, spec: DetectorSpec) -> Reference:
-    """The body, fed as a spec of its body form says and read by that spec's head."""
-    mean, std = (torch.tensor(each).view(1, 3, 1, 1) for each in (spec.mean, spec.std))
+    """The body, with input and head of its body form's spec."""
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     head = HEADS[spec.head]
 
     def detect(pixels: Tensor) -> Sequence[Candidates]:
         raw = body((pixels.permute(0, 3, 1, 2).float() - mean) / std)
-        outputs = dict(zip(spec.outputs, (each.numpy() for each in raw), strict=True))
-        return [head(outputs, spec, score_threshold=_LEAST_SCORE, batch_index=place) for place in range(len(pixels))]
+        outputs = dict(zip(spec.outputs, (tensor.numpy() for tensor in raw), strict=True))
+        return [head(outputs, spec, score_threshold=_LEAST_SCORE, batch_index=index) for index in range(len(pixels))]
 
     return detect

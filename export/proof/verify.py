@@ -1,7 +1,6 @@
-"""Does a file say what its model says, and who has shown it?
+"""Verification: a file and its reference detector, run on the same images → evidence, and the file's certificate.
 
-Two detectors are run on the same images through their whole paths, from pixels to boxes in source pixels, and what
-they find is matched as sets. The outcome is the certificate that goes into the file's metadata.
+Both run from pixels to boxes in source pixels, and their detections are matched as sets.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from pipeline.picture.parity import Bar, Parity, compare
 from pipeline.version import __version__
 
 DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
-"""Pictures → what a detector finds in each, in source pixels, down to a little less than the bar's `score_from`."""
+"""Pictures → the detections in each, in source pixels, down to a little less than the bar's `score_from`."""
 
-# Both sides are asked for a little less than what is compared, so that .0501 finds its partner at .0499.
+# Both sides return detections down to this share of the compared score, so that .0501 finds its partner at .0499.
 ASKED_SHARE = 0.8
-_SURE_SCORE = 0.25
+_CONFIDENT_SCORE = 0.25
 _RUINED_AP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a comparison of two detectors came to."""
+    """The outcome of a comparison of two detectors."""
 
     parity: Parity
     bar: Bar
@@ -44,13 +43,13 @@ class Evidence:
     images_sha256: str
     batch_sizes: tuple[int, ...]
     worst_image: str | None
-    accuracy: Mapping[str, float] | None  # AP, AP50 of both and their difference, where labels were given
-    agreement_ap: float | None = None  # AP against what the reference is sure of, where the bar is not met
-    largest_ap_drop: float | None = None  # asked for instead of the bar, of a file that is meant to be rougher
+    accuracy: Mapping[str, float] | None  # AP, AP50 of both and their difference; None without labels
+    agreement_ap: float | None = None  # AP against the reference's confident detections, if the bar is not met
+    largest_ap_drop: float | None = None  # replaces the bar, for a file that is meant to be less exact
 
     @property
     def is_ruined(self) -> bool:
-        """Whether the two hardly find the same objects any more, let alone in the same places."""
+        """Whether the two hardly find the same objects any more."""
         return self.agreement_ap is not None and self.agreement_ap < _RUINED_AP
 
     @property
@@ -61,20 +60,20 @@ class Evidence:
         return self.bar.passed_by(self.parity)
 
     def shortfall(self) -> str:
-        """Why the bar is not met, in words."""
+        """Why the bar is not met, for the user."""
         if not self.parity.num_detections:
             return (
-                f"nothing was found in {self.num_images} images by either, so that nothing was shown; "
-                "give photographs with objects in them: --verify-on FOLDER"
+                f"nothing was found in {self.num_images} images by either detector, so nothing was compared; "
+                "pass photographs with objects in them: --verify-on FOLDER"
             )
         return (
-            f"{self.parity}; asked for were {self.bar.least_matched_share:.1%} at IoU {self.bar.least_iou:g} and "
+            f"{self.parity}; the bar is {self.bar.least_matched_share:.1%} at IoU {self.bar.least_iou:g} and "
             f"{self.bar.largest_score_difference:g} in score"
             + (f", the worst image is {self.worst_image!r}" if self.worst_image else "")
             + (
                 ""
                 if self.agreement_ap is None
-                else f"; AP is {self.agreement_ap:.3f} against what the other is sure of"
+                else f"; AP is {self.agreement_ap:.3f} against the other's confident detections"
             )
             + (
                 ""
@@ -85,7 +84,7 @@ class Evidence:
 
 
 def gather_evidence(
-    found_by: DetectFunction,
+    detector: DetectFunction,
     reference: DetectFunction,
     images: Sequence[ProofImage],
     *,
@@ -99,32 +98,29 @@ def gather_evidence(
 ) -> Evidence:
     """Run both on the images, the reference one by one, the file one by one and in batches, and compare.
 
-    proposals: what the file finds before its NMS, asked for only where something does not match; see `compare`.
+    proposals: the detections of the file before its NMS, run only if something does not match; see `compare`.
     """
     theirs = [reference([image.picture])[0] for image in images]
-    alone = [found_by([image.picture])[0] for image in images]
+    alone = [detector([image.picture])[0] for image in images]
     rounds = [alone]
     if max(batch_sizes) > 1:
         batches = in_batches(images, batch_sizes)
-        rounds.append([each for places in batches for each in found_by([images[place].picture for place in places])])
+        rounds.append(
+            [detected for batch in batches for detected in detector([images[index].picture for index in batch])]
+        )
     agreement = partial(compare, reference=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
     parities = [agreement(ours) for ours in rounds]
-    if proposals is not None and iou_threshold is not None and any(each.worst_image is not None for each in parities):
+    if proposals is not None and iou_threshold is not None and any(one.worst_image is not None for one in parities):
         before_nms = [proposals([image.picture])[0] for image in images]
         parities = [agreement(ours, proposals=before_nms) for ours in rounds]
-    parity = min(parities, key=lambda each: (each.matched_share, each.least_iou, -each.largest_score_difference))
+    parity = min(parities, key=lambda p: (p.matched_share, p.least_iou, -p.largest_score_difference))
     accuracy = None
     if labels is not None:
         names = [image.name for image in images]
-        ap, ap50 = precision_on_labels(alone, names, class_names, labels)
-        their_ap, their_ap50 = precision_on_labels(theirs, names, class_names, labels)
-        accuracy = {
-            "ap": round(ap, 5),
-            "ap50": round(ap50, 5),
-            "reference_ap": round(their_ap, 5),
-            "reference_ap50": round(their_ap50, 5),
-            "difference_ap": round(ap - their_ap, 5),
-        }
+        accuracy = accuracy_of(
+            precision_on_labels(alone, names, class_names, labels),
+            precision_on_labels(theirs, names, class_names, labels),
+        )
     worst = parity.worst_image
     return Evidence(
         parity,
@@ -138,12 +134,23 @@ def gather_evidence(
     )
 
 
-def _agreement(found: Sequence[Detections], reference: Sequence[Detections]) -> float | None:
-    """AP against what the reference is sure of; None where that is nothing, or pycocotools is not installed."""
-    if not any((each.scores >= _SURE_SCORE).any() for each in reference):
+def accuracy_of(ours: tuple[float, float], reference: tuple[float, float]) -> dict[str, float]:
+    """AP and AP50 of a file and of its reference, and their difference, as `Evidence.accuracy` holds them."""
+    return {
+        "ap": round(ours[0], 5),
+        "ap50": round(ours[1], 5),
+        "reference_ap": round(reference[0], 5),
+        "reference_ap50": round(reference[1], 5),
+        "difference_ap": round(ours[0] - reference[0], 5),
+    }
+
+
+def _agreement(ours: Sequence[Detections], reference: Sequence[Detections]) -> float | None:
+    """AP against the reference's confident detections; None if there are none or pycocotools is not installed."""
+    if not any((detections.scores >= _CONFIDENT_SCORE).any() for detections in reference):
         return None
     try:
-        return precision_against(found, reference, score_threshold=_SURE_SCORE)[0]
+        return precision_against(ours, reference, score_threshold=_CONFIDENT_SCORE)[0]
     except MissingExtraError:
         return None
 
@@ -157,9 +164,9 @@ def certificate(
     is_forced: bool = False,
     devices: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The evidence as it stands in a file's metadata, in JSON types.
+    """The evidence as written into a file's metadata, in JSON types.
 
-    devices: what each further device of this machine came to against the CPU.
+    devices: the outcome of each further device of this machine against the CPU.
     """
     parity = evidence.parity
     versions = {name: _version(name) for name in ("torch", "torchvision", "transformers", "onnxruntime", "onnx")}
@@ -187,20 +194,23 @@ def certificate(
         "weights_sha256": weights_sha256,
         "graph_sha256": graph_sha256,
         "devices": dict(devices or {}),
-        "versions": {"streamdet": __version__, **{name: each for name, each in versions.items() if each}},
+        "versions": {"streamdet": __version__, **{name: version for name, version in versions.items() if version}},
         "date": _today(),
     }
 
 
-def with_class_names(found_by: DetectFunction, theirs: Sequence[str], ours: Sequence[str]) -> DetectFunction:
-    """A detector whose class ids are those of other names, where the names say the same; unknown ones keep theirs."""
+def with_class_names(detector: DetectFunction, theirs: Sequence[str], ours: Sequence[str]) -> DetectFunction:
+    """A detector with class ids into our names instead of its own; a name that we lack gets an id behind ours.
+
+    The detector itself if no name is common.
+    """
     if tuple(theirs) == tuple(ours) or not set(theirs) & set(ours):
-        return found_by
-    places = {name: place for place, name in enumerate(ours)}
-    table = np.array([places.get(name, len(ours) + index) for index, name in enumerate(theirs)], np.int64)
+        return detector
+    our_ids = {name: class_id for class_id, name in enumerate(ours)}
+    table = np.array([our_ids.get(name, len(ours) + index) for index, name in enumerate(theirs)], np.int64)
 
     def renamed(pictures: Sequence[Picture]) -> list[Detections]:
-        return [replace(each, class_ids=table[each.class_ids]) for each in found_by(pictures)]
+        return [replace(detections, class_ids=table[detections.class_ids]) for detections in detector(pictures)]
 
     return renamed
 
@@ -215,7 +225,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _today() -> str:
-    """The day, in UTC, or that of SOURCE_DATE_EPOCH, so that a build can be repeated byte for byte."""
+    """The date in UTC, or that of SOURCE_DATE_EPOCH, so that a build can be repeated byte for byte."""
     seconds = os.environ.get("SOURCE_DATE_EPOCH")
     moment = (
         datetime.datetime.fromtimestamp(int(seconds), datetime.UTC) if seconds else datetime.datetime.now(datetime.UTC)

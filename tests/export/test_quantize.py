@@ -23,7 +23,7 @@ pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 
 import onnx
 
-from export.graph.quantize import quantise
+from export.graph.quantize import quantize
 from export.proof.images import ProofImage
 from export.proof.verify import gather_evidence
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
@@ -155,7 +155,7 @@ def test_a_file_within_the_bound_is_written(tmp_path: Path, opset: int, batch: i
     model = write_float_detector(tmp_path / "float.onnx", opset=opset, batch=batch)
     output = tmp_path / "int8.onnx"
     said: list[str] = []
-    done = quantise(model, recognise(model), output, images=images(), labels=None, largest_drop=1.0, say=said.append)
+    done = quantize(model, recognise(model), output, images=images(), labels=None, largest_drop=1.0, say=said.append)
     assert (done.path, done.num_layers, done.kept_in_float) == (output, 5, ())
     assert done.evidence.passes
     assert op_types(output).count("QuantizeLinear") >= 3
@@ -165,16 +165,16 @@ def test_a_file_within_the_bound_is_written(tmp_path: Path, opset: int, batch: i
 
 
 @pytest.fixture(scope="module")
-def quantised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
-    folder = tmp_path_factory.mktemp("quantised")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any]:
+    folder = tmp_path_factory.mktemp("quantized")
     model = write_float_detector(folder / "float.onnx")
-    done = quantise(model, recognise(model), folder / "int8.onnx", images=images(), labels=None, largest_drop=1.0)
+    done = quantize(model, recognise(model), folder / "int8.onnx", images=images(), labels=None, largest_drop=1.0)
     return model, folder / "int8.onnx", done
 
 
-def test_what_decodes_stays_in_float(quantised: tuple[Path, Path, Any]) -> None:
+def test_what_decodes_stays_in_float(quantized: tuple[Path, Path, Any]) -> None:
     """It gets what the last layers say in INT8, and nothing after them is."""
-    _, output, done = quantised
+    _, output, done = quantized
     graph = onnx.load(output).graph
     users = {name: node for node in graph.node for name in node.input}
     rounded = [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
@@ -185,8 +185,8 @@ def test_what_decodes_stays_in_float(quantised: tuple[Path, Path, Any]) -> None:
     assert len(done.tail) == len(decoding)
 
 
-def test_its_metadata_says_what_it_is_and_what_it_cost(quantised: tuple[Path, Path, Any]) -> None:
-    _, output, done = quantised
+def test_its_metadata_says_what_it_is_and_what_it_cost(quantized: tuple[Path, Path, Any]) -> None:
+    _, output, done = quantized
     spec = recognise(output)
     assert (spec.head, spec.class_names, spec.network_wh) == ("ssd_decoded", ("cat", "dog"), (64, 64))
     assert "INT8: 5 of 5 layers, float32: the decoding" in spec.provenance
@@ -200,8 +200,8 @@ def test_its_metadata_says_what_it_is_and_what_it_cost(quantised: tuple[Path, Pa
     assert written["author"] == "a test"
 
 
-def test_it_says_nearly_the_same(quantised: tuple[Path, Path, Any]) -> None:
-    model, output, done = quantised
+def test_it_says_nearly_the_same(quantized: tuple[Path, Path, Any]) -> None:
+    model, output, done = quantized
     ours, theirs = (
         Detector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.25) for path in (output, model)
     )
@@ -215,14 +215,14 @@ def test_it_says_nearly_the_same(quantised: tuple[Path, Path, Any]) -> None:
 def test_the_float_file_is_not_touched(tmp_path: Path) -> None:
     model = write_float_detector(tmp_path / "float.onnx")
     before = model.read_bytes()
-    quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(2), labels=None, largest_drop=1.0)
+    quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(2), labels=None, largest_drop=1.0)
     assert model.read_bytes() == before
 
 
 def test_layers_that_hurt_are_kept_in_float(tmp_path: Path) -> None:
     """One channel of what the first layer says, and the second hears, is far too large."""
     model = write_float_detector(tmp_path / "float.onnx", outlier=3e4, passed_on_by=("first",))
-    done = quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.1)
+    done = quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.1)
     assert done.kept_in_float == ("first", "second")
     assert done.evidence.accuracy is not None
     assert done.evidence.accuracy["ap"] >= 0.9
@@ -235,7 +235,7 @@ def test_a_bound_that_no_layer_can_keep_is_an_error_and_leaves_no_file(tmp_path:
     with pytest.raises(
         ModelError, match=r"^no file was written: even with 1 layers in INT8, AP falls from 1.0000 to 0"
     ):
-        quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.0)
+        quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.0)
     assert [path.name for path in tmp_path.iterdir()] == ["float.onnx"]
 
 
@@ -243,28 +243,28 @@ def test_labels_judge_where_there_are_any(tmp_path: Path) -> None:
     model = write_float_detector(tmp_path / "float.onnx")
     image = LabelledImage("0.png", 1, Truth.of(marked([(0, 0, 5, 5)], [0])))
     labels = LabelledData("labels.json", ("cat",), (1,), (image,))
-    done = quantise(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=labels, largest_drop=0.0)
+    done = quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=labels, largest_drop=0.0)
     assert done.evidence.accuracy is not None
     assert done.evidence.accuracy["reference_ap"] == 0
     assert done.kept_in_float == ()
 
 
-def test_what_is_quantised_already_is_refused(tmp_path: Path, quantised: tuple[Path, Path, Any]) -> None:
-    _, model, _ = quantised
-    with pytest.raises(ModelError, match=r"int8.onnx must be float32, it is quantised already"):
-        quantise(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
+def test_what_is_quantized_already_is_refused(tmp_path: Path, quantized: tuple[Path, Path, Any]) -> None:
+    _, model, _ = quantized
+    with pytest.raises(ModelError, match=r"int8.onnx must be float32, it is quantized already"):
+        quantize(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
     assert not list(tmp_path.iterdir())
 
 
 def test_float16_is_refused(tmp_path: Path) -> None:
     model = write_float_detector(tmp_path / "half.onnx", weights="float16")
     with pytest.raises(ModelError, match=r"half.onnx must be float32, its layers are float16"):
-        quantise(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
+        quantize(model, recognise(model), tmp_path / "o.onnx", images=images(2), labels=None, largest_drop=1.0)
 
 
 def test_a_file_without_layers_is_refused(tmp_path: Path, small_detector: Path) -> None:
-    with pytest.raises(ModelError, match="has no layer that could be quantised"):
-        quantise(
+    with pytest.raises(ModelError, match="has no layer that can be quantized"):
+        quantize(
             small_detector,
             recognise(small_detector),
             tmp_path / "o.onnx",

@@ -76,7 +76,7 @@ def test_the_worst_image_is_named() -> None:
     assert not evidence.passes
     assert evidence.worst_image == "7.png"
     assert "the worst image is '7.png'" in evidence.shortfall()
-    assert "asked for were 100.0% at IoU 0.99 and 0.001 in score" in evidence.shortfall()
+    assert "the bar is 100.0% at IoU 0.99 and 0.001 in score" in evidence.shortfall()
 
 
 def test_nothing_found_is_said_as_such() -> None:
@@ -85,7 +85,9 @@ def test_nothing_found_is_said_as_such() -> None:
 
     evidence = gather_evidence(blind, blind, IMAGES, bar=FP32_BAR)
     assert not evidence.passes
-    assert evidence.shortfall().startswith("nothing was found in 11 images by either, so that nothing was shown; ")
+    assert evidence.shortfall().startswith(
+        "nothing was found in 11 images by either detector, so nothing was compared; "
+    )
 
 
 def labels(num: int) -> LabelledData:

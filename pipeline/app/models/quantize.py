@@ -41,7 +41,7 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
     labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
     say(f"{len(images)} images, judged by {labels.origin if labels else 'what the float32 file finds in them'}")
-    done = load("export.graph.quantize").quantise(
+    done = load("export.graph.quantize").quantize(
         model, spec, output, images=images, labels=labels, largest_drop=max_drop, say=say
     )
     table = Table(box=None, show_header=False, pad_edge=False)
