@@ -1,11 +1,11 @@
-"""How much does one ONNX node compute?
+"""Node work: an ONNX node and the shapes of its tensors → its MACs and other operations.
 
-A multiply-add of a convolution or a matrix product is a MAC. Of the rest, these are the rules, each one operation a
-piece: an element of an element-wise function or comparison, whatever the function; an addition of a bias; a comparison
-or an addition of a pooling or reduction; see the tables for those of several steps. Resize and GridSample: nothing for
-nearest; else a multiplication for each of the points that an element is made of, and the additions between them, so
-that a bilinear pixel costs 4 + 3 and a bicubic one 16 + 15 (their weights are not counted). Moving, selecting and
-converting data is free. Integers count as floats do, because that is the work of a quantised layer.
+A multiply-add of a convolution or a matrix product is a MAC. These count as one other operation: an element of an
+element-wise function or comparison, whatever the function; an addition of a bias; a comparison or an addition of a
+pooling or reduction; the tables have the operators of several steps. Resize and GridSample cost nothing for nearest,
+otherwise one multiplication for every source point of an element and the additions between them: 4 + 3 for a bilinear
+pixel, 16 + 15 for a bicubic one (their weights are not counted). Moving, selecting and converting data is free.
+Integers count as floats, because they are the work of a quantized layer.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ from export.graph.tensor_shapes import Shape
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a node computes on one run."""
+    """The operations of a node on one run."""
 
     macs: int = 0
     others: int = 0  # operations that are not part of a MAC
 
 
 def work_of(node: onnx.NodeProto, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> Work | None:
-    """The work of a node by the shapes of its inputs and outputs, () where one is left out.
+    """The work of a node by the shapes of its inputs and outputs, () for an omitted one.
 
-    None: there is no rule for this operator, or a shape that the rule needs is not known.
+    None: there is no rule for this operator, or a shape that the rule needs is unknown.
     """
     if node.domain not in _DOMAINS:
         return None
     if node.op_type in MOVES:
         return Work()
-    known_inputs = [shape for shape in inputs if shape is not None]
-    known_outputs = [shape for shape in outputs if shape is not None]
-    if len(known_inputs) < len(inputs) or len(known_outputs) < len(outputs):
+    input_shapes = [shape for shape in inputs if shape is not None]
+    output_shapes = [shape for shape in outputs if shape is not None]
+    if len(input_shapes) < len(inputs) or len(output_shapes) < len(outputs):
         return None
-    of_input = math.prod(known_inputs[0]) if known_inputs else 0
-    of_output = math.prod(known_outputs[0])
+    input_elements = math.prod(input_shapes[0]) if input_shapes else 0
+    output_elements = math.prod(output_shapes[0])
     if node.op_type in ELEMENTWISE:
-        return Work(others=of_output)
+        return Work(others=output_elements)
     if node.op_type in _BETWEEN:
-        return Work(others=(len(node.input) - 1) * of_output)
+        return Work(others=(len(node.input) - 1) * output_elements)
     if node.op_type in _DOWN_TO_ONE:
-        return Work(others=max(0, of_input - of_output))
+        return Work(others=max(0, input_elements - output_elements))
     if node.op_type in _PER_INPUT:
-        return Work(others=_PER_INPUT[node.op_type] * of_input)
+        return Work(others=_PER_INPUT[node.op_type] * input_elements)
     rule = _RULES.get(node.op_type)
-    return None if rule is None else rule(node, known_inputs, known_outputs)
+    return None if rule is None else rule(node, input_shapes, output_shapes)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     """An attribute's value; text as str."""
-    for each in node.attribute:
-        if each.name == name:
-            value = onnx.helper.get_attribute_value(each)
+    for candidate in node.attribute:
+        if candidate.name == name:
+            value = onnx.helper.get_attribute_value(candidate)
             return value.decode() if isinstance(value, bytes) else value
     return default
 
@@ -91,7 +91,7 @@ _DOWN_TO_ONE = frozenset(  # n elements take n - 1 operations
 )
 
 _PER_INPUT = {  # operations an element of the first input
-    "BatchNormalization": 2,  # by a scale and a shift that are known beforehand
+    "BatchNormalization": 2,  # by a scale and a shift that are computed at loading
     "CumSum": 1,
     "DequantizeLinear": 2,
     "DynamicQuantizeLinear": 4,  # least, largest, scaled, rounded
@@ -153,14 +153,14 @@ def _product(first: int, bias: int | None) -> Callable[[onnx.NodeProto, list[Sha
 
 
 def _einsum(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work | None:
-    """One or two operands. Of more, the order decides, which the file does not say."""
+    """One or two operands; with more, the work depends on an order that the file does not hold."""
     terms = attribute(node, "equation", "").replace(" ", "").partition("->")[0].split(",")
     sides: dict[str, int] = {}
     for term, shape in zip(terms, inputs, strict=True):
         before, dots, behind = term.partition("...")
         num_open = len(shape) - len(before) - len(behind) if dots else 0
         # The sides of an ellipsis are numbered from the right, as broadcasting counts them.
-        labels = [*before, *(str(place) for place in range(num_open, 0, -1)), *behind]
+        labels = [*before, *(str(axis) for axis in range(num_open, 0, -1)), *behind]
         for label, side in zip(labels, shape, strict=True):
             sides[label] = max(side, sides.get(label, 1)) if side else 0
     points = math.prod(sides.values())
@@ -170,18 +170,18 @@ def _einsum(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> 
 
 
 def _pool(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work:
-    """As many operations as the window has points: additions and a quotient; comparisons are one fewer."""
+    """One operation for every point of the window: additions and a quotient; one fewer for comparisons."""
     window = math.prod(attribute(node, "kernel_shape", (1,)))
     return Work(others=math.prod(outputs[0]) * (window - (node.op_type == "MaxPool")))
 
 
 def _points(mode: str) -> int:
-    """Of how many points along one axis an interpolated one is made."""
+    """The number of source points along one axis of an interpolated one."""
     return {"nearest": 1, "linear": 2, "bilinear": 2, "cubic": 4, "bicubic": 4}[mode]
 
 
 def _resize(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
-    """Axes that keep their length are not interpolated; `antialias` takes as many more points as it shrinks."""
+    """Axes that keep their length are not interpolated; `antialias` multiplies the points by the reduction."""
     points = _points(attribute(node, "mode", "nearest"))
     if points == 1:
         return Work()
@@ -200,13 +200,13 @@ def _grid_sample(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]
 
 
 def _roi_align(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work | None:
-    """Bilinear samples, and their mean or maximum. How many an adaptive one takes depends on each box."""
+    """Bilinear samples, and their mean or maximum. The number of adaptive samples depends on the box: no rule."""
     samples = attribute(node, "sampling_ratio", 0) ** 2
     return Work(others=math.prod(outputs[0]) * samples * 8) if samples else None
 
 
 def _recurrent(node: onnx.NodeProto, inputs: list[Shape], _: list[Shape]) -> Work:
-    """The products with W and R in each step; what the gates do with them is left out."""
+    """The products with W and R in every step; the gates are not counted."""
     steps, batch, _size = inputs[0]
     return Work(macs=steps * batch * (math.prod(inputs[1]) + math.prod(inputs[2])))
 
@@ -214,7 +214,7 @@ def _recurrent(node: onnx.NodeProto, inputs: list[Shape], _: list[Shape]) -> Wor
 def _attention(node: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work | None:
     """Queries times keys, softmax, times values: [batch, heads, length, size] or [batch, length, heads × size]."""
     if node.domain == "com.microsoft":
-        return None  # another operator of that name, which projects as well
+        return None  # another operator of that name, with projections
     queries, keys = inputs[:2]
     num_keys = keys[-2] + (inputs[4][-2] if _has(node, 4) else 0)
     heads = queries[1] if len(queries) == 4 else attribute(node, "q_num_heads", 0)
@@ -226,8 +226,8 @@ def _mean(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Work:
     return Work(others=len(node.input) * math.prod(outputs[0]))
 
 
-def _has(node: onnx.NodeProto, place: int) -> bool:
-    return len(node.input) > place and node.input[place] != ""
+def _has(node: onnx.NodeProto, index: int) -> bool:
+    return len(node.input) > index and node.input[index] != ""
 
 
 _RULES: Mapping[str, Callable[[onnx.NodeProto, list[Shape], list[Shape]], Work | None]] = {

@@ -1,8 +1,8 @@
-"""Which shape has every tensor of an ONNX file when it runs?
+"""Tensor shapes: an ONNX file → the shape of every tensor, from one run.
 
-The file is run once, as it is, with a Shape node behind every tensor, so that no tensor outlives its use and nothing is
-inferred that may be inferred wrongly. Inside If, Loop and Scan, where no Shape node reaches, ONNX's own inference goes
-on from the shapes that were seen outside.
+The file runs once, unchanged, with a Shape node behind every tensor, so that no tensor outlives its use and no shape is
+inferred wrongly. Inside If, Loop and Scan, which Shape nodes do not reach, ONNX's own inference continues from the
+measured shapes outside.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ _DTYPES = {"float": "float32", "double": "float64"}
 
 
 def feed_for(path: Path, network_wh: tuple[int, int] | None) -> Feed:
-    """What a file can be run on once: noise for the image, and for the rest what its detector expects, or ones.
+    """An input for one run of a file: noise for the image, and for other inputs their detector's values, or ones.
 
-    A batch that is left open is 1; `network_wh` is for a size that is left open. Raises ModelError for what is no ONNX
-    model, for a size that stays open, and for one that contradicts the file.
+    A dynamic batch is 1; `network_wh` sets a dynamic size. Raises ModelError for a file that is not an ONNX model, for
+    a size that stays dynamic and for one that contradicts the file.
     """
     facts = facts_of(open_plainly(path), path)
     try:
         spec = recognise(path, Hints(network_wh=network_wh))
-    except ModelError as error:  # no detector, or one whose reading is open: its shapes may be known all the same
+    except ModelError as error:  # not a detector, or one that cannot be read: it may run all the same
         return _plain_feed(facts, network_wh, error)
     width, height = spec.network_wh
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image = np.repeat(TensorWriter(spec).tensor_of(ArrayPicture(pixels))[1], spec.batch or 1, axis=0)
-    feed = {each.name: np.tile(np.array(each.values, each.dtype), (len(image), 1)) for each in spec.extra_inputs}
+    feed = {extra.name: np.tile(np.array(extra.values, extra.dtype), (len(image), 1)) for extra in spec.extra_inputs}
     return {spec.input_name: image[0] if spec.layout in ("chw", "hwc") else image, **feed}
 
 
@@ -57,42 +57,45 @@ def _plain_feed(facts: ModelFacts, network_wh: tuple[int, int] | None, reason: M
         image = None
     sides = {}
     if network_wh is not None:
-        if image is None or any(own not in (None, asked) for own, asked in zip(image.size_wh, network_wh, strict=True)):
+        if image is None or any(own not in (None, side) for own, side in zip(image.size_wh, network_wh, strict=True)):
             raise ModelError(f"{facts.path}: --size must fit the file, got {network_wh[0]}x{network_wh[1]} ({facts})")
-        at = {"nchw": (3, 2), "chw": (2, 1), "nhwc": (2, 1), "hwc": (1, 0)}[image.layout]
-        sides = {(image.name, place): side for place, side in zip(at, network_wh, strict=True)}
+        axes = {"nchw": (3, 2), "chw": (2, 1), "nhwc": (2, 1), "hwc": (1, 0)}[image.layout]
+        sides = {(image.name, axis): side for axis, side in zip(axes, network_wh, strict=True)}
     feed: dict[str, npt.NDArray[Any]] = {}
-    for each in facts.inputs:
+    for tensor in facts.inputs:
         shape = [
-            sides.get((each.name, place), 1 if place == 0 else None) if side is None else side
-            for place, side in enumerate(each.shape)
+            sides.get((tensor.name, axis), 1 if axis == 0 else None) if side is None else side
+            for axis, side in enumerate(tensor.shape)
         ]
-        known = [side for side in shape if side is not None]
-        if len(known) < len(shape):
-            raise ModelError(f"{facts.path}: --size must say how large {each} is, and not more may be open: {reason}")
-        dtype = np.dtype(_DTYPES.get(each.element_type, each.element_type))
-        if dtype.kind == "f" or dtype == np.uint8:
-            noise = np.random.default_rng(0).uniform(0, 256 if dtype == np.uint8 else 1, known)
-            feed[each.name] = noise.astype(dtype)
-        else:
-            feed[each.name] = np.ones(known, dtype)
+        fixed = [side for side in shape if side is not None]
+        if len(fixed) < len(shape):
+            raise ModelError(
+                f"{facts.path}: --size must say how large {tensor} is, and no other side may be dynamic: {reason}"
+            )
+        feed[tensor.name] = _noise_or_ones(np.dtype(_DTYPES.get(tensor.element_type, tensor.element_type)), fixed)
     return feed
+
+
+def _noise_or_ones(dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
+    if dtype.kind == "f" or dtype == np.uint8:
+        return np.random.default_rng(0).uniform(0, 256 if dtype == np.uint8 else 1, shape).astype(dtype)
+    return np.ones(shape, dtype)
 
 
 def measure(model: onnx.ModelProto, feed: Feed, path: Path) -> dict[str, tuple[Shape, int]]:
     """The shape of every tensor of the main graph, with the bytes of an element; sequences are left out.
 
-    Raises ModelError, naming `path`, where the file does not run on this.
+    Raises ModelError, naming `path`, for a file that does not run on this feed.
     """
-    initialisers = {each.name for each in model.graph.initializer}
-    inputs = [each.name for each in model.graph.input if each.name not in initialisers]
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
     names = [*inputs, *(name for node in model.graph.node for name in node.output if name)]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        types = {each.name: each.type for each in _session(probe).get_outputs()}
+        types = {output.name: output.type for output in _session(probe).get_outputs()}
         tensors = [name for name in names if types[name].startswith("tensor(")]
         del probe.graph.output[:]
         for name in tensors:
@@ -103,25 +106,28 @@ def measure(model: onnx.ModelProto, feed: Feed, path: Path) -> dict[str, tuple[S
         shapes = _session(probe).run(None, dict(feed))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(f"{path} must run to be counted: {first_line(error)}") from error
-    found = {name: (tuple(shape.tolist()), _bytes_of(types[name])) for name, shape in zip(tensors, shapes, strict=True)}
-    return found | {each.name: (tuple(each.dims), 0) for each in model.graph.initializer}
+    measured = {
+        name: (tuple(shape.tolist()), _bytes_of(types[name])) for name, shape in zip(tensors, shapes, strict=True)
+    }
+    return measured | {tensor.name: (tuple(tensor.dims), 0) for tensor in model.graph.initializer}
 
 
 def with_shapes_inside(model: onnx.ModelProto, measured: Mapping[str, tuple[Shape, int]]) -> onnx.ModelProto:
-    """A copy whose subgraphs say the shapes of their tensors, as far as they follow from those outside."""
-    known = onnx.shape_inference.infer_shapes(model)  # for the types, which measuring does not tell
-    declared = {each.name: each for each in (*known.graph.input, *known.graph.value_info, *known.graph.output)}
+    """A copy whose subgraphs hold the shapes of their tensors, as far as these follow from the shapes outside."""
+    inferred = onnx.shape_inference.infer_shapes(model)  # for the types, which are not measured
+    graph = inferred.graph
+    declared = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
     for name, value in declared.items():
         if name in measured and value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
             for side in measured[name][0]:
                 value.type.tensor_type.shape.dim.add(dim_value=side)
-    return onnx.shape_inference.infer_shapes(known, data_prop=True)
+    return onnx.shape_inference.infer_shapes(inferred, data_prop=True)
 
 
 def shapes_inside(graph: onnx.GraphProto) -> dict[str, Shape]:
-    """The shapes that a subgraph states in full."""
-    stated = {each.name: tuple(each.dims) for each in graph.initializer}
+    """The shapes that a subgraph declares in full."""
+    stated = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         tensor = value.type.tensor_type
         if tensor.HasField("shape") and all(side.HasField("dim_value") for side in tensor.shape.dim):
@@ -140,5 +146,7 @@ def _session(model: onnx.ModelProto) -> Any:
 def _bytes_of(type_name: str) -> int:
     if type_name in _BYTES:
         return _BYTES[type_name]
-    bits = "".join(each if each.isdigit() else " " for each in type_name).split()[0]  # int64, float16, float8e4m3fn
+    bits = "".join(letter if letter.isdigit() else " " for letter in type_name).split()[
+        0
+    ]  # int64, float16, float8e4m3fn
     return max(1, int(bits) // 8)

@@ -29,8 +29,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torchvision.models import detection
 
 from export.families.demo_network import NETWORK_WH, DemoNetwork
-from export.graph.flops import Flops, count_onnx, count_torch
+from export.graph.flops import Flops
+from export.graph.onnx_flops import count_onnx
 from export.graph.to_onnx import to_onnx
+from export.graph.torch_flops import count_torch
 
 FLOAT = TensorProto.FLOAT
 ZERO = onnx.numpy_helper.from_array(np.array(0, np.float32), "zero")
@@ -170,7 +172,7 @@ def test_weights_behind_dequantize_are_parameters_and_scales_are_none(tmp_path: 
     found = count_onnx(write(tmp_path / "qdq.onnx", nodes, [value("x", 1, 3, 5, 5)], constants))
     assert (found.num_parameters, found.num_other_constants) == (4 * 3 + 4, 0)
     assert found.macs == 25 * 4 * 3
-    # Two operations an element to quantise and two back; weights are dequantised once, at loading.
+    # Two operations an element to quantize and two back; weights are dequantized once, at loading.
     assert found.flops == 2 * found.macs + 25 * 4 + 4 * 75
 
 

@@ -202,7 +202,7 @@ def _strongest(configs: Mapping[str, RunConfig]) -> tuple[str, str]:
     """The candidate that computes most, and how that is known."""
     paths = {name: model_of(config) for name, config in configs.items()}
     try:
-        count = load("export.graph.flops", extra="measure").count_onnx
+        count = load("export.graph.onnx_flops", extra="measure").count_onnx
         work = {
             name: count(path, None if configs[name].hints.size is None else spec.network_wh).flops
             for name, (path, spec) in paths.items()

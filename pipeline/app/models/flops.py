@@ -30,11 +30,11 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
         refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
         refuse_unwritable(json_file, "the JSON file")
     if Path(model).suffix == ".onnx" or Path(model).is_file():
-        counted: Flops = load("export.graph.flops", extra="measure").count_onnx(model, network_wh)
+        counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model, network_wh)
     else:
         Console(stderr=True).print(f"building {model}, with random weights", style="dim", markup=False, highlight=False)
         load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
-        counted = load("export.graph.flops").count_detector(model, network_wh)
+        counted = load("export.graph.torch_flops").count_detector(model, network_wh)
     console = Console()
     if layers:
         console.print(_layers_of(counted), markup=False, highlight=False)
