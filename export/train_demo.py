@@ -1,10 +1,10 @@
-"""How is the detector that comes with streamdet trained?
+"""Demo training: drawn traffic with its exact ground truth → the ONNX file that ships with streamdet.
 
     python -m export.train_demo -o pipeline/detector/demo.onnx
 
-On drawn traffic, whose truth is exact, in the classic manner of SSD: anchors that overlap an object by IoU >= 0.5 are
-positive, and each object's best anchor as well; cross entropy over the positives and the three hardest negatives for
-each; smooth L1 on the offsets of the positives. Seeded: the same machine gives the same network.
+The loss is that of SSD: anchors that overlap an object by IoU >= 0.5 are positive, and every object's best anchor as
+well; cross entropy over the positives and the three hardest negatives for each; smooth L1 on the offsets of the
+positives. Seeded: the same machine gives the same network.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ logger = logging.getLogger(__name__)
 POSITIVE_IOU = 0.5
 IGNORED_IOU = 0.4
 NEGATIVES_PER_POSITIVE = 3
-# Seeds below this are for training, all others are held out.
+# Seeds below this are for training, the others are held out.
 FIRST_HELD_OUT_SEED = 1000
 SIZES = ((640, 360), (640, 360), (1280, 720))
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture as the network sees it, uint8 [H, W, 3] RGB, and its truth in network pixels."""
+    """One picture in the network's size, uint8 [H, W, 3] RGB, and its ground truth in network pixels."""
 
     pixels: PixelArray
     boxes_xyxy: npt.NDArray[np.float32]  # [N, 4]
     class_ids: npt.NDArray[np.int64]  # [N]
-    ignored_xyxy: npt.NDArray[np.float32]  # [M, 4]: too small or too hidden to be wanted, or to be held against it
+    ignored_xyxy: npt.NDArray[np.float32]  # [M, 4]: too small or too hidden to count, either way
 
 
 def examples_of(spec: str) -> Iterator[Example]:
-    """Every frame of a traffic source, letterboxed as the runtime does it."""
+    """Every frame of a traffic source, letterboxed as by the runtime."""
     source = TrafficSource.from_spec(spec)
     for index, (picture, *_) in enumerate(source.pictures(threading.Event())):
         letterbox = Letterbox.fit(picture.size_wh, NETWORK_WH, "letterbox-center")
@@ -78,10 +78,10 @@ def examples_of(spec: str) -> Iterator[Example]:
 def match_anchors(
     boxes_xyxy: Tensor, class_ids: Tensor, ignored_xyxy: Tensor, anchors_cxcywh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """For each of A anchors its label [A] (0: background, 1 + class, -1: not counted) and its offsets [A, 4].
+    """The labels [A] of anchors (0: background, 1 + class, -1: not counted) and their offsets [A, 4].
 
-    An anchor takes the object that it overlaps most if that is by at least POSITIVE_IOU; and the best anchor of each
-    object takes it in any case, so that no object goes unlearnt. What else overlaps an ignored box is not counted.
+    An anchor takes the object that it overlaps most, if by at least POSITIVE_IOU; the best anchor of every object takes
+    it in any case, so that the network learns every object. Other anchors over an ignored box are not counted.
     """
     labels = torch.zeros(len(anchors_cxcywh), dtype=torch.int64)
     offsets = torch.zeros(len(anchors_cxcywh), 4)
@@ -101,8 +101,8 @@ def match_anchors(
     return labels, offsets
 
 
-def multibox_loss(logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tensor) -> Tensor:
-    """The loss of logits [N, A, 1 + C] and offsets [N, A, 4] against labels [N, A] and wanted offsets [N, A, 4]."""
+def multibox_loss(logits: Tensor, offsets: Tensor, labels: Tensor, target_offsets: Tensor) -> Tensor:
+    """The loss of logits [N, A, 1 + C] and offsets [N, A, 4] against labels [N, A] and target offsets [N, A, 4]."""
     is_positive = labels > 0  # [N, A]
     num_positive = is_positive.sum(dim=1)  # [N]
     costs = nn.functional.cross_entropy(
@@ -112,12 +112,12 @@ def multibox_loss(logits: Tensor, offsets: Tensor, labels: Tensor, wanted: Tenso
     rank = negative_costs.argsort(dim=1, descending=True).argsort(dim=1)  # [N, A]: 0 is the hardest
     num_negative = (NEGATIVES_PER_POSITIVE * num_positive).clamp(min=NEGATIVES_PER_POSITIVE)
     is_counted = is_positive | ((rank < num_negative[:, None]) & (labels == 0))
-    box_cost = nn.functional.smooth_l1_loss(offsets[is_positive], wanted[is_positive], reduction="sum")
+    box_cost = nn.functional.smooth_l1_loss(offsets[is_positive], target_offsets[is_positive], reduction="sum")
     return (costs[is_counted].sum() + box_cost) / num_positive.sum().clamp(min=1)
 
 
 def augmented(example: Example, chance: np.random.Generator) -> Example:
-    """The example mirrored half of the time, a part of it made larger half of the time, lighter or darker."""
+    """The example mirrored half of the time, a part of it enlarged half of the time, lighter or darker."""
     pixels, width, height = example.pixels, *NETWORK_WH
     boxes = np.concatenate([example.boxes_xyxy, example.ignored_xyxy])  # [N + M, 4]
     is_ignored = np.arange(len(boxes)) >= len(example.boxes_xyxy)  # [N + M]
@@ -132,12 +132,12 @@ def augmented(example: Example, chance: np.random.Generator) -> Example:
         pixels = np.asarray(cv2.resize(np.ascontiguousarray(pixels[y : y + h, x : x + w]), NETWORK_WH), np.uint8)
         moved = (boxes - np.array([x, y, x, y], np.float32)) * np.array([width / w, height / h] * 2, np.float32)
         boxes = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
-        whole, inside = ((each[:, 2:] - each[:, :2]).prod(axis=1) for each in (moved, boxes))
-        is_seen = inside > 0.01 * whole
-        is_ignored |= inside < 0.5 * whole
+        areas, areas_inside = ((corners[:, 2:] - corners[:, :2]).prod(axis=1) for corners in (moved, boxes))
+        is_seen = areas_inside > 0.01 * areas
+        is_ignored |= areas_inside < 0.5 * areas
         boxes, class_ids, is_ignored = boxes[is_seen], class_ids[is_seen], is_ignored[is_seen]
-    light = chance.uniform(0.75, 1.25) * chance.uniform(0.95, 1.05, size=3)  # [3]
-    table = np.clip(np.arange(256)[:, None] * light + chance.uniform(-12, 12), 0, 255).astype(np.uint8)  # [256, 3]
+    gain = chance.uniform(0.75, 1.25) * chance.uniform(0.95, 1.05, size=3)  # [3]
+    table = np.clip(np.arange(256)[:, None] * gain + chance.uniform(-12, 12), 0, 255).astype(np.uint8)  # [256, 3]
     pixels = np.asarray(cv2.LUT(np.ascontiguousarray(pixels), table[None]), np.uint8)
     boxes = boxes.astype(np.float32)
     return Example(pixels, boxes[~is_ignored], class_ids[~is_ignored], boxes[is_ignored])
@@ -150,15 +150,15 @@ def _examples_of_scene(scene: tuple[int, int, tuple[int, int]]) -> list[Example]
 
 
 def gather(num_scenes: int, *, first_seed: int, frames_per_scene: int) -> list[Example]:
-    """Pictures of so many streets, a second apart, in turn at each of SIZES; drawn by all cores."""
+    """Pictures of `num_scenes` streets, one second apart, in the SIZES by turns; drawn by all cores."""
     scenes = [(first_seed + scene, frames_per_scene, SIZES[scene % len(SIZES)]) for scene in range(num_scenes)]
     examples: list[Example] = []
-    began = time.monotonic()
+    started = time.monotonic()
     with multiprocessing.get_context("spawn").Pool() as pool:
         for number, drawn in enumerate(pool.imap(_examples_of_scene, scenes)):
             examples += drawn
             if number % 50 == 49:
-                logger.info("%d scenes, %d pictures, %.0f s", number + 1, len(examples), time.monotonic() - began)
+                logger.info("%d scenes, %d pictures, %.0f s", number + 1, len(examples), time.monotonic() - started)
     return examples
 
 
@@ -174,7 +174,7 @@ def train(
         optimiser, learning_rate, total_steps=num_epochs * steps_per_epoch, pct_start=0.1
     )
     network.train()
-    began = time.monotonic()
+    started = time.monotonic()
     for epoch in range(num_epochs):
         order = chance.permutation(len(examples))
         losses = []
@@ -183,19 +183,19 @@ def train(
             batch = [augmented(examples[index], chance) for index in chosen]
             matched = [
                 match_anchors(
-                    torch.from_numpy(each.boxes_xyxy),
-                    torch.from_numpy(each.class_ids),
-                    torch.from_numpy(each.ignored_xyxy),
+                    torch.from_numpy(example.boxes_xyxy),
+                    torch.from_numpy(example.class_ids),
+                    torch.from_numpy(example.ignored_xyxy),
                     anchors_cxcywh,
                 )
-                for each in batch
+                for example in batch
             ]
-            labels, wanted = (torch.stack(each) for each in zip(*matched, strict=True))
-            pixels = normalised(torch.from_numpy(np.stack([each.pixels for each in batch])))
-            # bf16 products: half the time where the processor has them, and batch norm keeps them in range.
+            labels, target_offsets = (torch.stack(column) for column in zip(*matched, strict=True))
+            pixels = normalised(torch.from_numpy(np.stack([example.pixels for example in batch])))
+            # bf16 products: half the time on processors that have them, and batch norm keeps them in range.
             with torch.autocast("cpu", torch.bfloat16):
                 logits, offsets = network(pixels.contiguous(memory_format=torch.channels_last))
-            loss = multibox_loss(logits.float(), offsets.float(), labels, wanted)
+            loss = multibox_loss(logits.float(), offsets.float(), labels, target_offsets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 10.0)
@@ -203,12 +203,12 @@ def train(
             schedule.step()
             losses.append(loss.item())
         logger.info(
-            "epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - began
+            "epoch %d of %d: loss %.3f, %.0f s", epoch + 1, num_epochs, np.mean(losses), time.monotonic() - started
         )
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Put each batch norm that follows a convolution into its weights, in place; for a network in eval mode."""
+    """Fold every batch norm that follows a convolution into its weights, in place; for a network in eval mode."""
     for part in module.modules():
         if not isinstance(part, nn.Sequential):
             continue
@@ -236,16 +236,18 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, help="keep the trained network there; if it is there, do not train")
+    parser.add_argument("--checkpoint", type=Path, help="save the trained network here, or load it from here")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.scenes > FIRST_HELD_OUT_SEED:
-        parser.error(f"--scenes must be at most {FIRST_HELD_OUT_SEED}; later seeds are held out for evaluation")
+        parser.error(
+            f"--scenes must be at most {FIRST_HELD_OUT_SEED}, the first seed for evaluation, got {options.scenes}"
+        )
 
     torch.manual_seed(options.seed)
     class_names = TrafficSource.from_spec("sim:traffic?seed=0&seconds=1").class_names
     network = DemoNetwork(len(class_names)).to(memory_format=torch.channels_last)
-    logger.info("%.2f M parameters", sum(each.numel() for each in network.parameters()) / 1e6)
+    logger.info("%.2f M parameters", sum(weight.numel() for weight in network.parameters()) / 1e6)
     if options.checkpoint is not None and options.checkpoint.exists():
         network.load_state_dict(torch.load(options.checkpoint, weights_only=True))
     else:

@@ -1,8 +1,7 @@
 """Graph operations: PyTorch operations → ONNX nodes, where the exporter's own translation will not do.
 
-Most are what a two-stage detector needs: a torch operation with a fixed output shape, opaque to `torch.export`, and a
-translation which hides inside the data-dependent shapes. Give `TRANSLATIONS` to
-`torch.onnx.export(custom_translation_table=...)`.
+Most serve two-stage detectors: a torch operation with a fixed output shape, opaque to `torch.export`, and a translation
+that hides the data-dependent shapes. Pass `TRANSLATIONS` to `torch.onnx.export(custom_translation_table=...)`.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from onnx import TensorProto, helper, parser
 from onnxscript import ir
 from torch import Tensor
 
-op: Any = onnxscript.opset20  # its own types know nothing of values that are still to be computed
+op: Any = onnxscript.opset20  # its own types lack values that are computed later
 
-_EVERY = 2**63 - 1
+_NO_LIMIT = 2**63 - 1
 _CUBIC = -0.75  # PyTorch's bicubic kernel
 
 
@@ -44,10 +43,10 @@ def best_pairs(scores: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.library.custom_op("streamdet::keep_best", mutates_args=())
 def keep_best(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: float) -> Tensor:
-    """Which of the boxes [N, P, 4] with scores [N, P] stay in each image after suppression? bool [N, P].
+    """Boxes [N, P, 4] and scores [N, P] → which boxes stay after suppression in their image, bool [N, P].
 
     Only boxes that score more than `score_threshold` take part; one that overlaps a better one by more than
-    `iou_threshold` goes. As torchvision.ops.nms, image by image.
+    `iou_threshold` is dropped. As torchvision.ops.nms, image by image.
     """
     stays = torch.zeros_like(scores, dtype=torch.bool)
     for image in range(len(boxes)):
@@ -63,30 +62,30 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
 
 
 def _keep_best_in_onnx(boxes: Any, scores: Any, iou_threshold: float, score_threshold: float) -> Any:
-    picked = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), _EVERY, iou_threshold, score_threshold)  # [S, 3]
-    places = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)  # [S, 2]: image, box
-    nobody = op.ConstantOfShape(op.Shape(scores), value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
-    count = op.Shape(places, start=0, end=1)
+    picked = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), _NO_LIMIT, iou_threshold, score_threshold)  # [S, 3]
+    slots = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)  # [S, 2]: image, box
+    zeros = op.ConstantOfShape(op.Shape(scores), value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
+    count = op.Shape(slots, start=0, end=1)
     ones = op.ConstantOfShape(count, value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
-    return op.Cast(op.ScatterND(nobody, places, ones), to=TensorProto.BOOL)
+    return op.Cast(op.ScatterND(zeros, slots, ones), to=TensorProto.BOOL)
 
 
 @torch.library.custom_op("streamdet::pool_regions", mutates_args=())
 def pool_regions(
     features: Sequence[Tensor], regions: Tensor, levels: Tensor, scales: Sequence[float], side: int, sampling_ratio: int
 ) -> Tensor:
-    """Pool each of the regions [N, R, 4], xyxy in network pixels, from its own level: [N * R, C, side, side].
+    """Regions [N, R, 4], xyxy in network pixels → [N * R, C, side, side], pooled from their own levels.
 
-    features: of each level, [N, C, h, w]; levels: int64 [N, R], index into features, -1 for a region that is padding,
-    which becomes zeros; scales: feature cells per network pixel. As torchvision.ops.roi_align with aligned=False.
+    features: one [N, C, h, w] a level; levels: int64 [N, R], index into features, -1 for padding, which becomes zeros;
+    scales: feature cells per network pixel. As torchvision.ops.roi_align with aligned=False.
     """
     num_images, num_regions = levels.shape
     images = torch.arange(num_images).to(regions).repeat_interleave(num_regions)[:, None]  # [N * R, 1]
     rois = torch.cat([images, regions.reshape(-1, 4)], dim=1)  # [N * R, 5]
     pooled = regions.new_zeros(len(rois), features[0].shape[1], side, side)
     for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
-        mine = torch.where(levels.reshape(-1) == level)[0]
-        pooled[mine] = torchvision.ops.roi_align(feature, rois[mine], side, scale, sampling_ratio)
+        members = torch.where(levels.reshape(-1) == level)[0]
+        pooled[members] = torchvision.ops.roi_align(feature, rois[members], side, scale, sampling_ratio)
     return pooled
 
 
@@ -108,15 +107,15 @@ def _pool_regions_in_onnx(
     flat_levels = op.Reshape(levels, op.Constant(value_ints=[-1]))  # [N * R]
     rois = op.Reshape(regions, op.Constant(value_ints=[-1, 4]))  # [N * R, 4]
     num_regions = op.Shape(levels, start=1, end=2)  # [1]
-    pooled, places = [], []
+    pooled, members_of_levels = [], []
     for level, (feature, scale) in enumerate(zip(features, scales, strict=True)):
-        here = op.NonZero(op.Equal(flat_levels, op.Constant(value_ints=[level])))
-        mine = op.Reshape(here, op.Constant(value_ints=[-1]))  # [M]
+        is_member = op.Equal(flat_levels, op.Constant(value_ints=[level]))
+        members = op.Reshape(op.NonZero(is_member), op.Constant(value_ints=[-1]))  # [M]
         pooled.append(
             op.RoiAlign(
                 feature,
-                op.Gather(rois, mine, axis=0),
-                op.Div(mine, num_regions),
+                op.Gather(rois, members, axis=0),
+                op.Div(members, num_regions),
                 coordinate_transformation_mode="output_half_pixel",
                 spatial_scale=scale,
                 output_height=side,
@@ -124,12 +123,12 @@ def _pool_regions_in_onnx(
                 sampling_ratio=sampling_ratio,
             )
         )
-        places.append(mine)
+        members_of_levels.append(members)
     # Back into the order of the regions by one Gather; a region of no level takes the row of zeros at the end.
-    place = op.Unsqueeze(op.Concat(*places, axis=0), [1])  # [S, 1]
-    count = op.Shape(place, start=0, end=1)  # [1]
+    slots = op.Unsqueeze(op.Concat(*members_of_levels, axis=0), [1])  # [S, 1]
+    count = op.Shape(slots, start=0, end=1)  # [1]
     rows = op.Range(op.Constant(value_int=0), op.Squeeze(count), op.Constant(value_int=1))  # [S]
-    row_of = op.ScatterND(op.Expand(count, op.Shape(flat_levels)), place, rows)  # [N * R]
+    row_of = op.ScatterND(op.Expand(count, op.Shape(flat_levels)), slots, rows)  # [N * R]
     channels = op.Shape(features[0], start=1, end=2)
     empty_shape = op.Concat(op.Constant(value_ints=[1]), channels, op.Constant(value_ints=[side, side]), axis=0)
     empty = op.ConstantOfShape(empty_shape, value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
@@ -138,10 +137,10 @@ def _pool_regions_in_onnx(
 
 @torch.library.custom_op("streamdet::find_peaks", mutates_args=())
 def find_peaks(maps: Tensor, sizes: Tensor) -> Tensor:
-    """Where each of the heat maps [R, P, h, w] is highest once it is enlarged: [R, P, 3] column, row, value.
+    """Heat maps [R, P, h, w] → their peaks after enlargement, [R, P, 3] column, row, value.
 
-    sizes: int64 [R, 2], height and width in whole pixels, to which each region's maps are enlarged by bicubic
-    interpolation. As torchvision's heatmaps_to_keypoints.
+    sizes: int64 [R, 2], height and width in whole pixels, of each region's maps after bicubic
+    enlargement. As torchvision's heatmaps_to_keypoints.
     """
     peaks = maps.new_zeros(*maps.shape[:2], 3)
     for region, (height, width) in enumerate(sizes.tolist()):
@@ -159,7 +158,7 @@ def _(maps: Tensor, sizes: Tensor) -> Tensor:
 
 def _find_peaks_in_onnx(maps: Any, sizes: Any) -> Any:
     # Two matrix products a region instead of Resize, whose cubic mode is slow on a CPU. Two more cells on each side
-    # repeat the border, so that the kernel needs no rule for it.
+    # repeat the border, so that the kernel needs no special case there.
     around = op.Constant(value_ints=[0, 0, 2, 2, 0, 0, 2, 2])
     return op.Scan(op.Pad(maps, around, mode="edge"), sizes, body=_peaks_of_one_region(), num_scan_inputs=2)
 
@@ -167,12 +166,12 @@ def _find_peaks_in_onnx(maps: Any, sizes: Any) -> Any:
 def _peaks_of_one_region() -> ir.Graph:
     """Maps [P, 4 + h, 4 + w] and a size [2] → peaks [P, 3]."""
 
-    def kernel(axis: str, place: int) -> str:
+    def kernel(axis: str, index: int) -> str:
         """The weights [enlarged, 4 + cells] of the cells along an axis."""
         return f"""
             {axis}_length = Gather <axis = 0> (size, {axis}_place)
             {axis}_float = Cast <to = 1> ({axis}_length)
-            {axis}_padded = Shape <start = {place + 1}, end = {place + 2}> (maps)
+            {axis}_padded = Shape <start = {index + 1}, end = {index + 2}> (maps)
             {axis}_cells = Sub ({axis}_padded, four)
             {axis}_cells_float = Cast <to = 1> ({axis}_cells)
             {axis}_scale = Div ({axis}_cells_float, {axis}_float)
@@ -208,8 +207,8 @@ def _peaks_of_one_region() -> ir.Graph:
     numbers = {"half": 0.5, "one_and_half": 1.5, "two": 2.0, "nothing": 0.0, "near_c": 1.0}
     numbers |= {"near_a": a + 2, "near_b": -(a + 3), "far_a": a, "far_b": -5 * a, "far_c": 8 * a, "far_d": -4 * a}
     constants = "\n".join(f"{name} = Constant <value_float = {value}> ()" for name, value in numbers.items())
-    whole = {"zero": 0, "one": 1, "row_place": 0, "column_place": 1}
-    constants += "\n" + "\n".join(f"{name} = Constant <value_int = {value}> ()" for name, value in whole.items())
+    integers = {"zero": 0, "one": 1, "row_place": 0, "column_place": 1}
+    constants += "\n" + "\n".join(f"{name} = Constant <value_int = {value}> ()" for name, value in integers.items())
     text = f"""
         one_region (float[points, rows, columns] maps, int64[2] size) => (float[points, 3] peaks) {{
             {constants}
@@ -227,9 +226,9 @@ def _peaks_of_one_region() -> ir.Graph:
             row = Div (best, column_length)
             row_start = Mul (row, column_length)
             column = Sub (best, row_start)
-            row_found = Cast <to = 1> (row)
-            column_found = Cast <to = 1> (column)
-            peaks = Concat <axis = 1> (column_found, row_found, value)
+            row_float_peak = Cast <to = 1> (row)
+            column_float_peak = Cast <to = 1> (column)
+            peaks = Concat <axis = 1> (column_float_peak, row_float_peak, value)
         }}
     """
     return ir.serde.deserialize_graph(parser.parse_graph(text))
@@ -258,25 +257,25 @@ def _grid_sampler_in_onnx(
             padding_mode=paddings[padding_mode],
         )
     size = _floats([width, height])
-    where = op.Cast(grid, to=TensorProto.FLOAT)  # [N, h, w, 2], x first, in -1..1
+    position = op.Cast(grid, to=TensorProto.FLOAT)  # [N, h, w, 2], x first, in -1..1
     if align_corners:
-        where = op.Mul(op.Add(where, _floats([1])), _floats([(width - 1) / 2, (height - 1) / 2]))
+        position = op.Mul(op.Add(position, _floats([1])), _floats([(width - 1) / 2, (height - 1) / 2]))
     else:
-        where = op.Sub(op.Mul(op.Add(where, _floats([1])), op.Mul(size, _floats([0.5]))), _floats([0.5]))
-    where = op.Unsqueeze(where, [3])  # [N, h, w, 1, 2]
-    # The four cells around, how near each is, and nothing of one that lies outside.
-    corners = op.Add(op.Floor(where), _floats([[0, 0], [1, 0], [0, 1], [1, 1]]))  # [N, h, w, 4, 2]
+        position = op.Sub(op.Mul(op.Add(position, _floats([1])), op.Mul(size, _floats([0.5]))), _floats([0.5]))
+    position = op.Unsqueeze(position, [3])  # [N, h, w, 1, 2]
+    # The four cells around a position, weighted by their closeness; a cell outside weighs nothing.
+    corners = op.Add(op.Floor(position), _floats([[0, 0], [1, 0], [0, 1], [1, 1]]))  # [N, h, w, 4, 2]
     inside = op.Min(op.Max(corners, _floats([0])), op.Sub(size, _floats([1])))
-    near = op.Sub(_floats([1]), op.Abs(op.Sub(where, corners)))
-    near = op.Mul(near, op.Cast(op.Equal(corners, inside), to=TensorProto.FLOAT))
-    shares = op.CastLike(op.ReduceProd(near, [4], keepdims=1), input)  # [N, h, w, 4, 1]
+    closeness = op.Sub(_floats([1]), op.Abs(op.Sub(position, corners)))
+    closeness = op.Mul(closeness, op.Cast(op.Equal(corners, inside), to=TensorProto.FLOAT))
+    weights = op.CastLike(op.ReduceProd(closeness, [4], keepdims=1), input)  # [N, h, w, 4, 1]
     cells = op.ReduceSum(op.Mul(inside, _floats([1, width])), [4], keepdims=1)  # [N, h, w, 4, 1], row by row
-    # NaN has no cell: any will do, because its share is NaN as well.
+    # NaN has no cell: any will do, because its weight is NaN as well.
     cells = op.Max(op.Cast(cells, to=TensorProto.INT64), op.Constant(value_ints=[0]))
     cells = op.Min(cells, op.Constant(value_ints=[height * width - 1]))
     rows = op.Reshape(op.Transpose(input, perm=[0, 2, 3, 1]), op.Constant(value_ints=[0, height * width, channels]))
     values = op.GatherND(rows, cells, batch_dims=1)  # [N, h, w, 4, C]
-    return op.Transpose(op.ReduceSum(op.Mul(values, shares), [3], keepdims=0), perm=[0, 3, 1, 2])
+    return op.Transpose(op.ReduceSum(op.Mul(values, weights), [3], keepdims=0), perm=[0, 3, 1, 2])
 
 
 def _floats(values: Sequence[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""How does a PyTorch module become one self-contained ONNX graph?"""
+"""To ONNX: a PyTorch module → one self-contained ONNX graph, and its file."""
 
 from __future__ import annotations
 
@@ -34,23 +34,21 @@ def to_onnx(
     opset: int = OPSET,
     any_size: bool = False,
 ) -> onnx.ModelProto:
-    """The graph of a module with one input, batch first, for any batch; `any_size`: sides 1 and 2 are free as well.
+    """The graph of a module, batch first, for any batch; `any_size`: axes 1 and 2 are dynamic as well.
 
-    Of several inputs, those of fewer than three sides are the same for the whole batch, and fixed.
-
-    The same module gives the same graph, byte for byte. Raises ModelError, with the exporter's own words, for what
-    cannot be exported.
+    Inputs of fewer than three axes are shared by the whole batch and have a fixed shape. The same module gives the same
+    graph, byte for byte. Raises ModelError, with the exporter's own message, for a module that cannot be exported.
     """
     examples = (example,) if isinstance(example, Tensor) else tuple(example)
     names = [input_name] if isinstance(input_name, str) else list(input_name)
     batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
-    sides: list[dict[int, Any]] = [{0: batch} if each.dim() > 2 else {} for each in examples]
+    axes: list[dict[int, Any]] = [{0: batch} if tensor.dim() > 2 else {} for tensor in examples]
     if any_size:
-        for name, free in zip(names, sides, strict=True):
+        for name, dynamic in zip(names, axes, strict=True):
             prefix = f"{name}_" if len(names) > 1 else ""
-            if free:
-                free[1] = torch.export.Dim(f"{prefix}height", min=1, max=16384)
-                free[2] = torch.export.Dim(f"{prefix}width", min=1, max=16384)
+            if dynamic:
+                dynamic[1] = torch.export.Dim(f"{prefix}height", min=1, max=16384)
+                dynamic[2] = torch.export.Dim(f"{prefix}width", min=1, max=16384)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -61,7 +59,7 @@ def to_onnx(
                 external_data=False,
                 input_names=names,
                 output_names=list(output_names),
-                dynamic_shapes=_shapes_of(module, sides),
+                dynamic_shapes=_dynamic_shapes(module, axes),
                 custom_translation_table=TRANSLATIONS,
                 verbose=False,
             )
@@ -69,30 +67,29 @@ def to_onnx(
         cause = error.__cause__ or error
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         raise ModelError(
-            f"PyTorch's exporter refuses it: {type(cause).__name__}: {' '.join(lines[:2])[:400]}"
+            f"PyTorch's exporter refuses the module: {type(cause).__name__}: {' '.join(lines[:2])[:400]}"
         ) from error
     assert program is not None
     model = program.model_proto
-    # The exporter may settle on the example's batch without a word.
+    # The exporter may fix the example's batch without a warning.
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise ModelError("PyTorch's exporter refuses it: the module only works for a batch of one size")
-    _forget_how_it_was_made(model)
+        raise ModelError("PyTorch's exporter refuses the module: its batch must be dynamic, it only works for one size")
+    _drop_notes(model)
     _store_exact_halves(model)
     return model
 
 
-def _shapes_of(module: nn.Module, sides: list[dict[int, Any]]) -> tuple[Any, ...]:
-    """The free sides of each input, as torch.export wants them for `forward(self, *inputs)` or for named inputs."""
-    takes_any = any(
-        each.kind is inspect.Parameter.VAR_POSITIONAL for each in inspect.signature(module.forward).parameters.values()
-    )
-    return (tuple(sides),) if takes_any else tuple(sides)
+def _dynamic_shapes(module: nn.Module, axes: list[dict[int, Any]]) -> tuple[Any, ...]:
+    """The dynamic axes of the inputs in torch.export's form for `forward(self, *inputs)` or for named inputs."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
+    return (tuple(axes),) if takes_any else tuple(axes)
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:
-    """Write a graph, checked; weights go into a file beside it only where one file cannot hold them (over 2 GB).
+    """Write a graph, checked; weights go into a file beside it only if one file cannot hold them (over 2 GB).
 
-    Raises ModelError if it cannot be written or is no valid graph.
+    Raises ModelError for a path that cannot be written and for an invalid graph.
     """
     try:
         if model.ByteSize() > _LARGEST_FILE:
@@ -109,29 +106,29 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter about itself; what matters comes as an exception."""
+    """Silence the exporter's remarks on itself; its failures are exceptions."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [each.level for each in loggers]
-    for each in loggers:
-        each.setLevel(logging.ERROR)
+    levels = [exporter.level for exporter in loggers]
+    for exporter in loggers:
+        exporter.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for each, level in zip(loggers, levels, strict=True):
-            each.setLevel(level)
+        for exporter, level in zip(loggers, levels, strict=True):
+            exporter.setLevel(level)
 
 
-def _forget_how_it_was_made(model: onnx.ModelProto) -> None:
-    """Take out the exporter's notes on every node, which weigh more than the graph and name our modules."""
+def _drop_notes(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes on every node, which are larger than the graph and name our modules."""
     for node in model.graph.node:
         del node.metadata_props[:]
-    del model.graph.value_info[:]  # shape inference writes them anew wherever they are wanted
+    del model.graph.value_info[:]  # shape inference restores them
 
 
 def _store_exact_halves(model: onnx.ModelProto) -> None:
-    """Store weights that float16 holds exactly as float16, and cast them back; loses nothing but size.
+    """Store weights that float16 holds exactly as float16 with a Cast back to float32: smaller, and nothing is lost.
 
     ONNX Runtime casts them once, when it loads the file.
     """

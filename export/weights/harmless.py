@@ -1,8 +1,8 @@
-"""Checkpoints without their code: a file that torch.save wrote becomes its tensors, its plain values, and stand-ins.
+"""Checkpoints without their code: a file of torch.save → its tensors, its plain values and stand-ins.
 
-Training scripts save their arguments, paths and dates beside the weights. torch.load with weights_only calls nothing
-that is not on its list; what is on ours is never called either: an empty stand-in takes its place. numpy's arrays
-alone are built, for they may be the weights.
+Training scripts save their arguments, paths and dates beside the weights. torch.load with weights_only calls only the
+names on its list; those on ours are not called either: an empty stand-in replaces them. Only numpy's arrays are
+built, because they may be the weights.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 
-_MOST_TYPES = 200  # of one file
+_MOST_TYPES = 200  # in one file
 _UNKNOWN = re.compile(r"GLOBAL (\S+) was not an allowed global|Trying to load unsupported GLOBAL (\S+) whose module")
 
 
 class CodeError(Exception):
-    """A checkpoint names code of its own. `names`: what; `cure`: how it is saved without it, in Python."""
+    """A checkpoint needs code of its own. `names`: of that code; `cure`: Python that saves the weights without it."""
 
     def __init__(self, names: tuple[str, ...], cure: str) -> None:
         super().__init__(", ".join(names))
@@ -32,7 +32,7 @@ class CodeError(Exception):
 
 
 class _Value:
-    """In the place of a value that nothing is done with, such as a date; it may be a key of a dict."""
+    """Stands in for a value that nothing uses, such as a date; it may be a key of a dict."""
 
     def __init__(self, *_: Any) -> None: ...
 
@@ -40,12 +40,12 @@ class _Value:
 
 
 def _mapping(*_: Any) -> OrderedDict[Any, Any]:
-    """In the place of what has attributes or entries: they are filled in."""
+    """Stands in for an object with attributes or entries, which are filled in."""
     return OrderedDict()
 
 
 class _Mapping:
-    """The same for what is made by __new__."""
+    """The same for an object that __new__ makes."""
 
     def __new__(cls, *_: Any) -> Any:
         return OrderedDict()
@@ -69,19 +69,19 @@ _VALUES = {
     "builtins": ("slice", "range", "frozenset", "list", "dict", "int", "float", "str", "tuple", "bool", "bytes"),
 }
 _MAPPINGS = ("argparse.Namespace", "types.SimpleNamespace", "collections.defaultdict", "collections.ChainMap")
-# Packages whose values are settings, logs and states of random numbers, and nothing that could be weights.
+# Packages whose values are settings, logs and random states, never weights.
 _SETTINGS = ("addict", "box", "easydict", "fvcore", "hydra", "ml_collections", "munch", "omegaconf", "yacs")
 _PACKAGES = frozenset((*_SETTINGS, "lightning", "lightning_fabric", "mmcv", "mmengine", "pytorch_lightning"))
 _REBUILT = ("_reconstruct", "scalar", "_frombuffer")
 
 
 def load_without_code(path: Path) -> Any:
-    """What a checkpoint holds; nothing that it brings along is run.
+    """The content of a checkpoint; no code from the file is run.
 
-    Raises CodeError for one that needs it, pickle.UnpicklingError for one that torch.save did not write, and whatever
-    torch.load raises for a broken one.
+    Raises CodeError for a file that needs its code, pickle.UnpicklingError for one that torch.save did not write, and
+    the exceptions of torch.load for a broken one.
     """
-    stand_ins = _known_stand_ins()
+    stand_ins = _first_stand_ins()
     unknown: list[str] = []
     while True:
         try:
@@ -90,15 +90,15 @@ def load_without_code(path: Path) -> Any:
         except pickle.UnpicklingError as error:
             match = _UNKNOWN.search(str(error))
             name = "" if match is None else match[1] or match[2]
-            if not name or name in stand_ins or len(stand_ins) > _MOST_TYPES + len(_known_stand_ins()):
+            if not name or name in stand_ins or len(stand_ins) > _MOST_TYPES + len(_first_stand_ins()):
                 if not unknown:
                     raise
                 raise CodeError(tuple(unknown), _cure(path, None)) from error
             if not _is_harmless(name):
                 unknown.append(name)
-                if match is not None and match[2]:  # torch refuses these, whatever stands in for them
+                if match is not None and match[2]:  # torch refuses these even with a stand-in
                     raise CodeError(tuple(unknown), _cure(path, None)) from error
-            # With a stand-in for it as well, the rest of the file tells what else there is, and where the weights are.
+            # With a stand-in, the rest of the file shows further code, and where the weights are.
             stand_ins[name] = _Value if name.startswith("numpy.") else _Mapping
         except Exception as error:
             if not unknown:
@@ -114,22 +114,22 @@ def _load(path: Path, stand_ins: dict[str, Any]) -> Any:
         warnings.catch_warnings(),
         torch.serialization.safe_globals([(value, key) for key, value in stand_ins.items()]),
     ):
-        warnings.simplefilter("ignore")  # about what it then fails to read
+        warnings.simplefilter("ignore")  # torch warns before it fails
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _known_stand_ins() -> dict[str, Any]:
-    known: dict[str, Any] = {
+def _first_stand_ins() -> dict[str, Any]:
+    stand_ins: dict[str, Any] = {
         f"{module}.{name}": _Value for module, names in _VALUES.items() for name in names
     } | dict.fromkeys(_MAPPINGS, _mapping)
-    known["argparse.Namespace"] = known["types.SimpleNamespace"] = _Mapping
-    known["collections.deque"] = _list
+    stand_ins["argparse.Namespace"] = stand_ins["types.SimpleNamespace"] = _Mapping
+    stand_ins["collections.deque"] = _list
     core = importlib.import_module("numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray")
     for module in ("numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric", "numpy.core.numeric"):
-        known |= {f"{module}.{name}": getattr(core, name) for name in _REBUILT if hasattr(core, name)}
-    known |= {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
-    known |= {f"numpy.dtypes.{name}": getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")}
-    return known
+        stand_ins |= {f"{module}.{name}": getattr(core, name) for name in _REBUILT if hasattr(core, name)}
+    stand_ins |= {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
+    stand_ins |= {f"numpy.dtypes.{name}": getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")}
+    return stand_ins
 
 
 def _is_harmless(name: str) -> bool:
@@ -137,18 +137,18 @@ def _is_harmless(name: str) -> bool:
 
 
 def _cure(path: Path, loaded: Any) -> str:
-    """Python that saves the weights alone, where the file was made; `loaded` shows where they are."""
+    """Python that saves only the weights, for the training machine; `loaded` shows where they are."""
     if loaded is None:
         return f"checkpoint = torch.load({path.name!r}, weights_only=False), and torch.save of the weights in it alone"
-    inside, found = "", loaded
+    inside, value = "", loaded
     for _ in range(4):
-        if not isinstance(found, dict) or any(isinstance(each, torch.Tensor) for each in found.values()):
+        if not isinstance(value, dict) or any(isinstance(entry, torch.Tensor) for entry in value.values()):
             break
-        key = next((key for key, each in found.items() if _holds_tensors(each)), None)
+        key = next((key for key, entry in value.items() if _holds_tensors(entry)), None)
         if key is None or key in ("_parameters", "_buffers", "_modules"):
             break
-        inside, found = f"{inside}[{key!r}]", found[key]
-    is_module = isinstance(found, dict) and ("_modules" in vars(found) if hasattr(found, "__dict__") else False)
+        inside, value = f"{inside}[{key!r}]", value[key]
+    is_module = isinstance(value, dict) and "_modules" in getattr(value, "__dict__", {})
     state = ".state_dict()" if is_module or not inside else ""
     return f"torch.save(torch.load({path.name!r}, weights_only=False){inside}{state}, 'weights.pth')"
 
@@ -159,4 +159,4 @@ def _holds_tensors(value: Any, depth: int = 0) -> bool:
     if depth > 8 or not isinstance(value, dict):
         return False
     inner = (*value.values(), *vars(value).values()) if hasattr(value, "__dict__") else tuple(value.values())
-    return any(_holds_tensors(each, depth + 1) for each in inner)
+    return any(_holds_tensors(entry, depth + 1) for entry in inner)

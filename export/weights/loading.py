@@ -1,4 +1,4 @@
-"""Weights: a checkpoint, whatever a training script wrote around it, is put into a network."""
+"""Weights: a checkpoint, in whatever structure a training script wrote it → the weights of a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipeline.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-# Under which keys training scripts keep the weights, the best first: averaged ones are what their authors evaluate.
+# The keys under which training scripts keep the weights, the best first: authors evaluate the averaged ones.
 _KEYS = (
     "state_dict_ema",
     "ema_state_dict",
@@ -41,32 +41,32 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
 
     Reads a state dict wherever a training script keeps it, averaged weights before others, with or without prefixes
     before the names, such as those of data parallelism, compilation and Lightning. Raises ModelError for a missing or
-    broken file, one that needs code to be unpickled, weights that do not fit, naming the first that do not, and
-    several that fit and differ.
+    broken file, for one that needs code to be unpickled, for weights that do not fit, with the first that do not, and
+    for several that fit and differ.
     """
     expected = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
     fits = [fit for state in _state_dicts(path) for fit in _fits(state, expected)]
-    whole = [fit for fit in fits if not fit.problems]
-    if not whole:
+    fitting = [fit for fit in fits if not fit.problems]
+    if not fitting:
         best = min(fits, key=lambda fit: fit.num_problems)
         raise ModelError(
             f"{path} must hold the weights of this detector: {'; '.join(best.problems)}; "
-            "--num-classes must be as it was in training"
+            "--num-classes must be the number in training"
         )
-    chosen = min(whole, key=lambda fit: fit.rank)
-    for other in whole:
+    chosen = min(fitting, key=lambda fit: fit.rank)
+    for other in fitting:
         if other.rank[0] == chosen.rank[0] == _OTHER and not _are_alike(other.weights, chosen.weights):
             raise ModelError(
-                f"{path} must hold one set of weights for this detector, {chosen.place} and {other.place} fit and "
-                f"differ; save the one that you want, as torch.save({{'model': weights}}, 'weights.pth')"
+                f"{path} must hold one set of weights for this detector, {chosen.path} and {other.path} fit and "
+                f"differ; save one of them, as torch.save({{'model': weights}}, 'weights.pth')"
             )
     if chosen.num_left_out:
-        logger.warning("%s: %d tensors outside of %s are left out", path, chosen.num_left_out, chosen.place)
+        logger.warning("%s: %d tensors outside of %s are left out", path, chosen.num_left_out, chosen.path)
     module.load_state_dict(chosen.weights, strict=False)
 
 
 def weights_hash(module: nn.Module) -> str:
-    """SHA-256 over the names and values of all weights, which tells one checkpoint from another."""
+    """SHA-256 over the names and values of all weights."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
@@ -76,37 +76,37 @@ def weights_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Tensors by name, and where in a checkpoint they stand."""
+    """Tensors by name, and the keys under which a checkpoint holds them."""
 
     keys: tuple[str, ...]
     tensors: Mapping[str, Tensor]
 
 
-_AVERAGE, _KNOWN, _OTHER = 0, 1, 2
+_AVERAGE, _USUAL, _OTHER = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
     """A way to read a state as the weights of a module."""
 
-    place: str  # in words
-    rank: tuple[int, int, int]  # the least first: averaged, under a known key, or another; by key; by depth
+    path: str  # in the checkpoint, for messages
+    rank: tuple[int, int, int]  # the least is best: averaged, under a usual key, or another; by key; by depth
     weights: dict[str, Tensor]
     problems: tuple[str, ...]
     num_problems: int
-    num_left_out: int  # tensors that stand outside of the prefix
+    num_left_out: int  # tensors outside of the prefix
 
 
 def _fits(state: _State, expected: Mapping[str, Tensor]) -> Iterator[_Fit]:
-    """By every prefix of names in the checkpoint, or in the module, under which some of the weights are found."""
+    """One fit for every prefix of names, in the checkpoint or in the module, under which some weights fit."""
     needed = [name for name in expected if not name.endswith("num_batches_tracked")] or list(expected)
-    firsts = {each.split(".")[0] + "." for each in needed}
-    ours = firsts.pop() if len(firsts) == 1 else ""  # a wrapper of the module that the checkpoint was saved without
+    firsts = {name.split(".")[0] + "." for name in needed}
+    ours = firsts.pop() if len(firsts) == 1 else ""  # a wrapper of the module that is not in the checkpoint
     probes = {needed[0], needed[-1]} if needed else set()
     theirs = {name.removesuffix(probe) for name in state.tensors for probe in probes if name.endswith(probe)}
-    prefixes = sorted(each for each in theirs if each.endswith("."))
-    found = [("", ""), *((prefix, "") for prefix in prefixes), *([("", ours)] if ours else [])]
-    for prefix, dropped in found:
+    prefixes = sorted(prefix for prefix in theirs if prefix.endswith("."))
+    pairs = [("", ""), *((prefix, "") for prefix in prefixes), *([("", ours)] if ours else [])]
+    for prefix, dropped in pairs:
         if dropped and any(name.startswith(dropped) for name in state.tensors):
             continue
         yield _fit(state, expected, prefix=prefix, dropped=dropped)
@@ -117,27 +117,33 @@ def _fit(state: _State, expected: Mapping[str, Tensor], *, prefix: str, dropped:
         dropped + name.removeprefix(prefix): value for name, value in state.tensors.items() if name.startswith(prefix)
     }
     missing = [name for name in expected if name not in inside and not name.endswith("num_batches_tracked")]
-    strange = [name for name in inside if name not in expected]
+    unknown = [name for name in inside if name not in expected]
     other_shapes = [
         f"{name} {list(inside[name].shape)} instead of {list(expected[name].shape)}"
         for name in expected
         if name in inside and inside[name].shape != expected[name].shape
     ]
-    kinds = (("missing", missing), ("unknown", strange), ("of another shape", other_shapes))
+    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", other_shapes))
     words = [*state.keys, *prefix.lower().split(".")]
-    known = [_KEYS.index(key) for key in state.keys if key in _KEYS]
-    is_average = any(each in word.lower() for word in words for each in _AVERAGED)
-    is_known = bool(known) or not state.keys
-    kind = _AVERAGE if is_average else _KNOWN if is_known and _is_usual(prefix) else _OTHER
-    place = "".join(f"[{key!r}]" for key in state.keys) or "the file"
+    key_ranks = [_KEYS.index(key) for key in state.keys if key in _KEYS]
+    is_average = any(mark in word.lower() for word in words for mark in _AVERAGED)
+    has_usual_key = bool(key_ranks) or not state.keys
+    kind = _AVERAGE if is_average else _USUAL if has_usual_key and _is_usual(prefix) else _OTHER
+    path = "".join(f"[{key!r}]" for key in state.keys) or "the file"
     return _Fit(
-        f"{place}, names after {prefix}" if prefix else place,
-        (kind, min(known, default=len(_KEYS)), len(state.keys) + len(prefix)),
+        f"{path}, names after {prefix}" if prefix else path,
+        (kind, min(key_ranks, default=len(_KEYS)), len(state.keys) + len(prefix)),
         inside,
-        tuple(f"{len(each)} {what}, such as {each[0]}" for what, each in kinds if each),
-        len(missing) + len(strange) + len(other_shapes),
-        sum(value.numel() > 1 for value in state.tensors.values()) - sum(each.numel() > 1 for each in inside.values()),
+        tuple(f"{len(names)} {problem}, such as {names[0]}" for problem, names in kinds if names),
+        len(missing) + len(unknown) + len(other_shapes),
+        sum(value.numel() > 1 for value in state.tensors.values())
+        - sum(value.numel() > 1 for value in inside.values()),
     )
+
+
+def _num_weights(tensors: Mapping[str, Tensor]) -> int:
+    """The number of tensors that are not counters."""
+    return sum(tensor.numel() > 1 for tensor in tensors.values())
 
 
 def _is_usual(prefix: str) -> bool:
@@ -149,32 +155,32 @@ def _are_alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def _state_dicts(path: Path) -> list[_State]:
-    """Everything in a checkpoint that could be weights. Raises ModelError where there is nothing."""
+    """Everything in a checkpoint that may be weights. Raises ModelError if there is nothing."""
     loaded = _load(path)
-    found = list(_search(loaded, (), set()))
-    if not found:
+    states = list(_search(loaded, (), set()))
+    if not states:
         for key in _KEYS:
             loaded = loaded[key] if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping) else loaded
         seen = ", ".join(map(str, list(loaded)[:8])) if isinstance(loaded, Mapping) else type(loaded).__name__
         raise ModelError(f"{path} must hold a state dict, alone or under one of {', '.join(_KEYS)}; it holds {seen}")
-    return found
+    return states
 
 
 def _search(value: Any, keys: tuple[str, ...], visited: set[int]) -> Iterator[_State]:
-    if id(value) in visited or len(keys) > _DEEPEST:  # it may hold itself
+    if id(value) in visited or len(keys) > _DEEPEST:  # a dict may hold itself
         return
     if isinstance(value, Mapping):
         visited.add(id(value))
-        tensors = {name: _tensor(each) for name, each in value.items() if isinstance(name, str)}
-        state = {name: each for name, each in tensors.items() if each is not None}
+        tensors = {name: _tensor(entry) for name, entry in value.items() if isinstance(name, str)}
+        state = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         if state:
             yield _State(keys, state)
-        for name, each in value.items():
-            yield from _search(each, (*keys, str(name)), visited)
+        for name, entry in value.items():
+            yield from _search(entry, (*keys, str(name)), visited)
     elif isinstance(value, list | tuple):
         visited.add(id(value))
-        for place, each in enumerate(value):
-            yield from _search(each, (*keys, str(place)), visited)
+        for index, entry in enumerate(value):
+            yield from _search(entry, (*keys, str(index)), visited)
 
 
 def _tensor(value: Any) -> Tensor | None:
@@ -196,17 +202,17 @@ def _load(path: Path) -> Any:
     except CodeError as error:
         names = ", ".join(error.names[:3]) + (" …" if len(error.names) > 3 else "")
         raise ModelError(
-            f"{path} must hold tensors only: reading it would run code that it brings along ({names}), which is "
-            f"refused; save model.state_dict() instead of the whole model, or where it was made: {error.cure}"
+            f"{path} must hold tensors only: reading it would run code from the file ({names}), which is refused; "
+            f"save model.state_dict() instead of the whole model, or run on the training machine: {error.cure}"
         ) from error
     except pickle.UnpicklingError as error:
         if "Unsupported operand" in str(error):
-            raise ModelError(f"{path} must be a PyTorch checkpoint: it is nothing that torch.save writes") from error
+            raise ModelError(f"{path} must be a PyTorch checkpoint: torch.save did not write it") from error
         raise ModelError(
-            f"{path} must hold tensors only: reading it would run code that it brings along, which is refused "
+            f"{path} must hold tensors only: reading it would run code from the file, which is refused "
             f"({first_line(error)}); save model.state_dict() instead of the whole model"
         ) from error
     except ImportError as error:
         raise ModelError(f"{path}: reading it needs safetensors: pip install safetensors") from error
-    except Exception as error:  # a broken zip, a cut file, a text file: each has its own exception
+    except Exception as error:  # a broken zip, a truncated file, a text file: all different exceptions
         raise ModelError(f"{path} must be a PyTorch checkpoint: {first_line(error)}") from error

@@ -147,7 +147,7 @@ def test_a_refusal_names_the_culprit_and_a_cure_that_works(
         ModelError, match=r"\(tests.export.test_weights.Configuration, torch.serialization.save\)"
     ) as caught:
         load_checkpoint(Tiny(), Path("c.pt"))
-    exec(str(caught.value).rpartition("where it was made: ")[2], {"torch": torch})
+    exec(str(caught.value).rpartition("on the training machine: ")[2], {"torch": torch})
     module = Tiny()
     load_checkpoint(module, Path("weights.pth"))
     assert weights_hash(module) == weights_hash(Tiny(seed=1))
@@ -159,7 +159,7 @@ def test_the_cure_of_a_whole_model_works_too(tmp_path: Path, monkeypatch: pytest
         torch.save(content, "c.pt")
         with pytest.raises(ModelError, match=r"tests.export.test_weights.Tiny") as caught:
             load_checkpoint(Tiny(), Path("c.pt"))
-        exec(str(caught.value).rpartition("where it was made: ")[2], {"torch": torch})
+        exec(str(caught.value).rpartition("on the training machine: ")[2], {"torch": torch})
         module = Tiny()
         load_checkpoint(module, Path("weights.pth"))
         assert weights_hash(module) == weights_hash(Tiny(seed=1))
@@ -203,7 +203,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, kind: str, suffix: str)
 def test_code_in_a_newer_pickle_is_not_run(tmp_path: Path) -> None:
     proof, path = tmp_path / "proof", tmp_path / "evil.pt"
     path.write_bytes(pickle.dumps({"model": Evil(proof)}, protocol=5))
-    with pytest.raises(ModelError, match=r"must be a PyTorch checkpoint: it is nothing that torch.save writes"):
+    with pytest.raises(ModelError, match=r"must be a PyTorch checkpoint: torch.save did not write it"):
         load_checkpoint(Tiny(), path)
     assert not proof.exists()
 
@@ -224,7 +224,7 @@ def test_a_refusal_changes_no_weights(tmp_path: Path) -> None:
 def test_weights_of_other_classes_are_refused_with_both_shapes(tmp_path: Path) -> None:
     expected = (
         r"2 of another shape, such as classify.weight \[3, 4\] instead of \[4, 4\]; "
-        r"--num-classes must be as it was in training$"
+        r"--num-classes must be the number in training$"
     )
     with pytest.raises(ModelError, match=expected):
         load_checkpoint(Tiny(4), saved(tmp_path, trained()))
