@@ -557,7 +557,7 @@ def test_quantize_prints_what_it_did(streamdet: Streamdet, tmp_path: Path) -> No
     pytest.importorskip("pycocotools", reason="AP needs pycocotools")
     import cv2
 
-    from tests.export.test_quantize import images, write_float_detector
+    from tests.support.float_detector import images, write_float_detector
 
     model = write_float_detector(tmp_path / "street.onnx")
     (tmp_path / "stills").mkdir()

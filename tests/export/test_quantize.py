@@ -1,4 +1,4 @@
-"""Is an INT8 file within the bound, with its decoding in float, or is there none?"""
+"""Quantize: an INT8 file within the bound and with its decoding in float, or none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pipeline.detector.detector import Detector
@@ -14,8 +13,7 @@ from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
-from pipeline.picture.frame import ArrayPicture
+from pipeline.picture.detector_spec import METADATA_KEY
 from pipeline.picture.parity import FP16_BAR
 
 pytest.importorskip("onnx", reason="the extra export is not installed")
@@ -24,121 +22,9 @@ pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 import onnx
 
 from export.graph.quantize import quantize
-from export.proof.images import ProofImage
 from export.proof.verify import gather_evidence
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
-
-LAYERS = ("first", "second", "third", "boxes", "classes")
-CHANNELS = 8
-
-
-def write_float_detector(
-    path: Path,
-    *,
-    opset: int = 17,
-    outlier: float = 0.0,
-    passed_on_by: tuple[str, ...] = ("first", "second", "third"),
-    weights: str = "float32",
-    batch: int | str = "batch",
-) -> Path:
-    """Three convolutions with ReLU, two for boxes and classes of a 4 × 4 grid, and what decodes them.
-
-    outlier: how much larger one channel is than the others, which nothing needs, but which shares their scale;
-    passed_on_by: the layers that have it.
-    """
-    helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    chance = np.random.default_rng(3)
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def constant(name: str, values: Any) -> str:
-        constants.append(numpy_helper.from_array(np.asarray(values), name))
-        return name
-
-    def layer(name: str, source: str, shape: tuple[int, int, int, int], **options: Any) -> str:
-        kernel = chance.normal(0, 1.6 / np.sqrt(np.prod(shape[1:])), shape)
-        if outlier:
-            if shape[1] == CHANNELS:
-                kernel[:, 0] = 0
-            if name in passed_on_by:
-                kernel[0] = outlier / kernel[0].size if name == "first" else 0
-                kernel[0, 0] = kernel[0, 0] if name == "first" else 1 / kernel[0, 0].size
-        bias = chance.normal(0, 0.1, shape[0])
-        if weights == "float16":
-            nodes.append(helper.make_node("Cast", [source], [f"{name}_half"], to=onnx.TensorProto.FLOAT16))
-            source, answer = f"{name}_half", f"{name}_raw"
-        else:
-            answer = f"{name}_out"
-        inputs = [source, constant(f"{name}_w", kernel.astype(weights)), constant(f"{name}_b", bias.astype(weights))]
-        nodes.append(helper.make_node("Conv", inputs, [answer], name=name, **options))
-        if weights == "float16":
-            nodes.append(helper.make_node("Cast", [answer], [f"{name}_out"], to=onnx.TensorProto.FLOAT))
-        return f"{name}_out"
-
-    tensor = "images"
-    for name, shape in [("first", (CHANNELS, 3, 4, 4)), ("second", (CHANNELS, CHANNELS, 2, 2))]:
-        nodes.append(helper.make_node("Relu", [layer(name, tensor, shape, strides=shape[2:])], [f"{name}_relu"]))
-        tensor = f"{name}_relu"
-    third = layer("third", tensor, (CHANNELS, CHANNELS, 2, 2), strides=(2, 2))
-    nodes.append(helper.make_node("Relu", [third], ["third_relu"]))
-    flat_boxes, flat_classes = (
-        constant("shape_boxes", np.array([-1, 4, 16])),
-        constant("shape_classes", np.array([-1, 2, 16])),
-    )
-    centres = (np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=2).reshape(16, 2) + 0.5) * 16  # [16, 2]
-    grid = constant("grid", np.concatenate([centres - 8, centres + 8], axis=1).astype(np.float32)[None])
-    reach = constant("reach", np.array(6, np.float32))
-    boxes = layer("boxes", "third_relu", (4, CHANNELS, 1, 1))
-    classes = layer("classes", "third_relu", (2, CHANNELS, 1, 1))
-    nodes += [
-        helper.make_node("Reshape", [boxes, flat_boxes], ["boxes_flat"]),
-        helper.make_node("Transpose", ["boxes_flat"], ["boxes_last"], perm=[0, 2, 1]),
-        helper.make_node("Tanh", ["boxes_last"], ["offsets"]),
-        helper.make_node("Mul", ["offsets", reach], ["pixels"]),
-        helper.make_node("Add", ["pixels", grid], ["raw_boxes"]),  # [N, 16, 4]
-        helper.make_node("Reshape", [classes, flat_classes], ["classes_flat"]),
-        helper.make_node("Transpose", ["classes_flat"], ["classes_last"], perm=[0, 2, 1]),
-        helper.make_node("Sigmoid", ["classes_last"], ["class_values"]),  # [N, 16, 2]
-    ]
-    spec = DetectorSpec(
-        input_name="images",
-        network_wh=(64, 64),
-        head="ssd_decoded",
-        class_names=("cat", "dog"),
-        batch=None if isinstance(batch, str) else batch,
-        outputs=("class_values", "raw_boxes"),
-        provenance=("made for a test",),
-        parity={"passed": True, "against": "something"},
-    )
-    floats = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(
-        nodes,
-        "float",
-        [helper.make_tensor_value_info("images", floats, (batch, 3, 64, 64))],
-        [
-            helper.make_tensor_value_info("class_values", floats, (batch, 16, 2)),
-            helper.make_tensor_value_info("raw_boxes", floats, (batch, 16, 4)),
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    helper.set_model_props(model, {METADATA_KEY: spec.to_json(), "author": "a test"})
-    onnx.checker.check_model(model)
-    onnx.save(model, str(path))
-    return path
-
-
-def images(num: int = 8) -> list[ProofImage]:
-    """Coloured rectangles."""
-    chance = np.random.default_rng(1)
-    found = []
-    for number in range(num):
-        pixels = np.zeros((64, 96, 3), np.uint8)
-        for _ in range(12):
-            x, y = chance.integers(0, 80), chance.integers(0, 50)
-            pixels[y : y + 20, x : x + 24] = chance.integers(0, 256, 3)
-        found.append(ProofImage(f"{number}.png", ArrayPicture(pixels)))
-    return found
+from tests.support.float_detector import DECODING, LAYERS, images, write_float_detector
 
 
 def op_types(path: Path) -> list[str]:
@@ -146,21 +32,21 @@ def op_types(path: Path) -> list[str]:
 
 
 def num_int8_kernels(path: Path) -> int:
-    kernels = [each for each in onnx.load(path).graph.initializer if len(each.dims) == 4]
-    return sum(each.data_type == onnx.TensorProto.INT8 for each in kernels)
+    kernels = [tensor for tensor in onnx.load(path).graph.initializer if len(tensor.dims) == 4]
+    return sum(kernel.data_type == onnx.TensorProto.INT8 for kernel in kernels)
 
 
 @pytest.mark.parametrize(("opset", "batch"), [(17, "batch"), (11, "batch"), (17, 1), (17, 2)])
 def test_a_file_within_the_bound_is_written(tmp_path: Path, opset: int, batch: int | str) -> None:
     model = write_float_detector(tmp_path / "float.onnx", opset=opset, batch=batch)
     output = tmp_path / "int8.onnx"
-    said: list[str] = []
-    done = quantize(model, recognise(model), output, images=images(), labels=None, largest_drop=1.0, say=said.append)
+    lines: list[str] = []
+    done = quantize(model, recognise(model), output, images=images(), labels=None, largest_drop=1.0, say=lines.append)
     assert (done.path, done.num_layers, done.kept_in_float) == (output, 5, ())
     assert done.evidence.passes
     assert op_types(output).count("QuantizeLinear") >= 3
     assert num_int8_kernels(output) == len(LAYERS)
-    assert any("5 of 5 layers in INT8: AP" in line for line in said)
+    assert any("5 of 5 layers in INT8: AP" in line for line in lines)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["float.onnx", "int8.onnx"]
 
 
@@ -173,13 +59,13 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Any
 
 
 def test_what_decodes_stays_in_float(quantized: tuple[Path, Path, Any]) -> None:
-    """It gets what the last layers say in INT8, and nothing after them is."""
+    """Its inputs, the outputs of the last layers, are INT8, and nothing after them is."""
     _, output, done = quantized
     graph = onnx.load(output).graph
     users = {name: node for node in graph.node for name in node.input}
     rounded = [node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"]
     assert set(rounded) == {"images", "first_relu", "second_relu", "third_relu", "boxes_out", "classes_out"}
-    decoding = ["Reshape", "Transpose", "Tanh", "Mul", "Add", "Reshape", "Transpose", "Sigmoid"]
+    decoding = [op for op, _, _ in DECODING]
     assert sorted(node.op_type for node in graph.node if node.op_type in decoding) == sorted(decoding)
     assert users["boxes_last"].op_type == "Tanh"
     assert len(done.tail) == len(decoding)
@@ -195,7 +81,7 @@ def test_its_metadata_says_what_it_is_and_what_it_cost(quantized: tuple[Path, Pa
     assert spec.parity["graph_sha256"] == graph_hash(output)
     assert (spec.parity["passed"], spec.parity["largest_ap_drop"], spec.parity["num_images"]) == (True, 1.0, 8)
     assert spec.parity["accuracy"]["reference_ap"] == pytest.approx(1)
-    written = {each.key: each.value for each in onnx.load(output).metadata_props}
+    written = {entry.key: entry.value for entry in onnx.load(output).metadata_props}
     assert json.loads(written[METADATA_KEY]) == json.loads(done.spec.to_json())
     assert written["author"] == "a test"
 
@@ -220,7 +106,7 @@ def test_the_float_file_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_layers_that_hurt_are_kept_in_float(tmp_path: Path) -> None:
-    """One channel of what the first layer says, and the second hears, is far too large."""
+    """One channel between the first layer and the second is far too large."""
     model = write_float_detector(tmp_path / "float.onnx", outlier=3e4, passed_on_by=("first",))
     done = quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.1)
     assert done.kept_in_float == ("first", "second")

@@ -1,4 +1,4 @@
-"""A torchvision detector with random weights that is worth comparing; for tests."""
+"""Calibrated: a name of torchvision → a detector with random weights that is worth comparing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def random_exportable(
     seed: int = 0,
     is_narrow: bool = False,
 ) -> Exportable:
-    """A torchvision detector with random weights; see `export.families.torchvision_random.liven`.
+    """A torchvision detector with random weights; see `export.families.torchvision_random`.
 
     is_narrow: with few proposals, and thin heads for masks and keypoints, which is quick on a CPU.
     """
