@@ -1,4 +1,4 @@
-"""Is a module that nobody here has seen exported as its owner's adapter says?"""
+"""Adapter: an unknown module is exported by its owner's description of it."""
 
 from __future__ import annotations
 
@@ -121,9 +121,9 @@ def test_the_decoder_says_what_the_runtimes_head_says(
     module, spec, names = module_for(exportable, "boxes", half=False)
     assert exportable.reference is not None
     with torch.inference_mode():
-        outputs = dict(zip(names, (each.numpy() for each in module(pixels)), strict=True))
-        theirs = [as_detections(each) for each in exportable.reference(pixels)]
-    ours = [as_detections(HEADS["boxes"](outputs, spec, score_threshold=0.01, batch_index=place)) for place in range(3)]
+        outputs = dict(zip(names, (output.numpy() for output in module(pixels)), strict=True))
+        theirs = [as_detections(candidates) for candidates in exportable.reference(pixels)]
+    ours = [as_detections(HEADS["boxes"](outputs, spec, score_threshold=0.01, batch_index=index)) for index in range(3)]
     parity = compare(ours, theirs, FP32_BAR)
     assert FP32_BAR.passed_by(parity), parity
     assert parity.num_detections >= 30
@@ -134,12 +134,12 @@ def test_the_decoder_says_what_the_runtimes_head_says(
 def test_every_format_and_activation_reads_the_same_objects() -> None:
     picture = ArrayPicture(noise(100, 60))
 
-    def found(*words: Any, **options: Any) -> Detections:
+    def detect(*words: Any, **options: Any) -> Detections:
         return TorchPath(own_exportable(*words, **options), score_threshold=0.04)([picture])[0]
 
-    expected = [found()]
+    expected = [detect()]
     for box_format in get_args(BoxFormat):
-        assert FP32_BAR.passed_by(compare([found(box_format, "none", normalised=False)], expected, FP32_BAR))
+        assert FP32_BAR.passed_by(compare([detect(box_format, "none", normalised=False)], expected, FP32_BAR))
 
 
 def test_no_more_candidates_are_kept_than_the_adapter_says() -> None:
@@ -178,10 +178,10 @@ def test_an_own_module_is_exported_verified_and_run(tmp_path: Path) -> None:
     assert (spec.class_names, spec.form, spec.batch) == (NAMES, "boxes", None)
     assert spec.parity is not None
     assert (spec.parity["passed"], spec.parity["num_images"]) == (True, 3)
-    found = Detector(OrtEngine(tmp_path / "own.onnx", spec, device="cpu"), score_threshold=0.04)
+    detector = Detector(OrtEngine(tmp_path / "own.onnx", spec, device="cpu"), score_threshold=0.04)
     pictures = [image.picture for image in images]
     expected = TorchPath(own_exportable(), score_threshold=0.04)(pictures)
-    parity = compare(found(pictures), expected, FP32_BAR, iou_threshold=spec.iou_threshold)
+    parity = compare(detector(pictures), expected, FP32_BAR, iou_threshold=spec.iou_threshold)
     assert FP32_BAR.passed_by(parity), parity
 
 
@@ -249,16 +249,16 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         del sys.modules[name]
 
 
-def wanted(word: str, **options: Any) -> ExportRequest:
+def request(word: str, **options: Any) -> ExportRequest:
     return ExportRequest(name=f"ownpackage.{word}", **options)
 
 
 @pytest.mark.parametrize("word", ["net:make", "net:OwnNetwork", "net:instance"])
 def test_a_function_a_class_and_a_module_are_taken(package: Path, word: str) -> None:
-    exportable = build_own(wanted(word), "ownpackage.net:ADAPTER")
+    exportable = build_own(request(word), "ownpackage.net:ADAPTER")
     assert exportable.spec.model_name == word.partition(":")[2]
     assert exportable.spec.class_names == NAMES
-    assert build_own(wanted(word), "ownpackage.net:inner.adapter").spec == exportable.spec
+    assert build_own(request(word), "ownpackage.net:inner.adapter").spec == exportable.spec
 
 
 def test_size_class_names_and_checkpoint_win_over_the_adapter(package: Path, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_size_class_names_and_checkpoint_win_over_the_adapter(package: Path, tmp
     torch.save(trained.state_dict(), tmp_path / "weights.pt")
     names = ("a", "b", "c")
     exportable = build_own(
-        wanted("net:make", network_wh=(96, 32), class_names=names, checkpoint=tmp_path / "weights.pt"),
+        request("net:make", network_wh=(96, 32), class_names=names, checkpoint=tmp_path / "weights.pt"),
         "ownpackage.net:ADAPTER",
     )
     assert (exportable.spec.network_wh, exportable.spec.class_names) == ((96, 32), names)
@@ -295,5 +295,5 @@ def test_size_class_names_and_checkpoint_win_over_the_adapter(package: Path, tmp
 )
 def test_a_mistake_in_a_name_is_one_line(package: Path, word: str, adapter: str | None, message: str) -> None:
     with pytest.raises(ModelError, match=message) as caught:
-        build_own(wanted(word), adapter)
+        build_own(request(word), adapter)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Do EfficientDet's two parts say what effdet's own bench says?"""
+"""EfficientDet: body and decode find what effdet's own bench finds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIVE = ("ant", "bee", "cat", "dog", "elk")
 def test_body_and_decode_say_what_the_bench_says() -> None:
     exportable = _calibrated("efficientdet_d0", network_wh=(256, 128))
     pixels = _pixels(exportable, 2)
-    _assert_same_as_the_bench(exportable, pixels, [each.numpy() for each in _run(BoxesForm(exportable), pixels)])
+    _assert_same_as_the_bench(exportable, pixels, [output.numpy() for output in _run(BoxesForm(exportable), pixels)])
 
 
 def test_an_exported_file_says_the_same_for_any_batch() -> None:
@@ -67,9 +67,9 @@ def test_the_body_form_comes_with_its_anchors() -> None:
     anchors = unpack_anchors(head.anchors) * (256, 128, 256, 128)  # [A, 4] cx, cy, w, h in network pixels
     assert anchors.shape == offsets[0].shape
     # Decoded by hand, the best anchor is the first of the boxes form.
-    place, class_id = np.unravel_index(logits[0].numpy().argmax(), logits[0].shape)
-    dx, dy, dw, dh = offsets[0, place].tolist()
-    x, y, width, height = anchors[place]
+    index, class_id = np.unravel_index(logits[0].numpy().argmax(), logits[0].shape)
+    dx, dy, dw, dh = offsets[0, index].tolist()
+    x, y, width, height = anchors[index]
     x, y, width, height = x + dx * width, y + dy * height, width * np.exp(dw), height * np.exp(dh)
     corners = np.clip([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 0, (256, 128, 256, 128))
     boxes, _, class_ids, _ = _run(BoxesForm(exportable), _pixels(exportable, 1))
@@ -104,16 +104,16 @@ def test_a_checkpoint_gives_the_weights(tmp_path: Path) -> None:
     first = build(ExportRequest("efficientdet_d0", weights="none", class_names=_FIVE, network_wh=(128, 128)))
     network: Any = first.body.model
     torch.save({"state_dict": network.state_dict()}, tmp_path / "trained.pth")
-    wanted = ExportRequest(
+    request = ExportRequest(
         "efficientdet_d0", checkpoint=tmp_path / "trained.pth", class_names=_FIVE, network_wh=(128, 128)
     )
     images = torch.ones(1, 3, 128, 128)
-    torch.testing.assert_close(_run(build(wanted).body, images), _run(first.body, images))
+    torch.testing.assert_close(_run(build(request).body, images), _run(first.body, images))
 
 
 def test_all_names_are_effdets() -> None:
-    known = importlib.import_module("effdet.config.model_config").efficientdet_model_param_dict
-    assert set(NAMES) == set(known)
+    published = importlib.import_module("effdet.config.model_config").efficientdet_model_param_dict
+    assert set(NAMES) == set(published)
 
 
 def _calibrated(name: str, *, network_wh: tuple[int, int]) -> Exportable:
@@ -124,7 +124,7 @@ def _calibrated(name: str, *, network_wh: tuple[int, int]) -> Exportable:
     network: Any = exportable.body.model
     calibrate(network, lambda: network(images))  # on these images, not on those that export calibrates on
     classes, boxes = (
-        [each for each in net.predict.modules() if isinstance(each, nn.Conv2d)][-1:]
+        [layer for layer in net.predict.modules() if isinstance(layer, nn.Conv2d)][-1:]
         for net in (network.class_net, network.box_net)
     )
     scale_logits(lambda: network(images), LogitScale(classes, 1.5, mean=None, share=0.01), LogitScale(boxes, 0.3))
@@ -150,17 +150,17 @@ def _assert_same_as_the_bench(exportable: Exportable, pixels: Tensor, outputs: A
     assert exportable.reference is not None
     for index, theirs in enumerate(exportable.reference(pixels)):
         num = int(outputs[3][index])
-        ours = Candidates(*(each[index, :num] for each in outputs[:3]))
+        ours = Candidates(*(output[index, :num] for output in outputs[:3]))
         kept, _ = suppress(
             ours.boxes_xyxy, ours.scores, ours.class_ids, iou_threshold=0.5, score_threshold=0.01, max_detections=100
         )
         ours = ours.select(kept)
         assert len(ours.scores) >= 50
-        for these, those in ((ours, theirs), (theirs, ours)):
-            sides = these.boxes_xyxy[:, 2:] - these.boxes_xyxy[:, :2]
-            counts = (sides.min(axis=1) > 1) & (these.scores > these.scores.min() + 1e-3)  # [M]; at the cut two may tie
-            these = these.select(counts)
-            alike = intersection_over_union(these.boxes_xyxy, those.boxes_xyxy) >= 0.99  # [M, M']
-            alike &= these.class_ids[:, None] == those.class_ids[None]
-            alike &= np.abs(these.scores[:, None] - those.scores[None]) <= 1e-3
+        for one, other in ((ours, theirs), (theirs, ours)):
+            sides = one.boxes_xyxy[:, 2:] - one.boxes_xyxy[:, :2]
+            counts = (sides.min(axis=1) > 1) & (one.scores > one.scores.min() + 1e-3)  # [M]; at the cut two may tie
+            one = one.select(counts)
+            alike = intersection_over_union(one.boxes_xyxy, other.boxes_xyxy) >= 0.99  # [M, M']
+            alike &= one.class_ids[:, None] == other.class_ids[None]
+            alike &= np.abs(one.scores[:, None] - other.scores[None]) <= 1e-3
             assert alike.any(axis=1).all()

@@ -1,4 +1,4 @@
-"""Does export prove its file, and does the proof fail where a file is wrong?"""
+"""Export: the proof of a file passes for the same detector, and fails for every injected fault."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from pipeline.picture.parity import FP32_BAR
 
 NETWORK_WH = (96, 64)  # not square: width and height must not be taken for each other
 CLASS_NAMES = ("a", "b", "c")
-ASKED = FP32_BAR.score_from * ASKED_SHARE
+LEAST_SCORE = FP32_BAR.score_from * ASKED_SHARE
 
 
 def exportable(*, seed: int = 0) -> Exportable:
-    """A small network with random weights that finds some dozens of things of all three classes."""
+    """A small network with random weights with some dozens of detections of all three classes."""
     torch.manual_seed(seed)
     network = DemoNetwork(len(CLASS_NAMES), width=16)
     noise = torch.randn(4, 3, NETWORK_WH[1], NETWORK_WH[0])
     calibrate(network, lambda: network(noise))
-    classes, boxes = ([each[-1] for each in part] for part in (network.classify, network.locate))  # type: ignore[index]
+    classes, boxes = ([level[-1] for level in part] for part in (network.classify, network.locate))  # type: ignore[index]
     scale_logits(lambda: network(noise), LogitScale(classes, 2.0), LogitScale(boxes, 1.0))
     for classify in network.classify:
         bias: Any = classify[-1].bias  # type: ignore[index]
-        bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most of what is seen is background
+        bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most anchors are background
     return demo_exportable(network.eval(), CLASS_NAMES, network_wh=NETWORK_WH)
 
 
@@ -63,10 +63,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: tuple[ProofImage,
 
 
 def verify(path: Path, spec: DetectorSpec, images: tuple[ProofImage, ...], *, seed: int = 0) -> Evidence:
-    """What a comparison of a file, read as a spec says, with the PyTorch detector comes to."""
-    found_by = Detector(OrtEngine(path, spec, device="cpu"), score_threshold=ASKED)
-    reference = TorchPath(exportable(seed=seed), score_threshold=ASKED)
-    return gather_evidence(found_by, reference, images, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
+    """The comparison of a file, read by a spec, with the PyTorch detector."""
+    detector = Detector(OrtEngine(path, spec, device="cpu"), score_threshold=LEAST_SCORE)
+    reference = TorchPath(exportable(seed=seed), score_threshold=LEAST_SCORE)
+    return gather_evidence(detector, reference, images, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
 
 
 def test_a_file_says_what_pytorch_says_in_every_kind_of_image_and_batch(exported: Exported) -> None:
@@ -97,10 +97,10 @@ def test_the_same_detector_gives_the_same_bytes(
 
 def test_the_file_is_self_contained_small_and_readable(exported: Exported) -> None:
     model = onnx.load(exported.path)
-    assert [each.name for each in model.graph.input] == ["pixels"]
-    assert [each.name for each in model.graph.output] == ["boxes", "scores", "class_ids", "num_detections"]
-    assert not [each for each in model.graph.initializer if each.external_data]
-    assert any(each.name.startswith("body.body.to_stride_8") for each in model.graph.initializer)
+    assert [value.name for value in model.graph.input] == ["pixels"]
+    assert [value.name for value in model.graph.output] == ["boxes", "scores", "class_ids", "num_detections"]
+    assert not [tensor for tensor in model.graph.initializer if tensor.external_data]
+    assert any(tensor.name.startswith("body.body.to_stride_8") for tensor in model.graph.initializer)
     assert not any(node.metadata_props for node in model.graph.node)
     assert list(exported.path.parent.iterdir()) == [exported.path]
 
@@ -116,12 +116,12 @@ def test_padding_is_counted(exported: Exported) -> None:
 
 
 def edited(source: Path, target: Path, output: str, edit: Callable[[str, str], list[Any]]) -> Path:
-    """A copy whose output goes through more nodes: `edit` makes them from the names of what was and what shall be."""
+    """A copy whose output goes through more nodes: `edit` makes them from the names of their input and output."""
     model = onnx.load(source)
     for node in model.graph.node:
-        for place, name in enumerate(node.output):
+        for index, name in enumerate(node.output):
             if name == output:
-                node.output[place] = "before"
+                node.output[index] = "before"
     model.graph.node.extend(edit("before", output))
     onnx.checker.check_model(model)
     onnx.save(model, target)
@@ -195,7 +195,7 @@ def test_a_file_that_is_wrong_is_not_left_behind_but_by_force(
     forward = DemoDecode.forward
 
     def drifting(self: DemoDecode, logits: torch.Tensor, offsets: torch.Tensor) -> Any:
-        """What is exported is not what was meant."""
+        """The exported decoder differs from the reference."""
         boxes, scores, class_ids = forward(self, logits, offsets)
         return boxes + 1.5, scores, class_ids
 
@@ -231,7 +231,7 @@ def test_half_a_body_is_half_the_size_and_within_its_own_bar(
 ) -> None:
     # Only its form: a network with random weights magnifies rounding as no trained one does.
     half = export_detector(exportable(), tmp_path / "half.onnx", images=images, half=True, force=True)
-    types = {each.name: each.data_type for each in onnx.load(half.path).graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in onnx.load(half.path).graph.initializer}
     assert onnx.TensorProto.FLOAT not in {kind for name, kind in types.items() if "classify" in name}
     assert onnx.load(half.path).graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     assert (recognise(half.path).parity or {})["bar"]["least_iou"] == 0.95

@@ -1,4 +1,4 @@
-"""Are parameters and operations those that one counts by hand, and those that others publish?"""
+"""FLOPs: parameters and operations are those counted by hand and those published by others."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def write(path: Path, nodes: list[Any], inputs: list[Any], constants: list[Any] 
 
 def counted(path: Path, op: str, inputs: list[Any], constants: list[Any], **attributes: Any) -> Flops:
     """The count of one node, whose inputs are the inputs and then the constants."""
-    names = [each.name for each in (*inputs, *constants)]
+    names = [tensor.name for tensor in (*inputs, *constants)]
     return count_onnx(write(path / "one.onnx", [helper.make_node(op, names, ["y"], **attributes)], inputs, constants))
 
 
@@ -87,22 +87,22 @@ def test_a_convolution_is_counted_as_by_hand(
     parameters: int,
 ) -> None:
     constants = [constant("w", *weights), *([constant("b", weights[0])] if bias else [])]
-    found = counted(tmp_path, "Conv", [value("x", 1, 3, 8, 6)], constants, **attributes)
-    assert (found.macs, found.flops, found.num_parameters) == (macs, 2 * macs + others, parameters)
-    assert found.not_counted == {}
+    total = counted(tmp_path, "Conv", [value("x", 1, 3, 8, 6)], constants, **attributes)
+    assert (total.macs, total.flops, total.num_parameters) == (macs, 2 * macs + others, parameters)
+    assert total.not_counted == {}
 
 
 def test_groups_divide_the_work(tmp_path: Path) -> None:
-    found = counted(tmp_path, "Conv", [value("x", 1, 8, 5, 5)], [constant("w", 12, 2, 1, 1)], group=4)
-    assert (found.macs, found.num_parameters) == (25 * 12 * 2, 24)
+    total = counted(tmp_path, "Conv", [value("x", 1, 8, 5, 5)], [constant("w", 12, 2, 1, 1)], group=4)
+    assert (total.macs, total.num_parameters) == (25 * 12 * 2, 24)
 
 
 def test_a_transposed_convolution_multiplies_each_input_with_all_weights_of_its_channel(tmp_path: Path) -> None:
     constants = [constant("w", 4, 6, 2, 2), constant("b", 6)]
-    found = counted(tmp_path, "ConvTranspose", [value("x", 1, 4, 5, 3)], constants, strides=[2, 2])
+    total = counted(tmp_path, "ConvTranspose", [value("x", 1, 4, 5, 3)], constants, strides=[2, 2])
     macs = 4 * 5 * 3 * 6 * 2 * 2
-    assert (found.macs, found.flops, found.num_parameters) == (macs, 2 * macs + 6 * 10 * 6, 4 * 6 * 4 + 6)
-    assert found.layers[0].output_shape == (1, 6, 10, 6)
+    assert (total.macs, total.flops, total.num_parameters) == (macs, 2 * macs + 6 * 10 * 6, 4 * 6 * 4 + 6)
+    assert total.layers[0].output_shape == (1, 6, 10, 6)
 
 
 # --- products
@@ -121,15 +121,15 @@ def test_a_transposed_convolution_multiplies_each_input_with_all_weights_of_its_
 def test_a_matrix_product_is_counted_batched_and_broadcast(
     tmp_path: Path, left: tuple[int, ...], right: tuple[int, ...], macs: int
 ) -> None:
-    found = counted(tmp_path, "MatMul", [value("x", *left)], [constant("w", *right)])
-    assert (found.macs, found.flops, found.num_parameters) == (macs, 2 * macs, math.prod(right))
+    total = counted(tmp_path, "MatMul", [value("x", *left)], [constant("w", *right)])
+    assert (total.macs, total.flops, total.num_parameters) == (macs, 2 * macs, math.prod(right))
 
 
 @pytest.mark.parametrize(("transposed", "shape"), [(0, (4, 3)), (1, (3, 4))])
 def test_a_gemm_knows_which_side_is_summed_over(tmp_path: Path, transposed: int, shape: tuple[int, int]) -> None:
     constants = [constant("w", 3, 5), constant("b", 5)]
-    found = counted(tmp_path, "Gemm", [value("x", *shape)], constants, transA=transposed)
-    assert (found.macs, found.flops, found.num_parameters) == (4 * 3 * 5, 2 * 4 * 3 * 5 + 4 * 5, 20)
+    total = counted(tmp_path, "Gemm", [value("x", *shape)], constants, transA=transposed)
+    assert (total.macs, total.flops, total.num_parameters) == (4 * 3 * 5, 2 * 4 * 3 * 5 + 4 * 5, 20)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_a_gemm_knows_which_side_is_summed_over(tmp_path: Path, transposed: int,
 def test_an_einsum_takes_the_product_of_all_its_sides(
     tmp_path: Path, equation: str, left: tuple[int, ...], right: tuple[int, ...], macs: int
 ) -> None:
-    found = counted(tmp_path, "Einsum", [value("x", *left), value("z", *right)], [], equation=equation)
-    assert (found.macs, found.flops) == (macs, 2 * macs)
+    total = counted(tmp_path, "Einsum", [value("x", *left), value("z", *right)], [], equation=equation)
+    assert (total.macs, total.flops) == (macs, 2 * macs)
 
 
 def test_an_integer_convolution_counts_as_a_float_one(tmp_path: Path) -> None:
     inputs = [value("x", 1, 3, 8, 6, dtype=TensorProto.UINT8)]
-    found = counted(tmp_path, "ConvInteger", inputs, [constant("w", 16, 3, 3, 3, dtype=np.uint8)])
-    assert (found.macs, found.num_parameters) == (6 * 4 * 16 * 27, 16 * 27)
+    total = counted(tmp_path, "ConvInteger", inputs, [constant("w", 16, 3, 3, 3, dtype=np.uint8)])
+    assert (total.macs, total.num_parameters) == (6 * 4 * 16 * 27, 16 * 27)
 
 
 def test_weights_behind_dequantize_are_parameters_and_scales_are_none(tmp_path: Path) -> None:
@@ -169,18 +169,18 @@ def test_weights_behind_dequantize_are_parameters_and_scales_are_none(tmp_path: 
         constant("one"),
         constant("none", dtype=np.uint8),
     ]
-    found = count_onnx(write(tmp_path / "qdq.onnx", nodes, [value("x", 1, 3, 5, 5)], constants))
-    assert (found.num_parameters, found.num_other_constants) == (4 * 3 + 4, 0)
-    assert found.macs == 25 * 4 * 3
+    total = count_onnx(write(tmp_path / "qdq.onnx", nodes, [value("x", 1, 3, 5, 5)], constants))
+    assert (total.num_parameters, total.num_other_constants) == (4 * 3 + 4, 0)
+    assert total.macs == 25 * 4 * 3
     # Two operations an element to quantize and two back; weights are dequantized once, at loading.
-    assert found.flops == 2 * found.macs + 25 * 4 + 4 * 75
+    assert total.flops == 2 * total.macs + 25 * 4 + 4 * 75
 
 
 # --- the rest
 
 
 @pytest.mark.parametrize(
-    ("mode", "scales", "each"),
+    ("mode", "scales", "per_element"),
     [
         ("nearest", [1, 1, 2, 2], 0),
         ("linear", [1, 1, 2, 2], 4 + 3),  # four products, three additions
@@ -190,13 +190,13 @@ def test_weights_behind_dequantize_are_parameters_and_scales_are_none(tmp_path: 
     ],
 )
 def test_a_resize_costs_the_points_that_a_pixel_is_made_of(
-    tmp_path: Path, mode: str, scales: list[float], each: int
+    tmp_path: Path, mode: str, scales: list[float], per_element: int
 ) -> None:
     sizes = onnx.numpy_helper.from_array(np.array(scales, np.float32), "scales")
     node = helper.make_node("Resize", ["x", "", "scales"], ["y"], mode=mode)
-    found = count_onnx(write(tmp_path / "one.onnx", [node], [value("x", 1, 3, 4, 5)], [sizes]))
-    assert (found.macs, found.flops) == (0, 3 * 4 * 5 * int(math.prod(scales)) * each)
-    assert (found.num_parameters, found.num_other_constants) == (0, 0)
+    total = count_onnx(write(tmp_path / "one.onnx", [node], [value("x", 1, 3, 4, 5)], [sizes]))
+    assert (total.macs, total.flops) == (0, 3 * 4 * 5 * int(math.prod(scales)) * per_element)
+    assert (total.num_parameters, total.num_other_constants) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -212,8 +212,8 @@ def test_a_resize_costs_the_points_that_a_pixel_is_made_of(
     ],
 )
 def test_operations_that_are_no_products(tmp_path: Path, op: str, attributes: dict[str, Any], flops: int) -> None:
-    found = counted(tmp_path, op, [value("x", 1, 3, 4, 6)], [], **attributes)
-    assert (found.macs, found.flops, found.not_counted) == (0, flops, {})
+    total = counted(tmp_path, op, [value("x", 1, 3, 4, 6)], [], **attributes)
+    assert (total.macs, total.flops, total.not_counted) == (0, flops, {})
 
 
 def test_an_operator_without_a_rule_is_named(tmp_path: Path) -> None:
@@ -222,15 +222,15 @@ def test_an_operator_without_a_rule_is_named(tmp_path: Path) -> None:
         helper.make_node("TopK", ["positive", "k"], ["best", "places"]),
     ]
     number = onnx.numpy_helper.from_array(np.array([2], np.int64), "k")
-    found = count_onnx(write(tmp_path / "topk.onnx", nodes, [value("x", 1, 6)], [number]))
-    assert (found.not_counted, found.flops) == ({"TopK": 1}, 6)
+    total = count_onnx(write(tmp_path / "topk.onnx", nodes, [value("x", 1, 6)], [number]))
+    assert (total.not_counted, total.flops) == ({"TopK": 1}, 6)
 
 
 def test_a_weight_that_is_used_twice_counts_once_and_works_twice(tmp_path: Path) -> None:
     nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("MatMul", ["h", "w"], ["y"])]
-    found = count_onnx(write(tmp_path / "twice.onnx", nodes, [value("x", 2, 4)], [constant("w", 4, 4)]))
-    assert (found.num_parameters, found.macs) == (16, 2 * 2 * 4 * 4)
-    assert [each.num_parameters for each in found.layers] == [16, 0]
+    total = count_onnx(write(tmp_path / "twice.onnx", nodes, [value("x", 2, 4)], [constant("w", 4, 4)]))
+    assert (total.num_parameters, total.macs) == (16, 2 * 2 * 4 * 4)
+    assert [layer.num_parameters for layer in total.layers] == [16, 0]
 
 
 def test_what_is_computed_from_constants_and_shapes_costs_nothing(tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_what_is_computed_from_constants_and_shapes_costs_nothing(tmp_path: Path
         helper.make_node("MatMul", ["x", "w2"], ["h"]),
         helper.make_node("Reshape", ["h", "sides"], ["y"]),
     ]
-    found = count_onnx(write(tmp_path / "folded.onnx", nodes, [value("x", 2, 4)], [constant("w", 4, 4)]))
-    assert (found.flops, found.num_parameters) == (2 * 2 * 4 * 4, 16)
+    total = count_onnx(write(tmp_path / "folded.onnx", nodes, [value("x", 2, 4)], [constant("w", 4, 4)]))
+    assert (total.flops, total.num_parameters) == (2 * 2 * 4 * 4, 16)
 
 
 def test_grids_are_no_parameters_and_biases_are(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_grids_are_no_parameters_and_biases_are(tmp_path: Path) -> None:
         helper.make_node("Add", ["biased", "grid"], ["y"]),
     ]
     constants = [constant("std", 4), constant("w", 4, 3), constant("b", 3), constant("grid", 9, 3)]
-    found = count_onnx(write(tmp_path / "grid.onnx", nodes, [value("x", 9, 4)], constants))
-    assert (found.num_parameters, found.num_other_constants) == (12 + 3, 4 + 27)
+    total = count_onnx(write(tmp_path / "grid.onnx", nodes, [value("x", 9, 4)], constants))
+    assert (total.num_parameters, total.num_other_constants) == (12 + 3, 4 + 27)
 
 
 # --- shapes that only a run tells, subgraphs, functions
@@ -265,8 +265,8 @@ def test_an_open_size_is_asked_for_and_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "open.onnx", [node], [value("x", "n", 3, "h", "w")], [constant("w", 2, 3, 3, 3)])
     with pytest.raises(ModelError, match="--size must say how large x float"):
         count_onnx(path)
-    found = count_onnx(path, (10, 6))
-    assert (found.input_shapes["x"], found.macs) == ((1, 3, 6, 10), 60 * 2 * 27)
+    total = count_onnx(path, (10, 6))
+    assert (total.input_shapes["x"], total.macs) == ((1, 3, 6, 10), 60 * 2 * 27)
 
 
 def test_another_size_than_the_file_has_is_refused(tmp_path: Path) -> None:
@@ -290,8 +290,8 @@ def test_a_shape_that_depends_on_values_is_that_of_the_run(tmp_path: Path) -> No
         helper.make_node("Cast", ["places"], ["floats"], to=FLOAT),
         helper.make_node("Sqrt", ["floats"], ["y"]),
     ]
-    found = count_onnx(write(tmp_path / "dynamic.onnx", nodes, [value("x", 7)]))
-    assert found.layers[-1].output_shape == (1, 7)
+    total = count_onnx(write(tmp_path / "dynamic.onnx", nodes, [value("x", 7)]))
+    assert total.layers[-1].output_shape == (1, 7)
 
 
 def test_what_found_nothing_costs_nothing(tmp_path: Path) -> None:
@@ -302,8 +302,8 @@ def test_what_found_nothing_costs_nothing(tmp_path: Path) -> None:
         helper.make_node("Transpose", ["floats"], ["rows"]),  # [0, 1]
         helper.make_node("MatMul", ["rows", "w"], ["y"]),  # [0, 5]
     ]
-    found = count_onnx(write(tmp_path / "none.onnx", nodes, [value("x", 7)], [constant("w", 1, 5), ZERO]))
-    assert (found.macs, found.flops, found.layers[-1].output_shape) == (0, 7 + 7, (0, 5))
+    total = count_onnx(write(tmp_path / "none.onnx", nodes, [value("x", 7)], [constant("w", 1, 5), ZERO]))
+    assert (total.macs, total.flops, total.layers[-1].output_shape) == (0, 7 + 7, (0, 5))
 
 
 def test_of_an_if_the_dearer_branch_counts(tmp_path: Path) -> None:
@@ -316,10 +316,10 @@ def test_of_an_if_the_dearer_branch_counts(tmp_path: Path) -> None:
         helper.make_node("If", ["condition"], ["y"], then_branch=dear, else_branch=cheap),
     ]
     inputs = [value("x", 1, 3, 8, 8), helper.make_tensor_value_info("condition", TensorProto.BOOL, [])]
-    found = count_onnx(write(tmp_path / "if.onnx", nodes, inputs, [constant("w", 2, 3, 3, 3)]))
-    assert (found.macs, found.num_parameters) == (36 * 2 * 27, 54)
-    assert found.flops == 2 * found.macs + 36 * 2 + 3 * 64
-    assert found.remarks == ("of an If, the branch with more operations is counted",)
+    total = count_onnx(write(tmp_path / "if.onnx", nodes, inputs, [constant("w", 2, 3, 3, 3)]))
+    assert (total.macs, total.num_parameters) == (36 * 2 * 27, 54)
+    assert total.flops == 2 * total.macs + 36 * 2 + 3 * 64
+    assert total.remarks == ("of an If, the branch with more operations is counted",)
 
 
 def test_of_a_loop_one_round_counts(tmp_path: Path) -> None:
@@ -334,9 +334,9 @@ def test_of_a_loop_one_round_counts(tmp_path: Path) -> None:
     )
     rounds = onnx.numpy_helper.from_array(np.array(3, np.int64), "rounds")
     nodes = [helper.make_node("Loop", ["rounds", ""], ["y"], body=body)]
-    found = count_onnx(write(tmp_path / "loop.onnx", nodes, [value("x", 5, 4)], [constant("w", 4, 4), rounds]))
-    assert (found.macs, found.num_parameters) == (5 * 4 * 4, 16)
-    assert found.remarks == ("of a Loop, one round is counted",)
+    total = count_onnx(write(tmp_path / "loop.onnx", nodes, [value("x", 5, 4)], [constant("w", 4, 4), rounds]))
+    assert (total.macs, total.num_parameters) == (5 * 4 * 4, 16)
+    assert total.remarks == ("of a Loop, one round is counted",)
 
 
 def test_local_functions_are_opened(tmp_path: Path) -> None:
@@ -349,10 +349,10 @@ def test_local_functions_are_opened(tmp_path: Path) -> None:
         [helper.make_opsetid("", 20)],
     )
     node = helper.make_node("Twice", ["x", "w"], ["y"], domain="own")
-    found = count_onnx(
+    total = count_onnx(
         write(tmp_path / "own.onnx", [node], [value("x", 2, 4)], [constant("w", 4, 4)], functions=[function])
     )
-    assert (found.macs, found.num_parameters, found.not_counted) == (64, 16, {})
+    assert (total.macs, total.num_parameters, total.not_counted) == (64, 16, {})
 
 
 # --- PyTorch and ONNX say the same, and what others publish
@@ -380,15 +380,15 @@ class Mixed(nn.Module):
 def test_the_exported_file_has_the_macs_and_parameters_of_the_module(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module, example = Mixed().eval(), torch.rand(2, 3, 16, 12)
-    for each in module.parameters():
-        nn.init.normal_(each)  # a bias of zeros is dropped by the exporter
+    for weight in module.parameters():
+        nn.init.normal_(weight)  # a bias of zeros is dropped by the exporter
     onnx.save(to_onnx(module, example, input_name="images", output_names=["logits"]), tmp_path / "mixed.onnx")
     ours, theirs = count_onnx(tmp_path / "mixed.onnx", (12, 16)), count_torch(module, example[:1])
     assert ours.macs == theirs.macs > 0
-    assert theirs.num_parameters == sum(each.numel() for each in module.parameters())
+    assert theirs.num_parameters == sum(weight.numel() for weight in module.parameters())
     assert ours.num_parameters == theirs.num_parameters - 8  # the norm is folded into a bias of the first convolution
     assert ours.flops > theirs.flops == 2 * theirs.macs
-    by_name = {each.name: each for each in theirs.layers}
+    by_name = {layer.name: layer for layer in theirs.layers}
     assert by_name["depthwise"].macs == 8 * 6 * 8 * 9
     assert by_name["shared"].macs == 2 * 16 * 12 * 8 * 8  # twice, and its parameters once
     assert by_name["shared"].num_parameters == 72
@@ -409,29 +409,29 @@ def test_a_module_is_left_as_it_was() -> None:
     module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.Dropout()).train()
     count_torch(module, torch.rand(1, 3, 4, 4))
     assert module.training
-    assert all(each.grad is None for each in module.parameters())
+    assert all(weight.grad is None for weight in module.parameters())
 
 
 def test_the_demo_detector_has_the_macs_of_the_network_that_it_was_exported_from() -> None:
-    found = count_onnx(DEMO_MODEL)
+    total = count_onnx(DEMO_MODEL)
     width, height = NETWORK_WH
     num_classes = len(recognise(DEMO_MODEL).class_names)
     network = count_torch(DemoNetwork(num_classes), torch.zeros(1, 3, height, width))
-    norms = sum(each.num_parameters for each in network.layers if each.op == "BatchNorm2d")
-    assert found.macs == network.macs
-    assert found.num_parameters == network.num_parameters - norms // 2
-    assert found.not_counted == {"TopK": 1}
+    norms = sum(layer.num_parameters for layer in network.layers if layer.op == "BatchNorm2d")
+    assert total.macs == network.macs
+    assert total.num_parameters == network.num_parameters - norms // 2
+    assert total.not_counted == {"TopK": 1}
 
 
 def test_torchvision_publishes_the_same_numbers() -> None:
     """Its tables count MACs: 3 440 060 parameters and 0.583 G for SSDlite at 320 × 320."""
     published = detection.SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta
     model = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
-    found = count_torch(nn.Sequential(model.backbone), torch.zeros(1, 3, 320, 320))
+    total = count_torch(nn.Sequential(model.backbone), torch.zeros(1, 3, 320, 320))
     features = list(model.eval().backbone(torch.zeros(1, 3, 320, 320)).values())
     head = count_torch(Listed(model.head), *features)
-    assert found.num_parameters + head.num_parameters == published["num_params"]
-    assert round((found.macs + head.macs) / 1e9, 3) == published["_ops"]
+    assert total.num_parameters + head.num_parameters == published["num_params"]
+    assert round((total.macs + head.macs) / 1e9, 3) == published["_ops"]
 
 
 class Listed(nn.Module):
@@ -445,7 +445,7 @@ class Listed(nn.Module):
         return self.module(list(inputs))
 
 
-# Said by their authors, of fused models: Ultralytics' summaries and NanoDet's README, which give 2 × MACs.
+# Published by their authors for fused models: Ultralytics' summaries and NanoDet's README, which give 2 × MACs.
 PUBLISHED = {
     "yolov5n_coco_640": (1_867_405, 4.5),
     "yolov8n_coco_640_dynint8": (3_151_904, 8.7),
@@ -457,26 +457,26 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_known_detectors_have_their_published_numbers(name: str) -> None:
     parameters, gflops = PUBLISHED[name]
-    found = count_onnx(ASSETS / "models" / f"{name}.onnx")
+    total = count_onnx(ASSETS / "models" / f"{name}.onnx")
     if parameters % 1000:
-        assert found.num_parameters == parameters
+        assert total.num_parameters == parameters
     else:
-        assert found.num_parameters == pytest.approx(parameters, rel=0.01)
-    assert 2 * found.macs / 1e9 == pytest.approx(gflops, abs=0.05)
+        assert total.num_parameters == pytest.approx(parameters, rel=0.01)
+    assert 2 * total.macs / 1e9 == pytest.approx(gflops, abs=0.05)
 
 
 @pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
 def test_yolox_nano_has_its_published_numbers() -> None:
     """0.91 M and 1.08 G at 416 × 416: twice the MACs of the unfused model, where a norm takes two for each value."""
-    found = count_onnx(ASSETS / "models" / "yolox_nano_coco_416.onnx")
-    convolutions = [each for each in found.layers if each.op == "Conv"]
-    normed = [each for each in convolutions if each.output_shape and each.output_shape[1] not in (1, 4, 80)]
+    total = count_onnx(ASSETS / "models" / "yolox_nano_coco_416.onnx")
+    convolutions = [layer for layer in total.layers if layer.op == "Conv"]
+    normed = [layer for layer in convolutions if layer.output_shape and layer.output_shape[1] not in (1, 4, 80)]
     assert (len(convolutions), len(normed)) == (113, 104)
-    values = sum(math.prod(each.output_shape or ()) for each in normed)
-    channels = sum((each.output_shape or ())[1] for each in normed)
-    assert round(2 * (found.macs + 2 * values) / 1e9, 2) == 1.08
-    assert round((found.num_parameters + channels) / 1e6, 2) == 0.91
-    assert (len(found.layers), found.not_counted) == (found.by_op["Conv"].num_layers + 226, {})
+    values = sum(math.prod(layer.output_shape or ()) for layer in normed)
+    channels = sum((layer.output_shape or ())[1] for layer in normed)
+    assert round(2 * (total.macs + 2 * values) / 1e9, 2) == 1.08
+    assert round((total.num_parameters + channels) / 1e6, 2) == 0.91
+    assert (len(total.layers), total.not_counted) == (total.by_op["Conv"].num_layers + 226, {})
 
 
 # --- the command
@@ -494,14 +494,14 @@ def test_the_command_says_both_conventions_and_writes_json(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "flops", DEMO_MODEL, "--layers", "--json", tmp_path / "flops.json") == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for part in ("MACs", "2 × MACs", "TopK ×1", "1×16×144×256"):
-        assert part in said
+        assert part in printed
     written = json.loads((tmp_path / "flops.json").read_text())
-    found = count_onnx(DEMO_MODEL)
-    assert (written["macs"], written["flops"]) == (found.macs, found.flops)
-    assert len(written["layers"]) == len(found.layers)
-    assert written["by_op"]["Conv"]["macs"] == found.macs
+    total = count_onnx(DEMO_MODEL)
+    assert (written["macs"], written["flops"]) == (total.macs, total.flops)
+    assert len(written["layers"]) == len(total.layers)
+    assert written["by_op"]["Conv"]["macs"] == total.macs
 
 
 def test_a_name_that_is_not_known_is_one_line(

@@ -1,4 +1,4 @@
-"""Do our graph operations say what torchvision says, in PyTorch and in ONNX Runtime?"""
+"""Graph operations: they compute what torchvision computes, in PyTorch and in ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def in_onnx(module: nn.Module, *example: Tensor) -> Run:
     """The module exported, run by ONNX Runtime."""
     model = exported(module, *example).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]
+    names = [value.name for value in session.get_inputs()]
 
     def run(*inputs: Tensor) -> Tensor:
         feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}

@@ -1,4 +1,4 @@
-"""Are proof images of every kind that breaks exports, the same each time, and spread over what a user names?"""
+"""Proof images: of every kind that breaks exports, always the same, and spread evenly over a user's files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def drawn() -> tuple[ProofImage, ...]:
     ],
 )
 def test_each_kind_is_there(drawn: tuple[ProofImage, ...], name: str, size_wh: tuple[int, int]) -> None:
-    (image,) = (each for each in drawn if each.name == name)
+    (image,) = (candidate for candidate in drawn if candidate.name == name)
     assert image.picture.size_wh == size_wh
     pixels = image.picture.pixels
     assert pixels.dtype == np.uint8
@@ -46,7 +46,7 @@ def test_they_are_the_same_each_time(drawn: tuple[ProofImage, ...]) -> None:
     assert images_hash(drawn_images()) == images_hash(drawn)
 
 
-def image(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> ProofImage:
+def any_image(pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> ProofImage:
     return ProofImage("any", ArrayPicture(pixels))
 
 
@@ -56,16 +56,16 @@ def test_the_hash_is_of_pixels_sizes_and_order() -> None:
         images_hash(images)
         for images in (
             [],
-            [image(black)],
-            [image(white)],
-            [image(black), image(white)],
-            [image(white), image(black)],
-            [image(black.reshape(6, 4, 3))],
-            [image(black.reshape(2, 12, 3))],
+            [any_image(black)],
+            [any_image(white)],
+            [any_image(black), any_image(white)],
+            [any_image(white), any_image(black)],
+            [any_image(black.reshape(6, 4, 3))],
+            [any_image(black.reshape(2, 12, 3))],
         )
     }
     assert len(hashes) == 7
-    assert images_hash([ProofImage("one", ArrayPicture(black))]) == images_hash([image(black.copy())])
+    assert images_hash([ProofImage("one", ArrayPicture(black))]) == images_hash([any_image(black.copy())])
 
 
 def stills(folder: Path, num: int) -> Path:
@@ -84,34 +84,34 @@ def stills(folder: Path, num: int) -> Path:
         (10, 5, [0, 2, 4, 6, 8]),
         (100, 4, [0, 25, 50, 75]),
         (7, 4, [0, 1, 3, 5]),
-        (31, 16, [31 * place // 16 for place in range(16)]),
+        (31, 16, [31 * index // 16 for index in range(16)]),
         (5, 1, [0]),
     ],
 )
 def test_a_folder_is_gone_through_evenly(tmp_path: Path, num: int, most: int, numbers: list[int]) -> None:
-    found = images_of(str(stills(tmp_path / "stills", num)), most=most)
-    assert [each.name for each in found] == [f"{number:03}.png" for number in numbers]
-    assert [int(each.picture.pixels.mean()) for each in found] == numbers
-    assert found[0].picture.size_wh == (12, 8)
+    images = images_of(str(stills(tmp_path / "stills", num)), most=most)
+    assert [image.name for image in images] == [f"{number:03}.png" for number in numbers]
+    assert [int(image.picture.pixels.mean()) for image in images] == numbers
+    assert images[0].picture.size_wh == (12, 8)
 
 
 def test_a_glob_and_a_single_picture_are_taken(tmp_path: Path) -> None:
     folder = stills(tmp_path / "stills", 12)
-    assert [each.name for each in images_of(f"{folder}/01*.png")] == ["010.png", "011.png"]
-    assert [each.name for each in images_of(str(folder / "007.png"))] == ["007.png"]
+    assert [image.name for image in images_of(f"{folder}/01*.png")] == ["010.png", "011.png"]
+    assert [image.name for image in images_of(str(folder / "007.png"))] == ["007.png"]
 
 
 def test_a_video_is_gone_through_evenly(small_video: Path) -> None:
-    found = images_of(str(small_video), most=5)
-    assert [each.name for each in found] == [f"{small_video} #{number}" for number in (0, 6, 12, 18, 24)]
-    assert {each.picture.size_wh for each in found} == {(96, 64)}
+    images = images_of(str(small_video), most=5)
+    assert [image.name for image in images] == [f"{small_video} #{number}" for number in (0, 6, 12, 18, 24)]
+    assert {image.picture.size_wh for image in images} == {(96, 64)}
     assert len(images_of(str(small_video))) == 16
     assert len(images_of(str(small_video), most=100)) == 30
 
 
 def test_pictures_outlive_their_source(small_video: Path) -> None:
-    for each in images_of(str(small_video), most=3):
-        assert each.picture.pixels.mean() < 20  # black, and still readable
+    for image in images_of(str(small_video), most=3):
+        assert image.picture.pixels.mean() < 20  # black, and still readable
 
 
 def test_a_live_source_is_refused_because_it_never_ends() -> None:
@@ -139,4 +139,4 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
 def test_batches_change_their_size_and_have_each_image_once(
     num: int, sizes: tuple[int, ...], batches: list[tuple[int, ...]]
 ) -> None:
-    assert list(in_batches([image(np.zeros((1, 1, 3), np.uint8))] * num, sizes)) == batches
+    assert list(in_batches([any_image(np.zeros((1, 1, 3), np.uint8))] * num, sizes)) == batches

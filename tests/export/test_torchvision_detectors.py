@@ -1,4 +1,4 @@
-"""Do torchvision's detectors, taken apart for export, find what torchvision finds?"""
+"""torchvision's detectors: taken apart for export, they find what torchvision finds."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ def in_onnx(exportable: Exportable) -> Detect:
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def detect(pixels: Tensor) -> list[Candidates]:
-        return detections([np.asarray(each) for each in session.run(names, {"pixels": pixels.numpy()})], exportable)
+        return detections([np.asarray(output) for output in session.run(names, {"pixels": pixels.numpy()})], exportable)
 
     return detect
 
 
 def detections(outputs: Sequence[npt.NDArray[Any]], exportable: Exportable) -> list[Candidates]:
-    """What the runtime makes of the outputs of a boxes form."""
-    spec, found = exportable.spec, []
+    """The outputs of a boxes form, read as by the runtime."""
+    spec, images = exportable.spec, []
     boxes, scores, class_ids, counts, *more = outputs
     for image in range(len(boxes)):
         in_image = Candidates(
@@ -121,42 +121,42 @@ def detections(outputs: Sequence[npt.NDArray[Any]], exportable: Exportable) -> l
             more[0][image] if exportable.more_outputs == ("masks",) else None,
             more[0][image] if exportable.more_outputs == ("keypoints",) else None,
         ).select(np.arange(counts[image]))
-        found.append(suppressed(in_image, spec) if spec.needs_nms else in_image)
-    return found
+        images.append(suppressed(in_image, spec) if spec.needs_nms else in_image)
+    return images
 
 
-def suppressed(found: Candidates, spec: DetectorSpec) -> Candidates:
+def suppressed(candidates: Candidates, spec: DetectorSpec) -> Candidates:
     kept, _ = suppress(
-        found.boxes_xyxy,
-        found.scores,
-        found.class_ids,
+        candidates.boxes_xyxy,
+        candidates.scores,
+        candidates.class_ids,
         iou_threshold=spec.iou_threshold,
         max_detections=spec.max_detections,
     )
-    return found.select(kept)
+    return candidates.select(kept)
 
 
-def assert_same(found: Sequence[Candidates], expected: Sequence[Candidates], *, score_tolerance: float = 1e-3) -> None:
-    """As sets, down to a score of 0.05: where scores tie, or nearly, each may order as it likes."""
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        for these, those in ((one, other), (other, one)):
-            for index in np.flatnonzero(these.scores >= 0.05 + score_tolerance):
-                _find(these, int(index), those, score_tolerance)
+def assert_same(ours: Sequence[Candidates], theirs: Sequence[Candidates], *, score_tolerance: float = 1e-3) -> None:
+    """As sets, down to a score of 0.05: where scores tie, or nearly, either may order as it likes."""
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        for candidates, partners in ((one, other), (other, one)):
+            for index in np.flatnonzero(candidates.scores >= 0.05 + score_tolerance):
+                _assert_has_partner(candidates, int(index), partners, score_tolerance)
 
 
-def _find(these: Candidates, index: int, those: Candidates, tolerance: float) -> None:
-    box = these.boxes_xyxy[index]
-    distance = np.abs(those.boxes_xyxy - box).max(axis=1)  # [M], pixels
+def _assert_has_partner(candidates: Candidates, index: int, partners: Candidates, tolerance: float) -> None:
+    box, score, class_id = candidates.boxes_xyxy[index], candidates.scores[index], candidates.class_ids[index]
+    distance = np.abs(partners.boxes_xyxy - box).max(axis=1)  # [M], pixels
     allowed = max(0.01 * float((box[2:] - box[:2]).min()) / 2, 0.05)  # an IoU of 0.99 or so; boxes may have no area
-    alike = (distance <= allowed) & (those.class_ids == these.class_ids[index])
-    alike &= np.abs(those.scores - these.scores[index]) <= tolerance
-    assert alike.any(), f"nothing is like {box}, score {these.scores[index]}, class {these.class_ids[index]}"
-    like = int(np.flatnonzero(alike)[np.abs(those.scores[alike] - these.scores[index]).argmin()])
-    if these.box_masks is not None and those.box_masks is not None:
-        assert np.abs(these.box_masks[index] - those.box_masks[like]).max() < 0.03
-    if these.keypoints is not None and those.keypoints is not None:
-        point, twin = these.keypoints[index], those.keypoints[like]
+    alike = (distance <= allowed) & (partners.class_ids == class_id)
+    alike &= np.abs(partners.scores - score) <= tolerance
+    assert alike.any(), f"nothing is like {box}, score {score}, class {class_id}"
+    partner = int(np.flatnonzero(alike)[np.abs(partners.scores[alike] - score).argmin()])
+    if candidates.box_masks is not None and partners.box_masks is not None:
+        assert np.abs(candidates.box_masks[index] - partners.box_masks[partner]).max() < 0.03
+    if candidates.keypoints is not None and partners.keypoints is not None:
+        point, twin = candidates.keypoints[index], partners.keypoints[partner]
         assert np.abs(point[:, 2] - twin[:, 2]).max() < 0.02
         # Maps of random weights have many peaks of the same height, so that a few points may lie elsewhere.
         assert (np.abs(point[:, :2] - twin[:, :2]).max(axis=1) < 1.5).mean() > 0.8
@@ -168,7 +168,7 @@ def test_taken_apart_a_detector_finds_the_same(family: Callable[[str], Exportabl
     pixels = some_images(2, exportable.spec.network_wh, seed=5)
     assert exportable.reference is not None
     expected = exportable.reference(pixels)
-    assert all((each.scores >= 0.05).sum() > 5 for each in expected)
+    assert all((candidates.scores >= 0.05).sum() > 5 for candidates in expected)
     assert_same(in_torch(exportable)(pixels), expected)
 
 
@@ -201,9 +201,9 @@ def test_where_nothing_is_found_nothing_is_given(name: str) -> None:
     exportable = random_exportable(name, network_wh=(128, 96), num_classes=num_classes, background=60.0, is_narrow=True)
     pixels = some_images(2, (128, 96))
     assert exportable.reference is not None
-    assert [len(each.scores) for each in exportable.reference(pixels)] == [0, 0]
-    assert [len(each.scores) for each in in_torch(exportable)(pixels)] == [0, 0]
-    assert [len(each.scores) for each in in_onnx(exportable)(pixels[:1])] == [0]
+    assert [len(image.scores) for image in exportable.reference(pixels)] == [0, 0]
+    assert [len(image.scores) for image in in_torch(exportable)(pixels)] == [0, 0]
+    assert [len(image.scores) for image in in_onnx(exportable)(pixels[:1])] == [0]
 
 
 @pytest.mark.parametrize("name", ["ssdlite320_mobilenet_v3_large", "retinanet_resnet50_fpn"])
@@ -215,9 +215,9 @@ def test_the_runtime_reads_the_body_as_torchvision_does(family: Callable[[str], 
     outputs = {name: output.numpy() for name, output in zip(exportable.body_outputs, raw, strict=True)}
     spec = exportable.body_head
     assert spec is not None
-    found = [ssd_raw(outputs, spec, score_threshold=0.05, batch_index=image) for image in range(len(pixels))]
+    candidates = [ssd_raw(outputs, spec, score_threshold=0.05, batch_index=image) for image in range(len(pixels))]
     assert exportable.reference is not None
-    assert_same([suppressed(each, spec) for each in found], exportable.reference(pixels))
+    assert_same([suppressed(image, spec) for image in candidates], exportable.reference(pixels))
 
 
 def test_a_background_is_left_out_of_the_body_where_nobody_trains_it(family: Callable[[str], Exportable]) -> None:
@@ -257,14 +257,14 @@ def test_more_outputs_are_named(family: Callable[[str], Exportable]) -> None:
 def test_own_classes_come_with_a_checkpoint(tmp_path: Path) -> None:
     make = torchvision.models.detection.ssdlite320_mobilenet_v3_large
     torch.save(make(weights=None, weights_backbone=None, num_classes=3).state_dict(), tmp_path / "mine.pth")
-    wanted = ExportRequest(
+    request = ExportRequest(
         "ssdlite320_mobilenet_v3_large", checkpoint=tmp_path / "mine.pth", class_names=("cup", "jar")
     )
-    assert build(wanted).spec.class_names == ("cup", "jar")
+    assert build(request).spec.class_names == ("cup", "jar")
 
 
 @pytest.mark.parametrize(
-    ("wanted", "words"),
+    ("mistake", "words"),
     [
         (ExportRequest("yolo", weights="none"), "not one of torchvision's detectors: ssdlite320"),
         (
@@ -280,9 +280,9 @@ def test_own_classes_come_with_a_checkpoint(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused(wanted: ExportRequest, words: str) -> None:
+def test_what_cannot_be_is_refused(mistake: ExportRequest, words: str) -> None:
     with pytest.raises(ModelError, match=words):
-        build(wanted)
+        build(mistake)
 
 
 def test_without_a_network_it_says_where_weights_come_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

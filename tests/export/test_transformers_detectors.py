@@ -1,4 +1,4 @@
-"""Do the DETR family's two parts say what transformers' own model and post-processing say?"""
+"""DETR family: body and decode find what transformers' own model and postprocessing find."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_body_and_decode_say_what_the_library_says(family: str, tmp_path: Path) 
     pixels = _pixels(exportable, 2)
     assert exportable.reference is not None
     theirs = exportable.reference(pixels)
-    ours = _candidates(*(each.numpy() for each in _run(BoxesForm(exportable), pixels)))
+    ours = _candidates(*(output.numpy() for output in _run(BoxesForm(exportable), pixels)))
     for one, other in zip(ours, theirs, strict=True):
         assert len(other.scores) >= 5
         _assert_same_set(one, other)
@@ -126,9 +126,9 @@ def test_another_number_of_classes_needs_other_weights(tmp_path: Path) -> None:
 def test_a_checkpoint_gives_the_weights(tmp_path: Path) -> None:
     model = _save("detr", tmp_path)
     torch.save({"model": model.state_dict()}, tmp_path / "trained.pt")
-    wanted = ExportRequest(str(tmp_path), weights="none", checkpoint=tmp_path / "trained.pt", network_wh=(96, 64))
+    request = ExportRequest(str(tmp_path), weights="none", checkpoint=tmp_path / "trained.pt", network_wh=(96, 64))
     with torch.inference_mode():
-        logits, _ = build(wanted).body(torch.ones(1, 3, 64, 96))
+        logits, _ = build(request).body(torch.ones(1, 3, 64, 96))
         expected = model.eval()(pixel_values=torch.ones(1, 3, 64, 96)).logits
     torch.testing.assert_close(logits, expected)
 
@@ -171,8 +171,8 @@ def _class_layers(body: nn.Module) -> list[nn.Linear]:
         layers = [last.layers[-1]]
     else:
         hints = ("class_labels_classifier", "class_embed", "enc_score_head")
-        layers = [each for name, each in body.named_modules() if any(hint in name for hint in hints)]
-    unique = {id(each.weight): each for each in layers if isinstance(each, nn.Linear)}  # some are shared
+        layers = [layer for name, layer in body.named_modules() if any(hint in name for hint in hints)]
+    unique = {id(layer.weight): layer for layer in layers if isinstance(layer, nn.Linear)}  # some are shared
     return list(unique.values())
 
 
@@ -245,9 +245,9 @@ def _candidates(boxes: Any, scores: Any, class_ids: Any, num_detections: Any) ->
 
 def _assert_same_set(one: Candidates, other: Candidates) -> None:
     """Both ways, whatever the order: the same class, IoU 0.99, score to within a thousandth."""
-    for these, those in ((one, other), (other, one)):
-        these = these.select(these.scores >= 0.02)  # the reference starts at 0.01
-        alike = intersection_over_union(these.boxes_xyxy, those.boxes_xyxy) >= 0.99  # [M, M']
-        alike &= these.class_ids[:, None] == those.class_ids[None]
-        alike &= np.abs(these.scores[:, None] - those.scores[None]) <= 1e-3
+    for ours, theirs in ((one, other), (other, one)):
+        ours = ours.select(ours.scores >= 0.02)  # the reference starts at 0.01
+        alike = intersection_over_union(ours.boxes_xyxy, theirs.boxes_xyxy) >= 0.99  # [M, M']
+        alike &= ours.class_ids[:, None] == theirs.class_ids[None]
+        alike &= np.abs(ours.scores[:, None] - theirs.scores[None]) <= 1e-3
         assert alike.any(axis=1).all()

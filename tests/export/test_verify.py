@@ -1,4 +1,4 @@
-"""Does the evidence say what was compared, and the certificate what the evidence says?"""
+"""Verification: the evidence of a comparison, and the certificate made of it."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ class Recorder:
 
 
 def test_each_image_is_asked_alone_and_in_batches_of_every_size() -> None:
-    found_by, reference = Recorder(), Recorder()
-    evidence = gather_evidence(found_by, reference, IMAGES, bar=FP32_BAR)
+    detector, reference = Recorder(), Recorder()
+    evidence = gather_evidence(detector, reference, IMAGES, bar=FP32_BAR)
     alone = [[number] for number in range(11)]
     assert reference.batches == alone
-    assert found_by.batches == [*alone, [0], [1, 2], [3, 4, 5], [6, 7, 8, 9], [10]]
+    assert detector.batches == [*alone, [0], [1, 2], [3, 4, 5], [6, 7, 8, 9], [10]]
     assert evidence.passes
     assert (evidence.num_images, evidence.batch_sizes, evidence.worst_image) == (11, (1, 2, 3, 4), None)
     assert evidence.images_sha256 == images_hash(IMAGES)
 
 
 def test_a_file_that_takes_one_image_is_asked_once() -> None:
-    found_by = Recorder()
-    gather_evidence(found_by, Recorder(), IMAGES, bar=FP32_BAR, batch_sizes=(1,))
-    assert len(found_by.batches) == 11
+    detector = Recorder()
+    gather_evidence(detector, Recorder(), IMAGES, bar=FP32_BAR, batch_sizes=(1,))
+    assert len(detector.batches) == 11
 
 
 def test_a_batch_that_says_something_else_than_its_images_alone_does_not_pass() -> None:
@@ -182,12 +182,12 @@ def test_a_certificate_can_be_read_as_words() -> None:
 def test_classes_are_matched_by_their_names(
     theirs: tuple[str, ...], ours: tuple[str, ...], expected: list[int]
 ) -> None:
-    def found_by(pictures: Sequence[Picture]) -> list[Detections]:
+    def detector(pictures: Sequence[Picture]) -> list[Detections]:
         return [detections(0.9, class_id=int(picture.pixels[0, 0, 0])) for picture in pictures]
 
-    renamed = with_class_names(found_by, theirs, ours)
-    found = renamed([image.picture for image in IMAGES[:3]])
-    assert [int(each.class_ids[0]) for each in found] == expected
+    renamed = with_class_names(detector, theirs, ours)
+    detected = renamed([image.picture for image in IMAGES[:3]])
+    assert [int(objects.class_ids[0]) for objects in detected] == expected
 
 
 @pytest.mark.skipif(not MODELS.is_dir(), reason="needs ../shared/assets")

@@ -1,4 +1,4 @@
-"""Are weights found wherever training scripts keep them, and is code in a checkpoint never run?"""
+"""Weights: found wherever training scripts keep them; code in a checkpoint is never run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do YOLOX's two parts say what its convention says? The network is a stand-in: the package has no wheel."""
+"""YOLOX: body and decode follow its convention. The network is a stand-in: the package has no wheel."""
 
 from __future__ import annotations
 
