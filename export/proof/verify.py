@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,14 +18,12 @@ import numpy as np
 from export.proof.images import ProofImage, images_hash, in_batches
 from pipeline.accuracy.coco import precision_against, precision_on_labels
 from pipeline.accuracy.truth import LabelledData
+from pipeline.detector.detector import DetectFunction
 from pipeline.errors import MissingExtraError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.parity import Bar, Parity, compare
 from pipeline.version import __version__
-
-DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
-"""Pictures → the detections in each, in source pixels, down to a little less than the bar's `score_from`."""
 
 # Both sides return detections down to this share of the compared score, so that .0501 finds its partner at .0499.
 ASKED_SHARE = 0.8
@@ -97,6 +95,8 @@ def gather_evidence(
     proposals: DetectFunction | None = None,
 ) -> Evidence:
     """Run both on the images, the reference one by one, the file one by one and in batches, and compare.
+
+    Both return detections down to `ASKED_SHARE` of the bar's `score_from`.
 
     proposals: the detections of the file before its NMS, run only if something does not match; see `compare`.
     """

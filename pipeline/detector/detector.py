@@ -5,7 +5,7 @@ What the stages do, one after the other and without a thread: for export, verifi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +18,9 @@ from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.nv12 import batches_of, nv12_of
+
+DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
+"""Pictures → the detections in each, in source pixels; a `Detector` is one."""
 
 _MOST_PROPOSALS = 100_000
 

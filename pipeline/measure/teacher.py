@@ -6,7 +6,7 @@ whoever errs as it does looks better than who does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,10 @@ import numpy.typing as npt
 
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import Truth, marked
+from pipeline.detector.detector import DetectFunction
 from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.suppression import intersection_over_union, suppress
-
-DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
-"""Pictures → what is found in each, in source pixels."""
 
 Mask = npt.NDArray[np.bool_]
 

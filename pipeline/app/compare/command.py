@@ -33,13 +33,13 @@ from pipeline.app.output_paths import (
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
 from pipeline.masking import masked_address
 from pipeline.measure.sampling import Sample
 from pipeline.measure.side_by_side import side_by_side
 from pipeline.measure.summary import Summary
-from pipeline.measure.teacher import DetectFunction, Labels, TeacherAgreement, Tiled, shown
+from pipeline.measure.teacher import Labels, TeacherAgreement, Tiled, shown
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sinks.writable import refuse_unwritable

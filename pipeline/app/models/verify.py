@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.models.export import load
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.providers import Device
@@ -20,9 +20,6 @@ from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError, ModelError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
-
-if TYPE_CHECKING:
-    from export.proof.verify import DetectFunction
 
 _BARS = {"fp32": FP32_BAR, "fp16": FP16_BAR}
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
