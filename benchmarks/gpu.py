@@ -41,7 +41,8 @@ from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.nv12 import blank_nv12, inputs_of
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.options import DecodeOptions
+from pipeline.sources.video.source import VideoSource
 
 SIZE_WH = (1920, 1080)
 CAMERA_FPS = 30.0
@@ -207,7 +208,7 @@ def decode(options: argparse.Namespace, number: int) -> Row:
     counts, stop, ready = [0] * number, threading.Event(), threading.Barrier(number + 1)
 
     def run(index: int) -> None:
-        source = VideoSource(options.video, options=VideoOptions(decode_device=options.device))
+        source = VideoSource(options.video, decode=DecodeOptions(device=options.device))
         for _ in source.pictures(stop):
             if not counts[index]:
                 ready.wait(20)

@@ -29,7 +29,8 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import SourceOptions, open_source
+from pipeline.sources.opening import open_source
+from pipeline.sources.options import SourceOptions
 from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
@@ -125,16 +126,7 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
     loops: whether those that can be read again begin anew where they end. Raises a StreamdetError for what cannot be
     opened.
     """
-    options = SourceOptions(
-        open_timeout_seconds=config.network.open_timeout_s,
-        read_timeout_seconds=config.network.read_timeout_s,
-        reconnect_seconds=config.network.reconnect_s,
-        rtsp_transport=config.network.rtsp_transport,
-        decode_device=config.decode.device,
-        camera_size_wh=_camera_size(config),
-        camera_fps=config.camera.fps,
-        camera_pixel_format=config.camera.pixel_format,
-    )
+    options = SourceOptions(network=config.network, decode=config.decode, camera=config.camera)
     sources: dict[str, FrameSource] = {}
     for word in config.sources:
         source = open_source(word, options=options)
@@ -159,13 +151,6 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
             f"--model must be given for {strangers[0]}: the detector that comes with streamdet knows only streets "
             "drawn by sim:traffic; take an ONNX file, export one (streamdet export --list), or try it with --model demo"
         )
-
-
-def _camera_size(config: RunConfig) -> tuple[int, int] | None:
-    width, height = config.camera.width, config.camera.height
-    if (width is None) != (height is None):
-        raise ConfigError("camera.width and camera.height must be given together")
-    return None if width is None or height is None else (width, height)
 
 
 def _runs_live(source: FrameSource, mode: str) -> bool:

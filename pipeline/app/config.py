@@ -10,6 +10,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -20,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.errors import ConfigError, reason_of
 from pipeline.masking import MASK, masked_address
+from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -124,30 +126,6 @@ class FlowConfig(_Section):
     max_frames: Count | None = None  # of each source, of those that are handed out
 
 
-class CameraConfig(_Section):
-    """What a webcam is asked for. None takes what it gives."""
-
-    width: Count | None = None
-    height: Count | None = None
-    fps: Positive | None = None
-    pixel_format: Literal["auto", "MJPG", "YUYV"] = "auto"
-
-
-class DecodeConfig(_Section):
-    """Where videos and streams are decoded."""
-
-    device: Literal["cpu", "cuda"] = "cpu"  # cuda: by the GPU's decoder; the frames stay there
-
-
-class NetworkConfig(_Section):
-    """Patience with network cameras and streams."""
-
-    open_timeout_s: Positive = 10.0
-    read_timeout_s: Positive = 10.0
-    reconnect_s: Annotated[float, Field(ge=0)] = 30.0
-    rtsp_transport: Literal["tcp", "udp"] = "tcp"
-
-
 class RenderConfig(_Section):
     """What is drawn."""
 
@@ -177,9 +155,9 @@ class RunConfig(_Section):
     detection: DetectionConfig = DetectionConfig()
     engine: EngineConfig = EngineConfig()
     flow: FlowConfig = FlowConfig()
-    camera: CameraConfig = CameraConfig()
-    decode: DecodeConfig = DecodeConfig()
-    network: NetworkConfig = NetworkConfig()
+    camera: CameraOptions = CameraOptions()
+    decode: DecodeOptions = DecodeOptions()
+    network: NetworkOptions = NetworkOptions()
     render: RenderConfig = RenderConfig()
     output: OutputConfig = OutputConfig()
     _file: Path | None = None
@@ -323,9 +301,11 @@ def _validate(values: dict[str, Any], where: str) -> RunConfig:
 def _explain(problem: dict[str, Any], where: str) -> str:
     location = [masked_address(str(part)) for part in problem["loc"]]
     key = ".".join(location)
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         nearest = _nearest_key(key)
         return f"{where}: there is no key {key}" + (f"; did you mean {nearest}?" if nearest else "")
+    if problem["type"] == "value_error":  # of a section that is a dataclass, whose words begin with the key
+        return f"{where}: {key}.{problem['ctx']['error']}"
     got = problem["input"]
     choices = problem.get("ctx", {}).get("expected", "")
     hint = ""
@@ -379,6 +359,8 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
             kind = next(each for each in get_args(kind) if each is not type(None))
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             keys += _known_keys(kind, f"{prefix}{name}.")
+        elif isinstance(kind, type) and is_dataclass(kind):
+            keys += [f"{prefix}{name}.{option.name}" for option in fields(kind)]
         keys.append(prefix + name)
     return keys
 

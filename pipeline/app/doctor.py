@@ -89,7 +89,7 @@ def _providers() -> Iterator[Finding]:
 def _codecs() -> Iterator[Finding]:
     try:
         from pipeline.sinks.recording import CODECS, encoder_failure
-        from pipeline.sources.video.source import decodable
+        from pipeline.sources.video.opening import decodable
 
         wanted = ("h264", "hevc", "av1", "vp9", "mjpeg")
         known = decodable(wanted)

@@ -6,31 +6,17 @@ import difflib
 import glob
 import re
 import sys
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.sources.address_user import with_escaped_user
+from pipeline.sources.options import SourceOptions
 from pipeline.sources.source import FrameSource
 from pipeline.user_path import path_of_url, user_path
-
-
-@dataclass(frozen=True, slots=True)
-class SourceOptions:
-    """What is asked of sources; each kind of source takes what concerns it."""
-
-    open_timeout_seconds: float = 10.0  # of networks and pipes
-    read_timeout_seconds: float = 10.0  # of networks
-    reconnect_seconds: float = 30.0  # of live streams
-    rtsp_transport: Literal["tcp", "udp"] = "tcp"
-    decode_threads: int | None = None
-    decode_device: Literal["cpu", "cuda"] = "cpu"  # of videos and streams
-    camera_size_wh: tuple[int, int] | None = None
-    camera_fps: float | None = None
-    camera_pixel_format: Literal["auto", "YUYV", "MJPG"] = "auto"
 
 
 def open_source(word: str, *, options: SourceOptions | None = None, stdin: BinaryIO | None = None) -> FrameSource:
@@ -117,7 +103,7 @@ def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None
         raise SourceError(f"{masked_address(word)} cannot be read as an address: {error}") from error
     if parts.scheme not in ("http", "https") or PurePosixPath(parts.path).suffix.lower() not in IMAGE_SUFFIXES:
         return None
-    content = download(word, timeout_seconds=options.open_timeout_seconds)
+    content = download(word, timeout_seconds=options.network.open_timeout_s)
     if content is None:
         return None
     return StillSource(content, source_id=masked_address(word))
@@ -125,16 +111,10 @@ def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None
 
 def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
     from pipeline.sources.reconnecting import ReconnectingSource
-    from pipeline.sources.video.source import VideoOptions, VideoSource
+    from pipeline.sources.video.source import VideoSource
 
-    asked = VideoOptions(
-        open_timeout_seconds=options.open_timeout_seconds,
-        read_timeout_seconds=options.read_timeout_seconds,
-        rtsp_transport=options.rtsp_transport,
-        decode_threads=options.decode_threads,
-        decode_device=options.decode_device,
-    )
-    source = VideoSource(address, source_id=word, options=asked)
+    open_video = partial(VideoSource, address, source_id=word, network=options.network, decode=options.decode)
+    source = open_video()
     content = source.read_still()
     if content is not None:
         from pipeline.sources.images import StillSource
@@ -145,24 +125,19 @@ def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOption
         return source  # libav itself goes on with a playlist, and one that is opened again would be replayed
 
     def reopen() -> VideoSource | None:
-        again = VideoSource(address, source_id=word, options=asked)
+        again = open_video()
         if source.beginning is not None and again.beginning in (source.beginning, None):
             again.close()
             return None
         return again
 
-    return ReconnectingSource(source, reopen, reconnect_seconds=options.reconnect_seconds)
+    return ReconnectingSource(source, reopen, reconnect_seconds=options.network.reconnect_s)
 
 
 def _open_camera(word: str, options: SourceOptions) -> FrameSource:
-    from pipeline.sources.webcam import WebcamOptions, WebcamSource
+    from pipeline.sources.webcam import WebcamSource
 
-    asked = WebcamOptions(
-        size_wh=options.camera_size_wh,
-        frames_per_second=options.camera_fps,
-        pixel_format=options.camera_pixel_format,
-    )
-    return WebcamSource(int(word) if word.isdecimal() else word, options=asked)
+    return WebcamSource(int(word) if word.isdecimal() else word, options=options.camera)
 
 
 def _stdin() -> BinaryIO:

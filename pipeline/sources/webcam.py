@@ -9,9 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,11 +19,13 @@ from pipeline.cache_folder import cache_folder
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
+from pipeline.sources.options import CameraOptions
 
 LOG = logging.getLogger(__name__)
 
 PIXEL_FORMATS = ("YUYV", "MJPG")
 MEASURE_SECONDS = 1.0
+SILENCE_SECONDS = 5.0  # a camera that gives no picture for this long has failed
 RAW_WINS_AT = 0.95  # of the rate of MJPG: raw pixels have no compression artefacts
 
 
@@ -44,16 +45,6 @@ class Capture(Protocol):
     def release(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class WebcamOptions:
-    """What is asked of the camera; None leaves it to the driver."""
-
-    size_wh: tuple[int, int] | None = None
-    frames_per_second: float | None = None
-    pixel_format: Literal["auto", "YUYV", "MJPG"] = "auto"
-    silence_seconds: float = 5.0  # a camera that gives nothing for so long has failed
-
-
 class WebcamSource:
     """A camera by index or device path; `pts_seconds` counts from its first picture.
 
@@ -70,13 +61,13 @@ class WebcamSource:
         device: int | str,
         *,
         source_id: str | None = None,
-        options: WebcamOptions | None = None,
+        options: CameraOptions | None = None,
         open_capture: Callable[[int | str], Capture] | None = None,
         clock: Callable[[], float] = time.monotonic,
         cache_path: Path | None = None,
     ) -> None:
         self.source_id = str(device) if source_id is None else source_id
-        self._options = options or WebcamOptions()
+        self._options = options or CameraOptions()
         self._device = device
         self._node = Path(f"/dev/video{device}" if isinstance(device, int) else device)
         self._clock = clock
@@ -136,9 +127,9 @@ class WebcamSource:
             self._num_failed_reads += 1
             if self._is_real and sys.platform == "linux" and not self._node.exists():
                 raise SourceError(f"camera {self.source_id}: {self._node} is gone; was it unplugged?")
-            if self._clock() - silent_since > self._options.silence_seconds:
+            if self._clock() - silent_since > SILENCE_SECONDS:
                 raise SourceError(
-                    f"camera {self.source_id}: gave no picture for {self._options.silence_seconds:g} s; "
+                    f"camera {self.source_id}: gave no picture for {SILENCE_SECONDS:g} s; "
                     "was it unplugged, or is another program using it?"
                 )
             stop.wait(0.02)  # a read that fails at once must not spin
@@ -153,8 +144,8 @@ class WebcamSource:
         if options.size_wh:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.size_wh[0])
             capture.set(cv2.CAP_PROP_FRAME_HEIGHT, options.size_wh[1])
-        if options.frames_per_second:
-            capture.set(cv2.CAP_PROP_FPS, options.frames_per_second)
+        if options.fps:
+            capture.set(cv2.CAP_PROP_FPS, options.fps)
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
         return capture
 
@@ -163,7 +154,7 @@ class WebcamSource:
         options = self._options
         if options.pixel_format != "auto":
             return options.pixel_format
-        key = f"{_model(self._node)}, {options.size_wh or 'any size'}, {options.frames_per_second or 'any'} fps"
+        key = f"{_model(self._node)}, {options.size_wh or 'any size'}, {options.fps or 'any'} fps"
         remembered = _read_cache(cache_path)
         if remembered.get(key) in PIXEL_FORMATS:
             return remembered[key]

@@ -53,7 +53,7 @@ HEAVY = {
     "torchvision": ("export/",),
     "onnx": ("export/",),
     "onnxruntime": ("pipeline/detector/", "export/"),
-    "av": ("pipeline/sources/video", "pipeline/sinks/recording"),
+    "av": ("pipeline/sources/video/", "pipeline/sinks/recording"),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config",),

@@ -23,8 +23,9 @@ from pipeline.errors import DeviceError, StreamdetError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Detections
 from pipeline.picture.parity import FP32_BAR, compare
+from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.on_gpu import what_is_missing
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoSource
 
 
 def _why_not() -> str:
@@ -129,7 +130,7 @@ def test_settings_that_nobody_says_are_tried_and_still_right(
 
 
 def test_downloaded_pixels_are_those_of_the_processors_decoder(street: Path) -> None:
-    sources = [VideoSource(street, options=VideoOptions(decode_device=device)) for device in ("cuda", "cpu")]
+    sources = [VideoSource(street, decode=DecodeOptions(device=device)) for device in ("cuda", "cpu")]
     for ours, theirs in zip(*(source.pictures(threading.Event()) for source in sources), strict=True):
         for size_wh in ((640, 368), (320, 180)):
             mine, other = (timed.picture.resized(size_wh, colour="rgb") for timed in (ours, theirs))
@@ -142,18 +143,19 @@ def test_whoever_opens_the_gpu_first_the_decoder_shares_it(street: Path, first: 
     steps = {
         "torch": "import torch\nkept.append(torch.zeros(1, device='cuda'))",
         "session": "kept.append(OrtEngine(DEMO_MODEL, recognise(DEMO_MODEL), device='cuda'))\nkept[-1].warm_up(1)",
-        "decoder": "next(VideoSource(path, options=gpu).pictures(threading.Event()))",
+        "decoder": "next(VideoSource(path, decode=gpu).pictures(threading.Event()))",
     }
     program = "\n".join(
         [
             "import sys, threading",
-            "from pipeline.sources.video.source import VideoOptions, VideoSource",
+            "from pipeline.sources.options import DecodeOptions",
+            "from pipeline.sources.video.source import VideoSource",
             "from pipeline.app.assemble import DEMO_MODEL",
             "from pipeline.detector.engine import OrtEngine",
             "from pipeline.detector.recognise import recognise",
-            "kept, path, gpu = [], sys.argv[1], VideoOptions(decode_device='cuda')",
+            "kept, path, gpu = [], sys.argv[1], DecodeOptions(device='cuda')",
             *(steps[each] for each in first.split(" then ")),
-            "print(sum(1 for _ in VideoSource(path, options=gpu).pictures(threading.Event())))",
+            "print(sum(1 for _ in VideoSource(path, decode=gpu).pictures(threading.Event())))",
         ]
     )
     if "torch" in first:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.sources.webcam import WebcamOptions, WebcamSource
+from pipeline.sources.options import CameraOptions
+from pipeline.sources.webcam import WebcamSource
 from pipeline.testing import StepClock
 
 YUYV, MJPG = (cv2.VideoWriter.fourcc(*name) for name in ("YUYV", "MJPG"))
@@ -90,7 +91,7 @@ def cache_path(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "cameras.json"
 
 
-def open_webcam(camera: Camera, cache_path: Path, options: WebcamOptions | None = None) -> WebcamSource:
+def open_webcam(camera: Camera, cache_path: Path, options: CameraOptions | None = None) -> WebcamSource:
     return WebcamSource(0, options=options, open_capture=camera.open, clock=camera.clock, cache_path=cache_path)
 
 
@@ -135,7 +136,7 @@ def test_the_format_that_delivers_more_is_taken_and_remembered(
 def test_another_size_is_measured_anew(clock: StepClock, cache_path: Path) -> None:
     camera = Camera(clock, rates={YUYV: 30.0, MJPG: 30.0})
     open_webcam(camera, cache_path)
-    open_webcam(camera, cache_path, WebcamOptions(size_wh=(1280, 720)))
+    open_webcam(camera, cache_path, CameraOptions(width=1280, height=720))
     assert len(json.loads(cache_path.read_text())) == 2
 
 
@@ -160,7 +161,7 @@ def test_what_is_asked_for_is_set_without_measuring(
     clock: StepClock, cache_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     camera = Camera(clock, rates={YUYV: 30.0, MJPG: 60.0})
-    options = WebcamOptions(size_wh=(320, 240), frames_per_second=60.0, pixel_format="MJPG")
+    options = CameraOptions(width=320, height=240, fps=60.0, pixel_format="MJPG")
     with caplog.at_level(logging.WARNING):
         source = open_webcam(camera, cache_path, options)
     assert camera.openings == [
@@ -178,7 +179,7 @@ def test_what_is_asked_for_is_set_without_measuring(
 
 def test_a_camera_that_falls_silent_is_given_up(clock: StepClock, cache_path: Path) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=range(5, 99))
-    source = open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
     with pytest.raises(SourceError, match=r"^camera 0: gave no picture for 5 s; was it unplugged"):
         list(source.pictures(Event()))
     assert source.damage == ("3 reads of the camera failed",)
@@ -193,14 +194,14 @@ def test_a_camera_that_never_gives_a_picture_is_refused(clock: StepClock, cache_
 
 def test_a_read_that_fails_now_and_then_is_counted(clock: StepClock, cache_path: Path) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=(3, 4))
-    pictures = (source := open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))).pictures(Event())
+    pictures = (source := open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))).pictures(Event())
     assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(3)] == [2, 5, 6]
     assert source.damage == ("2 reads of the camera failed",)
 
 
 def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock, cache_path: Path) -> None:
     camera = Camera(clock, rates={YUYV: 25.0})
-    source = open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
     pictures = source.pictures(Event(), every=3)
     timed_pictures = [next(pictures) for _ in range(3)]
     assert [timed.picture.pixels[0, 0, 0] for timed in timed_pictures] == [2, 5, 8]
@@ -210,7 +211,7 @@ def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock, cache_pa
 
 def test_a_grab_that_fails_is_a_read_that_fails(clock: StepClock, cache_path: Path) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=(3, *range(7, 99)))
-    source = open_webcam(camera, cache_path, WebcamOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
     pictures = source.pictures(Event(), every=3)
     assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(2)] == [2, 6]
     with pytest.raises(SourceError, match="gave no picture for 5 s"):

@@ -16,8 +16,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.picture.frame import TimedPicture
+from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.needed_packets import NeededPackets
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoSource
 from tests.conftest import ASSETS
 
 Videos = dict[str, tuple[Path, list[TimedPicture]]]
@@ -76,7 +77,7 @@ def video(videos: Videos, name: str) -> tuple[Path, list[TimedPicture]]:
 
 
 def read(path: Path, *, every: int = 1, threads: int = 1) -> tuple[list[TimedPicture], tuple[str, ...]]:
-    source = VideoSource(path, options=VideoOptions(decode_threads=threads))
+    source = VideoSource(path, decode=DecodeOptions(threads=threads))
     timed_pictures = list(source.pictures(threading.Event(), every=every))
     source.close()
     return timed_pictures, source.damage

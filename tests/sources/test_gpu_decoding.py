@@ -18,8 +18,9 @@ from pipeline.detector.bound_run import BoundRun
 from pipeline.errors import DeviceError, SourceError
 from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import DevicePlane, HasNv12, inputs_of, nv12_of
+from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.on_gpu import GpuPicture, gpu_decoder, what_is_missing
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoSource
 from tests.picture.test_nv12 import smooth
 from tests.project.test_cuda_driver import Driver
 
@@ -142,7 +143,7 @@ def test_what_is_missing_is_said_in_a_line(small_video: Path) -> None:
     with pytest.raises(
         SourceError, match=r"cannot be decoded on the GPU: .*driver.*; set decode\.device=cpu"
     ) as raised:
-        VideoSource(small_video, options=VideoOptions(decode_device="cuda"))
+        VideoSource(small_video, decode=DecodeOptions(device="cuda"))
     assert "\n" not in str(raised.value)
 
 
@@ -161,13 +162,13 @@ def test_a_codec_that_no_gpu_decodes_is_named(tmp_path: Path) -> None:
         frame = VideoFrame.from_ndarray(smooth(64, 48), format="bgr24").reformat(format="yuv420p")
         container.mux([*stream.encode(frame), *stream.encode(None)])
     with pytest.raises(SourceError, match=r"raw\.avi: the GPU decodes none of its streams; set decode\.device=cpu"):
-        VideoSource(path, options=VideoOptions(decode_device="cuda"))
+        VideoSource(path, decode=DecodeOptions(device="cuda"))
 
 
 @pytest.mark.gpu
 @needs_gpu
 def test_frames_of_the_gpu_are_those_of_the_processor(small_video: Path) -> None:
-    sources = [VideoSource(small_video, options=VideoOptions(decode_device=device)) for device in ("cuda", "cpu")]
+    sources = [VideoSource(small_video, decode=DecodeOptions(device=device)) for device in ("cuda", "cpu")]
     timed_pictures = [[*source.pictures(threading.Event())] for source in sources]
     assert len(timed_pictures[0]) == len(timed_pictures[1])
     for ours, theirs in zip(*timed_pictures, strict=True):

@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
 from pipeline.sources.images import ImagesSource
-from pipeline.sources.opening import SourceOptions, open_source
+from pipeline.sources.opening import open_source
+from pipeline.sources.options import NetworkOptions, SourceOptions
 from pipeline.sources.video.source import VideoSource
 
 
@@ -107,7 +108,7 @@ def test_numbers_and_devices_are_cameras() -> None:
 
 
 def test_addresses_are_opened_on_the_network() -> None:
-    options = SourceOptions(open_timeout_seconds=1.0)
+    options = SourceOptions(network=NetworkOptions(open_timeout_s=1.0))
     for word in ("http://127.0.0.1:1/a.mp4", "rtsp://127.0.0.1:1/a", "rtmp://127.0.0.1:1/a"):
         with pytest.raises(SourceError, match=rf"^{word}: cannot be opened: .*(refused|Cannot open connection)"):
             open_source(word, options=options)

@@ -18,10 +18,11 @@ from av.video.frame import VideoFrame
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.nv12 import Nv12
+from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.on_gpu import what_is_missing
 from pipeline.sources.video.orientation import UPRIGHT, Orientation
 from pipeline.sources.video.picture import VideoPicture
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoSource
 
 WIDTH, HEIGHT = 64, 48
 ONE = 1 << 16
@@ -194,4 +195,4 @@ def test_a_frame_without_a_matrix_is_upright() -> None:
 def test_what_the_gpu_would_leave_mirrored_is_refused(tmp_path: Path) -> None:
     path = with_matrix(write_plain(tmp_path / "a.mp4"), matrix_of("mirrored left to right"))
     with pytest.raises(SourceError, match=r"is mirrored left to right, which the GPU leaves so; set dec\.device=cpu"):
-        VideoSource(path, options=VideoOptions(decode_device="cuda"))
+        VideoSource(path, decode=DecodeOptions(device="cuda"))

@@ -19,9 +19,10 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray, TimedPicture
+from pipeline.sources.options import NetworkOptions
 from pipeline.sources.video.on_gpu import GpuPicture
 from pipeline.sources.video.picture import VideoPicture
-from pipeline.sources.video.source import VideoOptions, VideoSource
+from pipeline.sources.video.source import VideoSource
 
 ASSETS = Path(__file__).parents[2] / ".." / "shared" / "assets"
 needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="the real assets are not on this machine")
@@ -429,7 +430,7 @@ def test_a_pipe_through_which_nothing_comes_is_given_up() -> None:
     readable, writable = os.pipe()
     silence = pytest.raises(SourceError, match=r"no video came through the pipe for 0\.1 s")
     with os.fdopen(readable, "rb") as pipe, os.fdopen(writable, "wb"), silence:
-        VideoSource(pipe, options=VideoOptions(open_timeout_seconds=0.1))
+        VideoSource(pipe, network=NetworkOptions(open_timeout_s=0.1))
 
 
 def test_an_open_file_is_seeked_in(tmp_path: Path) -> None:
@@ -513,7 +514,7 @@ def test_an_mjpeg_stream_is_live_and_its_time_is_that_of_arrival(server: Server)
 
 
 def test_a_stream_that_falls_silent_is_given_up_in_time(server: Server) -> None:
-    source = VideoSource(server.url("stalls.mjpg"), options=VideoOptions(read_timeout_seconds=0.3))
+    source = VideoSource(server.url("stalls.mjpg"), network=NetworkOptions(read_timeout_s=0.3))
     with pytest.raises(SourceError, match=r"fell silent for 0.3 s"):
         list(source.pictures(threading.Event()))
     source.close()
@@ -523,7 +524,7 @@ def test_networks_are_refused_with_the_reason(server: Server) -> None:
     with pytest.raises(SourceError, match="404 Not Found"):
         VideoSource(server.url("absent.mp4"))
     with pytest.raises(SourceError, match=r"no answer within 0.3 s; is it on and reachable\?"):
-        VideoSource(server.url("silent.mp4"), options=VideoOptions(open_timeout_seconds=0.3))
+        VideoSource(server.url("silent.mp4"), network=NetworkOptions(open_timeout_s=0.3))
     with pytest.raises(SourceError, match="Connection refused"):
         VideoSource("http://127.0.0.1:1/film.mp4")
 

@@ -25,6 +25,21 @@ def num_bytes(container: InputContainer) -> int | None:
     return size if size is not None and size > 0 else None
 
 
+def declared_liveness(container: InputContainer, *, scheme: str, is_multipart: bool) -> bool | None:
+    """Whether this is a live stream, by its address and header; None where neither tells.
+
+    scheme: of the address, in lower case; empty for files and pipes.
+    """
+    if not scheme:
+        return False
+    if is_multipart or scheme in LIVE_SCHEMES:
+        return True
+    if container.format.name in PLAYLISTS:
+        return container.duration is None
+    has_end = container.duration is not None or num_bytes(container) is not None
+    return False if has_end else None
+
+
 def glance(
     packets: Iterator[P | None], *, frames_per_second: float, clock: Callable[[], float]
 ) -> tuple[list[P | None], bool]:
