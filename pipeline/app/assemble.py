@@ -29,7 +29,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import open_source
+from pipeline.sources.opening import kinds_in_words, open_source
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.capture import Capture
@@ -79,7 +79,7 @@ def assemble(
     Raises a StreamdetError for whatever cannot be opened; what was opened before is closed.
     """
     if source is None and not config.sources:
-        raise ConfigError("at least one source must be named, such as 0 for a webcam, a video file, or sim:traffic")
+        raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
     with ExitStack() as undo:
         sources = open_sources(config, undo, loops=loops) if source is None else {source.source_id: source}
         _refuse_unknown_world(config, sources)

@@ -31,6 +31,7 @@ from pipeline.app.model_commands import (
 from pipeline.app.standard_streams import outlets
 from pipeline.errors import StreamdetError
 from pipeline.masking import masked_address
+from pipeline.sources.opening import kinds_in_words
 from pipeline.version import __version__
 
 if TYPE_CHECKING:
@@ -114,8 +115,7 @@ def run(
         list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="A camera (0, /dev/video0), a video, an image, a folder or glob of images, rtsp:// or http(s)://, "
-            "- for a stream on stdin, sim:traffic; several run side by side.",
+            help=f"One or several of: {kinds_in_words()}.",
             show_default=False,
         ),
     ] = None,

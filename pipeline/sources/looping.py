@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
-from pipeline.sources.opening import files_of
+from pipeline.sources.opening import files_of, kind_of
 from pipeline.sources.source import FrameSource
 
 
 def can_be_read_again(word: str, source: FrameSource) -> bool:
-    """Whether what `word` opened can be opened again with the same pictures; not so stdin, pipes, cameras, networks."""
-    return not source.is_live and (word.startswith("sim:") or bool(files_of(word)))
+    """Whether `word` opens a source with the same pictures again; stdin, pipes, cameras and networks do not."""
+    return not source.is_live and (kind_of(word).is_repeatable or bool(files_of(word)))
 
 
 class LoopingSource:

@@ -1,4 +1,7 @@
-"""Which source does a word on the command line mean?"""
+"""Opening: a word on the command line → the source that it means, by a table of the kinds of sources.
+
+To add a kind of source, write its file and put a row into `SOURCE_KINDS`.
+"""
 
 from __future__ import annotations
 
@@ -6,77 +9,110 @@ import difflib
 import glob
 import re
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.options import SourceOptions
-from pipeline.sources.source import FrameSource
 from pipeline.user_path import path_of_url, user_path
+
+if TYPE_CHECKING:  # each kind of source brings a heavy library along, and is imported when it is opened
+    from pipeline.sources.source import FrameSource
+
+_CAMERA_NODES = ("/dev/video", "/dev/v4l/")
+_HEIF_HEAD_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRequest:
+    """A source to be opened. stdin: what `-` reads; the process's own if None."""
+
+    word: str
+    options: SourceOptions
+    stdin: BinaryIO | None = None
+
+
+def _no_files(word: str) -> tuple[Path, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class SourceKind:
+    """One row of the table: how a word is recognised as this kind of source, and how it is opened.
+
+    matches and open may raise SourceError; open, a ConfigError for options within the word.
+    """
+
+    name: str
+    help: str  # how the word is written
+    matches: Callable[[str], bool]
+    open: Callable[[SourceRequest], FrameSource]
+    files: Callable[[str], tuple[Path, ...]] = _no_files  # of this machine that the word means
+    is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
 def open_source(word: str, *, options: SourceOptions | None = None, stdin: BinaryIO | None = None) -> FrameSource:
-    """Open what the word means. Raises SourceError, with the nearest name for a file that is not there.
+    """Open the source that a word means: the first row of SOURCE_KINDS that matches.
 
     `0` or `/dev/video0`: a camera. `sim:traffic?seed=1`: drawn traffic. `-`: a stream from `stdin`, the process's
     own if None. `rtsp://…`, `http://…`: a stream or a file on the network. A folder, a glob or an image file:
-    images. Any other file, or a named pipe: a video. What holds one image, wherever it comes from, is that image.
+    images. Any other file, or a named pipe: a video. A video or an address that holds one image is that image.
+
+    Raises SourceError, with the nearest name for a file that does not exist.
     """
     if not isinstance(word, str) or not word.strip():
-        raise SourceError(f"a source must be a word, such as 0 for a webcam, a file or an address, got {word!r}")
-    # The kinds of source are imported as they are needed: each brings a heavy library along.
-    options = options or SourceOptions()
-    if word.startswith("sim:"):
-        from pipeline.sources.street.traffic import TrafficSource
+        raise SourceError(f"a source must be one of {kinds_in_words()}; got {word!r}")
+    return kind_of(word).open(SourceRequest(word, options or SourceOptions(), stdin))
 
-        return TrafficSource.from_spec(word)
-    if word == "-":
-        return _open_video(stdin or _stdin(), word, options)
-    if word.isdecimal() or word.startswith(("/dev/video", "/dev/v4l/")):
-        return _open_camera(word, options)
-    if word.lower().startswith("file://"):
-        return _open_path(path_of_url(word), options)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word):
-        address = with_escaped_user(word)
-        return _open_image_address(address, options) or _open_video(address, word, options)
-    return _open_path(word, options)
+
+def kind_of(word: str) -> SourceKind:
+    """The kind of source that a word means. Raises SourceError for a path that does not exist."""
+    return next(kind for kind in SOURCE_KINDS if kind.matches(word))
 
 
 def files_of(word: str) -> tuple[Path, ...]:
-    """The files of this machine that a word means, as `open_source` reads it; () for what is no file."""
-    from pipeline.sources.images import ImagesSource
-
-    is_address = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word) and not word.lower().startswith("file://")
-    if is_address or word == "-" or word.startswith("sim:"):
-        return ()
+    """The files of this machine that a word means, as `open_source` reads it; () for what is not a file."""
     try:
-        path = user_path(word)
-        if path.is_file():
-            return (path,)
-        return ImagesSource(path).paths if path.is_dir() or glob.has_magic(str(path)) else ()
+        return kind_of(word).files(word)
     except (StreamdetError, OSError, ValueError):
-        return ()  # what cannot be opened cannot be overwritten; to open it says why
+        return ()  # what cannot be opened cannot be overwritten; opening it says why
 
 
-def _open_path(word: str, options: SourceOptions) -> FrameSource:
-    from pipeline.sources.images import IMAGE_SUFFIXES, ImagesSource
+def kinds_in_words() -> str:
+    """Every kind of source and how it is written, for help texts and errors."""
+    return ", ".join(f"{kind.name} ({kind.help})" for kind in SOURCE_KINDS)
 
-    path = user_path(word, raises=SourceError)
+
+def _is_address(word: str) -> bool:
+    is_file = word.lower().startswith("file://")
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", word) is not None and not is_file
+
+
+def _is_image_address(word: str) -> bool:
+    """Whether this is an http address with an image's suffix; a camera's stream may have one too."""
+    if not _is_address(word):
+        return False
     try:
-        is_there = path.exists()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SourceError(f"{masked_address(word)[:200]!r} cannot be the path of a source: {reason}") from error
-    if not is_there and not glob.has_magic(word):
-        raise SourceError(_missing(path))
-    holds_images = path.is_dir() or not path.exists()
-    if holds_images or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path):
-        return ImagesSource(word)
-    return _open_video(path, word, options)
+        parts = urlsplit(with_escaped_user(word))
+    except ValueError as error:
+        raise SourceError(f"{masked_address(word)} cannot be read as an address: {error}") from error
+    from pipeline.sources.images import IMAGE_SUFFIXES
+
+    return parts.scheme in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_images(word: str) -> bool:
+    """Whether this is a folder, a glob or an image file. Raises SourceError for a path that does not exist."""
+    from pipeline.sources.images import IMAGE_SUFFIXES
+
+    path = _existing_path(word)
+    return path.is_dir() or not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path)
 
 
 def _is_heif_still(path: Path) -> bool:
@@ -87,38 +123,95 @@ def _is_heif_still(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return is_still(file.read(64))
+            return is_still(file.read(_HEIF_HEAD_BYTES))
     except OSError:  # whoever opens it next says why
         return False
 
 
-def _open_image_address(word: str, options: SourceOptions) -> FrameSource | None:
-    """The image at an http address that bears an image's name; None where there is none, or a camera's stream."""
-    from pipeline.sources.download import download
-    from pipeline.sources.images import IMAGE_SUFFIXES, StillSource
-
+def _existing_path(word: str) -> Path:
+    """The path that a word means, or a glob as it is. Raises SourceError, with the nearest name, if there is none."""
+    path = user_path(word, raises=SourceError)
     try:
-        parts = urlsplit(word)
-    except ValueError as error:
-        raise SourceError(f"{masked_address(word)} cannot be read as an address: {error}") from error
-    if parts.scheme not in ("http", "https") or PurePosixPath(parts.path).suffix.lower() not in IMAGE_SUFFIXES:
-        return None
-    content = download(word, timeout_seconds=options.network.open_timeout_s)
+        exists = path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SourceError(f"{masked_address(word)[:200]!r} cannot be the path of a source: {reason}") from error
+    if not exists and not glob.has_magic(_typed_path(word)):
+        raise SourceError(_missing(path))
+    return path
+
+
+def _typed_path(word: str) -> str:
+    """A path as it was typed, without file://."""
+    return path_of_url(word) if word.lower().startswith("file://") else word
+
+
+def _missing(path: Path) -> str:
+    shown = masked_address(str(path))
+    if not path.parent.is_dir():
+        return f"{shown}: there is no folder {masked_address(str(path.parent))}"
+    names = [sibling.name for sibling in path.parent.iterdir()]
+    nearest = difflib.get_close_matches(path.name, names, n=1)
+    suggestion = f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
+    return f"{shown}: there is no such file{suggestion}"
+
+
+def _open_street(request: SourceRequest) -> FrameSource:
+    from pipeline.sources.street.traffic import TrafficSource
+
+    return TrafficSource.from_spec(request.word)
+
+
+def _open_stdin(request: SourceRequest) -> FrameSource:
+    if request.stdin is not None:
+        return _open_video(request.stdin, request.word, request.options)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise SourceError("-: nothing is piped in; for example: ffmpeg -i … -f mpegts - | streamdet run -")
+    return _open_video(sys.stdin.buffer, request.word, request.options)
+
+
+def _open_camera(request: SourceRequest) -> FrameSource:
+    from pipeline.sources.webcam import WebcamSource
+
+    device = int(request.word) if request.word.isdecimal() else request.word
+    return WebcamSource(device, options=request.options.camera)
+
+
+def _open_image_address(request: SourceRequest) -> FrameSource:
+    """The image at an address; where there is no whole image, such as at a camera's stream, the video there."""
+    from pipeline.sources.download import download
+    from pipeline.sources.images import StillSource
+
+    content = download(with_escaped_user(request.word), timeout_seconds=request.options.network.open_timeout_s)
     if content is None:
-        return None
-    return StillSource(content, source_id=masked_address(word))
+        return _open_address(request)
+    return StillSource(content, source_id=masked_address(request.word))
 
 
-def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOptions) -> FrameSource:
+def _open_address(request: SourceRequest) -> FrameSource:
+    return _open_video(with_escaped_user(request.word), request.word, request.options)
+
+
+def _open_images(request: SourceRequest) -> FrameSource:
+    from pipeline.sources.images import ImagesSource
+
+    return ImagesSource(_typed_path(request.word))
+
+
+def _open_file(request: SourceRequest) -> FrameSource:
+    return _open_video(_existing_path(request.word), _typed_path(request.word), request.options)
+
+
+def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceOptions) -> FrameSource:
+    """A video; the image in it where it holds only one; a live stream that is opened again when it breaks."""
+    from pipeline.sources.images import StillSource
     from pipeline.sources.reconnecting import ReconnectingSource
     from pipeline.sources.video.source import VideoSource
 
-    open_video = partial(VideoSource, address, source_id=word, network=options.network, decode=options.decode)
+    open_video = partial(VideoSource, address, source_id=source_id, network=options.network, decode=options.decode)
     source = open_video()
     content = source.read_still()
     if content is not None:
-        from pipeline.sources.images import StillSource
-
         source.close()
         return StillSource(content, source_id=source.source_id)
     if not source.is_live or source.format_name == "hls":
@@ -134,23 +227,37 @@ def _open_video(address: str | Path | BinaryIO, word: str, options: SourceOption
     return ReconnectingSource(source, reopen, reconnect_seconds=options.network.reconnect_s)
 
 
-def _open_camera(word: str, options: SourceOptions) -> FrameSource:
-    from pipeline.sources.webcam import WebcamSource
+def _images_of(word: str) -> tuple[Path, ...]:
+    from pipeline.sources.images import ImagesSource
 
-    return WebcamSource(int(word) if word.isdecimal() else word, options=options.camera)
-
-
-def _stdin() -> BinaryIO:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise SourceError("-: nothing is piped in; for example: ffmpeg -i … -f mpegts - | streamdet run -")
-    return sys.stdin.buffer
+    return ImagesSource(_typed_path(word)).paths
 
 
-def _missing(path: Path) -> str:
-    shown = masked_address(str(path))
-    if not path.parent.is_dir():
-        return f"{shown}: there is no folder {masked_address(str(path.parent))}"
-    names = [each.name for each in path.parent.iterdir()]
-    nearest = difflib.get_close_matches(path.name, names, n=1)
-    suggestion = f"; did you mean {path.with_name(nearest[0])}?" if nearest else ""
-    return f"{shown}: there is no such file{suggestion}"
+def _file_of(word: str) -> tuple[Path, ...]:
+    path = _existing_path(word)
+    return (path,) if path.is_file() else ()
+
+
+SOURCE_KINDS: tuple[SourceKind, ...] = (
+    SourceKind(
+        "camera",
+        "0 or /dev/video0",
+        matches=lambda word: word.isdecimal() or word.startswith(_CAMERA_NODES),
+        open=_open_camera,
+    ),
+    SourceKind(
+        "drawn street",
+        "sim:traffic?seed=1",
+        matches=lambda word: word.startswith("sim:"),
+        open=_open_street,
+        is_repeatable=True,
+    ),
+    SourceKind("standard input", "-", matches=lambda word: word == "-", open=_open_stdin),
+    SourceKind("image on the network", "http(s)://…/a.jpg", matches=_is_image_address, open=_open_image_address),
+    SourceKind("stream or file on the network", "rtsp:// or http(s)://", matches=_is_address, open=_open_address),
+    SourceKind(
+        "images", "a file, a folder or a glob such as '*.jpg'", matches=_is_images, open=_open_images, files=_images_of
+    ),
+    SourceKind("video", "any other file, or a named pipe", matches=lambda _: True, open=_open_file, files=_file_of),
+)
+"""In the order in which they are tried; the last one takes every path that exists."""

@@ -137,7 +137,7 @@ def test_a_live_playlist_is_not_opened_again_by_us_for_it_would_be_replayed(tmp_
 
 @pytest.mark.parametrize("word", ["", "  ", None, 7])
 def test_what_is_no_word_is_refused(word: Any) -> None:
-    with pytest.raises(SourceError, match="a source must be a word, such as 0 for a webcam, a file or an address, got"):
+    with pytest.raises(SourceError, match=r"a source must be one of camera \(0 or /dev/video0\), .*; got"):
         open_source(word)
 
 
