@@ -1,8 +1,7 @@
-"""Which pictures does a camera on this machine give, and in which pixel format does it give most of them?"""
+"""Webcam source: a camera of this machine → its pictures, in the pixel format in which it delivers most of them."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -15,22 +14,25 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from pipeline.cache_folder import cache_folder
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
+from pipeline.remembered import recall, remember
 from pipeline.sources.options import CameraOptions
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 PIXEL_FORMATS = ("YUYV", "MJPG")
 MEASURE_SECONDS = 1.0
 SILENCE_SECONDS = 5.0  # a camera that gives no picture for this long has failed
 RAW_WINS_AT = 0.95  # of the rate of MJPG: raw pixels have no compression artefacts
 
+_RETRY_SECONDS = 0.02  # a read that fails at once must not spin
+_REMEMBERED_AS = "cameras"
 
-class Capture(Protocol):
-    """What is used of `cv2.VideoCapture`."""
+
+class VideoCapture(Protocol):
+    """The part of `cv2.VideoCapture` that is used."""
 
     def isOpened(self) -> bool: ...  # noqa: N802
 
@@ -48,9 +50,9 @@ class Capture(Protocol):
 class WebcamSource:
     """A camera by index or device path; `pts_seconds` counts from its first picture.
 
-    With `pixel_format="auto"`, a camera that is opened for the first time in a size and rate is measured in each
-    format for a second, and the better one is remembered in `cache_path`. Raises SourceError for a camera that is
-    not there, may not be used, is busy, or falls silent.
+    With `pixel_format="auto"`, a camera that is opened for the first time in a size and rate is measured in every
+    format for a second, and the better one is remembered. Raises SourceError for a camera that does not exist, may not
+    be used, is busy, or falls silent.
     """
 
     is_live = True
@@ -62,9 +64,8 @@ class WebcamSource:
         *,
         source_id: str | None = None,
         options: CameraOptions | None = None,
-        open_capture: Callable[[int | str], Capture] | None = None,
+        open_capture: Callable[[int | str], VideoCapture] | None = None,
         clock: Callable[[], float] = time.monotonic,
-        cache_path: Path | None = None,
     ) -> None:
         self.source_id = str(device) if source_id is None else source_id
         self._options = options or CameraOptions()
@@ -74,18 +75,12 @@ class WebcamSource:
         self._is_real = open_capture is None
         self._open_capture = open_capture or _open_with_opencv
         self._num_failed_reads = 0
-        if self._is_real and sys.platform == "linux":
+        if self._has_node:
             _refuse_absent(self._node)
-        self._capture = self._open(self._choose_format(cache_path or cache_folder() / "cameras.json"))
-        try:
-            first = self._read(threading.Event())
-        except SourceError:
-            self.close()
-            raise
-        assert first is not None
-        self.size_wh: tuple[int, int] | None = (first.shape[1], first.shape[0])
+        self._capture = self._open(self._choose_format())
+        self.size_wh: tuple[int, int] | None = self._size_of_first_picture()
         if self._options.size_wh not in (None, self.size_wh):
-            LOG.warning("camera %s gives %s instead of %s pixels", device, self.size_wh, self._options.size_wh)
+            logger.warning("camera %s gives %s instead of %s pixels", device, self.size_wh, self._options.size_wh)
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.frames_per_second = rate if rate > 0 else None
 
@@ -105,41 +100,55 @@ class WebcamSource:
     def close(self) -> None:
         self._capture.release()
 
+    @property
+    def _has_node(self) -> bool:
+        """Whether the camera's file under /dev tells if the camera exists."""
+        return self._is_real and sys.platform == "linux"
+
+    def _size_of_first_picture(self) -> tuple[int, int]:
+        try:
+            pixels = self._read(threading.Event())
+        except SourceError:
+            self.close()
+            raise
+        assert pixels is not None
+        return pixels.shape[1], pixels.shape[0]
+
     def _read(self, stop: Stop) -> PixelArray | None:
         """The next picture, or None once `stop` is set."""
         pixels: PixelArray | None = None
 
         def read() -> bool:
             nonlocal pixels
-            is_read, given = self._capture.read()
-            pixels = np.asarray(given, np.uint8) if is_read and given is not None else None
+            is_read, image = self._capture.read()
+            pixels = np.asarray(image, np.uint8) if is_read and image is not None else None
             return pixels is not None
 
         self._until(stop, read)
         return pixels
 
     def _until(self, stop: Stop, succeeds: Callable[[], bool]) -> None:
-        """Try until it does, or `stop` is set. Raises SourceError for a camera that is gone, or silent for too long."""
+        """Try until it succeeds or `stop` is set. Raises SourceError if the camera is gone, or silent for too long."""
         silent_since = self._clock()
         while not stop.is_set():
             if succeeds():
                 return
             self._num_failed_reads += 1
-            if self._is_real and sys.platform == "linux" and not self._node.exists():
+            if self._has_node and not self._node.exists():
                 raise SourceError(f"camera {self.source_id}: {self._node} is gone; was it unplugged?")
             if self._clock() - silent_since > SILENCE_SECONDS:
                 raise SourceError(
                     f"camera {self.source_id}: gave no picture for {SILENCE_SECONDS:g} s; "
                     "was it unplugged, or is another program using it?"
                 )
-            stop.wait(0.02)  # a read that fails at once must not spin
+            stop.wait(_RETRY_SECONDS)
 
-    def _open(self, pixel_format: str | None) -> Capture:
+    def _open(self, pixel_format: str | None) -> VideoCapture:
         capture = self._open_capture(self._device)
         if not capture.isOpened():
             raise SourceError(f"camera {self.source_id}: cannot be opened; is another program using it?")
         options = self._options
-        if pixel_format:  # first, for a driver offers sizes and rates by format
+        if pixel_format:  # first, because a driver offers sizes and rates by format
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*pixel_format))
         if options.size_wh:
             capture.set(cv2.CAP_PROP_FRAME_WIDTH, options.size_wh[0])
@@ -149,22 +158,26 @@ class WebcamSource:
         capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest of four
         return capture
 
-    def _choose_format(self, cache_path: Path) -> str | None:
-        """The format that was asked for, remembered or measured; None if the camera lets nobody choose."""
+    def _choose_format(self) -> str | None:
+        """The pixel format from the options, from memory or from a measurement; None if the camera offers no choice."""
         options = self._options
         if options.pixel_format != "auto":
             return options.pixel_format
-        key = f"{_model(self._node)}, {options.size_wh or 'any size'}, {options.fps or 'any'} fps"
-        remembered = _read_cache(cache_path)
-        if remembered.get(key) in PIXEL_FORMATS:
-            return remembered[key]
-        rates = {each: rate for each in PIXEL_FORMATS if (rate := self._measured_rate(each))}
+        key = (_model(self._node), options.size_wh, options.fps)
+        remembered = (recall(_REMEMBERED_AS, *key) or {}).get("pixel_format")
+        if remembered in PIXEL_FORMATS:
+            return str(remembered)
+        fastest = self._fastest_format()
+        if fastest is not None:
+            remember(_REMEMBERED_AS, {"pixel_format": fastest}, *key)
+        return fastest
+
+    def _fastest_format(self) -> str | None:
+        rates = {name: rate for name in PIXEL_FORMATS if (rate := self._measured_rate(name))}
         if not rates:
             return None
-        LOG.info("camera %s delivers %s", self.source_id, {each: f"{rate:.1f} fps" for each, rate in rates.items()})
-        chosen = max(rates, key=lambda each: rates[each] / (RAW_WINS_AT if each == "YUYV" else 1.0))
-        _write_cache(cache_path, {**remembered, key: chosen})
-        return chosen
+        logger.info("camera %s delivers %s", self.source_id, {name: f"{rate:.1f} fps" for name, rate in rates.items()})
+        return max(rates, key=lambda name: rates[name] / (RAW_WINS_AT if name == "YUYV" else 1.0))
 
     def _measured_rate(self, pixel_format: str) -> float:
         """Frames a second over `MEASURE_SECONDS` after the first picture; 0 if it cannot give this format."""
@@ -184,16 +197,16 @@ class WebcamSource:
             capture.release()
 
 
-def _open_with_opencv(device: int | str) -> Capture:
+def _open_with_opencv(device: int | str) -> VideoCapture:
     os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "2")  # seconds that a read may wait
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it would print, we raise
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our errors say what it would print
     return cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
 
 
 def _refuse_absent(node: Path) -> None:
     if not node.exists():
-        there = ", ".join(sorted(str(each) for each in Path("/dev").glob("video*"))) or "no camera"
-        raise SourceError(f"{node}: there is no such camera; this machine has {there}")
+        cameras = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*"))) or "no camera"
+        raise SourceError(f"{node}: there is no such camera; this machine has {cameras}")
     if not os.access(node, os.R_OK | os.W_OK):
         raise SourceError(
             f"{node}: this user may not use the camera; run `sudo usermod -aG video $USER` and log in again"
@@ -201,26 +214,8 @@ def _refuse_absent(node: Path) -> None:
 
 
 def _model(node: Path) -> str:
-    """What the camera calls itself, so that another one in its place is measured anew."""
+    """The camera's name for itself, so that another one in its place is measured anew."""
     try:
         return Path("/sys/class/video4linux", node.resolve().name, "name").read_text().strip()
     except OSError:
         return str(node)
-
-
-def _read_cache(path: Path) -> dict[str, str]:
-    try:
-        cache = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return cache if isinstance(cache, dict) else {}
-
-
-def _write_cache(path: Path, cache: dict[str, str]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps(cache, indent=1))
-        fresh.replace(path)
-    except OSError as error:
-        LOG.warning("the camera's best format cannot be remembered: %s", error)

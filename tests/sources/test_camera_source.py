@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Container
 from pathlib import Path
@@ -61,7 +60,7 @@ class Capture:
         camera = self.camera
         if not self._wait():
             return False, None
-        width, height = (int(self.get(each)) for each in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        width, height = int(self.get(cv2.CAP_PROP_FRAME_WIDTH)), int(self.get(cv2.CAP_PROP_FRAME_HEIGHT))
         return True, np.full((height, width, 3), camera.num_reads % 256, np.uint8)
 
     def grab(self) -> bool:
@@ -86,17 +85,19 @@ def clock() -> StepClock:
     return StepClock(1000.0)
 
 
-@pytest.fixture
-def cache_path(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "cameras.json"
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which formats of cameras are remembered."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "streamdet" / "cameras"
 
 
-def open_webcam(camera: Camera, cache_path: Path, options: CameraOptions | None = None) -> WebcamSource:
-    return WebcamSource(0, options=options, open_capture=camera.open, clock=camera.clock, cache_path=cache_path)
+def open_webcam(camera: Camera, options: CameraOptions | None = None) -> WebcamSource:
+    return WebcamSource(0, options=options, open_capture=camera.open, clock=camera.clock)
 
 
-def test_a_camera_is_live_and_counts_time_from_its_first_picture(clock: StepClock, cache_path: Path) -> None:
-    source = open_webcam(Camera(clock, rates={YUYV: 25.0}), cache_path)
+def test_a_camera_is_live_and_counts_time_from_its_first_picture(clock: StepClock) -> None:
+    source = open_webcam(Camera(clock, rates={YUYV: 25.0}))
     stop = Event()
     pictures = source.pictures(stop)
     timed_pictures = [next(pictures) for _ in range(3)]
@@ -118,52 +119,51 @@ def test_a_camera_is_live_and_counts_time_from_its_first_picture(clock: StepCloc
     ],
 )
 def test_the_format_that_delivers_more_is_taken_and_remembered(
-    rates: dict[int, float], best: int, clock: StepClock, cache_path: Path
+    rates: dict[int, float], best: int, clock: StepClock
 ) -> None:
     camera = Camera(clock, rates=rates)
     began = clock.now_seconds
-    open_webcam(camera, cache_path).close()
+    open_webcam(camera).close()
     assert camera.last[cv2.CAP_PROP_FOURCC] == best
     assert clock.now_seconds - began < len(rates) * 1.3
     assert camera.num_released == len(camera.openings)
 
     again = Camera(clock, rates=rates)
-    open_webcam(again, cache_path).close()
+    open_webcam(again).close()
     assert len(again.openings) == 1
     assert again.last[cv2.CAP_PROP_FOURCC] == best
 
 
-def test_another_size_is_measured_anew(clock: StepClock, cache_path: Path) -> None:
+def test_another_size_is_measured_anew(clock: StepClock, cache: Path) -> None:
     camera = Camera(clock, rates={YUYV: 30.0, MJPG: 30.0})
-    open_webcam(camera, cache_path)
-    open_webcam(camera, cache_path, CameraOptions(width=1280, height=720))
-    assert len(json.loads(cache_path.read_text())) == 2
+    open_webcam(camera)
+    open_webcam(camera, CameraOptions(width=1280, height=720))
+    assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"a": 1}', "\x00"])
-def test_a_corrupt_cache_is_ignored(content: str, clock: StepClock, cache_path: Path) -> None:
-    cache_path.parent.mkdir()
-    cache_path.write_text(content)
+def test_a_corrupt_memory_is_ignored(content: str, clock: StepClock, cache: Path) -> None:
+    open_webcam(Camera(clock, rates={YUYV: 30.0, MJPG: 30.0})).close()
+    (path,) = cache.iterdir()
+    path.write_text(content)
     camera = Camera(clock, rates={YUYV: 10.0, MJPG: 30.0})
-    open_webcam(camera, cache_path)
+    open_webcam(camera)
     assert camera.last[cv2.CAP_PROP_FOURCC] == MJPG
-    assert "MJPG" in json.loads(cache_path.read_text()).values()
+    assert "MJPG" in path.read_text()
 
 
-def test_a_camera_that_lets_nobody_choose_is_taken_as_it_is(clock: StepClock, cache_path: Path) -> None:
+def test_a_camera_that_lets_nobody_choose_is_taken_as_it_is(clock: StepClock, cache: Path) -> None:
     camera = Camera(clock, rates={})
-    open_webcam(camera, cache_path)
+    open_webcam(camera)
     assert cv2.CAP_PROP_FOURCC not in camera.last
-    assert not cache_path.exists()
+    assert not cache.exists()
 
 
-def test_what_is_asked_for_is_set_without_measuring(
-    clock: StepClock, cache_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_is_asked_for_is_set_without_measuring(clock: StepClock, caplog: pytest.LogCaptureFixture) -> None:
     camera = Camera(clock, rates={YUYV: 30.0, MJPG: 60.0})
     options = CameraOptions(width=320, height=240, fps=60.0, pixel_format="MJPG")
     with caplog.at_level(logging.WARNING):
-        source = open_webcam(camera, cache_path, options)
+        source = open_webcam(camera, options)
     assert camera.openings == [
         {
             cv2.CAP_PROP_FOURCC: MJPG,
@@ -177,31 +177,31 @@ def test_what_is_asked_for_is_set_without_measuring(
     assert not caplog.messages
 
 
-def test_a_camera_that_falls_silent_is_given_up(clock: StepClock, cache_path: Path) -> None:
+def test_a_camera_that_falls_silent_is_given_up(clock: StepClock) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=range(5, 99))
-    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, CameraOptions(pixel_format="YUYV"))
     with pytest.raises(SourceError, match=r"^camera 0: gave no picture for 5 s; was it unplugged"):
         list(source.pictures(Event()))
     assert source.damage == ("3 reads of the camera failed",)
 
 
-def test_a_camera_that_never_gives_a_picture_is_refused(clock: StepClock, cache_path: Path) -> None:
+def test_a_camera_that_never_gives_a_picture_is_refused(clock: StepClock) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=range(1, 99))
     with pytest.raises(SourceError, match="gave no picture"):
-        open_webcam(camera, cache_path)
+        open_webcam(camera)
     assert camera.num_released == len(camera.openings)
 
 
-def test_a_read_that_fails_now_and_then_is_counted(clock: StepClock, cache_path: Path) -> None:
+def test_a_read_that_fails_now_and_then_is_counted(clock: StepClock) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=(3, 4))
-    pictures = (source := open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))).pictures(Event())
+    pictures = (source := open_webcam(camera, CameraOptions(pixel_format="YUYV"))).pictures(Event())
     assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(3)] == [2, 5, 6]
     assert source.damage == ("2 reads of the camera failed",)
 
 
-def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock, cache_path: Path) -> None:
+def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock) -> None:
     camera = Camera(clock, rates={YUYV: 25.0})
-    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, CameraOptions(pixel_format="YUYV"))
     pictures = source.pictures(Event(), every=3)
     timed_pictures = [next(pictures) for _ in range(3)]
     assert [timed.picture.pixels[0, 0, 0] for timed in timed_pictures] == [2, 5, 8]
@@ -209,9 +209,9 @@ def test_pictures_between_are_grabbed_and_not_decoded(clock: StepClock, cache_pa
     assert camera.num_grabbed == 4
 
 
-def test_a_grab_that_fails_is_a_read_that_fails(clock: StepClock, cache_path: Path) -> None:
+def test_a_grab_that_fails_is_a_read_that_fails(clock: StepClock) -> None:
     camera = Camera(clock, rates={YUYV: 30.0}, failing_reads=(3, *range(7, 99)))
-    source = open_webcam(camera, cache_path, CameraOptions(pixel_format="YUYV"))
+    source = open_webcam(camera, CameraOptions(pixel_format="YUYV"))
     pictures = source.pictures(Event(), every=3)
     assert [next(pictures).picture.pixels[0, 0, 0] for _ in range(2)] == [2, 6]
     with pytest.raises(SourceError, match="gave no picture for 5 s"):
@@ -219,11 +219,11 @@ def test_a_grab_that_fails_is_a_read_that_fails(clock: StepClock, cache_path: Pa
     assert source.damage == ("4 reads of the camera failed",)
 
 
-def test_a_busy_camera_is_named(clock: StepClock, cache_path: Path) -> None:
+def test_a_busy_camera_is_named(clock: StepClock) -> None:
     camera = Camera(clock, rates={})
     camera.is_there = False
     with pytest.raises(SourceError, match=r"camera 0: cannot be opened; is another program using it\?"):
-        open_webcam(camera, cache_path)
+        open_webcam(camera)
 
 
 def test_a_camera_that_is_not_there_is_refused_with_those_that_are() -> None:
