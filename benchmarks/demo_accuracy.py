@@ -39,7 +39,7 @@ def evaluate(specs: list[str], *, every: int = 10) -> tuple[float, float, dict[s
             index = result.frame.index
             if index % every == 0:
                 detections.append(result.detections)
-                truths.append(Truth.of(source.truth(index), source.unlabelled(index)))
+                truths.append(Truth.of(source.truth(index), source.ignored(index)))
         source.close()
     accuracy = coco_accuracy(detections, truths)
     by_class = {class_names[row.class_id]: row.ap50 for row in accuracy.classes}

@@ -70,7 +70,7 @@ def examples_of(spec: str) -> Iterator[Example]:
         pixels = np.full((NETWORK_WH[1], NETWORK_WH[0], 3), PAD_VALUE, np.uint8)
         pixels[letterbox.content_window] = picture.resized(letterbox.content_wh, colour="rgb")
         truth = source.truth(index)
-        ignored = letterbox.boxes_to_network(source.unlabelled(index).boxes_xyxy)
+        ignored = letterbox.boxes_to_network(source.ignored(index).boxes_xyxy)
         yield Example(pixels, letterbox.boxes_to_network(truth.boxes_xyxy), truth.class_ids, ignored)
     source.close()
 

@@ -1,5 +1,5 @@
-"""Where results go: a recording, JSON lines, a window."""
+"""Sinks: results → a recording, JSON lines, a window."""
 
 # Before av: both wheels bring libxcb, whichever is loaded first serves both, and with av's an OpenCV window hangs
-# (PyAV issue 1050). Every module of this folder that imports av is therefore imported after OpenCV.
+# (https://github.com/PyAV-Org/PyAV/issues/1050). So modules of this folder import av after OpenCV.
 import cv2 as _  # noqa: F401

@@ -1,10 +1,10 @@
-"""How does each frame's result become a line of JSON?
+"""JSON lines: the result of a frame → one line of JSON, in a file or on stdout.
 
     {"source": str, "frame": int, "pts": seconds,
      "detections": [{"box": [x1, y1, x2, y2], "score": f, "class_id": i, "class_name": s}]}
 
-Boxes are in source pixels, x right, y down. Fields that not every detector gives come only where they are: `track_id`;
-`keypoints`, a list of [x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
+Boxes are in source pixels, x right, y down. Some fields depend on the detector: `track_id`; `keypoints`, a list of
+[x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
 
 
 class JsonLines:
-    """Writes a line a frame, each flushed whole, so that a killed run leaves only lines that parse.
+    """Writes one line per frame and flushes it, so that a killed run leaves only complete lines.
 
     path: a file, which is overwritten with the first line, not before; or `-` for stdout. Raises SinkError if it
     cannot be written.
@@ -42,15 +42,15 @@ class JsonLines:
             raise SinkError("standard output: JSON lines cannot be written, because it is closed") from error
 
     def write(self, item: Result) -> None:
-        """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout went away."""
-        # ASCII, because a file's name, and so a source's, need not be valid UTF-8.
+        """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout has gone."""
+        # ASCII, because the name of a file, and so of a source, need not be valid UTF-8.
         line = json.dumps(as_json(item), allow_nan=False).encode() + b"\n"
         try:
             if self._file is None:
                 self._file = self._opened()
-            written = self._file.write(line)
-            while written < len(line):  # a full disk or pipe takes a part, and says why only at the next
-                written += self._file.write(line[written:])
+            num_bytes = self._file.write(line)
+            while num_bytes < len(line):  # a full disk or pipe takes a part, and raises only at the next write
+                num_bytes += self._file.write(line[num_bytes:])
             self._file.flush()
         except OSError as error:
             if self._path == "-" and isinstance(error, BrokenPipeError):
@@ -79,9 +79,10 @@ def _stdout() -> BinaryIO:
 
 def as_json(result: Result) -> dict[str, Any]:
     """One frame's result in JSON types."""
-    found = result.detections
-    track_ids = [None] * len(found) if found.track_ids is None else found.track_ids.tolist()
-    rows = zip(found.boxes_xyxy.tolist(), found.scores.tolist(), found.class_ids.tolist(), track_ids, strict=True)
+    detections = result.detections
+    track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+    boxes, scores = detections.boxes_xyxy.tolist(), detections.scores.tolist()
+    rows = zip(boxes, scores, detections.class_ids.tolist(), track_ids, strict=True)
     return {
         "source": result.frame.source_id,
         "frame": result.frame.index,
@@ -94,21 +95,21 @@ def as_json(result: Result) -> dict[str, Any]:
                 "class_name": result.class_name(class_id),
             }
             | ({} if track_id is None else {"track_id": track_id})
-            | _shape_of(found, index)
+            | _shape_of(detections, index)
             for index, (box, score, class_id, track_id) in enumerate(rows)
         ],
     }
 
 
-def _shape_of(found: Detections, index: int) -> dict[str, Any]:
-    """The keypoints and the mask of a detection, where there are some."""
+def _shape_of(detections: Detections, index: int) -> dict[str, Any]:
+    """The keypoints and the mask of a detection, where the detector gives them."""
     shape: dict[str, Any] = {}
-    if found.keypoints is not None:
-        points = np.nan_to_num(found.keypoints[index]).tolist()
+    if detections.keypoints is not None:
+        points = np.nan_to_num(detections.keypoints[index]).tolist()
         shape["keypoints"] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in points]
-    if found.masks is not None:
-        mask = found.masks[index]
-        column_wise = np.concatenate([[False], mask.ravel(order="F")])  # counts begin with what is outside
+    if detections.masks is not None:
+        mask = detections.masks[index]
+        column_wise = np.concatenate([[False], mask.ravel(order="F")])  # counts begin with pixels outside
         changes = np.flatnonzero(column_wise[1:] != column_wise[:-1])
         counts = np.diff(np.concatenate([[0], changes, [mask.size]]))
         shape["mask"] = {"size": list(mask.shape), "counts": counts.tolist()}

@@ -1,4 +1,4 @@
-"""How is the result recorded as a video that plays everywhere, even if the recording is killed?"""
+"""Recording: rendered frames → an H.264 file that plays everywhere, even after the run was killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
 from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Codec = Literal["libx264", "h264_nvenc"]
 Preset = Literal["ultrafast", "superfast", "veryfast"]
@@ -36,7 +36,7 @@ CODECS: tuple[Codec, ...] = ("libx264", "h264_nvenc")
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 _TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60 frames/s
-_KEYFRAME_TICKS = _TICKS  # a killed recording loses what came after the last key frame
+_KEYFRAME_TICKS = _TICKS  # a killed recording loses the frames after the last key frame
 # One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
 _ONE_THREAD_PIXELS = 1920 * 1088
 CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
@@ -44,6 +44,7 @@ CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
     "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
 }
 _LIMITED = 1  # AVColorRange
+_ASSUMED_FPS = 30.0  # a hint for players where the source declares no rate
 _COLOUR_SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # AVColorSpace: BT.709, SMPTE 170M
 
 
@@ -53,14 +54,13 @@ class Recording:
     A file's frames keep their media times, so that size, duration and a variable rate stay the source's; a live
     source's frames keep the times at which they were captured. An odd width or height is made even by repeating the
     last column or row; pixels that are not square stay so; later frames of another shape are fitted into the first
-    one's. Planes are encoded as they are,
-    in the colour matrix of the first frame; pixels become BT.601.
+    one's. Planes are encoded as they are, in the colour matrix of the first frame; pixels become BT.601.
 
     path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
     at the end) or .mkv.
-    frames_per_second: what the source declares; a hint for players, no frame is moved by it.
-    preset: how hard x264 tries to make the file small: ultrafast by default; veryfast takes twice as long for half the
-    bytes, and slower ones gain nothing more without frames that look ahead.
+    frames_per_second: declared by the source; a hint for players, which moves no frame.
+    preset: of libx264, ultrafast by default; veryfast takes twice as long for half the bytes, and slower ones gain
+    nothing more without lookahead.
     Raises SinkError if it cannot be written there, or for a preset with another codec.
     """
 
@@ -78,7 +78,7 @@ class Recording:
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
         if preset is not None and codec != "libx264":
-            raise SinkError(f"output.preset is one of libx264's, got {preset} with {codec}; leave it out")
+            raise SinkError(f"output.preset needs libx264, got {preset} with {codec}; leave it out")
         refuse_unwritable(self._path, "a recording")
         failure = encoder_failure(codec)
         if failure is not None:
@@ -98,7 +98,7 @@ class Recording:
         self._has_resized = self._is_broken = False
 
     def write(self, item: RenderedFrame) -> None:
-        """Encode a frame. Raises SinkError if it cannot be written; what was written before stays playable."""
+        """Encode a frame. Raises SinkError if it cannot be written; the file stays playable up to there."""
         frame = item.result.frame
         seconds = frame.captured_at_seconds if self._is_live else frame.pts_seconds
         try:
@@ -106,16 +106,7 @@ class Recording:
                 self._began_at_seconds = seconds
                 self._container, self._stream = self._open(item)
             ticks = max(self._last_ticks + 1, round((seconds - self._began_at_seconds) * _TICKS))
-            planes = self._planes(item)
-            # av 18 takes a buffer without copying, but cuts off rows unless their number is a multiple of 4.
-            make_frame = VideoFrame.from_ndarray if len(planes) % 6 else VideoFrame.from_numpy_buffer
-            picture = make_frame(planes, format="yuv420p")
-            picture.pts, picture.time_base = ticks, Fraction(1, _TICKS)
-            picture.colorspace, picture.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
-            if ticks - self._last_keyframe_ticks >= _KEYFRAME_TICKS:
-                picture.pict_type = PictureType.I
-                self._last_keyframe_ticks = ticks
-            self._container.mux(self._stream.encode(picture))
+            self._container.mux(self._stream.encode(self._encodable(item, ticks)))
             self._last_ticks = ticks
         except (FFmpegError, OSError) as error:
             self._is_broken = True
@@ -132,27 +123,34 @@ class Recording:
             finally:
                 container.close()
         except (FFmpegError, OSError) as error:
-            if not self._is_broken:  # else it was said already
+            if not self._is_broken:  # else `write` has raised
                 raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
 
     def _open(self, item: RenderedFrame) -> tuple[OutputContainer, VideoStream]:
-        self._size_wh = width, height = item.size_wh
+        self._size_wh = item.size_wh
         self._pixel_aspect = pixel_aspect_of(item.result.frame.picture)
         if isinstance(item.canvas, I420):
             self._matrix = item.canvas.matrix
+        file_format = _FORMATS[self._path.suffix.lower()]
+        container = av.open(str(self._path), "w", format=file_format, options=self._muxer_options(file_format))
+        return container, self._add_stream(container)
+
+    def _muxer_options(self, file_format: str) -> dict[str, str]:
+        options = {"flush_packets": "1"}
+        if file_format == "matroska":
+            return options
+        # Hybrid alone writes its header with the first fragment; with these flags, a file plays from the first second.
+        flags = "empty_moov+frag_keyframe+default_base_moof"
+        if not self._is_live:  # its index of all frames would grow in memory for ever
+            flags = "hybrid_fragmented+" + flags
+        return options | {"movflags": flags, "video_track_timescale": str(_TICKS)}
+
+    def _add_stream(self, container: OutputContainer) -> VideoStream:
+        width, height = self._size_wh
         even_wh = (width + width % 2, height + height % 2)
         if even_wh != self._size_wh:
-            log.warning("%s: recorded as %d × %d, because H.264 needs even sides", self._path, *even_wh)
-        file_format = _FORMATS[self._path.suffix.lower()]
-        options = {"flush_packets": "1"}
-        if file_format != "matroska":
-            # Hybrid alone writes its head with the first fragment; with the others it plays from the first second on.
-            flags = "empty_moov+frag_keyframe+default_base_moof"
-            if not self._is_live:  # its index of all frames, kept in memory until the end, would grow for ever
-                flags = "hybrid_fragmented+" + flags
-            options |= {"movflags": flags, "video_track_timescale": str(_TICKS)}
-        container = av.open(str(self._path), "w", format=file_format, options=options)
-        rate = Fraction(self._frames_per_second or 30.0).limit_denominator(1001)
+            logger.warning("%s: recorded as %d × %d, because H.264 needs even sides", self._path, *even_wh)
+        rate = Fraction(self._frames_per_second or _ASSUMED_FPS).limit_denominator(1001)
         stream = container.add_stream(self._codec, rate=rate, options=self._options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = *even_wh, "yuv420p"
@@ -161,11 +159,24 @@ class Recording:
         if self._pixel_aspect != SQUARE:
             context.sample_aspect_ratio = self._pixel_aspect
         context.colorspace, context.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
-        # Slices: several threads on one frame at a time. Frame threads, libav's choice, would each hold a frame back.
+        # Slices: several threads on one frame. Frame threads, libav's choice, would each hold a frame back.
         context.thread_type = ThreadType.SLICE
         if width * height <= _ONE_THREAD_PIXELS:
             context.thread_count = 1
-        return container, stream
+        return stream
+
+    def _encodable(self, item: RenderedFrame, ticks: int) -> VideoFrame:
+        """A frame for the encoder, shown at that tick; a key frame where the last one is a second old."""
+        planes = self._planes(item)
+        # PyAV 18 takes a buffer without copying, but drops rows unless their number is a multiple of 4.
+        make_frame = VideoFrame.from_ndarray if len(planes) % 6 else VideoFrame.from_numpy_buffer
+        picture = make_frame(planes, format="yuv420p")
+        picture.pts, picture.time_base = ticks, Fraction(1, _TICKS)
+        picture.colorspace, picture.color_range = _COLOUR_SPACES[self._matrix], _LIMITED
+        if ticks - self._last_keyframe_ticks >= _KEYFRAME_TICKS:
+            picture.pict_type = PictureType.I
+            self._last_keyframe_ticks = ticks
+        return picture
 
     def _planes(self, item: RenderedFrame) -> npt.NDArray[np.uint8]:
         """[H' * 3 / 2, W'] Y, U and V in the recording's size and colour matrix, H' and W' even."""
@@ -180,27 +191,27 @@ class Recording:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         if self._matrix == "bt601":
             return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_BGR2YUV_I420), np.uint8)
-        # Rare: a source began with planes, and went on in another size or without them.
+        # Rare: a source began with planes, and continued in another size or without them.
         converted = VideoFrame.from_ndarray(pixels, format="bgr24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         return np.asarray(converted.to_ndarray(), np.uint8)
 
     def _fitted(self, pixels: PixelArray, pixel_aspect: Fraction) -> PixelArray:
-        """A picture of another shape in the middle of a black one of the recording's size and pixel aspect."""
+        """A picture of another shape → one of the recording's size and pixel aspect, with black bars."""
         if not self._has_resized:
             self._has_resized = True
-            log.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
+            logger.warning("%s: frames of another size are fitted into %d × %d", self._path, *self._size_wh)
         height, width = pixels.shape[:2]
         shown_width = max(1, round(width * pixel_aspect / self._pixel_aspect))
         box = Letterbox.fit((shown_width, height), self._size_wh, "letterbox-center")
-        whole = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
-        whole[box.content_window] = cv2.resize(pixels, box.content_wh, interpolation=cv2.INTER_AREA)
-        return whole
+        fitted = np.zeros((self._size_wh[1], self._size_wh[0], 3), np.uint8)
+        fitted[box.content_window] = cv2.resize(pixels, box.content_wh, interpolation=cv2.INTER_AREA)
+        return fitted
 
 
 def encoder_failure(codec: Codec) -> str | None:
-    """Why an encoder does not work on this machine, found by opening it; None if it does."""
+    """Why an encoder does not work on this machine, by opening it; None if it works."""
     try:
         context = CodecContext.create(codec, "w")
         assert isinstance(context, VideoCodecContext)

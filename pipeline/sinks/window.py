@@ -1,4 +1,4 @@
-"""How is the result shown in a window, and what do its keys do?"""
+"""Window: rendered frames → a window on the display, with keys to stop, pause and save."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.picture.detections import RenderedFrame
 from pipeline.picture.drawing import drawable
 from pipeline.picture.frame import PixelArray
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _LARGEST_WH = (1600, 900)  # a larger picture is shown smaller
 
@@ -27,9 +27,9 @@ def has_display() -> bool:
 
 
 class Window:
-    """Shows frames; q, Esc or closing it ends the run, space pauses, s saves what is shown as PNG.
+    """Shows frames. q, Esc or closing it ends the run, space pauses, s saves the picture as PNG.
 
-    To be made and driven in the main thread. Raises SinkError where no window can be shown.
+    To be created and used in the main thread only. Raises SinkError where no window can be shown.
     """
 
     def __init__(self, title: str) -> None:
@@ -60,7 +60,7 @@ class Window:
         self._is_open = True
 
     def write(self, item: RenderedFrame) -> None:
-        """Show a frame, unless paused: then it counts as seen, and the picture stays."""
+        """Show a frame. While paused, the picture stays, and the frame is lost."""
         if self.is_paused or self.wants_stop:
             return
         pixels = item.pixels
@@ -70,7 +70,7 @@ class Window:
         cv2.imshow(self._title, pixels)
 
     def poll(self) -> None:
-        """Let the window live, and heed its keys."""
+        """Let the window redraw itself, and read its keys."""
         key = cv2.waitKey(1) & 0xFF
         if key in (ord("q"), 27):
             self.wants_stop = True
@@ -82,17 +82,17 @@ class Window:
             self.wants_stop = True
 
     def save(self) -> Path | None:
-        """Save what is shown beside where the program was started; None if nothing is shown yet."""
+        """Save the picture in the current folder. Returns its path; None if nothing was shown yet."""
         if self._shown is None:
             return None
         frame = self._shown.result.frame
         source = re.sub(r"[^\w.-]+", "_", Path(frame.source_id).stem or frame.source_id)
         path, number = Path(f"{source}-{frame.index:06d}.png"), 2
-        while path.exists():  # it may be what the run reads
+        while path.exists():  # it may be a file that the run reads
             path, number = Path(f"{source}-{frame.index:06d}-{number}.png"), number + 1
         if not cv2.imwrite(str(path), self._shown.pixels):
             raise SinkError(f"{path.absolute()}: the picture cannot be written there")
-        log.warning("saved %s", path)
+        logger.warning("saved %s", path)
         return path
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def _reaches_x_server() -> bool:
     try:
         x11 = ctypes.CDLL("libX11.so.6")
     except OSError:
-        return True  # cannot be told
+        return True  # not known; most probably there is one
     x11.XOpenDisplay.restype = ctypes.c_void_p
     # Left open: a server without a window manager starts over when its only client leaves, and Qt would hang on that.
     return x11.XOpenDisplay(None) is not None

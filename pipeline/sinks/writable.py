@@ -1,4 +1,4 @@
-"""Writable: whether an output can be written, found out before the work and without touching what is there."""
+"""Writable: the path of an output → an error before the work begins if it cannot be written; files stay as they are."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def refuse_no_path(word: str | Path, what: str) -> None:
 
 
 def refuse_unwritable(path: Path, what: str) -> None:
-    """Raise SinkError, which calls the output `what`, unless a file can be written there; an old one stays as it is."""
+    """Raise SinkError unless a file can be written there; an old one stays as it is. what: the output, in the error."""
     refuse_no_path(path, what)
     try:
         target = path.resolve() if path.is_symlink() else path
         existed = target.exists()
         if existed and not target.is_file() and not target.is_dir():
-            return  # a device or a named pipe, where to open it is to use it
+            return  # a device or a named pipe: opening it would use it
         target.open("ab").close()
         if not existed:
             target.unlink()

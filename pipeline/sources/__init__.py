@@ -1,1 +1,1 @@
-"""Where pictures come from: video, camera, images, and traffic drawn by the machine."""
+"""Sources: videos, streams, cameras, images and a drawn street → pictures with their media times."""

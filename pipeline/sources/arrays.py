@@ -1,4 +1,4 @@
-"""Arrays source: pictures that a program holds already → the frames of a recorded source."""
+"""Arrays source: arrays that a program holds → the pictures of a recorded source."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.picture.frame import ArrayPicture, TimedPicture
 class ArraysSource:
     """Pictures uint8 [H, W, 3] in BGR, or [H, W] in grey, one a second of media time.
 
-    Raises SourceError, with the number of the picture, for an array that is none.
+    Raises SourceError, with the number of the array, for one that is not a picture.
     """
 
     is_live = False
@@ -26,7 +26,7 @@ class ArraysSource:
         self.source_id = source_id
         self._pictures = [ArrayPicture(_picture(array, number)) for number, array in enumerate(arrays)]
         if not self._pictures:
-            raise SourceError("at least one picture must be given, got an empty list")
+            raise SourceError("at least one picture is needed, got an empty list")
         sizes = {picture.size_wh for picture in self._pictures}
         self.size_wh: tuple[int, int] | None = sizes.pop() if len(sizes) == 1 else None
         self.num_frames: int | None = len(self._pictures)
@@ -38,7 +38,7 @@ class ArraysSource:
             yield TimedPicture(self._pictures[number], float(number), number)
 
     def close(self) -> None:
-        """Nothing is held that the caller does not hold."""
+        """Do nothing: the arrays are the caller's."""
 
 
 def _picture(array: Any, number: int) -> Any:

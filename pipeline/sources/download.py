@@ -1,4 +1,4 @@
-"""Download: the whole of an image file at an http address."""
+"""Download: an http address → the bytes of the image file there."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ CHUNK_BYTES = 1 << 16
 
 
 def download(address: str, *, timeout_seconds: float, clock: Callable[[], float] = time.monotonic) -> bytes | None:
-    """What is there, or None where it cannot be had like this, or has no end.
+    """The complete file, or None where it breaks off, is larger than `MOST_BYTES`, or has no end.
 
     Many cameras push their pictures as parts, without an end, at an address that ends in .jpg.
+    user:password@ in the address becomes a header of basic authorization.
     """
     parts = urlsplit(address)
     user, is_named, host = parts.netloc.rpartition("@")

@@ -1,6 +1,6 @@
-"""HEIF: what the boxes of a HEIC or AVIF file say of its picture: its tiles, its turn, and how many others there are.
+"""HEIF: the boxes of a HEIC or AVIF file → its primary picture: tiles, rotation, crop, and how many others there are.
 
-ISO/IEC 23008-12. A photograph of a telephone is a grid of tiles, each of which is an image of its own to a decoder.
+ISO/IEC 23008-12. A phone's photograph is a grid of tiles; for a decoder, every tile is an image of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PICTURES = frozenset({b"hvc1", b"av01", b"grid", b"iden", b"iovl", b"jpeg", b"a
 class HeifPicture:
     """The primary picture of a file.
 
-    item_ids: of what is to be decoded: the picture itself, or its tiles, row by row.
+    item_ids: of the images to decode: the picture itself, or its tiles, row by row.
     """
 
     kind: str  # "hvc1", "av01", "grid" …
@@ -35,7 +35,7 @@ class HeifPicture:
     quarter_turns: int  # counter-clockwise
     mirror: Literal["", "x", "y"]  # x: left and right change places, after the turn
     crop: tuple[Fraction, ...] | None  # width, height, x and y from middle to middle; before the turn
-    num_pictures: int  # that a person would count, this one included
+    num_pictures: int  # as a person would count them, this one included
 
     def upright(self, pixels: PixelArray) -> PixelArray:
         """[H, W, 3] as decoded → cropped, turned and mirrored."""
@@ -54,7 +54,7 @@ class HeifPicture:
 
 @dataclass(slots=True)
 class _Boxes:
-    """What is taken from a `meta` box."""
+    """The contents of a `meta` box that are used."""
 
     primary: int = 0
     kinds: dict[int, bytes] = field(default_factory=dict)
@@ -75,12 +75,12 @@ def is_heif(content: bytes) -> bool:
 
 
 def is_still(head: bytes) -> bool:
-    """Whether a file that begins so is foremost a picture, and not a sequence."""
+    """Whether a file with these first bytes is a picture, and not a sequence."""
     return is_heif(head) and head[8:12] not in _SEQUENCES
 
 
 def heif_picture(content: bytes) -> HeifPicture:
-    """Raises ValueError for boxes that cannot be read, and for a file without a primary picture."""
+    """The primary picture of a file. Raises ValueError for broken boxes, and for a file without such a picture."""
     try:
         return _heif_picture(content)
     except (struct.error, IndexError, KeyError, ZeroDivisionError) as error:
@@ -120,7 +120,7 @@ def _heif_picture(content: bytes) -> HeifPicture:
 
 
 def boxes(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each box; what is cut off ends with the bytes."""
+    """Kind and body of every box; a truncated body ends with the bytes."""
     at = 0
     while at + 8 <= len(content):
         size, head = int.from_bytes(content[at : at + 4], "big"), 8
@@ -189,7 +189,7 @@ def _read_associations(body: bytes, read: _Boxes) -> None:
 
 
 def _read_locations(body: bytes, read: _Boxes) -> None:
-    """The first extent of each item; a grid's description is never in more than one."""
+    """The first extent of every item; a grid's description is never in more than one."""
     version, (sizes, bases) = body[0], body[4:6]
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, bases >> 4
     index_size = bases & 15 if version in (1, 2) else 0
@@ -214,7 +214,7 @@ def _read_locations(body: bytes, read: _Boxes) -> None:
 
 
 def _num_items(read: _Boxes) -> int:
-    """Pictures that stand for themselves: no thumbnails, alpha or depth planes, nor what others are made of."""
+    """Pictures that stand for themselves: no thumbnails, alpha or depth planes, nor parts of other pictures."""
     parts = {item for targets in read.references[b"dimg"].values() for item in targets}
     servants = set(read.references[b"thmb"]) | set(read.references[b"auxl"])
     shown = {item for item, kind in read.kinds.items() if kind in _PICTURES} - read.hidden - parts - servants
@@ -224,6 +224,6 @@ def _num_items(read: _Boxes) -> int:
 def _num_samples(content: bytes) -> int:
     """Pictures of the longest track, where it is a sequence; 0 for a file without."""
     within: list[bytes] = [body for kind, body in boxes(content) if kind == b"moov"]
-    for wanted in (b"trak", b"mdia", b"minf", b"stbl", b"stsz"):
-        within = [body for outer in within for kind, body in boxes(outer) if kind == wanted]
+    for name in (b"trak", b"mdia", b"minf", b"stbl", b"stsz"):
+        within = [body for outer in within for kind, body in boxes(outer) if kind == name]
     return max((int.from_bytes(body[8:12], "big") for body in within), default=0)

@@ -1,4 +1,4 @@
-"""Which pictures does an image file, a folder of images or a glob hold?"""
+"""Image sources: an image file, a folder, a glob or the bytes of an image → upright 8-bit BGR pictures."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.sources.pictures_in_file import num_pictures
 from pipeline.sources.video.still import heif_pixels, is_broken_jpeg
 from pipeline.user_path import user_path
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _NAMES = "avif bmp dib exr hdr heic heif hif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm ras sr tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 
 
 class ImagesSource:
-    """Images in natural order (img2 before img10), each in its own size, as 8-bit BGR, turned as EXIF says.
+    """Images in natural order (img2 before img10), in their own sizes, as 8-bit BGR, turned as EXIF says.
 
-    `pts_seconds` is the position in `paths`, so that `paths[int(pts_seconds)]` is the file even where one before
-    it could not be read. Raises SourceError where there is no image.
+    `pts_seconds` is the position in `paths`, so that `paths[int(pts_seconds)]` is the file even after one that
+    could not be read. Raises SourceError where there is no image.
 
-    paths: the images themselves, where somebody else has chosen them; `word` is only a name then.
+    paths: the images, where the caller has chosen them; `word` is then only a name.
     """
 
     is_live = False
@@ -48,10 +48,10 @@ class ImagesSource:
 
     @property
     def damage(self) -> tuple[str, ...]:
-        return (*self._damage, *_said_of(self._several))
+        return (*self._damage, *_left_out_lines(self._several))
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
-        """Raises SourceError if not one of them could be read."""
+        """Raises SourceError if none of them could be read."""
         positions = range(0, len(self.paths), every)
         for position in positions:
             if stop.is_set():
@@ -68,7 +68,7 @@ class ImagesSource:
                 self._several.append((str(path), num))
             yield TimedPicture(ArrayPicture(pixels), float(position))
         if len(self._damage) == len(positions):
-            raise SourceError(f"{self.source_id}: not one image could be read; the first: {self._damage[0]}")
+            raise SourceError(f"{self.source_id}: none of its images could be read; the first: {self._damage[0]}")
 
     def close(self) -> None:
         pass
@@ -85,7 +85,7 @@ class StillSource:
         self.num_frames: int | None = 1
         self._picture = ArrayPicture(decode_image(content, name=source_id))
         num = num_pictures(content)
-        self.damage: tuple[str, ...] = tuple(_said_of([(source_id, num)] if num > 1 else []))
+        self.damage: tuple[str, ...] = tuple(_left_out_lines([(source_id, num)] if num > 1 else []))
         self.size_wh: tuple[int, int] | None = self._picture.size_wh
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
@@ -97,7 +97,7 @@ class StillSource:
 
 
 def read_image(path: Path) -> PixelArray:
-    """uint8 [H, W, 3] BGR. Raises SourceError with the reason for what is no image or a broken one."""
+    """uint8 [H, W, 3] BGR. Raises SourceError, with the reason, for what is not an image, or a broken one."""
     return decode_image(_content_of(path), name=str(path))
 
 
@@ -125,17 +125,17 @@ def _content_of(path: Path) -> bytes:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _said_of(several: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """What is left out of files with several pictures, in a line."""
+def _left_out_lines(several: Sequence[tuple[str, int]]) -> Iterator[str]:
+    """One line about the pictures that are left out of files with several. several: name and number of pictures."""
     if not several:
         return
     (name, num), others = several[0], len(several) - 1
-    more = f"; so it is with {others} more" if others else ""
+    more = f"; likewise in {others} more" if others else ""
     yield f"{name}: one of its {num} pictures is read, the others are left out{more}"
 
 
 def _decode_heif(content: bytes, name: str) -> PixelArray:
-    """HEIC and AVIF: OpenCV reads the latter alone, and turns neither."""
+    """HEIC and AVIF: OpenCV reads AVIF alone, and applies no rotation to it."""
     try:
         picture = heif_picture(content)
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -150,24 +150,29 @@ def _decode_heif(content: bytes, name: str) -> PixelArray:
 
 
 def _find(path: Path) -> tuple[Path, ...]:
+    """The images of a folder or a glob, in natural order, or a file as it is. Raises SourceError if there is none."""
     if path.is_dir():
-        there = [each for each in path.iterdir() if not each.name.startswith(".")]
-        wanted = "no image in this folder"
+        candidates = [child for child in path.iterdir() if not child.name.startswith(".")]
+        complaint = "no image in this folder"
     elif path.exists():
         return (path,)
     else:
-        there = [Path(each) for each in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - it may be absolute
-        wanted = "no image matches"
-    found = [each for each in there if each.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
-        raise SourceError(f"{path}: {wanted}; image files are {_NAMES}")
-    left_out = Counter(_kind_of(each) for each in there if each.suffix.lower() not in IMAGE_SUFFIXES)
-    if left_out:
-        kinds = ", ".join(
-            f"{num} {kind}" for kind, num in sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
-        )
-        LOG.warning("%s: %d of %d left out, being no images: %s", path, left_out.total(), len(there), kinds)
-    return tuple(sorted(found, key=_natural))
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - it may be absolute
+        candidates = [Path(match) for match in matches]
+        complaint = "no image matches"
+    images = [candidate for candidate in candidates if candidate.suffix.lower() in IMAGE_SUFFIXES]
+    if not images:
+        raise SourceError(f"{path}: {complaint}; image files are {_NAMES}")
+    _warn_of_others(path, candidates)
+    return tuple(sorted(images, key=_natural))
+
+
+def _warn_of_others(path: Path, candidates: Sequence[Path]) -> None:
+    others = Counter(_kind_of(candidate) for candidate in candidates if candidate.suffix.lower() not in IMAGE_SUFFIXES)
+    if others:
+        by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+        kinds = ", ".join(f"{num} {kind}" for kind, num in by_number)
+        logger.warning("%s: %d of %d left out, not images: %s", path, others.total(), len(candidates), kinds)
 
 
 def _kind_of(path: Path) -> str:
@@ -175,6 +180,6 @@ def _kind_of(path: Path) -> str:
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """Digits compare as numbers and the rest as text; what is equal so far, by its exact name."""
+    """A sorting key: digits compare as numbers, the rest as text; equal ones by their exact names."""
     parts = re.split(r"(\d+)", str(path).lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)

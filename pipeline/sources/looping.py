@@ -1,4 +1,4 @@
-"""LoopingSource: makes a recorded source that ends into one that begins anew, so that a short file can be measured."""
+"""LoopingSource: a recorded source that ends → one that begins anew, so that a short file can be measured."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def can_be_read_again(word: str, source: FrameSource) -> bool:
 class LoopingSource:
     """A recorded source that is opened and read again wherever it ends; numbers and media times go on.
 
-    What it was opened with is its first pass. `damage` is that of one pass, not of all.
+    The open source is the first pass. `damage` is that of one pass, not of all.
 
-    reopen: gives the source anew, or raises SourceError.
+    reopen: opens the source again, or raises SourceError.
     """
 
     is_live = False
@@ -50,7 +50,7 @@ class LoopingSource:
                 number = number + every if own_number is None else own_number
                 last_seconds = pts_seconds + shift_seconds
                 yield TimedPicture(picture, last_seconds, first_number + number)
-            if stop.is_set() or number < 0:  # what holds no picture would hold none again
+            if stop.is_set() or number < 0:  # a source without a picture would have none again
                 return
             first_number += number + every
             self._begin_anew()

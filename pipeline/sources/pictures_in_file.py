@@ -1,4 +1,4 @@
-"""How many pictures an image file holds, of which OpenCV reads the first."""
+"""Pictures in a file: the bytes of an image file → how many pictures it holds, of which OpenCV reads the first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def num_pictures(content: bytes) -> int:
         if is_heif(content):
             return heif_picture(content).num_pictures
     except (struct.error, ValueError):
-        pass  # whether it can be decoded is not asked here
+        pass  # a broken file: the decoder says so
     return 1
 
 

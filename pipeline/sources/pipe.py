@@ -1,4 +1,4 @@
-"""How are bytes read from a pipe, so that a stop or a silent writer ends the wait?"""
+"""PipeReader: a pipe → bytes for libav, where a stop or a silent writer ends the wait."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import BinaryIO
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 
+_POLL_SECONDS = 0.1  # the longest that a stop goes unnoticed
+
 
 class PipeReader:
-    """A pipe as libav wants to read it: no seeking, and `b""` at the end.
+    """A pipe with the methods that libav calls: no seeking, and `b""` at the end.
 
-    Until `stop` is given, silence longer than `patience_seconds` raises SourceError; after that the writer may
-    be silent as long as it likes, and setting `stop` ends the stream.
+    While `stop` is None, silence longer than `patience_seconds` raises SourceError. Once it is an event, the writer
+    may be silent as long as it likes, and the event ends the stream.
     """
 
     def __init__(self, pipe: BinaryIO, *, patience_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,10 +30,10 @@ class PipeReader:
         self._clock = clock
 
     def read(self, num_bytes: int) -> bytes:
-        """Up to that many bytes, as soon as there are any."""
+        """Wait for the first bytes, and return at most `num_bytes`; b"" at the end."""
         silent_since = self._clock()
         while not (self.stop and self.stop.is_set()):
-            if select.select([self._descriptor], [], [], 0.1)[0]:
+            if select.select([self._descriptor], [], [], _POLL_SECONDS)[0]:
                 return os.read(self._descriptor, num_bytes)
             if self.stop is None and self._clock() - silent_since > self._patience_seconds:
                 raise SourceError(

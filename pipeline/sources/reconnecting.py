@@ -1,4 +1,4 @@
-"""How does a live stream go on after it broke?"""
+"""Reconnecting source: a live stream that breaks → one that goes on once the stream can be opened again."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
 
-LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 5.0
 
 
 class ReconnectingSource:
-    """A live stream that is opened again when it breaks, or ends, for a live stream has no end.
+    """A live stream that is opened again when it breaks or ends, because a live stream has no end.
 
-    Media time goes on by as much as was lost. Raises SourceError when it has been away for `reconnect_seconds`.
+    Media time goes on by the length of the break. Raises SourceError once a break is longer than `reconnect_seconds`.
 
-    reopen: gives the stream anew, or None where it has turned out to be a file, which has been read.
+    reopen: opens the stream again, or gives None where it has turned out to be a file, which has been read.
     """
 
     is_live = True
@@ -53,7 +53,7 @@ class ReconnectingSource:
         shift_seconds: float | None = 0.0
         last_pts_seconds, last_at_seconds = 0.0, self._clock()
         while True:
-            why = f"{self.source_id}: the stream ended"
+            reason = f"{self.source_id}: the stream ended"
             try:
                 for picture, pts_seconds, _ in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
@@ -61,32 +61,32 @@ class ReconnectingSource:
                     last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()
                     yield TimedPicture(picture, last_pts_seconds)
             except SourceError as error:
-                why = str(error)
-            if stop.is_set() or not self._reconnect(why, stop):
+                reason = str(error)
+            if stop.is_set() or not self._reconnect(reason, stop):
                 return
             shift_seconds = None
 
     def close(self) -> None:
         self._stream.close()
 
-    def _reconnect(self, why: str, stop: Stop) -> bool:
-        """Whether the stream is there again; False if the run wants to end, or there is no more of it."""
+    def _reconnect(self, reason: str, stop: Stop) -> bool:
+        """Whether the stream is open again; False if the run ends, or the stream was a file."""
         self._stream.close()
         self._num_breaks += 1
         broke_at_seconds, delay_seconds = self._clock(), FIRST_DELAY_SECONDS
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
-            LOG.warning("%s; trying again in %g s", why, delay_seconds)
+            logger.warning("%s; trying again in %g s", reason, delay_seconds)
             if stop.wait(delay_seconds):
                 return False
             try:
                 stream = self._reopen()
                 if stream is None:
-                    LOG.warning("%s: begins again with the same picture: a file, which has been read", self.source_id)
+                    logger.warning("%s: begins again with the same picture: a file, read to its end", self.source_id)
                     self._num_breaks -= 1
                     return False
                 self._stream = stream
                 return True
             except SourceError as error:
-                why = str(error)
+                reason = str(error)
             delay_seconds = min(2 * delay_seconds, LONGEST_DELAY_SECONDS)
-        raise SourceError(f"{why}; gave up after {self._reconnect_seconds:g} s")
+        raise SourceError(f"{reason}; gave up after {self._reconnect_seconds:g} s")

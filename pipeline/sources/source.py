@@ -1,4 +1,4 @@
-"""What must a source of pictures offer?"""
+"""FrameSource: the interface of every source; opened in its constructor, it yields pictures with their media times."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pipeline.picture.frame import TimedPicture
 
 
 class FrameSource(Protocol):
-    """A video, a camera, a folder of images, or traffic drawn by the machine.
+    """A video, a camera, a folder of images, or a drawn street.
 
     Opened in its constructor, which raises SourceError for what cannot be opened; read from one thread.
     """
 
     @property
     def source_id(self) -> str:
-        """Names the source in ledgers, outputs and errors: what the user typed."""
+        """The source's name in ledgers, outputs and errors: the word that the user typed."""
 
     @property
     def is_live(self) -> bool:
-        """Whether it goes on without us, so that the newest frame is worth more than each frame."""
+        """Whether it goes on without us, so that the newest frame is worth more than every frame."""
 
     @property
     def size_wh(self) -> tuple[int, int] | None:
@@ -34,17 +34,17 @@ class FrameSource(Protocol):
 
     @property
     def num_frames(self) -> int | None:
-        """The declared number of frames, which files are known to get wrong, or None."""
+        """The declared number of frames, which is often wrong in files, or None."""
 
     @property
     def damage(self) -> tuple[str, ...]:
-        """What could not be read, one line each; complete when `pictures` has ended."""
+        """One line for each kind of damage; complete when `pictures` has ended."""
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         """Yield pictures with media time in order; return at the end, or soon after `stop` is set.
 
-        every: only each `every`-th picture, from the first on; those between are not even decoded where that can be.
-        Raises SourceError for a source that breaks in a way that leaves nothing to go on with.
+        every: yield the first picture and every nth after it; where possible, the others are not even decoded.
+        Raises SourceError for a source that breaks so that it cannot go on.
         """
 
     def close(self) -> None:
@@ -53,14 +53,14 @@ class FrameSource(Protocol):
 
 @runtime_checkable
 class HasGroundTruth(Protocol):
-    """A source that knows what is in its pictures, as one that draws them does."""
+    """A source with the ground truth of its pictures, because it draws them."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """What the class ids of `truth` mean."""
+        """The names of the class ids of `truth`."""
 
     def truth(self, frame_index: int) -> Detections:
-        """The objects of a frame, in source pixels, with score 1."""
+        """The labelled objects of a frame, in source pixels, with score 1."""
 
-    def unlabelled(self, frame_index: int) -> Detections:
-        """Objects too small or too hidden to be wanted; finding one is neither right nor wrong."""
+    def ignored(self, frame_index: int) -> Detections:
+        """Objects too small or too hidden to be labelled; a detection of one is neither right nor wrong."""

@@ -219,7 +219,7 @@ def test_drawn_frames_have_the_time_and_truth_of_their_source() -> None:
     assert [image.pts_seconds for image in data.images] == [0, 0.25, 0.5, 0.75]
     for index, image in enumerate(data.images):
         assert image.truth.objects.boxes_xyxy.tolist() == source.truth(index).boxes_xyxy.tolist()
-        assert image.truth.ignored.boxes_xyxy.tolist() == source.unlabelled(index).boxes_xyxy.tolist()
+        assert image.truth.ignored.boxes_xyxy.tolist() == source.ignored(index).boxes_xyxy.tolist()
     with pytest.raises(ConfigError, match=r"must end: give it seconds=20, or --max-images"):
         drawn_data("sim:traffic?seconds=inf")
     assert len(drawn_data("sim:traffic?seconds=inf", max_images=2).images) == 2

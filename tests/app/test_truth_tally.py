@@ -21,19 +21,19 @@ class Scene:
 
     class_names = NAMES
 
-    def __init__(self, truth: Detections, unlabelled: Detections | None = None) -> None:
+    def __init__(self, truth: Detections, ignored: Detections | None = None) -> None:
         self._truth = truth
-        self._unlabelled = unlabelled or Detections.empty()
+        self._ignored = ignored or Detections.empty()
 
     def truth(self, frame_index: int) -> Detections:
         return self._truth
 
-    def unlabelled(self, frame_index: int) -> Detections:
-        return self._unlabelled
+    def ignored(self, frame_index: int) -> Detections:
+        return self._ignored
 
 
-def tally_of(truth: Detections, found: Detections, unlabelled: Detections | None = None) -> tuple[ClassTally, ...]:
-    sink = TruthTally(Scene(truth, unlabelled))
+def tally_of(truth: Detections, found: Detections, ignored: Detections | None = None) -> tuple[ClassTally, ...]:
+    sink = TruthTally(Scene(truth, ignored))
     sink.write(Result(Frame.from_pixels(np.zeros((8, 8, 3), np.uint8)), found, NAMES))
     return sink.tally()
 

@@ -122,7 +122,7 @@ def test_a_video_of_another_kind_is_refused(kind: str) -> None:
     frame = VideoFrame.from_ndarray(smooth(64, 48), format="bgr24").reformat(format=kind)
     picture = VideoPicture(frame)
     assert isinstance(picture, HasNv12)
-    with pytest.raises(SourceError, match=f"8 bits in 4:2:0, this video has {kind}; export the model with --pixels"):
+    with pytest.raises(SourceError, match=f"4:2:0, got {kind} from this video; export the model with --pixels"):
         nv12_of(picture)
 
 

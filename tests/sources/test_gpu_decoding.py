@@ -112,7 +112,7 @@ def test_pixels_are_downloaded_when_somebody_wants_them() -> None:
 
 def test_ten_bits_are_refused() -> None:
     frame = VideoFrame.from_ndarray(smooth(64, 48), format="bgr24").reformat(format="p010le")
-    with pytest.raises(SourceError, match="this video is decoded to p010le; export the model with --pixels packed"):
+    with pytest.raises(SourceError, match="got p010le from this video; export the model with --pixels packed"):
         nv12_of(GpuPicture(frame))
 
 

@@ -110,10 +110,10 @@ def test_what_is_left_out_of_a_folder_or_a_glob_is_said_in_a_line(
     (tmp_path / "more").mkdir()
     assert names(ImagesSource(tmp_path)) == ["a.png"]
     left_out = "2 .gif, 1 .txt, 1 folder, 1 without a suffix"
-    assert caplog.messages == [f"{tmp_path}: 5 of 6 left out, being no images: {left_out}"]
+    assert caplog.messages == [f"{tmp_path}: 5 of 6 left out, not images: {left_out}"]
     caplog.clear()
     assert names(ImagesSource(tmp_path / "[ab]*")) == ["a.png"]
-    assert caplog.messages == [f"{tmp_path / '[ab]*'}: 1 of 2 left out, being no images: 1 .gif"]
+    assert caplog.messages == [f"{tmp_path / '[ab]*'}: 1 of 2 left out, not images: 1 .gif"]
     caplog.clear()
     assert names(ImagesSource(tmp_path / "*.png")) == ["a.png"]
     assert not caplog.messages
@@ -126,7 +126,7 @@ def test_where_there_is_no_image_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"\*\.png: no image matches"):
         ImagesSource(tmp_path / "*.png")
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
-    with pytest.raises(SourceError, match=r"not one image could be read; the first: .*broken\.jpg: is not an image"):
+    with pytest.raises(SourceError, match=r"none of its images could be read; .*broken\.jpg: is not an image"):
         read_all(ImagesSource(tmp_path / "broken.jpg"))
 
 
@@ -138,7 +138,7 @@ def test_images_between_are_not_read(tmp_path: Path) -> None:
     source = ImagesSource(tmp_path)
     assert [timed.pts_seconds for timed in source.pictures(threading.Event(), every=3)] == [0.0, 3.0, 6.0]
     assert source.damage == ()
-    with pytest.raises(SourceError, match=r"not one image could be read; the first: .*4\.png: is not an image"):
+    with pytest.raises(SourceError, match=r"none of its images could be read; the first: .*4\.png: is not an image"):
         list(
             ImagesSource("", paths=[tmp_path / f"{number}.png" for number in (4, 0)]).pictures(
                 threading.Event(), every=2

@@ -71,5 +71,5 @@ def test_what_is_left_out_of_files_with_several_pictures_is_one_line(tmp_path: P
         write(tmp_path / name, num)
     source = ImagesSource(tmp_path)
     assert len(list(source.pictures(threading.Event()))) == 3
-    said = f"{tmp_path / 'b.tiff'}: one of its 3 pictures is read, the others are left out; so it is with 1 more"
+    said = f"{tmp_path / 'b.tiff'}: one of its 3 pictures is read, the others are left out; likewise in 1 more"
     assert source.damage == (said,)

@@ -180,12 +180,10 @@ def test_boxes_reach_exactly_as_far_as_something_is_to_be_seen(seed: int) -> Non
             assert inside[:, :2].any()
             assert inside[:, -2:].any()
         outside = np.ones_like(change, bool)
-        for x0, y0, x1, y1 in np.concatenate([truth.boxes_xyxy, crowded.unlabelled(frame_index).boxes_xyxy]).astype(
-            int
-        ):
+        for x0, y0, x1, y1 in np.concatenate([truth.boxes_xyxy, crowded.ignored(frame_index).boxes_xyxy]).astype(int):
             outside[max(y0 - 2, 0) : y1 + 2, max(x0 - 2, 0) : x1 + 2] = False
         assert (change[outside] > 80).mean() < 0.002  # no more than shadows, lamps and parts too small to own a pixel
-    assert len(empty.truth(0)) == len(empty.unlabelled(0)) == 0
+    assert len(empty.truth(0)) == len(empty.ignored(0)) == 0
 
 
 class Staged(Street):
@@ -203,9 +201,9 @@ def test_what_is_hidden_is_not_labelled_and_what_is_half_hidden_gets_the_box_of_
     far, bus = RoadUser((0, 1), "car", 25.0, 16.0, 1, 0.0), RoadUser((1, 1), "bus", 15.0, 9.5, 1, 0.0)
     alone, _ = StreetView(Staged(far), size_wh=(640, 360)).visible(0)
     assert [CLASS_NAMES[class_id] for class_id in alone.class_ids] == ["car"]
-    hidden, unlabelled = StreetView(Staged(far, bus), size_wh=(640, 360)).visible(0)
+    hidden, ignored = StreetView(Staged(far, bus), size_wh=(640, 360)).visible(0)
     assert [CLASS_NAMES[class_id] for class_id in hidden.class_ids] == ["bus"]
-    assert len(unlabelled) == 0
+    assert len(ignored) == 0
     half = RoadUser((0, 2), "car", 14.5, 16.0, 1, 0.0)
     whole_box = StreetView(Staged(half), size_wh=(640, 360)).visible(0)[0].boxes_xyxy[0]
     seen, _ = StreetView(Staged(half, bus), size_wh=(640, 360)).visible(0)

@@ -40,7 +40,7 @@ def drawn_data(word: str, *, max_images: int | None = None) -> LabelledData:
         LabelledImage(
             f"frame {index}",
             index,
-            Truth.of(source.truth(index), source.unlabelled(index)),
+            Truth.of(source.truth(index), source.ignored(index)),
             source.size_wh,
             pts_seconds=None if rate is None else index / rate,
         )

@@ -47,8 +47,8 @@ class TruthTally:
         boxes = item.detections.boxes_xyxy
         iou = np.nan_to_num(intersection_over_union(boxes, truth.boxes_xyxy))  # [N, M]
         iou[said[:, None] != there[None, :]] = 0.0
-        unlabelled = intersection_over_union(boxes, self._source.unlabelled(item.frame.index).boxes_xyxy)  # [N, L]
-        is_forgiven = np.any(unlabelled >= 0.5, axis=1).tolist()  # [N]
+        ignored = intersection_over_union(boxes, self._source.ignored(item.frame.index).boxes_xyxy)  # [N, L]
+        is_forgiven = np.any(ignored >= 0.5, axis=1).tolist()  # [N]
         self._there.update(there.tolist())
         for index in np.argsort(-item.detections.scores, kind="stable").tolist():  # the surest chooses first
             best = int(iou[index].argmax()) if len(truth) else 0

@@ -1,4 +1,4 @@
-"""What shape and colour have road users?
+"""Bodies: a random generator → the shape and colours of a car, bus, truck, bicycle or person.
 
 A body is a list of flat faces in the order in which they are painted, around the middle of its footprint: x ahead,
 y to the left, z up, in metres. A limb is a rounded stick between two joints. Colours are BGR in 0..255, unlit.
@@ -20,7 +20,7 @@ Array = npt.NDArray[np.float64]
 Bgr = tuple[float, float, float]
 Corner = tuple[float, float, float]
 
-PAINTS: tuple[Bgr, ...] = (  # what cars are painted with, the frequent colours first
+PAINTS: tuple[Bgr, ...] = (  # of cars, the frequent colours first
     (232, 232, 230), (205, 204, 200), (150, 150, 148), (96, 94, 92), (52, 50, 50), (40, 36, 38),
     (44, 40, 170), (150, 92, 38), (96, 52, 24), (60, 96, 52), (60, 150, 205), (70, 110, 160), (150, 170, 190),
 )  # fmt: skip
@@ -40,7 +40,7 @@ RIM: Bgr = (150, 148, 146)
 class Lamp:
     """A light that glows in the dusk."""
 
-    place: Corner
+    position: Corner
     colour: Bgr
     radius_m: float
 
@@ -52,8 +52,8 @@ class Body:
     corners: Array  # [F, P, 3]
     normals: Array  # [F, 3], 0 where a face is seen from both sides
     colours: Array  # [F, 3]
-    sizes_m: Array  # [F], the smallest extent that makes the face worth painting
-    footprint: Array  # [C, 3], the points whose shadow is cast
+    sizes_m: Array  # [F], by which a face is left out if it is too small in the picture
+    footprint: Array  # [C, 3], the points that cast a shadow
     lamps: tuple[Lamp, ...] = ()
 
 
@@ -74,7 +74,7 @@ class Modeller:
         self.lamps: list[Lamp] = []
 
     def face(self, corners: Sequence[Corner], colour: Bgr, normal: Corner | None = None) -> None:
-        """Add a face; its normal comes from its first three corners (counter-clockwise from outside) if not given."""
+        """Add a face; without a normal, that of its first three corners, counter-clockwise from outside."""
         points = np.array(corners, np.float64)
         if normal is None:
             cross = np.cross(points[1] - points[0], points[2] - points[0])
@@ -121,11 +121,13 @@ class Modeller:
                 self.sides(circle, [half_width] * 12, colour)
 
     def lamp_pairs(self, x: float, z: float, half_width: float, *, is_front: bool) -> None:
+        """Add a lamp on the right and on the left side: white in front, red behind."""
         for side in (-1, 1):
             colour: Bgr = (190, 235, 255) if is_front else (30, 30, 235)
             self.lamps.append(Lamp((x, side * half_width, z), colour, 1.0 if is_front else 0.45))
 
     def body(self, footprint: Sequence[Corner]) -> Body:
+        """The body of all faces added so far."""
         longest = max(len(points) for points, *_ in self._faces)
         padded = [np.concatenate([p, np.repeat(p[-1:], longest - len(p), axis=0)]) for p, *_ in self._faces]
         return Body(
@@ -139,7 +141,7 @@ class Modeller:
 
 
 def car(chance: Random, *, is_seen_from_behind: bool) -> Body:
-    """A saloon, an estate, a hatchback or a tall one."""
+    """A car: saloon, hatchback, estate or tall."""
     paint = chance.choice(PAINTS)
     style = chance.choice(("saloon", "hatchback", "estate", "tall"))
     half = {"saloon": 2.28, "hatchback": 2.0, "estate": 2.3, "tall": 2.15}[style]
@@ -217,7 +219,7 @@ def bus(chance: Random, *, is_seen_from_behind: bool) -> Body:
     for index, (a, b) in enumerate(pairwise(outline)):
         shape.across(a, b, (-w, w), lightened(band, 0.1) if index == 3 else paint)
     shape.sides(outline, [w] * len(outline), paint)
-    # Behind: window and lights. Ahead: windscreen, display, lights.
+    # The rear: window and lights. The front: windscreen, display, lights.
     shape.across((-half, 1.5), (-half + 0.06, 2.4), (-0.95, 0.95), GLASS, lift=0.01)
     for side in (-1, 1):
         inner, outer = sorted((side * 0.85, side * 1.18))
@@ -241,7 +243,7 @@ def bus(chance: Random, *, is_seen_from_behind: bool) -> Body:
             pane = [(left, -w, 0.5), (left + 0.48, -w, 0.5), (left + 0.48, -w, 2.4), (left, -w, 2.4)]
             shape.face(pane, (104, 94, 84), (0, -1, 0))
     shape.wheels((-half + 2.6, half - 2.6), radius_m=0.48, half_width=w + 0.01)
-    # A cooling unit on the roof.
+    # The cooling unit on the roof.
     box(shape, (-2.2, 0.4), (-0.8, 0.8), (roof, roof + 0.25), lightened(band, 0.05))
     shape.lamp_pairs(half, 0.7, 1.0, is_front=True)
     shape.lamp_pairs(-half, 0.8, 1.0, is_front=False)
@@ -325,7 +327,7 @@ def bicycle(chance: Random, *, is_seen_from_behind: bool) -> Body:
 
 
 class MakeBody(Protocol):
-    """Makes a body of chosen looks; what is nearer to the camera is painted last."""
+    """Makes a body of random looks, its parts in painting order: the part nearest to the camera last."""
 
     def __call__(self, chance: Random, *, is_seen_from_behind: bool) -> Body: ...
 
@@ -335,7 +337,7 @@ KIND_BODIES: dict[str, MakeBody] = {"car": car, "bus": bus, "truck": truck, "cyc
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """How somebody looks; where the limbs are depends on the moment."""
+    """The looks of a person; the positions of the limbs depend on the moment."""
 
     height_m: float
     girth: float
@@ -350,6 +352,7 @@ class Person:
 
     @classmethod
     def drawn(cls, chance: Random) -> Person:
+        """A person of random looks."""
         height = chance.uniform(1.58, 1.88) if chance.random() < 0.88 else chance.uniform(1.2, 1.4)
         return cls(
             height_m=height,
@@ -474,7 +477,7 @@ def jointed(start: Joint, angle: float, length: float) -> Joint:
 
 
 def between(start: Joint, end: Joint, first: float, second: float, *, forward: bool) -> Joint:
-    """Where a limb of two bones bends, so that it reaches from start to end."""
+    """The joint between two bones of these lengths that reach from start to end."""
     dx, dz = end[0] - start[0], end[1] - start[1]
     distance = min(math.hypot(dx, dz), (first + second) * 0.999)
     along = (first**2 - second**2 + distance**2) / (2 * distance)
@@ -484,6 +487,7 @@ def between(start: Joint, end: Joint, first: float, second: float, *, forward: b
 
 
 def assembled(sticks: Sequence[Stick], heading: int) -> Limbs:
+    """Sticks → limbs, turned to the heading."""
     return Limbs(
         ends=np.array([[(heading * a[0], y, a[1]), (heading * b[0], y, b[1])] for a, b, y, *_ in sticks]),
         radii_m=np.array([stick[3:5] for stick in sticks]),
@@ -496,8 +500,8 @@ def box(shape: Modeller, x: tuple[float, float], y: tuple[float, float], z: tupl
     outline = [(x[0], z[0]), (x[0], z[1]), (x[1], z[1]), (x[1], z[0])]
     for a, b in pairwise(outline):
         shape.across(a, b, y, colour)
-    for side, where in ((-1, y[0]), (1, y[1])):
-        shape.face([(px, where, pz) for px, pz in outline], colour, (0, side, 0))
+    for side, side_y in ((-1, y[0]), (1, y[1])):
+        shape.face([(px, side_y, pz) for px, pz in outline], colour, (0, side, 0))
 
 
 def inset(corners: Sequence[Corner], share: float) -> list[Corner]:
@@ -508,6 +512,7 @@ def inset(corners: Sequence[Corner], share: float) -> list[Corner]:
 
 
 def dimmed(colour: Bgr, factor: float) -> Bgr:
+    """The colour, multiplied by that factor."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 

@@ -1,7 +1,7 @@
-"""How does the street look through the lens: where in the picture does a point of the world lie?
+"""Camera: points of the world, in metres → pixels of the picture; and pixels → the ground under them.
 
 World: metres; x along the street, y across it (away from the camera), z up; the camera stands at (0, 0, height).
-Sums are written out element by element, so that they are the same on every machine.
+Sums are written element by element, so that they are the same on every machine.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 Points = npt.NDArray[np.float64]
 """[..., 3] metres in the world, or [..., 2] pixels in the picture."""
 
-NEAR_M = 0.4  # nothing nearer than this is seen
+NEAR_M = 0.4  # anything nearer is not seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Camera:
         return seen[..., :2] * (self.focal_px / seen[..., 2:]) + centre  # [..., 2]
 
     def project(self, points: Points) -> Points:
-        """World points [..., 3] as [..., 2] pixels; for points that are known to lie ahead."""
+        """World points [..., 3] as [..., 2] pixels; for points at least NEAR_M ahead."""
         return self.to_pixels(self.to_camera(points))
 
     def project_polygon(self, corners: Points) -> Points:
@@ -84,11 +84,11 @@ class Camera:
         return self.to_pixels(seen)
 
     def ground_under_pixels(self) -> Points:
-        """Where on the ground (z = 0) each pixel's centre looks, [H, W, 2] metres; infinite above the horizon."""
+        """The point of the ground (z = 0) in each pixel's centre, [H, W, 2] metres; infinite above the horizon."""
         width, height = self.size_wh
         right, down = np.meshgrid(
             (np.arange(width) + 0.5 - width / 2) / self.focal_px, (np.arange(height) + 0.5 - height / 2) / self.focal_px
-        )  # [H, W] each
+        )  # both [H, W]
         right = -right if self.is_mirrored else right
         cos_pitch, sin_pitch = math.cos(self.pitch_radians), math.sin(self.pitch_radians)
         falls = down * cos_pitch + sin_pitch  # metres down for one metre ahead
@@ -104,9 +104,9 @@ class Camera:
 def cut_at_near(seen: Points) -> Points:
     """The part of a polygon [P, 3] in camera coordinates that lies at least NEAR_M ahead, [Q, 3]."""
     kept: list[Points] = []
-    for here, there in zip(seen, np.roll(seen, -1, axis=0), strict=True):
-        if here[2] >= NEAR_M:
-            kept.append(here)
-        if (here[2] >= NEAR_M) != (there[2] >= NEAR_M):
-            kept.append(here + (there - here) * ((NEAR_M - here[2]) / (there[2] - here[2])))
+    for corner, following in zip(seen, np.roll(seen, -1, axis=0), strict=True):
+        if corner[2] >= NEAR_M:
+            kept.append(corner)
+        if (corner[2] >= NEAR_M) != (following[2] >= NEAR_M):
+            kept.append(corner + (following - corner) * ((NEAR_M - corner[2]) / (following[2] - corner[2])))
     return np.array(kept).reshape(-1, 3)

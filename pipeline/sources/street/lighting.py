@@ -1,4 +1,4 @@
-"""What light falls on the street?"""
+"""Light: the time of day → sun, sky, haze and noise, and the colour that a face has in them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Light:
     ambient: Bgr
     sky_top: Bgr
     sky_low: Bgr
-    shadow: Bgr  # factor that remains in a full shadow
+    shadow: Bgr  # factor of the light that remains in a full shadow
     shadow_length: float  # metres on the ground for each metre of height
     are_lamps_on: bool
     noise: float  # standard deviation, in 0..255
 
     @classmethod
     def of(cls, name: LightName, *, seed: int) -> Light:
+        """The light of a time of day; the seed chooses the sun's position and warmth."""
         chance = Random(f"light {seed}")
         turn = chance.uniform(-2.5, -0.6)  # the sun stands on the camera's side of the street
         height = math.radians({"day": chance.uniform(32, 55), "overcast": 60.0, "dusk": 12.0}[name])
@@ -78,7 +79,7 @@ class Light:
         )
 
     def on(self, colours: Array, normals: Array) -> Array:
-        """Colours [F, 3] as they look on faces of these normals [F, 3]; normal 0 is lit from all sides."""
+        """Colours [F, 3] of faces with these normals [F, 3] → the same faces lit; normal 0 is lit from all sides."""
         nx, ny, nz = normals[:, 0], normals[:, 1], normals[:, 2]
         sx, sy, sz = self.towards_sun
         is_round = (nx == 0) & (ny == 0) & (nz == 0)
@@ -88,6 +89,6 @@ class Light:
         return np.asarray(np.clip(lit, 0, 255), np.float64)
 
     def through_haze(self, colours: Array, distance_m: float) -> Array:
-        """Colours [F, 3] as they look through that much air."""
+        """Colours [F, 3] of faces at that distance → the same faces in haze."""
         veil = 1 - 1 / (1 + (max(distance_m, 0) / 420) ** 1.4)
         return np.asarray(colours * (1 - veil) + np.array(self.sky_low) * veil, np.float64)

@@ -1,7 +1,7 @@
-"""Who is on the street at a given moment?
+"""Scene: a seed → a street with its lanes, and the road users on it at any moment.
 
-Each lane is an endless conveyor of slots that moves at the lane's own pace, so that any moment can be had without
-the moments before it and nobody ever runs into anybody. Everything follows from the seed.
+A lane is an endless conveyor of slots that moves at the lane's own pace, so that any moment can be computed without
+the moments before it, and no road user runs into another. Everything follows from the seed.
 World: metres; x along the street, y across it, away from the camera.
 """
 
@@ -26,9 +26,9 @@ WALK_END_X_M = 110.0  # people further away are smaller than three pixels
 
 @dataclass(frozen=True, slots=True)
 class RoadUser:
-    """Somebody at a moment: centre of the footprint, heading along x (+1 or -1), and how far they have come."""
+    """A road user at a moment: centre of the footprint, heading along x (+1 or -1), and distance travelled."""
 
-    key: tuple[int, int]  # lane and slot: who it is, from frame to frame
+    key: tuple[int, int]  # lane and slot: its identity, from frame to frame
     kind: Kind
     x_m: float
     y_m: float
@@ -38,7 +38,7 @@ class RoadUser:
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A strip in which all have one pace: `pace` metres a second, swaying by `sway` metres in `period` seconds."""
+    """A strip in which all move alike: at `pace_mps`, swaying by `sway_m` metres in `period_seconds`."""
 
     y_m: float
     heading: int
@@ -51,13 +51,14 @@ class Lane:
     end_x_m: float = END_X_M
 
     def travelled_m(self, seconds: float) -> float:
+        """Metres that the lane has moved since second 0."""
         return self.pace_mps * seconds + self.sway_m * math.sin(math.tau * seconds / self.period_seconds)
 
 
 class Street:
-    """A street of one seed: its lanes, kerbs, light and the place of the camera.
+    """A street of one seed: its lanes, kerbs, light and the position of the camera.
 
-    `density` scales how many road users there are: 0 none, 1 ordinary, 2 crowded.
+    density: scales the number of road users: 0 none, 1 ordinary, 2 crowded. light: None takes the seed's choice.
     """
 
     def __init__(self, *, seed: int, density: float = 1.0, light: LightName | None = None) -> None:
@@ -73,7 +74,7 @@ class Street:
         self.lanes_each_way = chance.choice((1, 2, 2))
         self.has_parked_cars = self.lanes_each_way == 1
 
-        near = -1 if self.is_mirrored else 1  # people drive on the right, whichever way the camera looks
+        near_heading = -1 if self.is_mirrored else 1  # people drive on the right, whichever way the camera looks
         self.near_kerb_m = y = 4.6
         lanes: list[Lane] = []
 
@@ -97,28 +98,28 @@ class Street:
             lanes.append(Lane(y_m, heading, pace, sway, period, 16.0, min(1, 0.6 * density), VEHICLES))
 
         pavement(1.5, 4)
-        cycling(y + 0.85, near)
+        cycling(y + 0.85, near_heading)
         y += 1.8
         self.lane_edges_m: list[float] = [y]
-        for heading in (near, -near):
+        for heading in (near_heading, -near_heading):
             for _ in range(self.lanes_each_way):
                 driving(y + 1.65, heading)
                 y += 3.3
                 self.lane_edges_m.append(y)
-        cycling(y + 0.95, -near)
+        cycling(y + 0.95, -near_heading)
         y += 1.8
         if self.has_parked_cars:
             taken = min(1, 0.7 * density)
-            lanes.append(Lane(y + 1.15, -near, 0, 0, 1, 6.2, taken, (("car", 1.0),)))
+            lanes.append(Lane(y + 1.15, -near_heading, 0, 0, 1, 6.2, taken, (("car", 1.0),)))
             y += 2.3
         self.far_kerb_m = y
         self.house_front_m = y + 5.2
         pavement(y + 2.0, 4)
-        # Far lanes first: that is the order in which they are painted.
+        # Far lanes first, in painting order.
         self.lanes = tuple(sorted(lanes, key=lambda lane: -lane.y_m))
 
     def road_users(self, seconds: float) -> Iterator[RoadUser]:
-        """Everybody within sight, furthest first: nobody hides one who comes after."""
+        """The road users in sight, furthest first, so that none hides a later one."""
         for lane_index, lane in enumerate(self.lanes):
             travelled = lane.travelled_m(seconds)
             shift = lane.heading * travelled
@@ -138,7 +139,7 @@ class Street:
 
 @lru_cache(maxsize=8192)
 def _occupant(seed: int, lane_index: int, slot: int, lane: Lane) -> tuple[Kind, float] | None:
-    """Who takes a slot, and how far its middle lies from the slot's start in metres; None: nobody."""
+    """The kind that takes a slot, and metres from the slot's start to its middle; None for an empty slot."""
     chance = Random(f"{seed} {lane_index} {slot}")
     if chance.random() >= lane.fill:
         return None

@@ -1,7 +1,7 @@
-"""What stands still on the street, and how does it look?
+"""Scenery: a street, its camera and its light → the picture of the empty street, and the masks of trees and posts.
 
-Everything is a polygon of the world, projected and filled; only sky, asphalt and soft shadows are made pixel by pixel.
-Painted once, at twice the size where that is affordable, and averaged down.
+Everything is a polygon of the world, projected and filled; only sky, asphalt and soft shadows are made by pixel.
+It is painted once, at twice the size where that is affordable, and averaged down.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PLASTERS: tuple[Bgr, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Occluder:
-    """A tree or a post: it hides whoever passes behind it, at `y_m` and beyond."""
+    """A tree or a post, which hides the road users behind it, at `y_m` and beyond."""
 
     y_m: float
     left: int
@@ -48,6 +48,7 @@ class Occluder:
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
     def touches(self, boxes_xyxy: Iterable[tuple[float, float, float, float]]) -> bool:
+        """Whether it overlaps one of the boxes, in pixels."""
         height, width = self.weights.shape
         return any(
             x0 < self.left + width and x1 > self.left and y0 < self.top + height and y1 > self.top
@@ -57,14 +58,14 @@ class Occluder:
 
 @dataclass(frozen=True, slots=True)
 class Scenery:
-    """The empty street, uint8 [H, W, 3] BGR, and what of it stands in front of the road users, furthest first."""
+    """The empty street, uint8 [H, W, 3] BGR, and the trees and posts in it that may hide road users, furthest first."""
 
     background: PixelArray
     occluders: tuple[Occluder, ...]
 
 
 def to_subpixels(corners_px: Points) -> npt.NDArray[np.int32]:
-    """Pixels as whole sixteenths for cv2, in which a pixel's centre is a whole number."""
+    """Pixels → whole sixteenths for cv2, whose whole pixels are the centres."""
     return np.rint((corners_px - 0.5) * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
@@ -98,7 +99,7 @@ class _Painter:
         self.canvas = np.zeros((height, width, 3), np.uint8)
         self._horizon_px = round(height / 2 - math.tan(camera.pitch_radians) * camera.focal_px)
 
-    # What things are painted with.
+    # Tools.
 
     def _face(self, corners: Sequence[Corner], colour: Bgr, normal: Corner = (0, 0, 1), *, glows: bool = False) -> None:
         """Fill a world polygon in its colour under this light and haze."""
@@ -135,7 +136,7 @@ class _Painter:
         total -= total.min()
         return np.asarray(total / max(float(total.max()), 1e-6), np.float32)
 
-    # What there is.
+    # Things.
 
     def sky(self) -> None:
         height, width = self.canvas.shape[:2]
@@ -168,17 +169,17 @@ class _Painter:
         asphalt: Bgr = chance.choice(((96, 95, 94), (86, 86, 87), (106, 104, 102)))
         slabs: Bgr = chance.choice(((150, 152, 156), (138, 146, 158), (146, 150, 150)))
         path: Bgr = chance.choice(((78, 82, 132), (96, 95, 94), (86, 110, 84)))
-        near, far = street.near_kerb_m, street.far_kerb_m
-        self._strip(-60, near, slabs)
-        self._strip(near, far, asphalt)
-        self._strip(near + 0.1, near + 1.75, path)
+        near_y, far_y = street.near_kerb_m, street.far_kerb_m
+        self._strip(-60, near_y, slabs)
+        self._strip(near_y, far_y, asphalt)
+        self._strip(near_y + 0.1, near_y + 1.75, path)
         self._strip(street.lane_edges_m[-1] + 0.05, street.lane_edges_m[-1] + 1.75, path)
-        self._strip(far, far + 80, slabs)
-        for y in (near, far):
+        self._strip(far_y, far_y + 80, slabs)
+        for y in (near_y, far_y):
             self._strip(y - 0.14, y + 0.14, (178, 178, 176))
-        for y in (near + 0.3, far - 0.3):
+        for y in (near_y + 0.3, far_y - 0.3):
             self._strip(y - 0.14, y + 0.14, dimmed(asphalt, 0.8))
-        for start, end in ((-4, near), (far, street.house_front_m)):  # slab joints
+        for start, end in ((-4, near_y), (far_y, street.house_front_m)):  # slab joints
             for step in range(1, int((end - start) / 0.9)):
                 self._strip(start + 0.9 * step, start + 0.9 * step + 0.02, dimmed(slabs, 0.87), x=(-20, 40))
             for step in range(60):
@@ -187,7 +188,7 @@ class _Painter:
                     [(x, start, 0), (x + 0.025, start, 0), (x + 0.025, end, 0), (x, end, 0)], dimmed(slabs, 0.87)
                 )
         for _ in range(7):  # mended patches
-            x, y = chance.uniform(4, 60), chance.uniform(near + 2, far - 3)
+            x, y = chance.uniform(4, 60), chance.uniform(near_y + 2, far_y - 3)
             long, wide = chance.uniform(1.5, 6), chance.uniform(0.6, 1.6)
             corners = [(x, y, 0.0), (x + long, y, 0.0), (x + long, y + wide, 0.0), (x, y + wide, 0.0)]
             self._face(corners, dimmed(asphalt, chance.uniform(0.82, 0.93)))
@@ -251,7 +252,7 @@ class _Painter:
         patch *= dark + (1 - dark) * shade[..., None]
         if self._light.are_lamps_on:
             pool = np.zeros_like(x)
-            for lamp_x, lamp_y, _ in self._lamp_places():
+            for lamp_x, lamp_y, _ in self._lamp_positions():
                 pool += 1 / (1 + ((x - lamp_x) ** 2 + (y - lamp_y) ** 2) / 16) ** 1.5
             patch *= 1 + np.clip(pool, 0, 1.4)[..., None] * np.array((0.45, 0.75, 1.0), np.float32)
         self.canvas[rows] = np.clip(patch, 0, 255).astype(np.uint8)
@@ -270,7 +271,7 @@ class _Painter:
         for row in rows:
             for x0, x1, front, behind in sorted(row, reverse=True):
                 self._house(x0, x1, front, behind)
-        # What closes the street.
+        # The end of the street.
         y0, y1 = -5.0, street.house_front_m + 1
         far: Bgr = (120, 132, 142)
         if self._chance.random() < 0.7:
@@ -380,7 +381,7 @@ class _Painter:
             low = 0.15 if pane == panes // 2 else 0.55
             glass: Bgr = dimmed(LIT_WINDOW, chance.uniform(0.85, 1)) if is_lit else (96, 86, 76)
             self._wall((a, front), (b, front), (low, storey - 0.95), glass, normal, glows=is_lit)
-            for _ in range(3):  # what is in the window
+            for _ in range(3):  # goods in the window
                 at, tall = chance.uniform(a, b - 0.3), chance.uniform(0.2, 0.9)
                 self._wall(
                     (at, front),
@@ -412,18 +413,18 @@ class _Painter:
                 )
                 self._wall((a, out), (b, out), (2.1, 2.3), dimmed(colour, 0.9), normal)
 
-    def _lamp_places(self) -> list[tuple[float, float, float]]:
-        """x, y of each lamp post and which way it leans over the road."""
-        near, far = self._street.near_kerb_m - 0.45, self._street.far_kerb_m + 0.5
-        return [(16.0 + 26 * step, near, 1.0) for step in range(6)] + [
-            (28.0 + 26 * step, far, -1.0) for step in range(6)
+    def _lamp_positions(self) -> list[tuple[float, float, float]]:
+        """x, y of the lamp posts, and the side to which they lean over the road."""
+        near_y, far_y = self._street.near_kerb_m - 0.45, self._street.far_kerb_m + 0.5
+        return [(16.0 + 26 * step, near_y, 1.0) for step in range(6)] + [
+            (28.0 + 26 * step, far_y, -1.0) for step in range(6)
         ]
 
     def furniture(self) -> list[tuple[float, npt.NDArray[np.uint8]]]:
-        """Trees and lamp posts, furthest first: paint each, and return its y and its cover, uint8 [H, W] in 0..255."""
+        """Paint trees and lamp posts, furthest first; return their y and their masks, uint8 [H, W] in 0..255."""
         far_tree = self._street.far_kerb_m + 1.1
         spacing = self._chance.uniform(11, 17)
-        things: list[tuple[float, float, float]] = [(y, x, lean) for x, y, lean in self._lamp_places()]
+        things: list[tuple[float, float, float]] = [(y, x, lean) for x, y, lean in self._lamp_positions()]
         things += [(far_tree, 6 + spacing * (step + self._chance.uniform(0, 0.3)), 0.0) for step in range(9)]
         pieces: list[tuple[float, npt.NDArray[np.uint8]]] = []
         for y, x, lean in sorted(things, key=lambda thing: (-thing[0], -thing[1])):
@@ -447,7 +448,7 @@ class _Painter:
         bark, leaf = (52, 66, 84), chance.choice(((44, 104, 74), (40, 92, 88), (50, 112, 62), (40, 110, 128)))
         root = self._upright(x, y, 0.0, tall - wide, 0.16, 0.09)
         side = light.on(np.array([bark], np.float64), np.array([(0.0, -1.0, 0.0)]))[0]
-        found: list[tuple[Points, Bgr]] = [(root, (side[0], side[1], side[2]))]
+        polygons: list[tuple[Points, Bgr]] = [(root, (side[0], side[1], side[2]))]
         unit = self._camera.focal_px / max(float(self._camera.to_camera(centre[None])[0, 2]), NEAR_M)
         blobs = []
         for _ in range(150 if unit * wide < 70 else 420):
@@ -456,18 +457,18 @@ class _Painter:
             blobs.append((direction, chance.uniform(0.45, 1.0)))
         blobs.sort(key=lambda blob: (blob[0] * blob[1])[2] - 1.5 * (blob[0] * blob[1])[1])
         for direction, reach in blobs:
-            place = centre + direction * reach * np.array((wide, wide, wide * 0.9))
-            middle = self._camera.project(place[None])[0]
+            blob_xyz = centre + direction * reach * np.array((wide, wide, wide * 0.9))
+            middle = self._camera.project(blob_xyz[None])[0]
             size = unit * wide * chance.uniform(0.13, 0.24) * (1.0 if unit * wide < 70 else 0.62)
             turns = np.arange(8) * (math.tau / 8)
             radius = np.array([size * chance.uniform(0.7, 1.25) for _ in turns])
             lit = light.on(np.array([leaf], np.float64) * chance.uniform(0.75, 1.15), direction[None])[0] * (
                 0.62 + 0.38 * reach
             )
-            found.append(
+            polygons.append(
                 (middle + np.stack([radius * np.cos(turns), radius * np.sin(turns)], axis=1), (lit[0], lit[1], lit[2]))
             )
-        return found
+        return polygons
 
     def _lamp_post(self, x: float, y: float, lean: float) -> list[tuple[Points, Bgr]]:
         steel = self._light.on(np.array([(92.0, 92, 90)]), np.array([(0.0, -1.0, 0.0)]))[0]
@@ -505,8 +506,8 @@ class _Painter:
             ]
         )
 
-    def _glow(self, place: Corner) -> None:
-        seen = self._camera.to_camera(np.array([place], np.float64))
+    def _glow(self, position: Corner) -> None:
+        seen = self._camera.to_camera(np.array([position], np.float64))
         if seen[0, 2] > NEAR_M:
             radius = 1.1 * self._camera.focal_px / float(seen[0, 2])
             add_glow(self.canvas, self._camera.to_pixels(seen)[0], radius, LAMP_COLOUR, 0.9)
@@ -530,6 +531,6 @@ def add_glow(canvas: PixelArray, middle_px: Points, radius_px: float, colour: Bg
 def _wrapped(tile: Weights, x: Weights, y: Weights) -> Weights:
     """The tile [h, w], repeated without end, read at x and y [H, W] in its pixels."""
     height, width = tile.shape
-    near_x = np.mod(x, width).astype(np.float32)
-    near_y = np.mod(y, height).astype(np.float32)
-    return np.asarray(cv2.remap(tile, near_x, near_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
+    tile_x = np.mod(x, width).astype(np.float32)
+    tile_y = np.mod(y, height).astype(np.float32)
+    return np.asarray(cv2.remap(tile, tile_x, tile_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)

@@ -1,4 +1,4 @@
-"""How does a drawn street become a source, with its truth known and its faults on request?"""
+"""Traffic source: `sim:traffic?seed=1` → pictures of a drawn street, with ground truth, and faults on request."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ SCHEME = "sim:traffic"
 
 @dataclass(frozen=True, slots=True)
 class TrafficOptions:
-    """What is drawn, and how it arrives. Equal options give equal bytes.
+    """The scene, and how its frames arrive. Equal options give equal bytes. Raises ConfigError for impossible values.
 
-    `seconds` may be infinite. `light` is the seed's choice if None. With `realtime`, frames come at the pace of the
-    clock; then each may come up to `jitter_seconds` late, and at the end of every `stall_every_seconds` nothing comes
-    for `stall_seconds`, after which what was due arrives at once, as from a network camera. `corrupt` is the share of
-    frames that arrive with broken bands; the truth of such a frame is that of the whole one.
-
-    Raises ConfigError for values that cannot be.
+    seconds: may be infinite. light: the seed's choice if None.
+    realtime: frames come at the pace of the clock. jitter_seconds: the most by which a frame is late, in realtime.
+    stall_seconds: in realtime, no frame comes for this long at the end of every `stall_every_seconds`; then the late
+    frames come at once, as from a network camera.
+    corrupt: share of the frames that arrive with broken bands; their truth is that of the unbroken frame.
     """
 
     seed: int = 1
@@ -51,7 +50,7 @@ class TrafficOptions:
     def __post_init__(self) -> None:
         width, height = self.size_wh
         stall = f"{self.stall_seconds:g}/{self.stall_every_seconds:g}"
-        laws: tuple[tuple[str, bool, str, object], ...] = (
+        limits: tuple[tuple[str, bool, str, object], ...] = (
             ("seed", self.seed >= 0, "be at least 0", self.seed),
             ("seconds", self.seconds > 0, "be more than 0", self.seconds),
             ("fps", 0 < self.fps <= 1000, "lie within 0 and 1000", self.fps),
@@ -64,9 +63,9 @@ class TrafficOptions:
             ("jitter", self.realtime or not self.jitter_seconds, "come with realtime=1", self.jitter_seconds),
             ("stall", self.realtime or not self.stall_seconds, "come with realtime=1", stall),
         )  # fmt: skip
-        for name, holds, law, value in laws:
+        for name, holds, limit, value in limits:
             if not holds:
-                raise ConfigError(f"{SCHEME}: {name} must {law}, got {value}")
+                raise ConfigError(f"{SCHEME}: {name} must {limit}, got {value}")
 
     @property
     def num_frames(self) -> int | None:
@@ -74,9 +73,9 @@ class TrafficOptions:
 
 
 class TrafficSource:
-    """A street seen from a fixed camera, drawn by the machine; a FrameSource whose truth is known.
+    """A drawn street, seen from a fixed camera; a FrameSource with ground truth.
 
-    Any frame can be had without those before it. `clock` gives monotonic seconds.
+    Any frame can be painted without those before it. clock: monotonic seconds.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class TrafficSource:
 
     @classmethod
     def from_spec(cls, spec: str, *, clock: Callable[[], float] = time.monotonic) -> TrafficSource:
-        """Make the source of `sim:traffic?seed=1&seconds=20&fps=30&size=640x360`, or raise ConfigError.
+        """The source that `sim:traffic?seed=1&seconds=20&fps=30&size=640x360` means. Raises ConfigError.
 
         Options: seed; seconds, or inf; fps; size=WIDTHxHEIGHT; density, 0 to 3; light=day, overcast or dusk;
         realtime=0 or 1, and with it jitter=SECONDS and stall=SECONDS/PERIOD; corrupt=SHARE of the frames.
@@ -125,12 +124,12 @@ class TrafficSource:
     @property
     def damage(self) -> tuple[str, ...]:
         number = self._num_corrupted
-        asked = f"broken on request (corrupt={self._options.corrupt:g})"
-        return (f"{number} frame{'s were' if number > 1 else ' was'} {asked}",) if number else ()
+        reason = f"broken on request (corrupt={self._options.corrupt:g})"
+        return (f"{number} frame{'s were' if number > 1 else ' was'} {reason}",) if number else ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the class ids in the truth."""
+        """The names of the class ids in the truth."""
         return CLASS_NAMES
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
@@ -157,16 +156,16 @@ class TrafficSource:
         return pixels
 
     def truth(self, frame_index: int) -> Detections:
-        """What is labelled in that frame: boxes round the visible pixels, clipped to the picture, score 1.
+        """The labelled objects of a frame: boxes round their visible pixels, clipped to the picture, with score 1.
 
-        What is too small, too hidden or too far outside is not labelled: see `unlabelled`.
+        Objects that are too small, too hidden or too far outside are not labelled, but in `ignored`.
         """
         return self._view.visible(self._pts_seconds(frame_index))[0]
 
-    def unlabelled(self, frame_index: int) -> Detections:
-        """What is there in that frame but not in the truth; finding it is neither right nor wrong.
+    def ignored(self, frame_index: int) -> Detections:
+        """The visible objects of a frame that are not in its truth; a detection of one is neither right nor wrong.
 
-        The laws are LEAST_VISIBLE, LEAST_INSIDE, LEAST_LONG_SIDE and LEAST_SHORT_SIDE in street_view.
+        The limits are LEAST_VISIBLE, LEAST_INSIDE, LEAST_LONG_SIDE and LEAST_SHORT_SIDE in `view`.
         """
         return self._view.visible(self._pts_seconds(frame_index))[1]
 
@@ -174,7 +173,7 @@ class TrafficSource:
         return frame_index / self._options.fps
 
     def _due_seconds(self, frame_index: int) -> float:
-        """When a frame arrives, from the start."""
+        """When a frame arrives, in seconds from the start."""
         options = self._options
         late = Random(f"jitter {options.seed} {frame_index}").random() * options.jitter_seconds
         due = self._pts_seconds(frame_index) + late
@@ -194,7 +193,7 @@ class TrafficSource:
 
 
 def parse_options(spec: str) -> TrafficOptions:
-    """Read `sim:traffic?name=value&…`; raises ConfigError with the option and the nearest right one."""
+    """`sim:traffic?name=value&…` → options. Raises ConfigError with the wrong option and the nearest right one."""
     scene, _, query = spec.partition("?")
     if scene != SCHEME:
         raise ConfigError(f"{spec}: the one drawn scene is {SCHEME}, got {scene}; did you mean {SCHEME}?")
@@ -224,15 +223,15 @@ def _number(name: str) -> Callable[[str], Mapping[str, object]]:
     return read
 
 
-def _whole_number(text: str) -> Mapping[str, object]:
+def _seed(text: str) -> Mapping[str, object]:
     return {"seed": int(text)}
 
 
 def _size(text: str) -> Mapping[str, object]:
-    found = re.fullmatch(r"(\d+)[x×*](\d+)", text)
-    if not found:
+    match = re.fullmatch(r"(\d+)[x×*](\d+)", text)
+    if not match:
         raise ValueError(text)
-    return {"size_wh": (int(found[1]), int(found[2]))}
+    return {"size_wh": (int(match[1]), int(match[2]))}
 
 
 def _switch(text: str) -> Mapping[str, object]:
@@ -251,7 +250,7 @@ def _stall(text: str) -> Mapping[str, object]:
 
 
 _READERS: dict[str, tuple[Callable[[str], Mapping[str, object]], str]] = {
-    "seed": (_whole_number, "a whole number"),
+    "seed": (_seed, "a whole number"),
     "seconds": (_number("seconds"), "a number of seconds, or inf"),
     "fps": (_number("fps"), "a number of frames per second"),
     "size": (_size, "WIDTHxHEIGHT in pixels, such as 640x360"),
@@ -265,7 +264,7 @@ _READERS: dict[str, tuple[Callable[[str], Mapping[str, object]], str]] = {
 
 
 def _break_bands(pixels: PixelArray, chance: Random) -> None:
-    """Break the picture in place as a lost packet does: rows of blocks that are grey, shifted or smeared down."""
+    """Break a picture, in place, like a lost packet: bands of blocks become grey, shifted or smeared down."""
     height, width = pixels.shape[:2]
     block = max(8, height // 22)
     for _ in range(chance.randint(2, 3)):

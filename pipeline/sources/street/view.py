@@ -1,4 +1,4 @@
-"""How is a moment of the street painted, and what can be seen in it?"""
+"""Street view: a moment of the street → its picture, and the boxes of the objects that are visible in it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,16 @@ CLASS_NAMES = ("person", "bicycle", "car", "bus", "truck")
 """COCO's names, in COCO's order."""
 
 LEAST_VISIBLE = 0.3  # share of its outline within the picture that nothing hides, for an object to be labelled
-LEAST_INSIDE = 0.15  # share of its whole box that must lie within the picture
+LEAST_INSIDE = 0.15  # share of its box that must lie within the picture
 LEAST_LONG_SIDE = 0.06  # of the picture's height: the longer side of a labelled box
 LEAST_SHORT_SIDE = 0.025  # likewise the shorter one
 
 _LEAST_PAINTED_PX = 1.0  # smaller faces and thinner limbs are left out
 _LEAST_SHADE_PX = 8.0  # nobody smaller has a shadow
 _HALF_CIRCLE = np.linspace(-math.pi / 2, math.pi / 2, 6)
+
+PixelBox = tuple[int, int, int, int]
+"""Left, top, right and bottom, in integer pixels of the picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,9 @@ class Figure:
     class_name: str
     track_id: int  # of the road user that it belongs to
     y_m: float
-    polygons: list[npt.NDArray[np.int32]]  # [P, 2] each, in sixteenths of a pixel, in painting order
+    polygons: list[npt.NDArray[np.int32]]  # of [P, 2], in sixteenths of a pixel, in painting order
     colours: list[list[float]]  # BGR, one for each polygon
-    box_xyxy: tuple[float, float, float, float]  # pixels, of the whole outline, also outside the picture
+    box_xyxy: tuple[float, float, float, float]  # pixels, of the complete outline, also outside the picture
     lamps: tuple[tuple[Points, float, Lamp], ...] = ()  # middle and radius in pixels
 
 
@@ -61,7 +64,7 @@ class StreetView:
         )
         self._light = Light.of(street.light, seed=street.seed)
         self._scenery = painted(street, self._camera, self._light)
-        # The truth of a frame is often asked for soon after its picture, from another thread.
+        # The truth of a frame is often read soon after its picture, from another thread.
         self._layers = lru_cache(maxsize=24)(self._layers_at)
         self._visible = lru_cache(maxsize=24)(self._visible_at)
         self._bodies: dict[tuple[int, int], Body] = {}
@@ -78,6 +81,7 @@ class StreetView:
 
     @property
     def size_wh(self) -> tuple[int, int]:
+        """Width and height of the pictures."""
         return self._camera.size_wh
 
     def paint(self, seconds: float, *, noise_index: int) -> PixelArray:
@@ -101,9 +105,9 @@ class StreetView:
         return canvas
 
     def visible(self, seconds: float) -> tuple[Detections, Detections]:
-        """What is labelled at that moment, and what can be seen but is too small or too hidden to be labelled.
+        """The labelled objects at that moment, and the ignored ones: visible, but too small or too hidden for a label.
 
-        Boxes enclose the pixels in which an object is seen, in whole pixels of the picture; scores are 1. A road user
+        Boxes enclose the visible pixels of an object, in integer pixels of the picture; scores are 1. A road user
         keeps its track id, which cyclist and bicycle share. An object is labelled if at least LEAST_INSIDE of it lies
         within the picture, at least LEAST_VISIBLE of that is not hidden, and its box measures at least LEAST_LONG_SIDE
         by LEAST_SHORT_SIDE of the picture's height.
@@ -112,7 +116,7 @@ class StreetView:
 
     def _visible_at(self, seconds: float) -> tuple[Detections, Detections]:
         width, height = self.size_wh
-        owners = np.zeros((height, width), np.int32)  # whose pixel it is; 0: nobody's
+        owners = np.zeros((height, width), np.int32)  # number of the figure in a pixel; 0 for none
         figures: list[tuple[Figure, int]] = []  # with the number of pixels that it covers
         for layer in self._layers(seconds):
             if isinstance(layer, Occluder):
@@ -122,29 +126,33 @@ class StreetView:
             for corners in layer.polygons:
                 cv2.fillPoly(owners, [corners], owner, cv2.LINE_8, SUBPIXEL_BITS)
             figures.append((layer, int(np.count_nonzero(owners[self._window(layer.box_xyxy)] == owner))))
-        labelled: list[tuple[Figure, tuple[int, int, int, int]]] = []
-        unlabelled: list[tuple[Figure, tuple[int, int, int, int]]] = []
-        for owner, (figure, covered) in enumerate(figures, start=1):
+        labelled: list[tuple[Figure, PixelBox]] = []
+        ignored: list[tuple[Figure, PixelBox]] = []
+        for owner, (figure, num_covered) in enumerate(figures, start=1):
             window = self._window(figure.box_xyxy)
-            seen = owners[window] == owner
-            if not seen.any():
+            is_seen = owners[window] == owner  # [h, w]
+            if not is_seen.any():
                 continue
-            left, top, wide, high = cv2.boundingRect(seen.astype(np.uint8))
+            left, top, wide, high = cv2.boundingRect(is_seen.astype(np.uint8))
             left, top = left + window[1].start, top + window[0].start
-            x0, y0, x1, y1 = figure.box_xyxy
-            inside = (min(x1, width) - max(x0, 0)) * (min(y1, height) - max(y0, 0)) / ((x1 - x0) * (y1 - y0))
-            is_labelled = (
-                np.count_nonzero(seen) / covered >= LEAST_VISIBLE
-                and inside >= LEAST_INSIDE
-                and max(wide, high) >= LEAST_LONG_SIDE * height
-                and min(wide, high) >= LEAST_SHORT_SIDE * height
-            )
-            chosen = labelled if is_labelled else unlabelled
+            visible = np.count_nonzero(is_seen) / num_covered
+            chosen = labelled if self._is_labelled(figure, visible, (wide, high)) else ignored
             chosen.append((figure, (left, top, left + wide, top + high)))
-        return _as_detections(labelled), _as_detections(unlabelled)
+        return _as_detections(labelled), _as_detections(ignored)
+
+    def _is_labelled(self, figure: Figure, visible: float, seen_wh: tuple[int, int]) -> bool:
+        """Whether an object has a label. visible: share of its pixels that is not hidden; seen_wh: of its box."""
+        (width, height), (x0, y0, x1, y1) = self.size_wh, figure.box_xyxy
+        inside = (min(x1, width) - max(x0, 0)) * (min(y1, height) - max(y0, 0)) / ((x1 - x0) * (y1 - y0))
+        return (
+            visible >= LEAST_VISIBLE
+            and inside >= LEAST_INSIDE
+            and max(seen_wh) >= LEAST_LONG_SIDE * height
+            and min(seen_wh) >= LEAST_SHORT_SIDE * height
+        )
 
     def _window(self, box_xyxy: tuple[float, float, float, float]) -> tuple[slice, slice]:
-        """The rows and columns of the picture that a box touches, and one more on each side."""
+        """The rows and columns of the picture that a box touches, and one more on every side."""
         (width, height), (x0, y0, x1, y1) = self.size_wh, box_xyxy
         rows = slice(min(max(math.floor(y0) - 1, 0), height), min(max(math.ceil(y1) + 1, 0), height))
         return rows, slice(min(max(math.floor(x0) - 1, 0), width), min(max(math.ceil(x1) + 1, 0), width))
@@ -160,7 +168,7 @@ class StreetView:
         return [user for user, is_kept in zip(users, is_in_view, strict=True) if is_kept]
 
     def _layers_at(self, seconds: float) -> list[Figure | Occluder]:
-        """All that is painted on the background, furthest first; trees and posts only where they hide somebody."""
+        """The layers over the background, furthest first; of trees and posts, those that may hide a road user."""
         layers: list[Figure | Occluder] = []
         boxes: list[tuple[float, float, float, float]] = []
         waiting = list(self._scenery.occluders)
@@ -175,7 +183,7 @@ class StreetView:
         return layers + [occluder for occluder in waiting if occluder.touches(boxes)]
 
     def _figures(self, user: RoadUser) -> Iterator[Figure]:
-        """The objects that a road user is seen as, those behind first."""
+        """The objects that a road user consists of, the furthest first: a cyclist is a bicycle and a person."""
         if user.kind != "walker":
             body = self._body(user)
             name = "bicycle" if user.kind == "cyclist" else user.kind
@@ -186,7 +194,7 @@ class StreetView:
             yield from self._seen_limbs(user, move(user.travelled_m, heading=user.heading))
 
     def _body(self, user: RoadUser) -> Body:
-        """The body of a road user, turned to its heading and lit; remembered while it is in use."""
+        """The body of a road user, turned to its heading and lit; cached."""
         body = self._bodies.get(user.key)
         if body is None:
             if len(self._bodies) > 1000:
@@ -243,22 +251,22 @@ class StreetView:
 
     def _seen_lamps(self, user: RoadUser, body: Body) -> tuple[tuple[Points, float, Lamp], ...]:
         """The lamps at the end of the vehicle that is turned to the camera."""
-        lamps = [lamp for lamp in body.lamps if (lamp.place[0] > 0) == (user.heading < 0)]
-        places = np.array(
+        lamps = [lamp for lamp in body.lamps if (lamp.position[0] > 0) == (user.heading < 0)]
+        positions = np.array(
             [
                 (user.x_m + user.heading * x, user.y_m + user.heading * y, z)
-                for x, y, z in (lamp.place for lamp in lamps)
+                for x, y, z in (lamp.position for lamp in lamps)
             ]
         )
-        seen = self._camera.to_camera(places.reshape(-1, 3))
+        seen = self._camera.to_camera(positions.reshape(-1, 3))
         return tuple(
-            (self._camera.to_pixels(place), max(lamp.radius_m * self._camera.focal_px / place[2], 1.5), lamp)
-            for place, lamp in zip(seen, lamps, strict=True)
-            if place[2] > NEAR_M
+            (self._camera.to_pixels(middle), max(lamp.radius_m * self._camera.focal_px / middle[2], 1.5), lamp)
+            for middle, lamp in zip(seen, lamps, strict=True)
+            if middle[2] > NEAR_M
         )
 
     def _seen_limbs(self, user: RoadUser, limbs: Limbs) -> Iterator[Figure]:
-        """A person: each limb as the outline of a rounded stick, and of its lit side where it is near enough."""
+        """A person: limbs as outlines of rounded sticks, and of their lit sides where they are large enough."""
         camera = self._camera
         seen = camera.to_camera(limbs.ends + np.array((user.x_m, user.y_m, 0.0)))  # [L, 2, 3]
         if seen[..., 2].min() < NEAR_M:
@@ -273,7 +281,7 @@ class StreetView:
         colours = self._light.on(limbs.colours[chosen], np.zeros((len(ends), 3)))
         colours = self._light.through_haze(colours, float(seen[0, 0, 2]))
         points = outlines.reshape(-1, 2)
-        if radii.max() > 3:  # near enough: a lit side on each limb
+        if radii.max() > 3:  # large enough for a lit side
             shift = np.array((-0.3 if self._light.towards_sun[0] < 0 else 0.3, -0.22)) * radii[..., None]
             bright = _rounded_sticks(ends + shift, radii * 0.58)
             outlines = np.stack([outlines, bright], axis=1).reshape(-1, *outlines.shape[1:])  # [2 L, 12, 2]
@@ -297,7 +305,7 @@ class StreetView:
             yield Figure(class_name, track_id, user.y_m, polygons, colours.tolist(), (x0, y0, x1, y1), lamps)
 
     def _with_shadows(self, users: list[RoadUser]) -> PixelArray:
-        """A copy of the empty street on which everybody's shadow lies."""
+        """A copy of the empty street with the shadows of the road users."""
         width, height = self.size_wh
         depth = np.zeros(((height + 1) // 2, (width + 1) // 2), np.uint8)
         for user in users:
@@ -349,7 +357,7 @@ class StreetView:
 
 
 def _rounded_sticks(ends: Points, radii: Array) -> Points:
-    """The outlines [L, 12, 2] of sticks between ends [L, 2, 2] with half a circle of radii [L, 2] round each end."""
+    """The outlines [L, 12, 2] of sticks between ends [L, 2, 2] with half circles of radii [L, 2] round their ends."""
     along = ends[:, 1] - ends[:, 0]  # [L, 2]
     length = np.sqrt((along**2).sum(axis=1, keepdims=True))
     along = np.where(length > 1e-6, along / np.maximum(length, 1e-6), np.array((0.0, 1.0)))
@@ -360,10 +368,10 @@ def _rounded_sticks(ends: Points, radii: Array) -> Points:
     )
 
 
-def _as_detections(found: list[tuple[Figure, tuple[int, int, int, int]]]) -> Detections:
+def _as_detections(objects: list[tuple[Figure, PixelBox]]) -> Detections:
     return Detections(
-        boxes_xyxy=np.array([box for _, box in found], np.float32).reshape(-1, 4),
-        scores=np.ones(len(found), np.float32),
-        class_ids=np.array([CLASS_NAMES.index(figure.class_name) for figure, _ in found], np.int64),
-        track_ids=np.array([figure.track_id for figure, _ in found], np.int64),
+        boxes_xyxy=np.array([box for _, box in objects], np.float32).reshape(-1, 4),
+        scores=np.ones(len(objects), np.float32),
+        class_ids=np.array([CLASS_NAMES.index(figure.class_name) for figure, _ in objects], np.int64),
+        track_ids=np.array([figure.track_id for figure, _ in objects], np.int64),
     )

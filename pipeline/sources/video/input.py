@@ -1,8 +1,8 @@
-"""A video opened for reading: what differs in that between PyAV 18 and 19 is settled here and nowhere else.
+"""Input: an address or a file → PyAV's container, open for reading; the one file where PyAV 18 and 19 differ.
 
-PyAV 19 needs Python 3.12, so that Python 3.11 stays with 18. Besides what is here, 19 gives rationals (`time_base`,
-`average_rate`, `sample_aspect_ratio` …) as `AVRational`, and one that is not known as a falsy 0/1 where 18 gives None:
-ask `if not rate`, never `is None`.
+PyAV 19 needs Python 3.12, so that Python 3.11 stays with 18. One more difference concerns all files: 19 gives
+rationals (`time_base`, `average_rate`, `sample_aspect_ratio` …) as `AVRational`, and an unknown one as a falsy 0/1
+where 18 gives None. Write `if not rate`, never `is None`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.sources.pipe import PipeReader
 
 _MAJOR = int(av.__version__.partition(".")[0])
 
-# 19 reads every tag, whatever its bytes; 18 refuses a whole video for a title in Latin-1 unless it is told to go on.
+# 19 reads every tag, whatever its bytes; 18 refuses a video for a title in Latin-1 without this option.
 _ANY_TAGS: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR < 19 else {}
 
 
@@ -29,9 +29,9 @@ def open_input(
     timeouts: tuple[float, float] | None,
     decoder: HWAccel | None,
 ) -> InputContainer:
-    """Open what is to be read. as_format: libav's name of its format, where it is known.
+    """Open a container. Raises the errors of `av.open`.
 
-    timeouts: seconds to open and to read. Raises what `av.open` raises.
+    as_format: libav's name of the format; None lets libav probe. timeouts: seconds to open and to read.
     """
     container: InputContainer = av.open(
         target, "r", as_format, options=options, timeout=timeouts, hwaccel=decoder, **_ANY_TAGS

@@ -1,4 +1,4 @@
-"""Liveness: whether what an address leads to goes on for ever, or is a file that is to be read once and whole."""
+"""Liveness: an address, its header and its first packets → whether it is a live stream, or a file with an end."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TypeVar
 from av.container import InputContainer
 
 LIVE_SCHEMES = frozenset({"rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "udp", "tcp"})
-"""An address of another scheme is live only if what it leads to has neither duration nor length."""
+"""An address of another scheme may be live only if its container has neither a duration nor a length."""
 
 PLAYLISTS = frozenset({"hls", "dash", "sdp"})
-"""Formats that name what is to be read elsewhere: their own length says nothing."""
+"""Formats that refer to the video elsewhere: their own length says nothing."""
 
 GLANCE_SECONDS, RUSH_SECONDS = 0.5, 20.0
-"""What gives its end, or so much video, in so short a time, is a file."""
+"""An address that gives its end, or RUSH_SECONDS of video, within GLANCE_SECONDS is a file."""
 
 P = TypeVar("P")
 
 
 def num_bytes(container: InputContainer) -> int | None:
-    """The length of what is read, where the server tells it."""
-    size: int | None = container.size  # before PyAV 19, where there is none, libav's error number
+    """The length of the container, where the server declares it."""
+    size: int | None = container.size  # before PyAV 19, libav's error number if it has none
     return size if size is not None and size > 0 else None
 
 
@@ -43,7 +43,7 @@ def declared_liveness(container: InputContainer, *, scheme: str, is_multipart: b
 def glance(
     packets: Iterator[P | None], *, frames_per_second: float, clock: Callable[[], float]
 ) -> tuple[list[P | None], bool]:
-    """The packets that come in a moment, and whether they are those of a file; None is the end."""
+    """The packets that come within GLANCE_SECONDS, and whether they are those of a file; None is its end."""
     began_at_seconds, most = clock(), round(RUSH_SECONDS * frames_per_second)
     seen: list[P | None] = []
     for packet in packets:

@@ -1,7 +1,7 @@
-"""MediaClock: makes the timestamps of a stream whose clock may jump or wrap into timestamps that go on.
+"""MediaClock: timestamps of a stream whose clock may jump or wrap → timestamps that go on.
 
-Recordings that were joined, and playlists that say EXT-X-DISCONTINUITY, hold clocks that have nothing to do with one
-another. As in FFmpeg, a leap of more than `MAX_GAP_SECONDS`, or back, is no pause: the next packet follows the last.
+Joined recordings, and playlists with EXT-X-DISCONTINUITY, hold several unrelated clocks. As in FFmpeg, a leap of more
+than `MAX_GAP_SECONDS`, or back, is not a pause: the next packet follows the last.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from fractions import Fraction
 from typing import Protocol
 
 MAX_GAP_SECONDS = 10.0  # FFmpeg's dts_delta_threshold
-MAX_BACK_SECONDS = 0.1  # by so much times of decoding may be out of order, as FFmpeg has it
-MAX_REORDERED_FRAMES = 16  # by so many may times of showing, in the order of decoding
+MAX_BACK_SECONDS = 0.1  # that decoding times may go back, as in FFmpeg
+MAX_REORDERED_FRAMES = 16  # that presentation times may go back, in decoding order
 MPEG_TIME_BASE, MPEG_WRAP_TICKS = Fraction(1, 90_000), 1 << 33  # 26.5 hours
 
 
 class TimedPacket(Protocol):
-    """What is used of `av.Packet`."""
+    """The part of `av.Packet` that is used."""
 
     pts: int | None
     dts: int | None
@@ -30,10 +30,10 @@ class TimedPacket(Protocol):
 
 
 class MediaClock:
-    """Shifts the timestamps of packets in decoding order, so that they go on where the clock of the stream jumps.
+    """Shifts the timestamps of packets, given in decoding order, so that they go on where the stream's clock jumps.
 
-    time_base: seconds a tick. frame_seconds: of a packet that does not tell its duration.
-    arrival: the monotonic time, for a live stream, where a gap as long as the wait for the packet is a true one.
+    time_base: seconds a tick. frame_seconds: the duration of a packet that declares none.
+    arrival: monotonic seconds, for a live stream: there, a gap as long as the wait for the packet is a true one.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class MediaClock:
         self._frame_ticks = max(1, round(frame_seconds / time_base))
         self._arrival = arrival
         self._shift = 0  # ticks to add
-        self._first: int | None = None  # this and the following after the shift
+        self._first: int | None = None  # this and the next line: after the shift
         self._last = self._next = self._greatest_pts = 0
         self._has_last_dts = False
         self._arrived_at_seconds = 0.0
@@ -58,7 +58,7 @@ class MediaClock:
         return (f"the clock of the stream jumped {times} {self._first_jump}; the times go on without the jump",)
 
     def carry_on(self, packet: TimedPacket) -> None:
-        """Shift a packet's timestamps in place."""
+        """Shift a packet's timestamps; the packet itself is changed."""
         if packet.pts is not None and packet.dts is not None and not self._belongs(packet.pts, packet.dts):
             packet.dts = None  # libav's guess, made of the times before a jump
         stamp = packet.pts if packet.dts is None else packet.dts
@@ -99,7 +99,7 @@ class MediaClock:
         if not is_back and not is_late:
             return
         self._shift = self._next - stamp
-        if packet.is_keyframe and packet.pts is not None:  # what is shown next comes after what was shown last
+        if packet.is_keyframe and packet.pts is not None:  # the next picture comes after the last
             self._shift += max(0, self._greatest_pts + self._frame_ticks - (packet.pts + self._shift))
         self.num_jumps += 1
         if not self._first_jump and self._first is not None:

@@ -1,6 +1,6 @@
-"""What is a frame that the GPU has decoded, which stays there until somebody wants its pixels?
+"""GPU picture: a frame decoded by NVDEC → planes in GPU memory for the network, or pixels once they are needed.
 
-libav's NVDEC decoder copies each frame into memory of its own (unless told not to), in the GPU's primary context, which
+By default, libav's NVDEC decoder copies every frame into memory of its own, in the GPU's primary context, which
 is ONNX Runtime's as well: a network can read it by its address for as long as the frame is kept.
 """
 
@@ -29,7 +29,7 @@ _DEVICES = {1: "cpu", 2: "cuda"}  # DLDeviceType of DLPack
 
 @contextmanager
 def gpu_decoder() -> Iterator[HWAccel]:
-    """What makes `av.open`, inside this context, decode on the first NVIDIA GPU, or fail; frames stay there."""
+    """Inside this context, a decoder for `av.open` on the first NVIDIA GPU, or an error; frames stay there."""
     with primary_context() as is_taken:
         # Inside, the current context is the primary one as well.
         options: dict[str, object] = {"primary_ctx": "1"} if is_taken else {"primary_ctx": "0", "current_ctx": "1"}
@@ -37,7 +37,7 @@ def gpu_decoder() -> Iterator[HWAccel]:
 
 
 def what_is_missing() -> str | None:
-    """Why this machine cannot decode on an NVIDIA GPU, as far as can be told without trying; else None."""
+    """Why this machine cannot decode on an NVIDIA GPU, and the cure; None if nothing is known to be missing."""
     if "cuda" not in hwdevices_available():
         return "this build of av is built without CUDA: pip install --force-reinstall av"
     for name in ("nvcuda.dll", "nvcuvid.dll") if sys.platform == "win32" else ("libcuda.so.1", "libnvcuvid.so.1"):
@@ -52,7 +52,7 @@ def what_is_missing() -> str | None:
 
 
 class GpuPicture:
-    """A decoded picture in two planes on the device; its pixels are downloaded if and when somebody asks."""
+    """A decoded picture in two planes on the device; its pixels are downloaded at their first use."""
 
     __slots__ = ("_downloaded", "_frame", "_lock", "pixel_aspect", "size_wh")
 
@@ -80,7 +80,7 @@ class GpuPicture:
         kind = (self._frame.sw_format or self._frame.format).name
         if kind != "nv12":
             raise SourceError(
-                f"the model takes NV12 planes of 8 bits, this video is decoded to {kind}; "
+                f"the model takes NV12 planes of 8 bits, got {kind} from this video; "
                 "export the model with --pixels packed"
             )
         planes = []

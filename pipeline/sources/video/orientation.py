@@ -1,4 +1,4 @@
-"""Orientation: one of the eight ways in which a display matrix says that a decoded picture is to be shown."""
+"""Orientation: a display matrix → one of eight ways to turn and mirror a decoded picture upright."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.picture.frame import PixelArray
 
-_TOLERANCE_DEGREES = 1.0  # as FFmpeg has it
+_TOLERANCE_DEGREES = 1.0  # as in FFmpeg
 
 _WAYS: dict[tuple[bool, bool, bool], tuple[str, Callable[[PixelArray], cv2.typing.MatLike]]] = {
     (False, False, False): ("upright", lambda pixels: pixels),
@@ -37,7 +37,7 @@ _WAYS: dict[tuple[bool, bool, bool], tuple[str, Callable[[PixelArray], cv2.typin
 
 @dataclass(frozen=True, slots=True)
 class Orientation:
-    """What makes a picture upright: its rows become columns, then it is mirrored.
+    """The steps that make a picture upright: its rows become columns, then it is mirrored.
 
     odd_degrees: by how much the display matrix turns beyond the nearest quarter turn, which is left out.
     """
@@ -63,7 +63,7 @@ class Orientation:
     def from_matrix(cls, matrix: list[int]) -> Orientation:
         """Of FFmpeg's display matrix, 9 numbers: x' = m[0] x + m[3] y, y' = m[1] x + m[4] y, x right, y down."""
         a, b, _, c, d, *_ = matrix
-        if a * d == b * c:  # it shows nothing, or a line
+        if a * d == b * c:  # it maps the picture to a line or a point
             return UPRIGHT
         degrees = math.degrees(math.atan2(b, a))
         odd_degrees = degrees - 90 * round(degrees / 90)
@@ -78,7 +78,7 @@ class Orientation:
 
     @property
     def is_upright(self) -> bool:
-        """Whether nothing is to be done."""
+        """Whether a picture stays as it is."""
         return not any(self._flags)
 
     @property
@@ -86,7 +86,7 @@ class Orientation:
         return self.is_transposed, self.is_mirrored_x, self.is_mirrored_y
 
     def apply(self, pixels: PixelArray) -> PixelArray:
-        """[H, W] or [H, W, C] as decoded → upright; the same array where nothing is to be done."""
+        """[H, W] or [H, W, C] as decoded → upright; the same array if it is upright."""
         return np.asarray(_WAYS[self._flags][1](pixels), np.uint8)
 
     def apply_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
-"""How does a decoded video frame become pixels in the size and colour order that somebody needs?
+"""Video picture: a decoded frame → pixels, resized pixels or planes, upright, in the colour order of the caller.
 
-To the network's size, each plane is resized as it was decoded and only the small picture is converted: for
-1080p that costs less than half of converting in full and resizing after, and gives what `cv2.resize` gives.
+For the network, the planes are resized as they were decoded and only the small picture is converted: for 1080p that
+costs less than half of converting in full and resizing after, and equals the result of `cv2.resize`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.video.orientation import Orientation
 
-# A context of swscale is costly to set up and serves one conversion at a time: one for each thread, size and format.
+# A context of swscale is costly to set up and serves one conversion at a time: one per thread, size and format.
 _contexts = threading.local()
 
 _UNTAGGED, _SMPTE170M, _BT2020_CONSTANT = 2, 6, 10  # AVColorSpace
 _FULL_RANGE = 2  # AVColorRange
 _MATRICES: dict[int, Matrix] = {Colorspace.ITU709: "bt709", Colorspace.ITU601: "bt601"}
-# Formats with U and V in turns, as GPUs decode to, and with the same samples in a plane each, as processors do: taken
-# apart, which changes no value, all that follows is the same, pixel by pixel.
+# Formats with U and V interleaved, which GPUs decode to → formats with the same samples in separate planes, which
+# processors decode to. No value changes, so that all that follows is the same, pixel by pixel.
 _PLANAR = {
     "nv12": "yuv420p",
     "nv21": "yuv420p",
@@ -54,7 +54,7 @@ _SHARES: dict[int, tuple[float, float]] = {
 
 
 class VideoPicture:
-    """A picture as the decoder left it, converted when and as somebody asks; upright, whatever way it was filmed."""
+    """A picture in the decoder's format, converted when it is used; upright, however it was filmed."""
 
     __slots__ = ("_frame", "_lock", "_orientation", "_pixels", "_planar", "pixel_aspect", "size_wh")
 
@@ -73,7 +73,7 @@ class VideoPicture:
     def pixels(self) -> PixelArray:
         with self._lock:
             if self._pixels is None:
-                self._pixels = self._converted_whole()
+                self._pixels = self._to_bgr()
                 self._pixels.flags.writeable = False
             return self._pixels
 
@@ -81,7 +81,7 @@ class VideoPicture:
         with self._lock:
             if self._pixels is not None:
                 return self._pixels.copy()
-            pixels = self._converted_whole()
+            pixels = self._to_bgr()
         # Frames that are decoded to BGR are not converted: these are the decoder's own pixels.
         return pixels.copy() if self._frame.format.name == "bgr24" else pixels
 
@@ -97,7 +97,7 @@ class VideoPicture:
         kind = self._frame.format.name
         if kind not in ("yuv420p", "yuvj420p", "nv12"):
             raise SourceError(
-                f"the model takes NV12 planes, 8 bits in 4:2:0, this video has {kind}; "
+                f"the model takes NV12 planes, 8 bits in 4:2:0, got {kind} from this video; "
                 "export the model with --pixels packed"
             )
         height, width = self._frame.height, self._frame.width
@@ -124,22 +124,22 @@ class VideoPicture:
             target[:] = self._orientation.apply(_rows(plane)[:, : plane.width])
         return copy
 
-    def _converted_whole(self) -> PixelArray:
+    def _to_bgr(self) -> PixelArray:
         return self._orientation.apply(_converted(self._in_planes(), "bgr", tags_of=self._frame))
 
     def _in_planes(self) -> VideoFrame:
-        """The frame with a plane for each component: in pairs, swscale would take U and V on a coarser way."""
+        """The frame with separate planes: swscale converts interleaved U and V less exactly."""
         kind = self._frame.format.name
         if kind not in _PLANAR:
             return self._frame
         if self._planar is None:
-            # With more threads, swscale now and then leaves a slice undone.
+            # With more threads, swscale sometimes leaves a slice unconverted.
             self._planar = self._frame.reformat(format=_PLANAR[kind], threads=1)
         return self._planar
 
 
 def colours_of(frame: VideoFrame) -> npt.NDArray[np.float32]:
-    """What makes B, G, R of a frame's Y, U and V, by its tags; see `yuv_to_bgr`."""
+    """The coefficients from a frame's Y, U and V to B, G, R, by its tags; see `yuv_to_bgr`."""
     full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
     return yuv_to_bgr(_SHARES.get(_matrix(frame), BT601), full_range=full_range)
 
@@ -166,14 +166,14 @@ def _converted(frame: VideoFrame, colour: ColourOrder, *, tags_of: VideoFrame) -
 
 
 def _matrix(frame: VideoFrame) -> int:
-    """The colour matrix as swscale numbers it; where the file does not tell, HD is BT.709 and the rest BT.601."""
+    """The colour matrix as swscale numbers it; untagged, HD is BT.709 and the rest BT.601."""
     if frame.colorspace == _UNTAGGED:
         return Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
     return {_SMPTE170M: Colorspace.ITU601, _BT2020_CONSTANT: Colorspace.BT2020}.get(frame.colorspace, frame.colorspace)
 
 
 def _resized(frame: VideoFrame, size_wh: tuple[int, int]) -> VideoFrame:
-    """The frame in another size and the same format, each plane resized for itself."""
+    """The frame in another size and the same format; the planes are resized one by one."""
     sample_type: np.dtype[np.integer] = np.dtype(f"u{_bytes_a_sample(frame.format.name)}")
     small = VideoFrame(*size_wh, frame.format.name)
     for source, target in zip(frame.planes, small.planes, strict=True):
@@ -188,7 +188,7 @@ def _resized(frame: VideoFrame, size_wh: tuple[int, int]) -> VideoFrame:
 
 @cache
 def _bytes_a_sample(format_name: str) -> Literal[0, 1, 2]:
-    """For a format that keeps each component in a plane of its own; 0 for the others."""
+    """1 or 2 for a format with separate planes; 0 for the others."""
     frame_format = VideoFormat(format_name, 16, 16)
     components = frame_format.components
     if frame_format.has_palette or frame_format.is_big_endian or len({c.plane for c in components}) < len(components):

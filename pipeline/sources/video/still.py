@@ -1,4 +1,4 @@
-"""Still pictures by libav: whether all of a JPEG can be decoded, and the pixels of a HEIC, which OpenCV lacks."""
+"""Still pictures by libav: a JPEG → whether all of it can be decoded; a HEIC, which OpenCV cannot read → pixels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipeline.sources.heif import HeifPicture
 from pipeline.sources.video.orientation import UPRIGHT
 from pipeline.sources.video.picture import VideoPicture
 
-_UNTAGGED, _BT601 = 2, 6  # AVColorSpace; what HEIF takes for granted
+_UNTAGGED, _BT601 = 2, 6  # AVColorSpace; HEIF's default
 
 
 def is_broken_jpeg(content: bytes) -> bool:
-    """Whether these bytes are a JPEG with errors in it, which OpenCV would fill with grey and tell nobody."""
+    """Whether these bytes are a JPEG with errors in it, which OpenCV would silently fill with grey."""
     if not content.startswith(b"\xff\xd8"):
         return False
     decoder = av.CodecContext.create("mjpeg", "r")
@@ -35,7 +35,7 @@ def is_broken_jpeg(content: bytes) -> bool:
 def heif_pixels(content: bytes, picture: HeifPicture) -> PixelArray:
     """uint8 [H, W, 3] BGR, its tiles put together, neither turned nor cropped. Raises ValueError with the reason."""
     if picture.kind not in ("hvc1", "av01", "avc1", "grid"):
-        raise ValueError(f"its picture is made in a way that cannot be read ({picture.kind})")
+        raise ValueError(f"its picture is of a kind that cannot be read ({picture.kind})")
     frames: dict[int, VideoFrame] = {}
     try:
         with av.open(io.BytesIO(content), "r") as container:
@@ -46,9 +46,9 @@ def heif_pixels(content: bytes, picture: HeifPicture) -> PixelArray:
                         frames.setdefault(packet.stream.id, frame)
     except av.error.FFmpegError as error:
         raise ValueError(f"its picture cannot be decoded ({error.strerror})") from error
-    num_there = sum(item in frames for item in picture.item_ids)
-    if num_there < len(picture.item_ids):
-        raise ValueError(f"only {num_there} of the {len(picture.item_ids)} tiles of its picture can be decoded")
+    num_decoded = sum(item in frames for item in picture.item_ids)
+    if num_decoded < len(picture.item_ids):
+        raise ValueError(f"only {num_decoded} of the {len(picture.item_ids)} tiles of its picture can be decoded")
     for frame in frames.values():
         if frame.colorspace == _UNTAGGED:
             frame.colorspace = _BT601
@@ -56,7 +56,7 @@ def heif_pixels(content: bytes, picture: HeifPicture) -> PixelArray:
     if len({tile.shape for tile in tiles}) > 1:
         raise ValueError("the tiles of its picture differ in size")
     rows = [np.hstack(tiles[at : at + picture.num_columns]) for at in range(0, len(tiles), picture.num_columns)]
-    whole = np.vstack(rows)
+    pixels = np.vstack(rows)
     if picture.size_wh is not None:
-        whole = whole[: picture.size_wh[1], : picture.size_wh[0]]
-    return np.ascontiguousarray(whole)
+        pixels = pixels[: picture.size_wh[1], : picture.size_wh[0]]
+    return np.ascontiguousarray(pixels)
