@@ -1,4 +1,4 @@
-"""Is every line whole, valid and as the schema says?"""
+"""JSON lines: every line is complete, valid and of the documented form."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pipeline.sinks.jsonl import JsonLines
 
 def result(index: int = 0, *, track_ids: list[int] | None = None) -> Result:
     frame = Frame.from_pixels(np.zeros((9, 9, 3), np.uint8), source_id="café", index=index, pts_seconds=index / 30)
-    found = Detections(
+    detections = Detections(
         np.array([[1, 2.004, 3.14159, 4], [0, 0, 9, 9]], np.float32),
         np.array([0.87654321, 0.5], np.float32),
         np.array([0, 9]),
         track_ids=None if track_ids is None else np.array(track_ids),
     )
-    return Result(frame, found, ("person",))
+    return Result(frame, detections, ("person",))
 
 
 def test_a_line_has_the_schema(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
     sink.write(result(track_ids=[5, 6]))
     sink.close()
     line = json.loads((tmp_path / "o.jsonl").read_text())
-    assert [each["track_id"] for each in line["detections"]] == [5, 6]
+    assert [detection["track_id"] for detection in line["detections"]] == [5, 6]
 
 
 def test_a_source_whose_name_is_no_valid_utf8_is_written_all_the_same(tmp_path: Path) -> None:

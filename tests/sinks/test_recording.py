@@ -1,4 +1,4 @@
-"""Does a recording keep size, times and colours, and play after it was killed?"""
+"""Recording: it keeps size, times and colours, and plays after the run was killed."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def test_a_live_mp4_keeps_no_index_that_grows_for_ever(tmp_path: Path) -> None:
     for index in range(35):
         sink.write(rendered(grey(index), captured_at=index / 10))
     sink.close()
-    content, place, boxes = path.read_bytes(), 0, []
-    while place < len(content):
-        boxes.append(content[place + 4 : place + 8])
-        place += int.from_bytes(content[place : place + 4], "big")
+    content, offset, boxes = path.read_bytes(), 0, []
+    while offset < len(content):
+        boxes.append(content[offset + 4 : offset + 8])
+        offset += int.from_bytes(content[offset : offset + 4], "big")
     assert boxes.index(b"moov") < boxes.index(b"moof")  # a head, then fragments
     assert boxes.count(b"moov") == 1
     assert len(read(path)[0]) == 35

@@ -1,4 +1,4 @@
-"""Does the window show, pause, save and end as its keys say, and refuse where there is no display?"""
+"""Window: it shows, pauses, saves and ends by its keys, and is refused without a display."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def rendered(value: int, index: int = 0) -> RenderedFrame:
 
 
 def press(key: str, window: Window, title: str) -> None:
-    found = subprocess.run(["xdotool", "search", "--name", title], capture_output=True, text=True, timeout=20)
-    for number in found.stdout.split():
+    search = subprocess.run(["xdotool", "search", "--name", title], capture_output=True, text=True, timeout=20)
+    for number in search.stdout.split():
         subprocess.run(["xdotool", "windowfocus", number, "key", "--window", number, key], timeout=20, check=True)
     for _ in range(50):
         window.poll()

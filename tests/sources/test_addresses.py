@@ -1,4 +1,4 @@
-"""Is an address read for what it is: an image or a file once and whole, a camera for ever, however it speaks?"""
+"""Addresses: an image or a file is read once, a camera without end, whatever its server answers."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ both_servers = pytest.mark.parametrize("folder", ["/sized", "/unsized"])
     "name", ["photo.jpg", "photo.PNG?token=1", "photo.webp", "photo.avif", "snapshot.cgi?token=1", "photo"]
 )
 def test_an_image_is_read_once(name: str, folder: str, server: Server) -> None:
-    suffix = next((each for each in (".png", ".webp", ".avif") if each in name.lower()), ".jpg")
+    suffix = next((suffix for suffix in (".png", ".webp", ".avif") if suffix in name.lower()), ".jpg")
     content = cv2.imencode(suffix, scene(3))[1].tobytes()
     source = open_source(server.at(f"{folder}/{name}", content))
     assert isinstance(source, StillSource)
@@ -286,8 +286,8 @@ def test_a_stream_that_takes_its_time_is_live(server: Server) -> None:
     assert source.beginning == again.beginning is not None
     other = VideoSource(server.at("/unsized/film.webm", film("film.webm")), clock=slow_clock())
     assert other.beginning not in (None, source.beginning)
-    for each in (source, again, other):
-        each.close()
+    for opened in (source, again, other):
+        opened.close()
 
 
 @pytest.mark.parametrize("name", CAMERAS)

@@ -1,4 +1,4 @@
-"""Does a webcam give its pictures in its better format, and never hang the program?"""
+"""Webcam source: it delivers the better pixel format, and never hangs."""
 
 from __future__ import annotations
 

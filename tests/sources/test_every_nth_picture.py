@@ -1,4 +1,4 @@
-"""Is each nth picture of a video the one that a full decode gives, though most of the others are not decoded?"""
+"""Every nth picture: equal to that of a full decode, though most other pictures are not decoded."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ def num_needed(path: Path, every: int) -> int:
 def test_each_nth_picture_is_the_one_that_a_full_decode_gives(
     videos: Videos, name: str, every: int, threads: int
 ) -> None:
-    path, whole = video(videos, name)
-    assert len(whole) == NUM_FRAMES
+    path, full = video(videos, name)
+    assert len(full) == NUM_FRAMES
     timed_pictures, damage = read(path, every=every, threads=threads)
-    assert_same(timed_pictures, whole[::every])
+    assert_same(timed_pictures, full[::every])
     assert damage == ()
 
 
@@ -127,25 +127,25 @@ def test_fewer_packets_are_decoded(videos: Videos, name: str, every: int, most: 
 
 
 def test_one_in_one_is_every_picture(videos: Videos) -> None:
-    path, whole = video(videos, "open.mp4")
-    assert_same(read(path, every=1, threads=2)[0], whole)
+    path, full = video(videos, "open.mp4")
+    assert_same(read(path, every=1, threads=2)[0], full)
 
 
 def test_times_that_begin_again_are_counted_on(videos: Videos, tmp_path: Path) -> None:
     part = video(videos, "open.ts")[0].read_bytes()
     path = tmp_path / "twice.ts"
     path.write_bytes(part + part)
-    whole, _ = read(path)
-    assert len(whole) == 2 * NUM_FRAMES
-    assert_same(read(path, every=7)[0], whole[::7])
+    full, _ = read(path)
+    assert len(full) == 2 * NUM_FRAMES
+    assert_same(read(path, every=7)[0], full[::7])
 
 
 def test_what_is_cut_off_before_a_key_frame_begins_with_the_same_picture(videos: Videos, tmp_path: Path) -> None:
     path = tmp_path / "cut.ts"
-    with av.open(str(video(videos, "open.ts")[0])) as whole, av.open(str(path), "w") as cut:
-        stream = cut.add_stream_from_template(whole.streams.video[0])
-        packets = [packet for packet in whole.demux(video=0) if packet.size]
-        second = [place for place, packet in enumerate(packets) if packet.is_keyframe][1]
+    with av.open(str(video(videos, "open.ts")[0])) as full, av.open(str(path), "w") as cut:
+        stream = cut.add_stream_from_template(full.streams.video[0])
+        packets = [packet for packet in full.demux(video=0) if packet.size]
+        second = [position for position, packet in enumerate(packets) if packet.is_keyframe][1]
         for packet in packets[second:]:
             packet.stream = stream
             cut.mux(packet)
@@ -154,21 +154,21 @@ def test_what_is_cut_off_before_a_key_frame_begins_with_the_same_picture(videos:
 
 
 def test_a_pipe_is_decoded_in_full_and_thinned_out(videos: Videos) -> None:
-    path, whole = video(videos, "open.ts")
+    path, full = video(videos, "open.ts")
     readable, writable = os.pipe()
     with os.fdopen(readable, "rb") as pipe:
         with os.fdopen(writable, "wb") as writer:
             writer.write(path.read_bytes())  # a few kB: the pipe holds them
         source = VideoSource(pipe, source_id="-")
-        assert_same(list(source.pictures(threading.Event(), every=4)), whole[::4])
+        assert_same(list(source.pictures(threading.Event(), every=4)), full[::4])
         source.close()
     assert source.damage == ()
 
 
 def test_an_open_file_gives_the_same(videos: Videos) -> None:
-    path, whole = video(videos, "closed.mp4")
+    path, full = video(videos, "closed.mp4")
     source = VideoSource(io.BytesIO(path.read_bytes()), source_id="memory")
-    assert_same(list(source.pictures(threading.Event(), every=10)), whole[::10])
+    assert_same(list(source.pictures(threading.Event(), every=10)), full[::10])
     source.close()
 
 
@@ -185,13 +185,13 @@ def test_a_stop_ends_the_reading(videos: Videos) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("every", [3, 10])
 def test_a_damaged_packet_is_told_and_breaks_nothing(videos: Videos, tmp_path: Path, every: int, threads: int) -> None:
-    whole = video(videos, "closed.mp4")[0]
-    with av.open(str(whole)) as container:
+    full = video(videos, "closed.mp4")[0]
+    with av.open(str(full)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-        place = [place for place, packet in enumerate(packets) if packet.is_keyframe][3]
-        start, size = packets[place].pos, packets[place].size
+        position = [position for position, packet in enumerate(packets) if packet.is_keyframe][3]
+        start, size = packets[position].pos, packets[position].size
     assert start is not None
-    content = bytearray(whole.read_bytes())
+    content = bytearray(full.read_bytes())
     content[start : start + size] = b"\xff" * size
     path = tmp_path / "damaged.mp4"
     path.write_bytes(content)
@@ -206,9 +206,9 @@ def test_a_damaged_packet_is_told_and_breaks_nothing(videos: Videos, tmp_path: P
 
 
 def test_a_file_that_was_cut_off_says_how_long_it_should_be(videos: Videos, tmp_path: Path) -> None:
-    whole = video(videos, "open.mkv")[0].read_bytes()
+    full = video(videos, "open.mkv")[0].read_bytes()
     path = tmp_path / "short.mkv"
-    path.write_bytes(whole[: len(whole) * 3 // 4])
+    path.write_bytes(full[: len(full) * 3 // 4])
     timed_pictures, damage = read(path, every=3)
     assert 5 < len(timed_pictures) < 20
     assert "declared to last until 3.0 s, read until" in damage[-1]
@@ -233,7 +233,7 @@ def test_a_file_that_was_cut_off_says_how_long_it_should_be(videos: Videos, tmp_
     ],
 )
 def test_real_videos_give_the_same(name: str, every: int) -> None:
-    whole, damage = read(ASSETS / name, threads=2)
+    full, damage = read(ASSETS / name, threads=2)
     timed_pictures, damage_of_nth = read(ASSETS / name, every=every, threads=2)
-    assert_same(timed_pictures, whole[::every])
+    assert_same(timed_pictures, full[::every])
     assert damage_of_nth == damage

@@ -1,4 +1,4 @@
-"""Does a frame that was decoded elsewhere reach the network by its address, and the refusal say what is missing?"""
+"""GPU decoding: a frame on the device reaches the network by its address, and a refusal names the missing part."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a photograph in HEIC or AVIF read whole and upright, or refused with the reason?"""
+"""HEIF: a HEIC or AVIF photograph is read complete and upright, or refused with the reason."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def coded(pixels: PixelArray, coding: str, folder: Path) -> tuple[bytes, bytes]:
     if coding == "av01":
         content = cv2.imencode(".avif", pixels, [cv2.IMWRITE_AVIF_QUALITY, 95])[1].tobytes()
         at, data_at = content.index(b"av1C") - 4, content.index(b"mdat") - 4
-        size, data_size = (int.from_bytes(content[place : place + 4], "big") for place in (at, data_at))
+        size, data_size = (int.from_bytes(content[position : position + 4], "big") for position in (at, data_at))
         return content[at : at + size], content[data_at + 8 : data_at + data_size]
     if "libx265" not in av.codecs_available:
         pytest.skip("this build of av has no libx265")
@@ -90,7 +90,7 @@ def heif(photo: Photo, coding: str, folder: Path) -> bytes:
     is_grid = photo.size_wh is not None
     primary = 1 if is_grid else ids[0]
     items = [(primary, b"grid", 0)] if is_grid else []
-    items += [(item, coding.encode(), int(is_grid and place < num_tiles)) for place, item in enumerate(ids)]
+    items += [(item, coding.encode(), int(is_grid and position < num_tiles)) for position, item in enumerate(ids)]
     infos = [
         box(b"infe", struct.pack(">HH4sB", item, 0, kind, 0), version=2, flags=hidden) for item, kind, hidden in items
     ]
@@ -102,17 +102,17 @@ def heif(photo: Photo, coding: str, folder: Path) -> bytes:
         references.append(box(b"thmb", struct.pack(">HHH", ids[-1], 1, primary)))
     kinds = [part[0] for part in parts]
     sizes = [box(b"ispe", struct.pack(">II", image.shape[1], image.shape[0]), version=0) for image in images]
-    whole = [box(b"ispe", struct.pack(">II", *photo.size_wh), version=0)] if photo.size_wh else []
+    grid_size = [box(b"ispe", struct.pack(">II", *photo.size_wh), version=0)] if photo.size_wh else []
     num = len(images)
-    links = {item: [1 + place, 1 + num + place] for place, item in enumerate(ids)}
-    links.setdefault(primary, []).extend([1 + 2 * num] * len(whole))
-    links[primary] += range(1 + 2 * num + len(whole), 1 + 2 * num + len(whole) + len(photo.properties))
+    links = {item: [1 + position, 1 + num + position] for position, item in enumerate(ids)}
+    links.setdefault(primary, []).extend([1 + 2 * num] * len(grid_size))
+    links[primary] += range(1 + 2 * num + len(grid_size), 1 + 2 * num + len(grid_size) + len(photo.properties))
     associations = b"".join(
         struct.pack(f">HB{len(numbers)}B", item, len(numbers), *numbers) for item, numbers in sorted(links.items())
     )
     properties = box(
         b"iprp",
-        box(b"ipco", *kinds, *sizes, *whole, *photo.properties),
+        box(b"ipco", *kinds, *sizes, *grid_size, *photo.properties),
         box(b"ipma", struct.pack(">I", len(links)), associations, version=0),
     )
     last_row = num_tiles // photo.num_columns - 1

@@ -1,4 +1,4 @@
-"""Does a folder of images become pictures, in the order a person expects?"""
+"""Images source: a folder of images becomes pictures, in the order that a person expects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a short source go on as if it were a long one, with nothing counted twice?"""
+"""Looping source: a short source goes on like a long one, and nothing is counted twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the times of a stream go on where its clock jumps or wraps, and stay as they are where it does not?"""
+"""Media clock: times go on where the clock of a stream jumps or wraps, and stay as they are elsewhere."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_what_follows_a_jump_follows_at_once(second_seconds: float) -> None:
     clock = clock_of()
     times = carried(clock, run_of(100.0) + run_of(second_seconds))
     assert times == pytest.approx([100.0 + 0.04 * index for index in range(6)])
-    said = f"jumped once by {second_seconds - 100.12:+.1f} s after 0.1 s; the times go on without the jump"
-    assert clock.damage == (f"the clock of the stream {said}",)
+    message = f"jumped once by {second_seconds - 100.12:+.1f} s after 0.1 s; the times go on without the jump"
+    assert clock.damage == (f"the clock of the stream {message}",)
 
 
 def test_each_jump_is_counted() -> None:
@@ -92,13 +92,13 @@ def test_a_clock_that_wraps_goes_on() -> None:
 
 def test_reordered_pictures_are_no_jump() -> None:
     shown = [0, 4, 2, 1, 3, 8, 6, 5, 7]
-    packets = [Packet(3600 * (place + 3), 3600 * order) for order, place in enumerate(shown)]
+    packets = [Packet(3600 * (position + 3), 3600 * order) for order, position in enumerate(shown)]
     clock = clock_of()
-    assert carried(clock, packets) == pytest.approx([0.04 * (place + 3) for place in shown])
+    assert carried(clock, packets) == pytest.approx([0.04 * (position + 3) for position in shown])
     for packet in packets:  # where the file holds the times of showing alone
         packet.dts = None
     clock = clock_of()
-    assert carried(clock, packets) == pytest.approx([0.04 * (place + 3) for place in shown])
+    assert carried(clock, packets) == pytest.approx([0.04 * (position + 3) for position in shown])
     assert clock.damage == ()
 
 
@@ -220,10 +220,10 @@ def test_a_playlist_that_says_discontinuity_does_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("starts_seconds", [(0, 3600), (3600, 0)])
 def test_numbers_count_on_over_a_jump(every: int, starts_seconds: tuple[float, ...], tmp_path: Path) -> None:
     path = joined(tmp_path, "ts", *starts_seconds)
-    whole, some = read(VideoSource(path)), read(VideoSource(path), every=every)
-    assert times_of(some) == pytest.approx(times_of(whole[::every]))
-    assert [timed.number for timed in some[1:]] == list(range(every, len(whole), every))
-    assert all(np.array_equal(a.picture.pixels, b.picture.pixels) for a, b in zip(some, whole[::every], strict=True))
+    complete, some = read(VideoSource(path)), read(VideoSource(path), every=every)
+    assert times_of(some) == pytest.approx(times_of(complete[::every]))
+    assert [timed.number for timed in some[1:]] == list(range(every, len(complete), every))
+    assert all(np.array_equal(a.picture.pixels, b.picture.pixels) for a, b in zip(some, complete[::every], strict=True))
 
 
 @pytest.mark.parametrize("kind", ["ts", "mpg"])

@@ -1,4 +1,4 @@
-"""Is everything handed to the decoder that a wanted picture refers to, under the right number, and little else?"""
+"""Needed packets: every packet that a target picture refers to is decoded, under the right number, and few others."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Stream:
         self.anchor: int | None = None
 
     def add_gop(self, betweens: Sequence[int]) -> None:
-        """A key frame and so many others that refer to the one before; before each so many B-pictures are shown."""
-        for place, num_between in enumerate(betweens):
+        """A key frame and others that refer to the one before; `betweens` counts the B-pictures shown before them."""
+        for index, num_between in enumerate(betweens):
             before, after = self.anchor, len(self.packets)
             num_between = 0 if before is None else num_between
-            refers_to = frozenset([before]) if place and before is not None else frozenset[int]()
-            self.packets.append(Packet(self.num_shown + num_between, place == 0, refers_to=refers_to))
+            refers_to = frozenset([before]) if index and before is not None else frozenset[int]()
+            self.packets.append(Packet(self.num_shown + num_between, index == 0, refers_to=refers_to))
             if before is not None:
                 self._add_between(num_between, frozenset([before, after]))
             self.anchor, self.num_shown = after, self.num_shown + num_between + 1
@@ -56,13 +56,13 @@ class Stream:
 def decoded(
     packets: Sequence[Packet], every: int, **options: bool
 ) -> tuple[list[int], dict[int, int], list[int | None]]:
-    """The places of what is decoded, pictures' times by their numbers, and the places with None for a new beginning.
+    """Indices of the decoded packets, times of the pictures by number, and the indices with None for a new beginning.
 
-    Fails where something is decoded after a new beginning that refers to what the decoder does not hold any more.
+    Fails where a packet is decoded that refers to one which the decoder does not hold any more.
     """
     first_pts = min(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard)
     needed: NeededPackets[Packet] = NeededPackets(every, first_pts=first_pts, **options)
-    places = {id(packet): place for place, packet in enumerate(packets)}
+    index_by_id = {id(packet): index for index, packet in enumerate(packets)}
     steps: list[int | None] = []
     held: set[int] = set()
     times: dict[int, int] = {}
@@ -74,13 +74,13 @@ def decoded(
             held, waiting = set(), []
             steps.append(None)
             continue
-        place = places[id(packet)]
-        steps.append(place)
-        assert packet.refers_to <= held, f"{place} refers to {packet.refers_to - held}, which is not decoded"
-        held.add(place)
+        index = index_by_id[id(packet)]
+        steps.append(index)
+        assert packet.refers_to <= held, f"{index} refers to {packet.refers_to - held}, which is not decoded"
+        held.add(index)
         if packet.pts is not None and not packet.is_discard:
             waiting.append(packet.pts)
-    return [each for each in steps if each is not None], times, steps
+    return [step for step in steps if step is not None], times, steps
 
 
 def assert_wanted_are_right(packets: Sequence[Packet], every: int, times: dict[int, int]) -> None:
@@ -109,8 +109,8 @@ def test_wanted_pictures_come_out_under_their_numbers(
     stream = Stream(marks_disposable=marks_disposable)
     for betweens in gops:
         stream.add_gop(betweens)
-    places, times, _ = decoded(stream.packets, every)
-    assert places == sorted(places)
+    indices, times, _ = decoded(stream.packets, every)
+    assert indices == sorted(indices)
     assert_wanted_are_right(stream.packets, every, times)
 
 
@@ -120,15 +120,15 @@ def test_in_a_long_gop_only_disposable_pictures_are_left_out_before_its_end(ever
     stream.add_gop([0, 1])
     stream.add_gop(betweens)
     stream.add_gop([2, 3])
-    places, times, _ = decoded(stream.packets, every)
+    indices, times, _ = decoded(stream.packets, every)
     assert_wanted_are_right(stream.packets, every, times)
     far_from_the_end = range(30, len(stream.packets) - MOST_WAITING - LATEST_WAITING)
-    assert {place for place in far_from_the_end if not stream.packets[place].is_disposable} <= set(places)
+    assert {index for index in far_from_the_end if not stream.packets[index].is_disposable} <= set(indices)
 
 
 def test_of_a_gop_a_picture_only_its_key_frame_is_decoded() -> None:
-    places, times, steps = decoded(closed_gops(5, 30).packets, 30)
-    assert places == [0, 30, 60, 90, 120]
+    indices, times, steps = decoded(closed_gops(5, 30).packets, 30)
+    assert indices == [0, 30, 60, 90, 120]
     assert times == {0: 0, 30: 30, 60: 60, 90: 90, 120: 120}
     assert steps == [0, None, 30, None, 60, None, 90, None, 120, None]
 
@@ -165,8 +165,8 @@ def test_of_a_codec_without_references_each_picture_stands_alone() -> None:
 def test_what_an_edit_list_hides_is_decoded_and_not_counted() -> None:
     packets = closed_gops(1, 8).packets
     packets[:3] = [replace(packet, is_discard=True) for packet in packets[:3]]
-    places, times, _ = decoded(packets, 2)
-    assert places == [0, 1, 2, 3, 4, 5, 6, 7]
+    indices, times, _ = decoded(packets, 2)
+    assert indices == [0, 1, 2, 3, 4, 5, 6, 7]
     assert times == {0: 3, 1: 4, 2: 5, 3: 6, 4: 7}
 
 

@@ -1,4 +1,4 @@
-"""Does a word on the command line open the source that a person means?"""
+"""Opening: a word on the command line opens the source that a person means."""
 
 from __future__ import annotations
 

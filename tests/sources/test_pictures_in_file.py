@@ -1,4 +1,4 @@
-"""Is it known how many pictures an image file holds, so that those that are left out are said?"""
+"""Pictures in a file: their number, and the line of damage about those that are left out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FRAMES = [np.full((20, 30, 3), 60 * index, np.uint8) for index in range(3)]
 
 
 def write(path: Path, num: int) -> Path:
-    """A file with so many pictures, by OpenCV."""
+    """A file with that number of pictures, by OpenCV."""
     if path.suffix == ".tiff":
         assert cv2.imwritemulti(str(path), FRAMES[:num])
     elif num == 1:
@@ -71,5 +71,5 @@ def test_what_is_left_out_of_files_with_several_pictures_is_one_line(tmp_path: P
         write(tmp_path / name, num)
     source = ImagesSource(tmp_path)
     assert len(list(source.pictures(threading.Event()))) == 3
-    said = f"{tmp_path / 'b.tiff'}: one of its 3 pictures is read, the others are left out; likewise in 1 more"
-    assert source.damage == (said,)
+    line = f"{tmp_path / 'b.tiff'}: one of its 3 pictures is read, the others are left out; likewise in 1 more"
+    assert source.damage == (line,)

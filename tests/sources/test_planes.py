@@ -1,4 +1,4 @@
-"""Is a picture that is drawn on in planes the same as one that is drawn on in BGR?"""
+"""Planes: a picture that is drawn on in planes equals one that is drawn on in BGR."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def grey(level: int = 90) -> PixelArray:
 
 def result_of(rows: list[tuple[float, float, float, float, float, int]], **more: object) -> Result:
     table = np.array(rows, np.float32).reshape(-1, 6)
-    found = Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64), **more)  # type: ignore[arg-type]
-    return Result(Frame.from_pixels(grey()), found, ("person", "car", "dog"))
+    detections = Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64), **more)  # type: ignore[arg-type]
+    return Result(Frame.from_pixels(grey()), detections, ("person", "car", "dog"))
 
 
 @pytest.mark.parametrize(

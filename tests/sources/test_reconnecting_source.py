@@ -1,4 +1,4 @@
-"""Does a live stream go on after it broke?"""
+"""Reconnecting source: a live stream goes on after a break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewindable: what was read is read again, until it is forgotten."""
+"""Rewindable: items that were read can be read again, until they are forgotten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options of sources: what they refuse, in which words, and that a configuration takes them as its sections."""
+"""Source options: wrong values are refused by their key, and a configuration has them as its sections."""
 
 from __future__ import annotations
 

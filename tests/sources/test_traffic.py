@@ -1,4 +1,4 @@
-"""Is the drawn street the same every time, true to its truth, on time, and broken only where that was asked?"""
+"""Drawn street: the same every time, true to its ground truth, on time, and broken only on request."""
 
 from __future__ import annotations
 
@@ -230,8 +230,8 @@ def test_everybody_keeps_an_identity_of_their_own_from_frame_to_frame() -> None:
         assert truth.track_ids is not None
         who = list(zip(truth.class_ids.tolist(), truth.track_ids.tolist(), strict=True))
         assert len(set(who)) == len(who)  # nobody twice in a frame
-        for each, box in zip(who, truth.boxes_xyxy, strict=True):
-            seen.setdefault(each, []).append((index, float(box[0] + box[2]) / 2))
+        for track, box in zip(who, truth.boxes_xyxy, strict=True):
+            seen.setdefault(track, []).append((index, float(box[0] + box[2]) / 2))
     assert len(seen) > 5
     assert max(len(frames) for frames in seen.values()) > 20
     for frames in seen.values():  # nobody jumps
@@ -303,18 +303,18 @@ def test_jitter_delays_by_no_more_than_was_asked_and_keeps_media_time() -> None:
 
 
 def test_corrupt_frames_have_broken_bands_and_are_reported_and_the_truth_stays() -> None:
-    whole = TrafficSource(TrafficOptions(seed=8, seconds=2, size_wh=SMALL))
+    unbroken = TrafficSource(TrafficOptions(seed=8, seconds=2, size_wh=SMALL))
     broken = TrafficSource(TrafficOptions(seed=8, seconds=2, size_wh=SMALL, corrupt=0.2))
     differs = [
         not np.array_equal(a.picture.pixels, b.picture.pixels)
-        for a, b in zip(whole.pictures(threading.Event()), broken.pictures(threading.Event()), strict=True)
+        for a, b in zip(unbroken.pictures(threading.Event()), broken.pictures(threading.Event()), strict=True)
     ]
     assert 4 <= sum(differs) <= 22
     assert broken.damage == (f"{sum(differs)} frames were broken on request (corrupt=0.2)",)
     first = differs.index(True)
-    changed_rows = (whole.paint(first) != broken.paint(first)).any(axis=(1, 2)).mean()
+    changed_rows = (unbroken.paint(first) != broken.paint(first)).any(axis=(1, 2)).mean()
     assert 0.04 < changed_rows < 0.8
-    assert np.array_equal(whole.truth(first).boxes_xyxy, broken.truth(first).boxes_xyxy)
+    assert np.array_equal(unbroken.truth(first).boxes_xyxy, broken.truth(first).boxes_xyxy)
 
 
 @pytest.mark.parametrize("is_mirrored", [False, True])

@@ -1,4 +1,4 @@
-"""Is a video that was filmed on its side, upside down or mirrored shown upright, whatever is asked for?"""
+"""Video orientation: a video filmed on its side, upside down or mirrored is shown upright in every format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a video hand out every picture that can be read, upright, in the right colours, and at the right time?"""
+"""Video source: every readable picture comes out, upright, in the right colours and at the right time."""
 
 from __future__ import annotations
 
@@ -81,11 +81,11 @@ def write_video(
         if turned_degrees:
             stream.set_display_rotation(turned_degrees)
         for index in range(num_frames):
-            for each in streams:
-                frame = VideoFrame.from_ndarray(scene(index, (each.width, each.height)), format="bgr24")
-                container.mux(each.encode(frame))
-        for each in streams:
-            container.mux(each.encode(None))
+            for track in streams:
+                frame = VideoFrame.from_ndarray(scene(index, (track.width, track.height)), format="bgr24")
+                container.mux(track.encode(frame))
+        for track in streams:
+            container.mux(track.encode(None))
     return path
 
 
