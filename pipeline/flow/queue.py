@@ -1,4 +1,4 @@
-"""How do items wait between two stages?"""
+"""Stage queue: items of several senders wait, each sender's in a lane of its own, until a stage receives them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ class LaneRule:
 
 @dataclass(frozen=True, slots=True)
 class QueueStatistics:
-    """A snapshot; `sent = received + dropped + waiting` holds at any instant."""
+    """A snapshot; `sent = received + dropped + abandoned + waiting` holds at any instant."""
 
     waiting: int
     sent: int
     received: int
-    dropped: int
+    dropped: int  # gave way to newer items
+    abandoned: int  # waited when the run was given up
 
 
 class _Lane(Generic[T]):
@@ -50,6 +51,18 @@ class _Lane(Generic[T]):
         self.rule = rule
         self.items: deque[T] = deque()
         self.ended = False
+
+    def takes_one_more(self) -> bool:
+        """Whether a sender need not wait for room."""
+        return self.rule.overflow == "drop_oldest" or len(self.items) < self.rule.capacity
+
+    def add(self, item: T) -> list[T]:
+        """Add the newest item; returns the oldest ones that gave way to it."""
+        dropped = []
+        while len(self.items) >= self.rule.capacity:
+            dropped.append(self.items.popleft())
+        self.items.append(item)
+        return dropped
 
 
 class StageQueue(Generic[T]):
@@ -77,7 +90,7 @@ class StageQueue(Generic[T]):
         self._has_room = threading.Condition(lock)
         self._failure: BaseException | None = None
         self._abandoned = False
-        self._sent = self._received = self._dropped = 0
+        self._sent = self._received = self._dropped = self._num_abandoned = 0
 
     def send(self, item: T, *, lane: Hashable = 0) -> None:
         """Put an item into a lane, waiting for room where the lane blocks.
@@ -85,24 +98,19 @@ class StageQueue(Generic[T]):
         Raises QueueAbandoned if the run was given up, and ValueError if the lane has ended.
         """
         target = self._lanes[lane]
-        dropped: list[T] = []
         with self._has_room:
-            if target.rule.overflow == "block":
-                while len(target.items) >= target.rule.capacity and not self._abandoned:
-                    self._has_room.wait()
+            self._has_room.wait_for(lambda: self._abandoned or target.takes_one_more())
             if self._abandoned:
                 raise QueueAbandoned
             if target.ended:
                 raise ValueError(f"lane {lane!r} has ended; nothing can be sent to it")
-            while len(target.items) >= target.rule.capacity:
-                dropped.append(target.items.popleft())
-            target.items.append(item)
+            dropped = target.add(item)
             self._sent += 1
             self._dropped += len(dropped)
             self._has_item.notify()
         if self._on_drop is not None:
-            for each in dropped:
-                self._on_drop(each)
+            for dropped_item in dropped:
+                self._on_drop(dropped_item)
 
     def receive(self, *, timeout: float | None = None) -> T:
         """Take the next item, lane by lane in turn, waiting for one if need be.
@@ -111,27 +119,25 @@ class StageQueue(Generic[T]):
         was given up, TimeoutError if nothing came within `timeout` seconds.
         """
         with self._has_item:
-            while True:
-                if self._abandoned:
-                    raise QueueAbandoned
-                for _ in range(len(self._turn)):
-                    lane = self._turn[0]
-                    self._turn.rotate(-1)
-                    if lane.items:
-                        self._received += 1
-                        self._has_room.notify_all()
-                        return lane.items.popleft()
-                if all(lane.ended for lane in self._turn):
-                    raise self._failure or QueueEnded
-                if not self._has_item.wait(timeout):
-                    raise TimeoutError
+            if not self._has_item.wait_for(self._can_answer, timeout):
+                raise TimeoutError
+            if self._abandoned:
+                raise QueueAbandoned
+            for _ in range(len(self._turn)):
+                lane = self._turn[0]
+                self._turn.rotate(-1)
+                if lane.items:
+                    self._received += 1
+                    self._has_room.notify_all()
+                    return lane.items.popleft()
+            raise self._failure or QueueEnded
 
     def end(self, failure: BaseException | None = None, *, lane: Hashable | None = None) -> None:
         """Say that no more items come in a lane (or in any); what waits can still be received."""
         with self._has_item:
             self._failure = self._failure or failure
-            for each in self._turn if lane is None else (self._lanes[lane],):
-                each.ended = True
+            for ending in self._turn if lane is None else (self._lanes[lane],):
+                ending.ended = True
             self._has_item.notify_all()
 
     def abandon(self) -> None:
@@ -139,6 +145,7 @@ class StageQueue(Generic[T]):
         with self._has_item:
             self._abandoned = True
             for lane in self._turn:
+                self._num_abandoned += len(lane.items)
                 lane.items.clear()
             self._has_item.notify_all()
             self._has_room.notify_all()
@@ -147,4 +154,8 @@ class StageQueue(Generic[T]):
         """A snapshot of the counts."""
         with self._has_item:
             waiting = sum(len(lane.items) for lane in self._turn)
-            return QueueStatistics(waiting, self._sent, self._received, self._dropped)
+            return QueueStatistics(waiting, self._sent, self._received, self._dropped, self._num_abandoned)
+
+    def _can_answer(self) -> bool:
+        """Whether a receiver has something to return or to raise."""
+        return self._abandoned or any(lane.items for lane in self._turn) or all(lane.ended for lane in self._turn)

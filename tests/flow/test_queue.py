@@ -1,4 +1,4 @@
-"""Does a stage queue bound, drop, block, end and wake as it says?"""
+"""Stage queue: how it bounds, drops, blocks, ends and wakes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_block_makes_the_sender_wait_for_room() -> None:
     sender.join()
 
 
-def test_what_waits_is_received_before_the_end() -> None:
+def test_waiting_items_are_received_before_the_end() -> None:
     queue: StageQueue[int] = StageQueue(capacity=3)
     queue.send(7)
     queue.end()
@@ -108,6 +108,33 @@ def test_the_queue_ends_when_its_last_lane_ends() -> None:
     queue.end(lane="b")
     with pytest.raises(QueueEnded):
         queue.receive()
+
+
+def test_the_counts_balance_after_the_run_was_given_up() -> None:
+    queue: StageQueue[int] = StageQueue(capacity=2, overflow="drop_oldest")
+    for index in range(4):
+        queue.send(index)
+    queue.receive()
+    queue.abandon()
+    statistics = queue.statistics()
+    assert (statistics.received, statistics.dropped, statistics.abandoned, statistics.waiting) == (1, 2, 1, 0)
+    assert statistics.sent == statistics.received + statistics.dropped + statistics.abandoned + statistics.waiting
+
+
+def test_a_timeout_is_over_in_time_however_often_the_receiver_is_woken() -> None:
+    queue: StageQueue[int] = StageQueue(lanes={"a": LaneRule(1, "block"), "b": LaneRule(1, "block")})
+    is_over = threading.Event()
+
+    def wake() -> None:
+        while not is_over.is_set():
+            queue.end(lane="a")  # wakes the receiver, and gives it nothing
+
+    waker = threading.Thread(target=wake)
+    waker.start()
+    with pytest.raises(TimeoutError):
+        queue.receive(timeout=0.02)
+    is_over.set()
+    waker.join()
 
 
 def test_a_capacity_below_one_is_refused() -> None:
