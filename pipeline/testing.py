@@ -1,4 +1,4 @@
-"""What does one test a flow with? Fakes that are real sources, stages and sinks, for our tests and for yours."""
+"""Fakes: items, functions and a clock that stands still → real sources, stages and sinks, for your tests and ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ B = TypeVar("B")
 
 
 class StepClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that stands still until `advance` is called; reads in seconds."""
 
     def __init__(self, now_seconds: float = 0.0) -> None:
         self.now_seconds = now_seconds
@@ -27,7 +27,7 @@ class StepClock:
 
 
 class ItemSource(Generic[A]):
-    """A source of given items; raises `failure` after the last, if there is one."""
+    """A source of the items; raises `failure` after the last, if there is one."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ItemSource(Generic[A]):
 
 
 class FunctionStage(Generic[A, B]):
-    """A stage that is one function from an item to what it becomes."""
+    """A stage that is one function from an item to the items that go on; `rest` is given back by `drain`."""
 
     def __init__(self, function: Callable[[A], Iterable[B]], *, rest: Iterable[B] = ()) -> None:
         self._function = function
@@ -74,7 +74,7 @@ class FunctionStage(Generic[A, B]):
 
 
 class CollectingSink(Generic[A]):
-    """A sink that keeps what it gets; `gate`, if given, is waited for before each item."""
+    """A sink that keeps its items in `got`; it waits for `gate`, if there is one, before each item."""
 
     def __init__(self, *, gate: threading.Event | None = None) -> None:
         self._gate = gate

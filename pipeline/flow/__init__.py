@@ -1,1 +1,1 @@
-"""Threads and no arrays: how items travel from sources through stages to sinks, and what that costs."""
+"""Flow: items go from sources through stages to sinks, with threads, without arrays, and with every cost counted."""

@@ -1,4 +1,4 @@
-"""Batch closing: how long a batch may wait for more items before its oldest would be too late."""
+"""Batch closing: service times and the age of the oldest item → how long a batch may wait for more items."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class BatchCloser:
         self._lock = threading.Lock()
 
     def patience_seconds(self, *, num_items: int, oldest_at_seconds: float, now_seconds: float) -> float:
-        """How long a batch may still wait for one more item; 0: close it now.
+        """How long a batch may still wait for one more item, in seconds; 0: close it now.
 
-        oldest_at_seconds: when its oldest item was captured. Until a batch has been timed, none waits.
+        oldest_at_seconds: when its oldest item was captured. No batch waits before a first one has been timed.
         """
         if num_items >= self._max_batch or self._max_latency_seconds is None:
             return 0.0
@@ -37,6 +37,6 @@ class BatchCloser:
         return max(0.0, done_by - expected - now_seconds)
 
     def ran(self, seconds: float) -> None:
-        """A batch took so long from the moment at which it was closed."""
+        """Count a batch that took `seconds` from the moment at which it was closed."""
         with self._lock:
             self._service_seconds.append(seconds)

@@ -1,14 +1,14 @@
-"""Which stage follows which? A flow is frozen data: it can be printed and checked before anything runs."""
+"""Flow: sources, stages and sinks → a graph as frozen data, which can be printed and checked before anything runs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.errors import FlowError
-from pipeline.flow.queue import Overflow
+from pipeline.flow.queue import LaneRule, Overflow
 from pipeline.flow.stage import BatchStage, Sink, Source, Stage
 
 A = TypeVar("A")
@@ -19,26 +19,54 @@ EdgeOverflow = Overflow | Literal["by_source"]
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
-    """One place in a flow. Its queue stands before it; sources have none.
+class Edge:
+    """The queue before a node, with a lane for each source, and the items that pass through it.
 
-    With `by_source` a live source's frames drop the oldest and keep only the newest, whatever the capacity,
-    and a recorded source's frames block.
+    With `by_source` a live source's items drop the oldest and keep only the newest, whatever the capacity,
+    and a recorded source's items block.
     """
+
+    capacity: int = 2  # of a lane, in items
+    overflow: EdgeOverflow = "by_source"
+    max_age_seconds: float | None = None  # older items of live sources are dropped as stale; None: none is
+    only_sources: frozenset[str] | None = None  # None: the items of all
+
+    def lane(self, *, is_live: bool) -> LaneRule:
+        """The rule for the lane of one source."""
+        if self.overflow == "by_source":
+            return LaneRule(1, "drop_oldest") if is_live else LaneRule(self.capacity, "block")
+        return LaneRule(self.capacity, self.overflow)
+
+    def takes(self, source_id: str) -> bool:
+        """Whether a source's items pass."""
+        return self.only_sources is None or source_id in self.only_sources
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One source, stage or sink of a flow, the queue before it, and how it is run. A source has no queue."""
 
     name: str
     kind: NodeKind
-    part: Any
+    part: Any  # the Source, Stage, BatchStage or Sink; with `per_source`, what makes a Stage for a source_id
+    role: str = ""  # what it does, whatever file or device is in its name: detect, record; the name by default
     upstream: tuple[str, ...] = ()
+    edge: Edge = Edge()
     workers: int = 1
-    max_batch: int = 1
     holds: bool = False
-    capacity: int = 2
-    overflow: EdgeOverflow = "by_source"
-    max_age_seconds: float | None = None
+    per_source: bool = False
+    max_batch: int = 1
     max_latency_seconds: float | None = None
-    only_sources: frozenset[str] | None = None
     in_main_thread: bool = False
+
+    def __post_init__(self) -> None:
+        for key, number in (
+            ("workers", self.workers),
+            ("max_batch", self.max_batch),
+            ("capacity", self.edge.capacity),
+        ):
+            if number < 1:
+                raise FlowError(f"{self.name}: {key} must be at least 1, got {number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +75,7 @@ class Flow(Generic[A]):
 
         Flow.from_sources(camera).then(preprocess).then(detect, workers=2).to(log).then(render).to(recording)
 
-    Each step gives a new flow; `then` moves the tip, `to` hangs a sink on it and leaves it where it is.
+    Each step gives a new flow; `then` moves the tip, `to` and `branch` hang something on it and leave it where it is.
     Raises FlowError for a graph that cannot work.
     """
 
@@ -62,7 +90,7 @@ class Flow(Generic[A]):
         names = tuple(source.source_id for source in sources)
         if len(set(names)) < len(names):
             raise FlowError(f"each source of a flow must have its own source_id, got {list(names)}")
-        nodes = tuple(Node(name, "source", source) for name, source in zip(names, sources, strict=True))
+        nodes = tuple(Node(name, "source", source, "source") for name, source in zip(names, sources, strict=True))
         return cls(nodes, names)
 
     def then(
@@ -70,6 +98,7 @@ class Flow(Generic[A]):
         stage: Stage[A, B],
         *,
         name: str = "",
+        role: str = "",
         workers: int = 1,
         holds: bool = False,
         capacity: int = 2,
@@ -78,6 +107,7 @@ class Flow(Generic[A]):
     ) -> Flow[B]:
         """Let every item go through a stage next.
 
+        role: what statistics and reports know it by; its name by default.
         workers: how many items are worked on at once; order is kept, `process` must allow it.
         holds: the stage may give an item back later than it took it, first in first out, the rest in `drain`;
             without it an item for which `process` returns nothing ends there.
@@ -86,17 +116,28 @@ class Flow(Generic[A]):
         """
         if holds and workers > 1:
             raise FlowError("a stage that holds items must have one worker, because it gives them back in order")
-        node = self._node(
-            "stage",
-            stage,
-            name,
-            workers=workers,
-            holds=holds,
-            capacity=capacity,
-            overflow=overflow,
-            max_age_seconds=max_age_seconds,
-        )
-        return Flow((*self.nodes, node), (node.name,))
+        edge = Edge(capacity, overflow, max_age_seconds)
+        return self._moved_to(self._node("stage", stage, name, role, edge, workers=workers, holds=holds))
+
+    def then_per_source(
+        self,
+        make: Callable[[str], Stage[A, B]],
+        *,
+        name: str,
+        role: str = "",
+        holds: bool = False,
+        capacity: int = 2,
+        overflow: EdgeOverflow = "by_source",
+        max_age_seconds: float | None = None,
+    ) -> Flow[B]:
+        """Let the items of each source go through a stage of that source's own, such as one that tracks objects.
+
+        make: makes the stage of a source_id, in the thread that runs it, when the first item of that source comes.
+            It takes the source's items in order, is drained when no more items come, and closed at the end of the run.
+        The other arguments are those of `then`.
+        """
+        edge = Edge(capacity, overflow, max_age_seconds)
+        return self._moved_to(self._node("stage", make, name, role, edge, holds=holds, per_source=True))
 
     def then_batched(
         self,
@@ -104,6 +145,7 @@ class Flow(Generic[A]):
         *,
         max_batch: int,
         name: str = "",
+        role: str = "",
         workers: int = 1,
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
@@ -114,51 +156,51 @@ class Flow(Generic[A]):
 
         max_latency_seconds: a batch that is not full waits for more items of live sources, as long as its oldest will
             be no older than that when the batch is done; None: it never waits.
+        The other arguments are those of `then`.
         """
-        node = self._node(
-            "batch stage",
-            stage,
-            name,
-            workers=workers,
-            max_batch=max_batch,
-            capacity=capacity,
-            overflow=overflow,
-            max_age_seconds=max_age_seconds,
-            max_latency_seconds=max_latency_seconds,
-        )
-        return Flow((*self.nodes, node), (node.name,))
+        edge = Edge(capacity, overflow, max_age_seconds)
+        batches = {"max_batch": max_batch, "max_latency_seconds": max_latency_seconds}
+        return self._moved_to(self._node("batch stage", stage, name, role, edge, workers=workers, **batches))
 
     def to(
         self,
         sink: Sink[A],
         *,
         name: str = "",
+        role: str = "",
         only_sources: Collection[str] | None = None,
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
         in_main_thread: bool = False,
     ) -> Flow[A]:
-        """Hang a sink on the tip; several sinks get every item each, or those of `only_sources`.
+        """Hang a sink on the tip; of several sinks each gets every item, or those of `only_sources`.
 
         in_main_thread: the sink has no thread of its own and is driven by `Running.wait`, as windows must be.
+        The other arguments are those of `then`.
         """
         sources = {node.name for node in self.nodes if node.kind == "source"}
         if only_sources is not None and not set(only_sources) <= sources:
             raise FlowError(f"only_sources must name sources of the flow, got {sorted(set(only_sources) - sources)}")
-        node = self._node(
-            "sink",
-            sink,
-            name,
-            capacity=capacity,
-            overflow=overflow,
-            only_sources=None if only_sources is None else frozenset(only_sources),
-            in_main_thread=in_main_thread,
-        )
+        edge = Edge(capacity, overflow, only_sources=None if only_sources is None else frozenset(only_sources))
+        node = self._node("sink", sink, name, role, edge, in_main_thread=in_main_thread)
         return Flow((*self.nodes, node), self.tip)
+
+    def branch(self, grow: Callable[[Flow[A]], Flow[Any]]) -> Flow[A]:
+        """Hang stages and sinks on the tip, and leave the tip where it is.
+
+        flow.branch(lambda results: results.then(render).to(recording))
+        """
+        return Flow(grow(self).nodes, self.tip)
 
     def downstream(self, name: str) -> tuple[Node, ...]:
         """The nodes that a node's items go to."""
         return tuple(node for node in self.nodes if name in node.upstream)
+
+    def close(self) -> None:
+        """Close every part of a flow that is never run; a run closes its parts by itself."""
+        for node in self.nodes:
+            if not node.per_source:
+                node.part.close()
 
     def __str__(self) -> str:
         """The graph as lines: sources first, then each stage under what it follows."""
@@ -175,23 +217,23 @@ class Flow(Generic[A]):
             lines.append(f"{indent}{'└─▶' if last else '├─▶'} {node.name}{_details(node)}")
             self._draw(node.name, indent=indent + ("    " if last else "│   "), lines=lines)
 
-    def _node(self, kind: NodeKind, part: object, name: str, **settings: Any) -> Node:
+    def _moved_to(self, node: Node) -> Flow[Any]:
+        return Flow((*self.nodes, node), (node.name,))
+
+    def _node(self, kind: NodeKind, part: object, name: str, role: str, edge: Edge, **settings: Any) -> Node:
         """A node behind the tip."""
-        node = Node(self._free_name(name, part), kind, part, self.tip, **settings)
-        for key in ("workers", "max_batch", "capacity"):
-            if getattr(node, key) < 1:
-                raise FlowError(f"{node.name}: {key} must be at least 1, got {getattr(node, key)}")
-        return node
+        free_name = self._free_name(name, part)
+        return Node(free_name, kind, part, role or free_name, self.tip, edge, **settings)
 
     def _free_name(self, name: str, part: object) -> str:
-        wanted = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(part).__name__).lower()
         taken = {node.name for node in self.nodes}
         if name and name in taken:
             raise FlowError(f"each node of a flow must have its own name, got {name!r} twice")
+        base = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(part).__name__).lower()
         number = 2
-        free = wanted
+        free = base
         while free in taken:
-            free, number = f"{wanted}-{number}", number + 1
+            free, number = f"{base}-{number}", number + 1
         return free
 
 
@@ -199,11 +241,13 @@ def _details(node: Node) -> str:
     details = []
     if node.workers > 1:
         details.append(f"{node.workers} workers")
+    if node.per_source:
+        details.append("one for each source")
     if node.max_batch > 1:
         waits = "" if node.max_latency_seconds is None else f", closed within {1000 * node.max_latency_seconds:g} ms"
         details.append(f"batches up to {node.max_batch}{waits}")
-    if node.only_sources is not None:
-        details.append("of " + ", ".join(sorted(node.only_sources)))
+    if node.edge.only_sources is not None:
+        details.append("of " + ", ".join(sorted(node.edge.only_sources)))
     rule = {"block": "blocks", "drop_oldest": "drops the oldest", "by_source": "live: newest, recorded: all"}
-    details.append(f"queue {node.capacity}, {rule[node.overflow]}")
+    details.append(f"queue {node.edge.capacity}, {rule[node.edge.overflow]}")
     return f"  [{'; '.join(details)}]"

@@ -1,4 +1,4 @@
-"""What became of every frame?
+"""Ledger: captures and ends of branches → the bucket in which each frame ended, with counts, rates and latency.
 
 Each captured frame ends in exactly one bucket:
 
@@ -108,9 +108,9 @@ class Ledger:
             ticket = Ticket(source_id, self._num_captured[source_id], now, accounts)
             self._num_captured[source_id] += 1
             self._open.add(ticket)
-            for each in accounts:
-                each.captured += 1
-                each.captured_rate.tick(now)
+            for account in accounts:
+                account.captured += 1
+                account.captured_rate.tick(now)
         return ticket
 
     def branch(self, ticket: Ticket, num_branches: int) -> None:
@@ -129,7 +129,7 @@ class Ledger:
                 self._settle(ticket, now)
 
     def close(self, bucket: Bucket) -> None:
-        """The run is over: whatever is still on its way ends in this bucket, unless a branch had ended before."""
+        """End every frame that is still on its way, in this bucket unless a branch of it had ended before."""
         now = self._clock()
         with self._lock:
             for ticket in list(self._open):
@@ -137,7 +137,7 @@ class Ledger:
                 self._settle(ticket, now)
 
     def forget(self) -> None:
-        """Begin new books: what was captured before is in none of the numbers from now on."""
+        """Begin new books: frames that were captured before are in none of the numbers from now on."""
         with self._lock:
             self._all = _Account()
             self._by_source = {source_id: _Account() for source_id in self._by_source}
@@ -145,8 +145,8 @@ class Ledger:
     def latency_percentiles_seconds(self) -> tuple[float, ...]:
         """Of delivered frames, the 0th to 100th percentile of the time from capture; empty before the first."""
         with self._lock:
-            found = [self._all.latency.percentile_seconds(percent) for percent in range(101)]
-        return tuple(each for each in found if each is not None)
+            percentiles = [self._all.latency.percentile_seconds(percent) for percent in range(101)]
+        return tuple(seconds for seconds in percentiles if seconds is not None)
 
     def statistics(self) -> tuple[FrameCounts, dict[str, FrameCounts]]:
         """A snapshot: of all sources together, and of each."""

@@ -1,4 +1,4 @@
-"""How fast, and how long: rates, latencies, and what each stage costs."""
+"""Meters: moments and durations → rates, latency percentiles, and the cost of each node of a flow."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RateMeter:
         self._first = self._last = 0.0
 
     def tick(self, now_seconds: float) -> None:
-        """Note that it happened once more."""
+        """Count one event."""
         if self._num_ticks == 0:
             self._first = now_seconds
         self._last = now_seconds
@@ -75,7 +75,7 @@ class Histogram:
         self.sum_seconds += seconds
 
     def percentile_seconds(self, percent: float) -> float | None:
-        """The duration that `percent` of all do not exceed (nearest rank); None without any."""
+        """The duration that `percent` of all do not exceed (nearest rank); None where nothing was counted."""
         if not self.num:
             return None
         rank = max(1, math.ceil(self.num * percent / 100))
@@ -103,13 +103,14 @@ class DurationSummary:
 
 @dataclass(frozen=True, slots=True)
 class StageStatistics:
-    """What one node of a flow has done so far.
+    """The work of one node of a flow so far; durations in seconds, rates in items per second.
 
     `busy` is the share of its workers' time that went into work rather than waiting for items or room.
     """
 
     name: str
     kind: str
+    role: str  # what it does, whatever file or device is in its name
     workers: int
     service: DurationSummary
     wait: DurationSummary
@@ -122,15 +123,18 @@ class StageStatistics:
 
 
 class StageMeter:
-    """Service time, queue wait and rate of one node; may be used from any thread."""
+    """Service time, queue wait and rate of one node; may be used from any thread.
 
-    def __init__(self, *, name: str, kind: str, workers: int) -> None:
-        self._name, self._kind, self._workers = name, kind, workers
+    role: by default the name.
+    """
+
+    def __init__(self, *, name: str, kind: str, workers: int, role: str = "") -> None:
+        self._name, self._kind, self._role, self._workers = name, kind, role or name, workers
         self._lock = threading.Lock()
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as if nothing had been done so far."""
+        """Begin anew, with nothing counted."""
         with self._lock:
             self._service, self._wait = Histogram(), Histogram()
             self._rate = RateMeter()
@@ -142,7 +146,7 @@ class StageMeter:
             self._wait.add(seconds)
 
     def served(self, seconds: float | None, source_id: str, now_seconds: float) -> None:
-        """Note that an item was done, and how long it was worked on, or None where work and waiting cannot be told."""
+        """Count an item that is done; `seconds`: of work on it, None where work and waiting cannot be told apart."""
         with self._lock:
             if seconds is not None:
                 self._service.add(seconds)
@@ -158,6 +162,7 @@ class StageMeter:
             return StageStatistics(
                 name=self._name,
                 kind=self._kind,
+                role=self._role,
                 workers=self._workers,
                 service=DurationSummary.of(self._service),
                 wait=DurationSummary.of(self._wait),

@@ -1,4 +1,4 @@
-"""What may stand in a flow: sources, stages, batch stages and sinks, all of them passive.
+"""Parts of a flow: the protocols of sources, stages, batch stages and sinks, all of them passive.
 
 None of them starts a thread, owns a queue or prints; `pipeline.flow.running` calls them.
 """
@@ -21,7 +21,7 @@ class Stop(Protocol):
 
 
 class Source(Protocol[Out]):
-    """Where items come from. Called from one thread of its own."""
+    """The origin of items. Called from one thread of its own."""
 
     @property
     def source_id(self) -> str:
@@ -42,10 +42,10 @@ class Stage(Protocol[In, Out]):
     """One step. With several workers, `process` is called from several threads at once."""
 
     def process(self, item: In) -> Iterable[Out]:
-        """What the item becomes: usually one, possibly none (it ends here) or several."""
+        """The items that go on: usually one, possibly none (the item ends here) or several."""
 
     def drain(self) -> Iterable[Out]:
-        """What is still held when no more items come."""
+        """The items that are still held when no more come."""
 
     def close(self) -> None:
         """Let go of every resource; called once, after the last `process` or `drain`."""
@@ -62,10 +62,21 @@ class BatchStage(Protocol[In, Out]):
 
 
 class Sink(Protocol[In]):
-    """Where items end. Called from one thread of its own."""
+    """The end of items. Called from one thread of its own."""
 
     def write(self, item: In) -> None:
         """Take one item."""
 
     def close(self) -> None:
         """Finish the output; called once, also after a failure."""
+
+
+class MainThreadSink(Protocol):
+    """A sink that the main thread drives: between items, `poll` is called every few milliseconds."""
+
+    @property
+    def wants_stop(self) -> bool:
+        """Whether the person in front of it wants the run to end."""
+
+    def poll(self) -> None:
+        """Do what must be done even when no item comes."""

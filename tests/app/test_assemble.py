@@ -50,7 +50,7 @@ def test_a_recorded_source_runs_for_throughput_and_a_live_one_for_latency(
     file = next(node for node in assembled("file", small_video, small_detector).flow.nodes if node.name == "detect")
     live = next(node for node in assembled("webcam", small_video, small_detector).flow.nodes if node.name == "detect")
     assert file.workers >= live.workers == 1
-    assert live.max_age_seconds == 0.5
+    assert live.edge.max_age_seconds == 0.5
 
 
 def test_batches_are_made_where_the_model_allows_them(small_video: Path, small_detector: Path) -> None:

@@ -1,4 +1,4 @@
-"""Does a batch wait for more frames exactly as long as none of them comes too late for it?"""
+"""Batch closing: a batch waits for more items as long as none of them comes too late for it."""
 
 from __future__ import annotations
 

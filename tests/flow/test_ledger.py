@@ -1,4 +1,4 @@
-"""Does every frame end in exactly one bucket, whatever happens to its branches?"""
+"""Ledger: every frame ends in exactly one bucket, whatever happens to its branches."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_books_balance_at_every_instant(frames: list[tuple[str, list[Bucket]
     assert everything.captured == len(frames) == sum(counts.captured for counts in by_source.values())
 
 
-def test_what_was_captured_before_forgetting_is_in_none_of_the_numbers() -> None:
+def test_frames_captured_before_forgetting_are_in_none_of_the_numbers() -> None:
     clock = StepClock()
     ledger = Ledger(["camera"], clock=clock)
     early = [ledger.capture("camera") for _ in range(3)]
@@ -100,5 +100,5 @@ def test_latency_percentiles_go_from_the_fastest_to_the_slowest_frame() -> None:
         ledger.finish(ticket, "delivered")
     percentiles = ledger.latency_percentiles_seconds()
     assert len(percentiles) == 101
-    for place, wanted in ((0, 0.010), (50, 0.020), (100, 0.040)):
-        assert abs(percentiles[place] / wanted - 1) < 0.011
+    for percent, seconds in ((0, 0.010), (50, 0.020), (100, 0.040)):
+        assert abs(percentiles[percent] / seconds - 1) < 0.011

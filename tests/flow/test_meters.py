@@ -1,4 +1,4 @@
-"""Are rates and percentiles what an independent count says?"""
+"""Meters: rates and percentiles agree with an independent count."""
 
 from __future__ import annotations
 

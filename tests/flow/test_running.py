@@ -1,4 +1,4 @@
-"""Does a run deliver, keep order, drop, drain, fail and stop as the design promises?"""
+"""Running: what a run delivers, keeps in order, drops, drains, and does when a part fails or a caller stops it."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_holding_stage_gives_back_in_order_and_drains_the_rest() -> None:
     assert running.statistics().frames.delivered == 10
 
 
-def test_a_stage_that_drains_what_it_was_not_said_to_hold_is_a_failure() -> None:
+def test_a_stage_that_drains_items_without_holding_any_is_a_failure() -> None:
     flow = Flow.from_sources(ItemSource(range(3))).then(FunctionStage[int, int](lambda item: [item], rest=[9]))
     with pytest.raises(FlowError, match="gave back 1 items but held 0"), Running(flow) as running:
         running.wait()
@@ -200,42 +200,42 @@ def test_batches_take_what_waits_and_never_more_than_allowed() -> None:
     assert running.statistics().frames.delivered == 40
 
 
-@pytest.mark.parametrize("place", ["source", "middle", "batch", "sink", "close of stage", "close of sink", "drain"])
-def test_a_failure_anywhere_reaches_the_caller_and_leaves_no_thread(place: str) -> None:
+@pytest.mark.parametrize("part", ["source", "middle", "batch", "sink", "close of stage", "close of sink", "drain"])
+def test_a_failure_anywhere_reaches_the_caller_and_leaves_no_thread(part: str) -> None:
     class Failing(CollectingSink[int]):
         def write(self, item: int) -> None:
-            if place == "sink" and item == 2 * 7:
+            if part == "sink" and item == 2 * 7:
                 raise RuntimeError("boom")
             super().write(item)
 
         def close(self) -> None:
             super().close()
-            if place == "close of sink":
+            if part == "close of sink":
                 raise RuntimeError("boom")
 
     class FailingStage(FunctionStage[int, int]):
         def drain(self) -> list[int]:
-            if place == "drain":
+            if part == "drain":
                 raise RuntimeError("boom")
             return []
 
         def close(self) -> None:
             super().close()
-            if place == "close of stage":
+            if part == "close of stage":
                 raise RuntimeError("boom")
 
         def process_batch(self, items: Sequence[int]) -> Sequence[int]:
-            if place == "batch" and 7 in items:
+            if part == "batch" and 7 in items:
                 raise RuntimeError("boom")
             return items
 
     def work(item: int) -> list[int]:
-        if place == "middle" and item == 7:
+        if part == "middle" and item == 7:
             raise RuntimeError("boom")
         return [2 * item]
 
     for _ in range(60):
-        source = ItemSource(range(20), failure=RuntimeError("boom") if place == "source" else None)
+        source = ItemSource(range(20), failure=RuntimeError("boom") if part == "source" else None)
         batch, stage, sink, other = FailingStage(work), FailingStage(work), Failing(), CollectingSink[int]()
         flow = Flow.from_sources(source).then_batched(batch, max_batch=3, name="batch")
         running = Running(flow.then(stage, name="middle", workers=2).to(sink, name="sink").to(other))
@@ -246,9 +246,9 @@ def test_a_failure_anywhere_reaches_the_caller_and_leaves_no_thread(place: str) 
         assert frames.captured == frames.delivered + frames.failed + frames.dropped + frames.filtered
         assert stage_threads() == []
         note = caught.value.__notes__[0]
-        if place in ("middle", "sink"):
-            assert note == f"in {'stage' if place == 'middle' else 'sink'} '{place}', frame 7 of items"
-        if place == "source":
+        if part in ("middle", "sink"):
+            assert note == f"in {'stage' if part == 'middle' else 'sink'} '{part}', frame 7 of items"
+        if part == "source":
             assert note == "in source 'items'"
             assert sink.got == list(range(0, 40, 2)), "what was captured before a source broke is delivered"
 
@@ -284,21 +284,21 @@ def test_stop_lets_what_was_captured_through() -> None:
 
 
 def test_a_source_that_hangs_is_left_behind_and_the_rest_ends_properly(caplog: pytest.LogCaptureFixture) -> None:
-    never = threading.Event()
+    never, hangs = threading.Event(), threading.Event()
 
     class Hanging(ItemSource[int]):
         def items(self, stop: Stop) -> Iterator[int]:
             yield 1
+            hangs.set()
             never.wait()  # a driver that does not come back
 
     sink: CollectingSink[int] = CollectingSink()
     running = Running(Flow.from_sources(Hanging([], source_id="stuck camera")).to(sink), grace_seconds=0.0)
     with running:
-        while not sink.got:
-            pass
+        assert hangs.wait(10)
         running.stop()
         running.wait()
-    assert sink.num_closed == 1
+    assert (sink.got, sink.num_closed) == ([1], 1)
     assert "stuck camera did not return" in caplog.text
     never.set()
 
@@ -404,7 +404,7 @@ def test_the_books_balance_under_random_failures_drops_and_stops(
     frames, by_source = running.statistics().frames, running.statistics().frames_by_source
     assert frames.in_flight == 0
     assert frames.captured == frames.delivered + frames.dropped + frames.filtered + frames.failed
-    assert frames.captured == sum(each.captured for each in by_source.values())
+    assert frames.captured == sum(counts.captured for counts in by_source.values())
     assert stage_threads() == []
 
 
