@@ -118,11 +118,12 @@ def line_of(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> s
 
 def draw_chart(summaries: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
     """Where the processor time of a frame goes in each variant, as SVG."""
+    from pipeline.app.roles import colours
     from pipeline.measure.charts import time_chart
     from pipeline.measure.summary import typical_cpu_ms_by_role
 
     rows = {name: typical_cpu_ms_by_role(list(runs)) for name, runs in summaries.items() if runs}
-    path.write_text(time_chart(rows, {}), encoding="utf-8")
+    path.write_text(time_chart(rows, {}, colours()), encoding="utf-8")
 
 
 def main(words: Sequence[str] | None = None) -> None:

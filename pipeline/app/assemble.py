@@ -1,12 +1,11 @@
-"""Who is built from what? The one function that turns a configuration into a flow that can run."""
+"""Assembly: a configuration → opened sources, model and outputs, put into a flow that can run."""
 
 from __future__ import annotations
 
 import difflib
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +17,8 @@ from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.outputs import Feed, Overlay, output_files, with_outputs
+from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import refuse_device
 from pipeline.detector.recognise import assumptions_of
@@ -27,7 +27,6 @@ from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
-from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import kinds_in_words, open_source
 from pipeline.sources.options import SourceOptions
@@ -45,22 +44,20 @@ DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
 # Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
 _MOST_INFLIGHT = 8
 
-Overlay = Callable[[Result], Sequence[str]]
-
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A flow whose tip gives results, and what it was built of."""
+    """A flow whose tip gives results, and its parts."""
 
     flow: Flow[Result]
     sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
     engine: OrtEngine
     is_live: bool  # whether every source is
+    files: tuple[str, ...]  # that a run of it writes; - is standard output
 
     def close(self) -> None:
-        """Let go of everything, for a flow that is never run; a run closes what it was made of."""
-        for node in self.flow.nodes:
-            node.part.close()
+        """Close everything, for a flow that is never run; a run closes its parts by itself."""
+        self.flow.close()
 
 
 def assemble(
@@ -76,7 +73,7 @@ def assemble(
     source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
     loops: whether recorded sources begin anew where they end.
-    Raises a StreamdetError for whatever cannot be opened; what was opened before is closed.
+    Raises a StreamdetError for whatever cannot be opened; everything that was opened before is closed.
     """
     if source is None and not config.sources:
         raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
@@ -87,37 +84,15 @@ def assemble(
         live_sources = len(sources) if all(is_live.values()) else 0
         engine, config = _open_engine(config, sources, live_sources=live_sources)
         undo.callback(engine.close)
-        if config.flow.rate_fps is not None and not any(
-            is_live[name] and not sources[name].is_live for name in sources
-        ):
-            raise ConfigError(
-                "flow.rate_fps paces recorded sources that play live; set flow.mode=live, or leave it out"
-            )
-        captures = [
-            Capture(
-                source,
-                source_id=name,
-                is_live=is_live[name],
-                frames_per_second=config.flow.rate_fps,
-                every=config.flow.every,
-                max_frames=config.flow.max_frames,
-                clock=clock,
-            )
-            for name, source in sources.items()
-        ]
+        _refuse_rate_without_use(config, sources, is_live)
+        captures = _captures(config, sources, is_live, clock)
         flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
-        flow = _with_outputs(flow, config, sources, is_live, overlay, undo)
+        feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
+        flow = with_outputs(with_added_stages(flow, config), config, feeds, overlay=overlay, undo=undo)
         undo.pop_all()
-    if config.model not in (None, "demo"):  # said last: what cannot be run needs no doubt about its accuracy
-        doubt = certificate_mismatch(Path(config.model), engine.spec)
-        if doubt is not None:
-            logger.warning("%s", doubt)
-        for reason in engine.spec.provenance:
-            if "of its metadata" in reason:  # names that were there and not taken, since the graph has other classes
-                logger.warning("%s has %s; give them with --class-names", Path(config.model).name, reason)
-        for assumption in assumptions_of(engine.spec):
-            logger.warning("%s: %s", Path(config.model).name, assumption)
-    return Assembly(flow, sources, engine, all(is_live.values()))
+    _warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
+    files = tuple(path for _, path in output_files(config, feeds))
+    return Assembly(flow, sources, engine, all(is_live.values()), files)
 
 
 def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:
@@ -143,14 +118,60 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
 
 def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
     """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
-    strangers = [
+    not_drawn = [
         name for name, source in sources.items() if not (name.startswith("sim:") or isinstance(source, HasGroundTruth))
     ]
-    if config.model is None and strangers:
+    if config.model is None and not_drawn:
         raise ConfigError(
-            f"--model must be given for {strangers[0]}: the detector that comes with streamdet knows only streets "
+            f"--model must be given for {not_drawn[0]}: the detector that comes with streamdet knows only streets "
             "drawn by sim:traffic; take an ONNX file, export one (streamdet export --list), or try it with --model demo"
         )
+
+
+def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
+    rate = source.frames_per_second
+    return Feed(name, None if rate is None else rate / config.flow.every, is_live)
+
+
+def _refuse_rate_without_use(
+    config: RunConfig, sources: Mapping[str, FrameSource], is_live: Mapping[str, bool]
+) -> None:
+    if config.flow.rate_fps is not None and not any(is_live[name] and not sources[name].is_live for name in sources):
+        raise ConfigError("flow.rate_fps paces recorded sources that play live; set flow.mode=live, or leave it out")
+
+
+def _captures(
+    config: RunConfig,
+    sources: Mapping[str, FrameSource],
+    is_live: Mapping[str, bool],
+    clock: Callable[[], float],
+) -> list[Capture]:
+    return [
+        Capture(
+            source,
+            source_id=name,
+            is_live=is_live[name],
+            frames_per_second=config.flow.rate_fps,
+            every=config.flow.every,
+            max_frames=config.flow.max_frames,
+            clock=clock,
+        )
+        for name, source in sources.items()
+    ]
+
+
+def _warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
+    """Log why a model that the user named may be less accurate than it should, or read in another way."""
+    if config.model in (None, "demo"):
+        return
+    doubt = certificate_mismatch(Path(config.model), spec)
+    if doubt is not None:
+        logger.warning("%s", doubt)
+    for reason in spec.provenance:
+        if "of its metadata" in reason:  # class names that were not taken, because the graph has other classes
+            logger.warning("%s has %s; give them with --class-names", Path(config.model).name, reason)
+    for assumption in assumptions_of(spec):
+        logger.warning("%s: %s", Path(config.model).name, assumption)
 
 
 def _runs_live(source: FrameSource, mode: str) -> bool:
@@ -158,7 +179,7 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
 
 
 def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
-    """The file of a configuration's detector, and what it is. Raises ModelError for what is none."""
+    """The file of a configuration's detector, and its spec. Raises ModelError for a file that is not a detector."""
     path = DEMO_MODEL if config.model in (None, "demo") else Path(config.model)
     return path, recognised(path, hints_of(config.hints))
 
@@ -178,7 +199,7 @@ def checked_detector(config: RunConfig) -> tuple[Path, DetectorSpec]:
 
 
 def default_threads(*, live_sources: int) -> int:
-    """How many threads an inference has, where nobody says.
+    """How many threads an inference has, where the configuration does not say.
 
     live_sources: how many sources a live run has; 0 for a recorded run.
     One live source wants one inference soon, so gives it all cores but one, which decodes and draws; two cores are
@@ -192,7 +213,7 @@ def default_threads(*, live_sources: int) -> int:
 
 
 def default_inflight(*, live_sources: int, device: str) -> int:
-    """How many inferences run at once, where nobody says; live, not more than there are sources."""
+    """How many inferences run at once, where the configuration does not say; live, not more than there are sources."""
     most = min(available_cores(), _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
     return min(most, live_sources or most)
 
@@ -236,7 +257,7 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         keep_class_ids=keep,
     )
     settings: dict[str, Any] = {
-        "name": "detect",
+        "name": DETECT.role,
         "workers": inflight,
         "capacity": max(capacity, batch),
         "max_age_seconds": max_age_seconds,
@@ -252,9 +273,9 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         detected = frames.then_batched(planes, **settings) if batch > 1 else frames.then(planes, **settings)
     else:
         detect = Detect(engine, score_threshold=lowest)
-        prepared = frames.then(Preprocess(spec), name="preprocess", capacity=capacity)
+        prepared = frames.then(Preprocess(spec), name=PREPROCESS.role, capacity=capacity)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
-    return detected.then(nms, name="nms", capacity=capacity)
+    return detected.then(nms, name=NMS.role, capacity=capacity)
 
 
 def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
@@ -265,91 +286,3 @@ def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(spec.class_names[:10])} …"
         raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}")
     return found
-
-
-def _shows_window(config: RunConfig) -> bool:
-    if config.output.show is not None:
-        return config.output.show
-    from pipeline.sinks.window import has_display
-
-    return has_display() and config.output.video is None and config.output.jsonl is None
-
-
-def _with_outputs(
-    flow: Flow[Result],
-    config: RunConfig,
-    sources: Mapping[str, FrameSource],
-    is_live: Mapping[str, bool],
-    overlay: Overlay | None,
-    undo: ExitStack,
-) -> Flow[Result]:
-    """Hang the outputs on the flow; nothing is rendered where nothing shows it."""
-    capacity = config.flow.queue_capacity
-    shows_window = _shows_window(config)
-    recordings = {} if config.output.video is None else recording_paths(config.output.video, list(sources))
-    refuse_output_over_input(
-        [
-            ("--report", config.output.report),
-            ("--jsonl", config.output.jsonl),
-            *(("--output", path) for path in recordings.values()),
-        ],
-        inputs_of(config),
-    )
-    if config.output.report is not None:
-        refuse_unwritable(Path(config.output.report), "the report")
-    if config.output.jsonl is not None:
-        from pipeline.sinks.jsonl import JsonLines
-
-        lines = JsonLines(config.output.jsonl)
-        undo.callback(lines.close)
-        flow = flow.to(lines, name="jsonl", capacity=capacity)
-    if config.output.video is None and not shows_window:
-        return flow
-    from pipeline.stages.render import Render
-
-    render = Render(
-        overlay=overlay if config.render.overlay else None,
-        labels=config.render.labels,
-        scores=config.render.scores,
-        in_planes=not shows_window,
-    )
-    rendered = flow.then(render, name="render", capacity=capacity)
-    if config.output.video is not None:
-        from pipeline.sinks.recording import Recording
-
-        for name, path in recordings.items():
-            rate = sources[name].frames_per_second
-            recording = Recording(
-                path,
-                frames_per_second=None if rate is None else rate / config.flow.every,
-                is_live=is_live[name],
-                codec=config.output.codec,
-                preset=config.output.preset,
-            )
-            undo.callback(recording.close)
-            rendered = rendered.to(recording, name=f"record {path}", only_sources=[name], capacity=capacity)
-    if shows_window:
-        from pipeline.sinks.window import Window
-
-        for name in sources:
-            window = Window(f"streamdet {name}")
-            undo.callback(window.close)
-            rendered = rendered.to(
-                window, name=f"window {name}", only_sources=[name], capacity=capacity, in_main_thread=True
-            )
-    return Flow(rendered.nodes, flow.tip)
-
-
-def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
-    """Where each source is recorded: `out.mp4` for one, `out-street.mp4`, `out-0.mp4` … for several."""
-    if len(source_ids) == 1:
-        return {source_ids[0]: path}
-    whole = Path(path)
-    paths: dict[str, str] = {}
-    for number, source_id in enumerate(source_ids):
-        name = re.sub(r"[^\w.-]+", "_", Path(source_id).stem or source_id).strip("_") or str(number)
-        candidate = str(whole.with_name(f"{whole.stem}-{name}{whole.suffix}"))
-        if candidate in paths.values():
-            candidate = str(whole.with_name(f"{whole.stem}-{name}-{number}{whole.suffix}"))
-        paths[source_id] = candidate
-    return paths

@@ -167,6 +167,10 @@ class RunConfig(_Section):
         """The file that it was read from, beside what the command line says; None without one."""
         return self._file
 
+    def without_outputs(self) -> RunConfig:
+        """The same run that writes and shows nothing, whatever outputs there are."""
+        return self.model_copy(update={"output": OutputConfig(show=False)})
+
 
 def load_config(
     word: str | None = None,

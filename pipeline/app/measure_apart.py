@@ -150,7 +150,8 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
     from pipeline.app.machine import available_cores
     from pipeline.app.run.command import OverlayText
     from pipeline.app.run.report import report_of
-    from pipeline.app.run.verdict import ProcessorUse, judge, role_of
+    from pipeline.app.run.verdict import ProcessorUse, judge
+    from pipeline.app.stages import DETECT
     from pipeline.flow.running import Running, RunStatistics
 
     memory = {"started": memory_mb()}
@@ -189,7 +190,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
     assembly.engine.close()
     usage = watch.usage()
     statistics = running.statistics()
-    roles = {node.name: role_of(node) for node in statistics.nodes}
+    roles = {node.name: node.role for node in statistics.nodes}
     loops = _loops(assembly.sources)
     spent_on = usage.by_role(
         {thread: roles[name] for thread, name in threads.items()},
@@ -197,7 +198,9 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         ended=SOURCE if loops else OTHER,
     )
     processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
-    num_inferred = next(node.service.num for node in recent[0].nodes if node.name == "detect")
+    detect = recent[0].of_role(DETECT.role)
+    assert detect is not None
+    num_inferred = detect.service.num
     spec = assembly.engine.spec
     verdict = judge(statistics, is_live=assembly.is_live, processor=processor)
     damage = {name: source.damage for name, source in assembly.sources.items()}

@@ -1,4 +1,4 @@
-"""How does what was measured look? Charts as SVG, by matplotlib."""
+"""Charts: measured numbers → SVG, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -9,54 +9,53 @@ from typing import Any
 from pipeline.cache_folder import keep_matplotlib_here
 from pipeline.errors import MissingExtraError
 
-_COLOURS = {
-    "source": "#4c78a8",
-    "preprocess": "#72b7b2",
-    "detect": "#f58518",
-    "nms": "#eeca3b",
-    "render": "#b279a2",
-    "record": "#e45756",
-    "jsonl": "#9d755d",
-    "window": "#ff9da6",
-    "other": "#bab0ac",
-}
+_OTHER = "other"
+_OTHER_COLOUR = "#bab0ac"  # of every role without a colour of its own
 _WIDTH_INCHES = 9.0
 
 
-def time_chart(rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Mapping[str, float]]) -> str:
-    """Where the processor time of a frame goes: a bar a row, milliseconds by role and in all, beside it the floors.
+def time_chart(
+    rows: Mapping[str, Mapping[str, float]], floors: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]
+) -> str:
+    """Bars of the processor time of a frame: one a row, milliseconds by role and in all, beside it the floors.
 
-    floors: of a row, by role as well: source, detect and record. A role without a colour is drawn among the others.
+    floors: of a row, by role as well: source, detect and record.
+    colours: of each role, in the order in which they are drawn; roles without one are drawn together, as other.
     """
-    rows = {name: _drawable(row) for name, row in rows.items()}
+    rows = {name: _drawable(row, colours) for name, row in rows.items()}
+    colours = {**colours, _OTHER: _OTHER_COLOUR}
     figure, axes = _figure(0.9 + 0.62 * len(rows))
-    roles = [role for role in _COLOURS if any(role in row for row in rows.values())]
-    places = range(len(rows))
+    roles = [role for role in colours if any(role in row for row in rows.values())]
+    heights = range(len(rows))
     left = [0.0] * len(rows)
     for role in roles:
         widths = [row.get(role, 0.0) for row in rows.values()]
-        axes.barh(places, widths, left=left, height=0.5, color=_COLOURS[role], label=role)
+        axes.barh(heights, widths, left=left, height=0.5, color=colours[role], label=role)
         left = [sofar + width for sofar, width in zip(left, widths, strict=True)]
-    for place, name in enumerate(rows):
-        sofar = 0.0
-        for role, milliseconds in floors.get(name, {}).items():
-            axes.barh([place - 0.34], [milliseconds], left=[sofar], height=0.12, color=_COLOURS[role], alpha=0.45)
-            sofar += milliseconds
-        axes.text(left[place], place, f" {round(left[place], 3):.1f}", va="center", fontsize=9)
-    axes.set_yticks(list(places), list(rows))
+    for height, name in enumerate(rows):
+        _draw_floors(axes, height - 0.34, floors.get(name, {}), colours)
+        axes.text(left[height], height, f" {round(left[height], 3):.1f}", va="center", fontsize=9)
+    axes.set_yticks(list(heights), list(rows))
     axes.invert_yaxis()
     axes.margins(x=0.08)
-    said = " (thin bar above: each part alone)" if floors else ""
-    axes.set_xlabel(f"CPU milliseconds a frame{said}")
+    legend = " (thin bar above: each part alone)" if floors else ""
+    axes.set_xlabel(f"CPU milliseconds a frame{legend}")
     figure.legend(loc="outside upper center", ncols=len(roles), frameon=False, fontsize=9, columnspacing=1.2)
     return _svg(figure)
 
 
-def _drawable(by_role: Mapping[str, float]) -> dict[str, float]:
+def _draw_floors(axes: Any, height: float, by_role: Mapping[str, float], colours: Mapping[str, str]) -> None:
+    sofar = 0.0
+    for role, milliseconds in by_role.items():
+        axes.barh([height], [milliseconds], left=[sofar], height=0.12, color=colours[role], alpha=0.45)
+        sofar += milliseconds
+
+
+def _drawable(by_role: Mapping[str, float], colours: Mapping[str, str]) -> dict[str, float]:
     drawn: dict[str, float] = {}
     for role, milliseconds in by_role.items():
-        colour_of = role if role in _COLOURS else "other"
-        drawn[colour_of] = drawn.get(colour_of, 0.0) + milliseconds
+        drawn_as = role if role in colours else _OTHER
+        drawn[drawn_as] = drawn.get(drawn_as, 0.0) + milliseconds
     return drawn
 
 

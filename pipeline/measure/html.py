@@ -14,8 +14,8 @@ from pipeline.whole_file import write_whole
 _TEMPLATE = Path(__file__).with_name("bench.html.j2")
 
 
-def html_of(report: Mapping[str, Any]) -> str:
-    """The page of a report of `bench`. Raises MissingExtraError without jinja2 or matplotlib."""
+def html_of(report: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+    """The page of a report of `bench`; `colours`: by role. Raises MissingExtraError without jinja2 or matplotlib."""
     try:
         import jinja2
     except ImportError as error:
@@ -44,6 +44,7 @@ def html_of(report: Mapping[str, Any]) -> str:
             "time": time_chart(
                 {row["name"]: row["cpu_ms_by_role"] for row in rows},
                 {row["name"]: row["floors"] for row in rows},
+                colours,
             ),
             "latency": latency_chart({row["name"]: row["typical"]["latency_percentiles_ms"] for row in rows}),
             "trade": trade_chart(points) if points else "",
@@ -64,9 +65,9 @@ def html_of(report: Mapping[str, Any]) -> str:
     )
 
 
-def write_html(report: Mapping[str, Any], path: Path) -> None:
+def write_html(report: Mapping[str, Any], path: Path, *, colours: Mapping[str, str]) -> None:
     """Write the page of a report, all or nothing. Raises SinkError if it cannot be written."""
-    page = html_of(report)
+    page = html_of(report, colours)
     try:
         write_whole(path, page.encode("utf-8", "backslashreplace"))
     except OSError as error:

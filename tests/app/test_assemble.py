@@ -1,4 +1,4 @@
-"""Is a run put together as its configuration says?"""
+"""Assembly: a run is put together as its configuration says."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads, recording_paths
+from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
 from pipeline.app.config import load_config, preset_names
+from pipeline.app.outputs import recording_paths
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import RenderedFrame
@@ -64,7 +65,7 @@ def test_the_same_source_twice_gets_two_names(small_video: Path, small_detector:
     assert list(assembly.sources) == [str(small_video), f"{small_video}#2"]
 
 
-def test_what_cannot_be_opened_is_refused(small_video: Path, small_detector: Path) -> None:
+def test_sources_classes_and_sizes_that_cannot_be_are_refused(small_video: Path, small_detector: Path) -> None:
     with pytest.raises(ConfigError, match="at least one source"):
         assemble(load_config())
     with pytest.raises(SourceError, match="nowhere"):
@@ -110,7 +111,7 @@ def test_a_recording_alone_is_drawn_in_planes(
         (8, 32, 1, 8),
     ],
 )
-def test_inferences_share_the_cores_by_what_is_wanted_of_them(
+def test_inferences_share_the_cores_for_throughput_or_for_latency(
     cores: int, live_sources: int, threads: int, inflight: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.app.assemble.available_cores", lambda: cores)

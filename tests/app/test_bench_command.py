@@ -22,6 +22,7 @@ from pipeline.app.bench.command import BenchOptions, candidates_of, highest_rate
 from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench, role_in
 from pipeline.app.config import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.app.roles import colours
 from pipeline.errors import ConfigError
 from pipeline.measure.charts import time_chart
 from pipeline.measure.html import html_of
@@ -231,9 +232,11 @@ def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_proces
 ) -> None:
     drawn: list[dict[str, float]] = []
 
-    def chart_and_note(rows: dict[str, dict[str, float]], floors: dict[str, dict[str, float]]) -> str:
+    def chart_and_note(
+        rows: dict[str, dict[str, float]], floors: dict[str, dict[str, float]], colours: dict[str, str]
+    ) -> str:
         drawn.extend(rows.values())
-        return time_chart(rows, floors)
+        return time_chart(rows, floors, colours)
 
     monkeypatch.setattr("pipeline.measure.html.time_chart", chart_and_note)
     repeats = [
@@ -245,7 +248,7 @@ def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_proces
         ("a.mp4",), None, num_repeats, 1.0, 0.0, {"processor": "", "cores": 2, "load": 0.0, "clock_mhz": None,
         "versions": {}}, (), [Candidate("x", load_config(), runs={"boxes": repeats})],
     )  # fmt: skip
-    page = html_of(report_of_bench(bench))
+    page = html_of(report_of_bench(bench), colours())
     _, _, _, cpu_ms, *_ = re.findall(r"<td>([^<]*)</td>", page)
     (bars,) = drawn
     assert f"{round(sum(bars.values()), 3):.1f}" == cpu_ms

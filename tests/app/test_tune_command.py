@@ -38,7 +38,7 @@ def measured(
         "other_cores": 0.0,
         "stolen_cores": 0.0,
         "limited_by": limited_by,
-        "stages": {"source a.mp4": {"kind": "source"}, "detect": {"kind": "stage"}},
+        "stages": {"source a.mp4": {"role": "source"}, "detect": {"role": "detect"}},
     }
 
 

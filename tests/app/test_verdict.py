@@ -1,4 +1,4 @@
-"""Does the sentence at the end name what made-up bottlenecks say?"""
+"""Verdict: the sentence at the end names the bottleneck of made-up numbers, and the change to make."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NAMES = ("street.mp4", "preprocess", "detect", "nms", "render", "record out.mp4"
 
 def node(name: str, *, busy: float | None, workers: int = 1) -> StageStatistics:
     kind = "source" if name == "street.mp4" else "sink" if name in NAMES[5:] else "stage"
-    meter = StageMeter(name=name, kind=kind, workers=workers)
+    role = {"street.mp4": "source", "record out.mp4": "record"}.get(name, name)
+    meter = StageMeter(name=name, kind=kind, role=role, workers=workers)
     for _ in range(100):
         meter.served(None if busy is None else busy * workers / 100, "street.mp4", 1.0)
     return meter.statistics(now_seconds=1.0, elapsed_seconds=1.0)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.app.assemble import recording_paths
 from pipeline.app.bench.report import Bench, Candidate, report_of_bench
 from pipeline.app.config import RunConfig, load_config
+from pipeline.app.outputs import recording_paths
 from pipeline.app.standard_streams import Outlet
 from pipeline.errors import ConfigError, SinkError, SourceError
 from pipeline.masking import masked_address, masked_text, without_pieces

@@ -118,9 +118,10 @@ def run_bench(options: BenchOptions) -> bool:
         write_report(report, options.report)
         tell(console, f"written  {options.report}")
     if options.html is not None and (measured or checks):
+        from pipeline.app.roles import colours
         from pipeline.measure.html import write_html
 
-        write_html(report, options.html)
+        write_html(report, options.html, colours=colours())
         tell(console, f"written  {options.html}")
     if interrupted is not None:
         raise interrupted

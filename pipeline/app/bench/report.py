@@ -267,10 +267,9 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
 
 
 def role_in(measured: Mapping[str, Any]) -> str:
-    """What limits, without the path of the file that is read or written."""
-    stage = str(measured["limited_by"])
-    kind = measured["stages"].get(stage, {}).get("kind")
-    return "source" if kind == "source" else stage.partition(" ")[0]
+    """The role that limits, without the path of the file that is read or written; `waiting` or `nothing` for none."""
+    limited_by = str(measured["limited_by"])
+    return str(measured["stages"].get(limited_by, {}).get("role", limited_by))
 
 
 def _machine_line(bench: Bench) -> str:

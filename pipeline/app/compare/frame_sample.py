@@ -45,9 +45,8 @@ def found_in_sample(
         "flow.every": 1,  # they have been chosen
         "flow.max_frames": None,
         "detection.score_threshold": score_threshold,
-        "output": {"show": False},
     }
-    assembly = assemble(with_keys(config, changes), source=sample)
+    assembly = assemble(with_keys(config, changes).without_outputs(), source=sample)
     with ExitStack() as stack:
         stack.callback(assembly.engine.close)
         running = stack.enter_context(Running(assembly.flow, results=True))

@@ -39,6 +39,7 @@ from pipeline.app.models.class_names import names_of, some_of
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_output_over_input
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
+from pipeline.app.stages import DETECT
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Detections
@@ -87,8 +88,8 @@ class ModelRun:
     @property
     def detect_ms(self) -> float | None:
         """The network's median time for an image, or batch."""
-        seconds = next((node.service.p50 for node in self.statistics.nodes if node.name == "detect"), None)
-        return None if seconds is None else 1000 * seconds
+        detect = self.statistics.of_role(DETECT.role)
+        return None if detect is None or detect.service.p50 is None else 1000 * detect.service.p50
 
 
 def run_eval(options: EvalOptions) -> None:
@@ -248,7 +249,7 @@ def _word_of_data(options: EvalOptions) -> str:
 
 def average_precision(config: RunConfig, data: LabelledData) -> float | None:
     """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
-    asked = config.model_copy(
+    asked = config.without_outputs().model_copy(
         update={
             "sources": (data.origin,) if data.origin.startswith("sim:") else (),
             "detection": config.detection.model_copy(
@@ -257,7 +258,6 @@ def average_precision(config: RunConfig, data: LabelledData) -> float | None:
             "flow": config.flow.model_copy(
                 update={"mode": "every-frame", "every": 1, "max_frames": None, "rate_fps": None}
             ),
-            "output": config.output.model_copy(update={"video": None, "jsonl": None, "report": None, "show": False}),
         }
     )
     _, spec = model_of(asked)

@@ -147,11 +147,10 @@ def _report(
             console.print(f"warning: {name}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
-    outputs = [each for each in (config.output.jsonl, config.output.report) if each not in (None, "-")]
-    outputs += [node.name.removeprefix("record ") for node in assembly.flow.nodes if node.name.startswith("record ")]
+    files = [path for path in assembly.files if path != "-"]
     if config.output.report is not None:
         write_report(report, Path(config.output.report))
-    written = [str(each) for each in outputs if not str(broken_by).startswith(f"{each}: ")]
+    written = [path for path in files if not str(broken_by).startswith(f"{path}: ")]
     if written:
         console.print("written  " + ", ".join(written), markup=False, soft_wrap=True)
 

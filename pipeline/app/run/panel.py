@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.app.stages import DETECT
 from pipeline.flow.running import RunStatistics
 
 
@@ -35,7 +36,8 @@ def panel_for(console: Console, statistics: Callable[[], RunStatistics], *, titl
 def summary_line(statistics: RunStatistics) -> str:
     """One line that says how a run stands: the rates of the last seconds, latency and drops of all of it."""
     frames = statistics.frames
-    inferred = next((node.recent_rate for node in statistics.nodes if node.name == "detect"), None)
+    detect = statistics.of_role(DETECT.role)
+    inferred = None if detect is None else detect.recent_rate
     latency = frames.latency
     return (
         f"{statistics.elapsed_seconds:6.1f} s  FPS captured {_rate(frames.recent_captured_rate)}  "

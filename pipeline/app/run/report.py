@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.app.machine import versions
 from pipeline.app.run.verdict import Verdict
+from pipeline.app.stages import DETECT
 from pipeline.errors import SinkError
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
@@ -34,7 +35,7 @@ def report_of(
     damage: what could not be read, by source. every: of so many frames one was captured; told where it is not 1.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     """
-    inferred = next((node for node in statistics.nodes if node.name == "detect"), None)
+    inferred = statistics.of_role(DETECT.role)
     by_source = inferred.rate_by_source if inferred is not None else {}
     return {
         **_frames(statistics.frames, inferred.rate if inferred is not None else None),
@@ -119,6 +120,7 @@ def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:
 def _stage(node: StageStatistics) -> dict[str, Any]:
     return {
         "kind": node.kind,
+        "role": node.role,
         "workers": node.workers,
         "fps": _rounded(node.rate),
         "service_ms": _spread(node.service, "p50", "p95"),

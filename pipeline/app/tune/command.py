@@ -335,7 +335,7 @@ def _measured_again(setting: Setting, start: Start, goal: Goal, options: TuneOpt
 
 
 def _measured(setting: Setting, start: Start, goal: Goal, options: TuneOptions, measure: Measure) -> Trial:
-    config = with_keys(start.config, {**setting, "output": {"show": False}})
+    config = with_keys(start.config, setting).without_outputs()
     return goal.judge(setting, measure(Case.of(config, seconds=options.seconds, warm_up_seconds=0.5)))
 
 

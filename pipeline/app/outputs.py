@@ -1,0 +1,233 @@
+"""Outputs: a table of sinks → those that a configuration requests, opened and hung on a flow of results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pipeline.app.config import RunConfig
+from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.stages import RENDER
+from pipeline.flow.graph import Flow
+from pipeline.flow.stage import Sink
+from pipeline.picture.detections import RenderedFrame, Result
+from pipeline.sinks.writable import refuse_unwritable
+
+T = TypeVar("T")
+
+Overlay = Callable[[Result], Sequence[str]]
+"""The lines to write over a picture's top left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """The frames of one source, as they come to the outputs."""
+
+    source_id: str
+    frames_per_second: float | None  # declared; None: not known
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRequest:
+    """One sink to open."""
+
+    config: RunConfig
+    target: str  # as the output's `target` gave it; of several sources that are written to files, each has its own
+    feed: Feed | None = None  # of an output that has a sink for each source
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A kind of sink: when it is requested, what it takes, how it is opened, and what reports and charts say about it.
+
+    target: the file, address or title that a configuration requests; None: not requested.
+    open: raises a StreamdetError where the target cannot be written to or shown.
+    advice: completes "Limited by …: ". colour: in charts, #rrggbb.
+    file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
+        when it has ended; None: the output writes no file.
+    per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
+    takes_planes: a rendered picture may be on planes, because the sink encodes them.
+    """
+
+    role: str
+    takes: Literal["result", "rendered"]
+    target: Callable[[RunConfig], str | None]
+    open: Callable[[SinkRequest], Sink[Any]]
+    advice: str
+    colour: str
+    file_option: str | None = None
+    per_source: bool = False
+    in_main_thread: bool = False
+    takes_planes: bool = False
+
+    def requests(self, config: RunConfig, feeds: Sequence[Feed]) -> list[SinkRequest]:
+        """The sinks to open; none where the output is not requested."""
+        target = self.target(config)
+        if target is None:
+            return []
+        if not self.per_source:
+            return [SinkRequest(config, target)]
+        if self.file_option is None:
+            return [SinkRequest(config, target, feed) for feed in feeds]
+        paths = recording_paths(target, [feed.source_id for feed in feeds])
+        return [SinkRequest(config, paths[feed.source_id], feed) for feed in feeds]
+
+    def node_name(self, request: SinkRequest) -> str:
+        """The role, and where there is a sink for each source, its file or its source."""
+        if request.feed is None:
+            return self.role
+        return f"{self.role} {request.feed.source_id if self.file_option is None else request.target}"
+
+
+def _open_json_lines(request: SinkRequest) -> Sink[Result]:
+    from pipeline.sinks.jsonl import JsonLines
+
+    return JsonLines(request.target)
+
+
+def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.recording import Recording
+
+    assert request.feed is not None
+    return Recording(
+        request.target,
+        frames_per_second=request.feed.frames_per_second,
+        is_live=request.feed.is_live,
+        codec=request.config.output.codec,
+        preset=request.config.output.preset,
+    )
+
+
+def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.window import Window
+
+    assert request.feed is not None
+    return Window(f"{request.target} {request.feed.source_id}")
+
+
+def _window_title(config: RunConfig) -> str | None:
+    """A title where a window is requested, or where there is a display and no other output is requested."""
+    shows = config.output.show
+    if shows is None and all(output.target(config) is None for output in OUTPUTS if output is not WINDOW):
+        from pipeline.sinks.window import has_display
+
+        shows = has_display()
+    return "streamdet" if shows else None
+
+
+JSON_LINES = Output(
+    role="jsonl",
+    takes="result",
+    target=lambda config: config.output.jsonl,
+    open=_open_json_lines,
+    advice="write the JSON lines to a faster disk",
+    colour="#9d755d",
+    file_option="--jsonl",
+)
+RECORDING = Output(
+    role="record",
+    takes="rendered",
+    target=lambda config: config.output.video,
+    open=_open_recording,
+    advice="record on a GPU (--set output.codec=h264_nvenc) or leave -o out",
+    colour="#e45756",
+    file_option="--output",
+    per_source=True,
+    takes_planes=True,
+)
+WINDOW = Output(
+    role="window",
+    takes="rendered",
+    target=_window_title,
+    open=_open_window,
+    advice="run without the window (--no-show)",
+    colour="#ff9da6",
+    per_source=True,
+    in_main_thread=True,
+)
+
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, RECORDING, WINDOW)
+"""Opened in this order; a sink needs a row and nothing else in `app`."""
+
+
+def with_outputs(
+    flow: Flow[Result], config: RunConfig, feeds: Sequence[Feed], *, overlay: Overlay | None, undo: ExitStack
+) -> Flow[Result]:
+    """Open the outputs that are requested and hang them on a flow; nothing is rendered where no output takes it.
+
+    overlay: the lines to write over each picture. undo: learns how to close each sink.
+    Raises a StreamdetError for an output that cannot be opened, or would overwrite an input or another output.
+    """
+    refuse_output_over_input(output_files(config, feeds), inputs_of(config))
+    if config.output.report is not None:
+        refuse_unwritable(Path(config.output.report), "the report")
+    requests = [(output, request) for output in OUTPUTS for request in output.requests(config, feeds)]
+    of_results = [(output, request) for output, request in requests if output.takes == "result"]
+    of_pictures = [(output, request) for output, request in requests if output.takes == "rendered"]
+    flow = _with_sinks(flow, of_results, undo)
+    if not of_pictures:
+        return flow
+    in_planes = all(output.takes_planes for output, _ in of_pictures)
+    return flow.branch(
+        lambda results: _with_sinks(_rendered(results, config, overlay, in_planes=in_planes), of_pictures, undo)
+    )
+
+
+def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:
+    """The files that a run writes, with the option that names each; - is standard output."""
+    report = [] if config.output.report is None else [("--report", config.output.report)]
+    return report + [
+        (output.file_option, request.target)
+        for output in OUTPUTS
+        if output.file_option is not None
+        for request in output.requests(config, feeds)
+    ]
+
+
+def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
+    """The file of each source: `out.mp4` for one, `out-street.mp4`, `out-0.mp4` … for several."""
+    if len(source_ids) == 1:
+        return {source_ids[0]: path}
+    base = Path(path)
+    paths: dict[str, str] = {}
+    for number, source_id in enumerate(source_ids):
+        name = re.sub(r"[^\w.-]+", "_", Path(source_id).stem or source_id).strip("_") or str(number)
+        candidate = str(base.with_name(f"{base.stem}-{name}{base.suffix}"))
+        if candidate in paths.values():
+            candidate = str(base.with_name(f"{base.stem}-{name}-{number}{base.suffix}"))
+        paths[source_id] = candidate
+    return paths
+
+
+def _rendered(
+    results: Flow[Result], config: RunConfig, overlay: Overlay | None, *, in_planes: bool
+) -> Flow[RenderedFrame]:
+    from pipeline.stages.render import Render
+
+    render = Render(
+        overlay=overlay if config.render.overlay else None,
+        labels=config.render.labels,
+        scores=config.render.scores,
+        in_planes=in_planes,
+    )
+    return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)
+
+
+def _with_sinks(flow: Flow[T], requests: Sequence[tuple[Output, SinkRequest]], undo: ExitStack) -> Flow[T]:
+    for output, request in requests:
+        sink = output.open(request)
+        undo.callback(sink.close)
+        flow = flow.to(
+            sink,
+            name=output.node_name(request),
+            role=output.role,
+            only_sources=None if request.feed is None else [request.feed.source_id],
+            capacity=request.config.flow.queue_capacity,
+            in_main_thread=output.in_main_thread,
+        )
+    return flow

@@ -1,0 +1,20 @@
+"""Roles: a node's role → the advice where it limits a run, and its colour in charts, from the tables that have both."""
+
+from __future__ import annotations
+
+from pipeline.app import outputs, stages
+
+
+def advice_for(role: str) -> str | None:
+    """The change to make where nodes of a role limit a run; None for a role that is in no table."""
+    return _kinds()[role].advice if role in _kinds() else None
+
+
+def colours() -> dict[str, str]:
+    """The colour of each role, #rrggbb, in the order of the flow."""
+    return {role: kind.colour for role, kind in _kinds().items()}
+
+
+def _kinds() -> dict[str, stages.StageKind | outputs.Output]:
+    kinds: tuple[stages.StageKind | outputs.Output, ...] = (*stages.STAGES, *outputs.OUTPUTS)
+    return {kind.role: kind for kind in kinds}
