@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
 from pipeline.app.config import load_config, preset_names
-from pipeline.app.outputs import recording_paths
+from pipeline.app.outputs import WINDOW, Feed, recording_paths
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import RenderedFrame
@@ -83,6 +83,27 @@ def test_recordings_of_several_sources_get_names_of_their_own() -> None:
         "y/a.mp4": "out/o-a-1.mp4",
         "rtsp://cam:554/main?x=1": "out/o-main_x_1.mp4",
     }
+
+
+@pytest.mark.parametrize(
+    ("options", "display", "is_shown"),
+    [
+        ({}, ":0", True),
+        ({}, None, False),
+        ({"output.jsonl": "o.jsonl"}, ":0", False),
+        ({"output.video": "o.mp4", "output.show": True}, None, True),
+        ({"output.show": False}, ":0", False),
+    ],
+)
+def test_a_window_is_requested_where_there_is_a_display_and_no_other_output_or_by_the_configuration(
+    options: dict[str, object], display: str | None, is_shown: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    if display is not None:
+        monkeypatch.setenv("DISPLAY", display)
+    feeds = [Feed("a.mp4", 30.0, is_live=False), Feed("0", None, is_live=True)]
+    requests = WINDOW.requests(load_config(options=options), feeds)
+    assert [WINDOW.node_name(request) for request in requests] == (["window a.mp4", "window 0"] if is_shown else [])
 
 
 def test_a_recording_alone_is_drawn_in_planes(
