@@ -64,12 +64,14 @@ def measure(name: str, size: str | None) -> dict[str, Any]:
     from export.exportable import ExportRequest
     from export.exporting import TorchPath, export_detector
     from export.proof.images import drawn_images
-    from pipeline.app.model_hints import size_of
+    from pipeline.app.options import size as size_of
     from pipeline.detector.detector import Detector
     from pipeline.detector.engine import OrtEngine
 
     began = time.monotonic()
-    exportable = build(ExportRequest(name, weights="none", network_wh=None if size is None else size_of(size)))
+    exportable = build(
+        ExportRequest(name, weights="none", network_wh=None if size is None else size_of(size, "--size"))
+    )
     build_seconds = time.monotonic() - began
     images = drawn_images()
     with tempfile.TemporaryDirectory() as folder:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from pipeline.app.options import Argument, Flag, comma_separated, flag_names, triple
 from pipeline.errors import ConfigError, reason_of
 from pipeline.masking import MASK, masked_address
+from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,34 +30,6 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 COMMAND_LINE = "the command line"
-FLAGS: Mapping[str, str] = {
-    "model": "--model",
-    "strict": "--strict",
-    "engine.device": "--device",
-    "engine.precision": "--precision",
-    "engine.unproved": "--unproved",
-    "engine.batch": "--batch",
-    "output.video": "--output",
-    "output.jsonl": "--jsonl",
-    "output.report": "--report",
-    "output.show": "--show",
-    "flow.mode": "--live",
-    "flow.rate_fps": "--rate",
-    "flow.every": "--every",
-    "flow.max_frames": "--max-frames",
-    "flow.max_latency_ms": "--max-latency",
-    "detection.score_threshold": "--score-threshold",
-    "detection.iou_threshold": "--iou-threshold",
-    "detection.classes": "--classes",
-    **{
-        f"hints.{name}": f"--{name.replace('_', '-')}"
-        for name in (
-            *("head", "size", "resize", "colour", "mean", "std", "box_format", "normalised_boxes", "scores"),
-            *("first_class_id", "columns", "anchors", "class_names"),
-        )
-    },
-}
-"""What the command line calls a key."""
 
 
 def _width_and_height(text: str) -> str:
@@ -71,43 +45,94 @@ class _Section(BaseModel):
 class DetectionConfig(_Section):
     """Which detections are kept. None takes the model's own value."""
 
-    score_threshold: Share | None = None
-    iou_threshold: Share | None = None
+    score_threshold: Annotated[
+        Share | None, Flag("Keep detections with at least this score; the model's own threshold if left out.")
+    ] = None
+    iou_threshold: Annotated[
+        Share | None,
+        Flag("Of two boxes that overlap by more than this IoU, keep the better; the model's own if left out."),
+    ] = None
     suppression: Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"] = "class-aware"
     max_detections: Count | None = None  # None: the model's own
-    classes: tuple[str, ...] = ()  # empty: all
+    classes: Annotated[
+        tuple[str, ...], Flag("Keep only these classes: person,car.", metavar="NAME,NAME…", parse=comma_separated)
+    ] = ()  # empty: all
     class_score_thresholds: Mapping[str, Share] = {}
 
 
 class HintsConfig(_Section):
     """What is said about a foreign model file. None says nothing: it is recognised."""
 
-    head: str | None = None
-    size: Annotated[str, AfterValidator(_width_and_height)] | None = None
-    resize: Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"] | None = None
-    colour: Literal["rgb", "bgr"] | None = None
-    mean: tuple[float, float, float] | None = None  # in the order of `colour`, of pixels in 0..255
-    std: tuple[float, float, float] | None = None
+    head: Annotated[str | None, Flag("How the outputs of a foreign model are read: yolox, detr, lists …")] = None
+    size: Annotated[
+        Annotated[str, AfterValidator(_width_and_height)] | None,
+        Flag("The network's input size, for a model that leaves it open.", metavar="WxH"),
+    ] = None
+    resize: Annotated[
+        Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"] | None,
+        Flag("How frames are resized for a foreign model."),
+    ] = None
+    colour: Annotated[Literal["rgb", "bgr"] | None, Flag("The channel order that a foreign model expects.")] = None
+    mean: Annotated[
+        tuple[float, float, float] | None,
+        Flag(
+            "Per-channel mean, in 0..255 and in the model's channel order, subtracted from the pixels.",
+            metavar="R,G,B",
+            parse=triple,
+        ),
+    ] = None
+    std: Annotated[
+        tuple[float, float, float] | None,
+        Flag("Per-channel standard deviation, by which they are divided.", metavar="R,G,B", parse=triple),
+    ] = None
     pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
-    box_format: Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"] | None = None
-    normalised_boxes: bool | None = None
-    scores: Literal["none", "sigmoid", "softmax"] | None = None  # what is still to be done to them
-    first_class_id: Annotated[int, Field(ge=0)] | None = None
-    columns: tuple[str, ...] | None = None  # of a table: x1, y1, x2, y2, score, class, image
-    anchors: str | None = None  # a .npy file
-    class_names: str | None = None  # a text file, a name a line
+    box_format: Annotated[
+        Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"] | None, Flag("The box format of a foreign model.")
+    ] = None
+    normalised_boxes: Annotated[
+        bool | None,
+        Flag("Whether a foreign model's boxes are in 0..1 or in pixels.", ("--normalised-boxes/--pixel-boxes",)),
+    ] = None
+    scores: Annotated[
+        Literal["none", "sigmoid", "softmax"] | None, Flag("The activation that a foreign model's scores still need.")
+    ] = None
+    first_class_id: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Flag("The id of a foreign model's first class; smaller ids are background."),
+    ] = None
+    columns: Annotated[
+        tuple[str, ...] | None,
+        Flag(
+            "The columns of a foreign model's table: x1,y1,x2,y2,score,class …",
+            metavar="NAME,NAME…",
+            parse=comma_separated,
+        ),
+    ] = None
+    anchors: Annotated[str | None, Flag("The anchors of a raw SSD.", metavar="FILE.npy")] = None
+    class_names: Annotated[str | None, Flag("Class names, one per line.", metavar="FILE")] = None
 
 
 class EngineConfig(_Section):
     """What runs the network. None chooses by mode: recorded sources for throughput, live ones for latency."""
 
-    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = "auto"
-    precision: Literal["auto", "fp32", "fp16", "bf16"] = "auto"
+    device: Annotated[
+        Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
+        Flag("What runs the network: the device that is named runs it, or the command fails."),
+    ] = "auto"
+    precision: Annotated[
+        Literal["auto", "fp32", "fp16", "bf16"],
+        Flag("The precision of the network, where the device offers several; fp32 refuses OpenVINO's bf16."),
+    ] = "auto"
     threads: Count | None = None  # of one inference
     inflight: Count | None = None  # inferences at once
-    unproved: bool = False  # go on with a provider that finds something else than the CPU in fp32
+    unproved: Annotated[
+        bool, Flag("Accept a device whose detections differ from the CPU's in fp32.", typed=bool | None)
+    ] = False
     spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
-    batch: Count | None = None  # the most frames that are run at once; None: 1, and on a GPU as a short trial finds
+    batch: Annotated[
+        Count | None,
+        Flag("The most frames that the network runs at once; 1 if left out, and on a GPU as a short trial finds."),
+    ] = None
     cuda_graph: bool | None = None  # record each run on the GPU once and play it back; None: as the trial finds
     channels_last: bool | None = (
         None  # convolve in that layout on CUDA, which may serve float16; None: as the trial finds
@@ -117,13 +142,32 @@ class EngineConfig(_Section):
 class FlowConfig(_Section):
     """How frames travel."""
 
-    mode: Literal["auto", "live", "every-frame"] = "auto"  # auto: as each source is
-    rate_fps: Positive | None = None  # at which recorded sources are played where the mode is live
+    mode: Annotated[
+        Literal["auto", "live", "every-frame"],
+        Flag(
+            "Drop old frames for new ones, or process every frame; by default as the source is.",
+            ("--live/--every-frame",),
+            typed=bool,
+            parse=lambda is_live, _: "live" if is_live else "every-frame",
+        ),
+    ] = "auto"  # auto: as each source is
+    rate_fps: Annotated[
+        Positive | None, Flag("Play recorded sources at this many frames a second, with --live.", ("--rate",))
+    ] = None
     queue_capacity: Count = 2
     max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
-    max_latency_ms: Positive | None = None  # a batch waits to be full while no frame gets older; None: never
-    every: Count = 1  # of so many frames of a source the first; the others are not even decoded where that is possible
-    max_frames: Count | None = None  # of each source, of those that are handed out
+    max_latency_ms: Annotated[
+        Positive | None,
+        Flag(
+            "Let a batch of live frames wait to be full while none of them gets older than this.",
+            ("--max-latency",),
+            metavar="MS",
+        ),
+    ] = None  # None: a batch never waits
+    every: Annotated[
+        Count, Flag("Detect in every Nth frame; most others of a file are not even decoded.", metavar="N")
+    ] = 1
+    max_frames: Annotated[Count | None, Flag("Stop after N frames of each source.", metavar="N")] = None
 
 
 class RenderConfig(_Section):
@@ -137,20 +181,40 @@ class RenderConfig(_Section):
 class OutputConfig(_Section):
     """Where results go. `show` None: a window if there is a display and nothing else was asked for."""
 
-    video: str | None = None
+    video: Annotated[
+        str | None,
+        Flag("Record the video with everything drawn on it (.mp4, .mkv, .mov).", ("--output", "-o"), metavar="FILE"),
+    ] = None
     codec: Literal["libx264", "h264_nvenc"] = "libx264"
     preset: Literal["ultrafast", "superfast", "veryfast"] | None = None  # of libx264
-    jsonl: str | None = None
-    report: str | None = None
-    show: bool | None = None
+    jsonl: Annotated[str | None, Flag("Write one JSON line per frame; - is the standard output.", metavar="FILE")] = (
+        None
+    )
+    report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
+    show: Annotated[
+        bool | None,
+        Flag("Show a window; by default if there is a display and no other output.", ("--show/--no-show",)),
+    ] = None
 
 
 class RunConfig(_Section):
     """A whole run."""
 
-    sources: tuple[str, ...] = ()
-    model: str | None = None  # None: the detector that comes with streamdet
-    strict: bool = False  # whether damage in a source makes the run fail
+    sources: Annotated[
+        tuple[str, ...],
+        Argument(f"One or several of: {kinds_in_words()}.", "SOURCE..."),
+    ] = ()
+    model: Annotated[
+        str | None,
+        Flag(
+            "An ONNX detector; demo: the one that comes with streamdet, which knows drawn streets only.",
+            ("--model", "-m"),
+            metavar="MODEL.onnx",
+        ),
+    ] = None  # None: the detector that comes with streamdet
+    strict: Annotated[
+        bool, Flag("Exit with 1 if a part of a source could not be read.", ("--strict/--no-strict",), typed=bool)
+    ] = False
     hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
     engine: EngineConfig = EngineConfig()
@@ -170,6 +234,53 @@ class RunConfig(_Section):
     def without_outputs(self) -> RunConfig:
         """The same run that writes and shows nothing, whatever outputs there are."""
         return self.model_copy(update={"output": OutputConfig(show=False)})
+
+
+def marked_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[MarkedKey]:
+    """Every key of the configuration that can be typed on a command line."""
+    for name, info in section.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from marked_keys(info.annotation, f"{prefix}{name}.")
+        for mark in info.metadata:
+            if isinstance(mark, Flag | Argument):
+                yield MarkedKey(f"{prefix}{name}", info.annotation, info.default, mark)
+
+
+class MarkedKey(NamedTuple):
+    """A dotted key, its type, its default, and how it is typed."""
+
+    key: str
+    kind: Any
+    default: object
+    mark: Flag | Argument
+
+
+FLAGS: Mapping[str, str] = {
+    marked.key: flag_names(marked.mark, marked.key)[0].partition("/")[0]
+    for marked in marked_keys()
+    if isinstance(marked.mark, Flag)
+}
+"""The flag of each key that has one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRequest:
+    """A configuration as a command line asks for it.
+
+    file: of --config. settings: of --set, `key=value`. flags: values by dotted key.
+    """
+
+    file: str | None = None
+    settings: tuple[str, ...] = ()
+    flags: Mapping[str, object] = field(default_factory=dict)
+
+    def load(self, **changes: object) -> RunConfig:
+        """The configuration, with other values of some keys, whose dots are written as two underscores.
+
+        Raises ConfigError.
+        """
+        keys = {name.replace("__", "."): value for name, value in changes.items()}
+        return load_config(self.file, settings=self.settings, options={**self.flags, **keys})
 
 
 def load_config(
@@ -357,8 +468,8 @@ def _nearest_key(key: str) -> str | None:
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     keys = []
-    for name, field in model.model_fields.items():
-        kind = field.annotation
+    for name, info in model.model_fields.items():
+        kind = info.annotation
         if get_origin(kind) in (Union, UnionType):
             kind = next(each for each in get_args(kind) if each is not type(None))
         if isinstance(kind, type) and issubclass(kind, BaseModel):

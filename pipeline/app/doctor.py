@@ -13,6 +13,7 @@ from rich.console import Console
 from pipeline.app import trial
 from pipeline.app.machine import available_cores, versions
 from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
+from pipeline.app.run.options import DoctorOptions
 from pipeline.detector.providers import first_line
 from pipeline.errors import DeviceError, MissingExtraError, StreamdetError
 
@@ -28,6 +29,11 @@ class Finding(NamedTuple):
     part: str
     mark: Mark
     text: str
+
+
+def run_doctor(_: DoctorOptions) -> int:
+    """Print the diagnosis; 1 if something is wrong, else 0."""
+    return int(not print_diagnosis())
 
 
 def print_diagnosis() -> bool:

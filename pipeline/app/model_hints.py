@@ -1,13 +1,11 @@
-"""What does a user say about a foreign model file?"""
+"""Model hints: the `hints` section of a configuration → what is known of a foreign model file before it is read."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from pipeline.app.config import HintsConfig, load_config
+from pipeline.app.config import HintsConfig
+from pipeline.app.options import size
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.heads.ssd import read_anchors
 from pipeline.detector.recognise import recognise
@@ -20,7 +18,7 @@ def hints_of(section: HintsConfig) -> Hints:
     """The hints of a configuration. Raises ConfigError for class names that cannot be read."""
     return Hints(
         head=section.head,
-        network_wh=None if section.size is None else size_of(section.size),
+        network_wh=None if section.size is None else size(section.size, "hints.size"),
         resize=section.resize,
         colour=section.colour,
         mean=section.mean,
@@ -36,33 +34,6 @@ def hints_of(section: HintsConfig) -> Hints:
     )
 
 
-def hints_from_options(options: Mapping[str, Any]) -> Hints:
-    """The hints of a command line. Raises ConfigError for values that cannot be."""
-    return hints_of(load_config(options=options).hints)
-
-
-def triple_of(text: str | None, option: str) -> tuple[float, float, float] | None:
-    """Three numbers with commas between them, or one for all three. Raises ConfigError for anything else."""
-    if text is None:
-        return None
-    try:
-        numbers = [float(each) for each in text.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
-        raise ConfigError(f"{option} must be one number or three with commas, such as 123.7,116.3,103.5, got {text!r}")
-    first, second, third = numbers * 3 if len(numbers) == 1 else numbers
-    return first, second, third
-
-
-def words_of(text: str, option: str, *, such_as: str) -> tuple[str, ...]:
-    """Words with commas between them, blanks around them left out. Raises ConfigError where there is none."""
-    words = tuple(each.strip() for each in text.split(",") if each.strip())
-    if not words:
-        raise ConfigError(f"{option} must name at least one, such as {such_as}, got {text!r}")
-    return words
-
-
 def recognised(path: Path, hints: Hints) -> DetectorSpec:
     """The detector in a file. Raises ModelError for what is none, and for anchors or columns that it has no use for."""
     spec = recognise(path, hints)
@@ -72,14 +43,6 @@ def recognised(path: Path, hints: Hints) -> DetectorSpec:
             why = f"its metadata has others of head {spec.head}" if said else f"head {spec.head} has none"
             raise ModelError(f"{option} cannot be heeded by {path}: {why}; leave it out")
     return spec
-
-
-def size_of(text: str, option: str = "--size") -> tuple[int, int]:
-    """Width and height of WIDTHxHEIGHT. Raises ConfigError, which names the option, for anything else."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ConfigError(f"{option} must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
-    return int(width), int(height)
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:

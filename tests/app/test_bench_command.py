@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.app.bench.command import BenchOptions, candidates_of, highest_rate_held, run_bench
+from pipeline.app.bench.command import candidates_of, highest_rate_held, run_bench
+from pipeline.app.bench.options import BenchOptions
 from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench, role_in
 from pipeline.app.config import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
@@ -150,9 +151,7 @@ def test_the_mistake_in_the_process_that_measures_is_told_in_its_own_words(small
 
 
 def test_models_devices_precisions_and_batches_are_combined() -> None:
-    options = BenchOptions(
-        ("sim:traffic",), ("a.onnx", "b.onnx"), ("cpu", "cuda"), ("fp32", "fp16"), (None,), (1, 4), settings=()
-    )
+    options = BenchOptions(("sim:traffic",), ("a.onnx", "b.onnx"), ("cpu", "cuda"), ("fp32", "fp16"), (None,), (1, 4))
     names = [candidate.name for candidate in candidates_of(options)]
     assert len(names) == 16
     assert names[0] == "a cpu fp32 batch 1"

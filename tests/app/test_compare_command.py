@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from pipeline.app import cli
-from pipeline.app.compare.command import CompareOptions, run_compare, tiles_asked
+from pipeline.app.compare.command import run_compare, tiles_asked
+from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth
 from pipeline.app.compare.verdict import Row, verdict
 from pipeline.app.measure_apart import Case

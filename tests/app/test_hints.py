@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from pipeline.app.config import HintsConfig, load_config
-from pipeline.app.model_hints import hints_from_options, hints_of, read_class_names, size_of, triple_of
+from pipeline.app.model_hints import hints_of, read_class_names
+from pipeline.app.options import size, triple
 from pipeline.detector.heads.claims import Hints
 from pipeline.errors import ConfigError
 
@@ -16,7 +17,6 @@ from pipeline.errors import ConfigError
 @pytest.mark.parametrize(
     ("text", "numbers"),
     [
-        (None, None),
         ("127.5", (127.5, 127.5, 127.5)),
         ("0", (0, 0, 0)),
         ("123.7,116.3,103.5", (123.7, 116.3, 103.5)),
@@ -24,8 +24,8 @@ from pipeline.errors import ConfigError
         ("-1,2e1,+3", (-1, 20, 3)),
     ],
 )
-def test_three_numbers_or_one_for_all(text: str | None, numbers: tuple[float, float, float] | None) -> None:
-    assert triple_of(text, "--mean") == numbers
+def test_three_numbers_or_one_for_all(text: str, numbers: tuple[float, float, float] | None) -> None:
+    assert triple(text, "--mean") == numbers
 
 
 @pytest.mark.parametrize("text", ["", "a", "1,2", "1,2,3,4", "1,,3", "1;2;3", "1,2,x", "nan", "1,inf,3"])
@@ -33,12 +33,12 @@ def test_other_numbers_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(
         ConfigError, match=r"^--std must be one number or three with commas, such as 123.7,116.3,103.5, "
     ):
-        triple_of(text, "--std")
+        triple(text, "--std")
 
 
 @pytest.mark.parametrize(("text", "wh"), [("640x384", (640, 384)), ("1x1", (1, 1)), ("320X240", (320, 240))])
 def test_a_size_is_width_and_height(text: str, wh: tuple[int, int]) -> None:
-    assert size_of(text) == wh
+    assert size(text, "--size") == wh
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_size_is_width_and_height(text: str, wh: tuple[int, int]) -> None:
 )
 def test_another_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--size must be WIDTHxHEIGHT, such as 640x384, got "):
-        size_of(text)
+        size(text, "--size")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,6 @@ def test_a_missing_file_of_class_names_and_a_folder_are_refused(tmp_path: Path) 
 
 def test_no_words_are_no_hints() -> None:
     assert hints_of(HintsConfig()) == Hints()
-    assert hints_from_options({"hints.head": None, "hints.mean": None}) == Hints()
 
 
 def test_every_word_becomes_its_hint(tmp_path: Path) -> None:

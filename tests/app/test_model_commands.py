@@ -446,8 +446,8 @@ def test_a_checkpoint_is_of_no_use_for_a_file_that_does_not_name_its_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--list", "x"], "--list takes no model, got x; leave one of both out"),
-        (["x", "--form", "box"], "--form must be one of body, boxes, frame, got 'box'"),
+        (["--list", "x"], "--list stands alone, got x as well"),
+        (["x", "--form", "box"], "--form must be one of boxes, frame, body, got 'box'"),
         (["x", "--size", "640"], "--size must be WIDTHxHEIGHT, such as 640x384, got '640'"),
         (["x", "--size", "640x-1"], "--size must be WIDTHxHEIGHT"),
         (

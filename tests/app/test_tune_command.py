@@ -12,9 +12,11 @@ import pytest
 
 from pipeline.app import cli
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig, load_config
+from pipeline.app.config import ConfigRequest, RunConfig, load_config
 from pipeline.app.measure_apart import Case
-from pipeline.app.tune.command import TuneOptions, run_tune, seconds_of
+from pipeline.app.options import duration
+from pipeline.app.tune.command import run_tune
+from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.promise import promise_of
 from pipeline.app.tune.verdict import Goal, judge_trials
 from pipeline.errors import ConfigError
@@ -63,7 +65,7 @@ def options(small_video: Path, small_detector: Path, tmp_path: Path) -> Callable
 def test_the_best_is_written_as_a_configuration_that_run_takes(
     options: Callable[..., TuneOptions], tmp_path: Path, small_detector: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_tune(options(report=tmp_path / "report.json"), measure=by_config(batches_pay))
+    assert run_tune(options(report=tmp_path / "report.json"), measure=by_config(batches_pay)) == 0
     config = load_config(str(tmp_path / "tuned.yaml"))
     assert (config.engine.batch, config.flow.queue_capacity, config.model) == (4, 4, str(small_detector))
     assert config.sources == ()
@@ -79,7 +81,7 @@ def test_the_best_is_written_as_a_configuration_that_run_takes(
 def test_where_nothing_is_better_the_defaults_stay_and_nothing_is_written(
     options: Callable[..., TuneOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_tune(options(), measure=lambda _: measured(12.0))
+    assert run_tune(options(), measure=lambda _: measured(12.0)) == 0
     assert not (tmp_path / "tuned.yaml").exists()
     assert re.search(r"The defaults were best of \d+ settings: 12\.0 frames/s", capsys.readouterr().out)
 
@@ -95,7 +97,7 @@ def test_a_gain_that_does_not_come_again_is_none(
         seen.add(key)
         return measured(15.0 if is_new and config.engine.batch == 2 else 12.0)
 
-    assert run_tune(options(), measure=by_config(lucky_at_first))
+    assert run_tune(options(), measure=by_config(lucky_at_first)) == 0
     assert not (tmp_path / "tuned.yaml").exists()
     assert "engine.batch=2 looked better, but measured again it comes to 12.0 frames/s" in capsys.readouterr().out
 
@@ -132,7 +134,7 @@ def test_with_a_least_rate_the_cheapest_that_holds_it_wins(
         fps, cpu = {1: (40.0, 20.0), 2: (35.0, 12.0), 4: (25.0, 6.0)}[config.engine.batch or 1]
         return measured(fps, cpu=cpu)
 
-    assert run_tune(options(min_fps=30.0), measure=by_config(cheap_or_fast))
+    assert run_tune(options(min_fps=30.0), measure=by_config(cheap_or_fast)) == 0
     assert load_config(str(tmp_path / "tuned.yaml")).engine.batch == 2
     out = capsys.readouterr().out
     assert "rejected engine.batch=4: 25.0 frames/s are less than 30" in out
@@ -142,10 +144,10 @@ def test_with_a_least_rate_the_cheapest_that_holds_it_wins(
 def test_where_nothing_keeps_the_limits_that_is_said_and_the_command_fails(
     options: Callable[..., TuneOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not run_tune(options(min_fps=30.0), measure=by_config(batches_pay))
+    assert run_tune(options(min_fps=30.0), measure=by_config(batches_pay)) == 1
     assert not (tmp_path / "tuned.yaml").exists()
     assert "Nothing that was tried keeps the limits; the nearest is engine.batch=4" in capsys.readouterr().out
-    assert not run_tune(options(max_latency_ms=20.0), measure=lambda _: measured(12.0))
+    assert run_tune(options(max_latency_seconds=0.02), measure=lambda _: measured(12.0)) == 1
     assert "p95 of 50.0 ms is more than 20 with the defaults" in capsys.readouterr().out
 
 
@@ -157,7 +159,7 @@ def test_what_cannot_run_is_rejected_with_its_reason_but_the_start_must_run(
             raise ConfigError("two is one too many")
         return batches_pay(config)
 
-    assert run_tune(options(), measure=by_config(no_twos))
+    assert run_tune(options(), measure=by_config(no_twos)) == 0
     assert "rejected engine.batch=2: two is one too many" in capsys.readouterr().out
     assert load_config(str(tmp_path / "tuned.yaml")).engine.batch == 4
 
@@ -175,7 +177,12 @@ def test_what_the_user_has_set_is_left_alone(options: Callable[..., TuneOptions]
         tried.append(config)
         return batches_pay(config)
 
-    assert run_tune(options(settings=("engine.batch=2", "engine.threads=1")), measure=by_config(told))
+    assert (
+        run_tune(
+            options(config=ConfigRequest(settings=("engine.batch=2", "engine.threads=1"))), measure=by_config(told)
+        )
+        == 0
+    )
     assert {config.engine.batch for config in tried} == {2}
     assert {config.engine.threads for config in tried} == {1}
     assert len({config.engine.inflight for config in tried}) > 1
@@ -194,11 +201,11 @@ def test_another_file_is_taken_only_if_it_finds_the_same(
         return measured({"cats": 10.0, "same": 15.0, "other": 40.0}[Path(config.model or "").stem])
 
     models = (str(small_detector), str(same), str(other))
-    assert run_tune(options(models=models), measure=by_config(others_are_faster))
+    assert run_tune(options(models=models), measure=by_config(others_are_faster)) == 0
     assert load_config(str(tmp_path / "tuned.yaml")).model == str(same)
     # Of a cat and a dog on one side and a cat on the other, two of three agree.
     assert f"rejected model={other}: only 66.7% of its detections agree" in capsys.readouterr().out
-    assert run_tune(options(models=models, min_agreement=0.6), measure=by_config(others_are_faster))
+    assert run_tune(options(models=models, min_agreement=0.6), measure=by_config(others_are_faster)) == 0
     assert load_config(str(tmp_path / "tuned.yaml")).model == str(other)
 
 
@@ -207,7 +214,7 @@ def test_where_nothing_is_found_no_other_file_can_be_shown_to_agree(
 ) -> None:
     faint = (*CAT[:4], 0.1, 0)
     models = [write_boxes_detector(tmp_path / f"{name}.onnx", [faint], dtype="uint8") for name in ("one", "two")]
-    assert run_tune(options(models=tuple(map(str, models))), measure=lambda _: measured(12.0))
+    assert run_tune(options(models=tuple(map(str, models))), measure=lambda _: measured(12.0)) == 0
     assert "nothing is found in 24 sampled frames, so that no agreement can be shown" in capsys.readouterr().out
 
 
@@ -222,7 +229,7 @@ def test_behind_a_camera_the_lowest_latency_without_drops_wins(
             return measured(10.0, p95=1.0, dropped=1)
         return measured(10.0, p95=30.0 if config.flow.queue_capacity == 1 else 50.0)
 
-    assert run_tune(options(rate=10.0), measure=by_config(told))
+    assert run_tune(options(rate=10.0), measure=by_config(told)) == 0
     config = load_config(str(tmp_path / "tuned.yaml"))
     assert (config.flow.queue_capacity, config.flow.mode, config.engine.inflight) == (1, "live", None)
     assert config.flow.rate_fps is None  # a real camera has its own
@@ -286,14 +293,14 @@ def test_where_no_knob_can_be_turned_none_is_promising() -> None:
 def test_whatever_the_budget_the_most_promising_knob_is_tried_and_that_is_said(
     options: Callable[..., TuneOptions], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ("engine.device=cpu",)  # so that how inferences share the cores promises most
+    config = ConfigRequest(settings=("engine.device=cpu",))  # so that how inferences share the cores promises most
     report = tmp_path / "report.json"
 
     def told(config: RunConfig) -> Measured:
         return measured(15.0 if config.engine.inflight else 10.0)
 
-    hurried = options(budget_seconds=1e-9, settings=settings, report=report)
-    assert run_tune(hurried, measure=by_config(told))
+    hurried = options(budget_seconds=1e-9, config=config, report=report)
+    assert run_tune(hurried, measure=by_config(told)) == 0
     captured = capsys.readouterr()
     assert (
         "The budget allowed only the most promising knob: cores, as the defaults are limited by detect" in captured.out
@@ -304,7 +311,7 @@ def test_whatever_the_budget_the_most_promising_knob_is_tried_and_that_is_said(
     turned = {key for trial in written["trials"] for key in trial["setting"]}
     assert turned == {"engine.threads", "engine.inflight"}
     assert load_config(str(tmp_path / "tuned.yaml")).engine.inflight is not None
-    assert run_tune(options(settings=settings, report=report), measure=by_config(told))
+    assert run_tune(options(config=config, report=report), measure=by_config(told)) == 0
     assert "The budget allowed only" not in capsys.readouterr().out
     assert not json.loads(report.read_text())["budget_allowed_only_that"]
 
@@ -316,10 +323,10 @@ def test_only_the_defaults_is_no_praise_of_them() -> None:
 
 
 def test_durations_have_units() -> None:
-    assert [seconds_of(text, "--budget") for text in ("80ms", "2s", "1.5 min")] == [0.08, 2.0, 90.0]
+    assert [duration(text, "--budget") for text in ("80ms", "2s", "1.5 min")] == [0.08, 2.0, 90.0]
     for text in ("80", "0s", "-1s", "s", "1h", "nan s"):
         with pytest.raises(ConfigError, match="--budget must be a duration with its unit"):
-            seconds_of(text, "--budget")
+            duration(text, "--budget")
 
 
 def tune(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.app.assemble import checked_detector
+from pipeline.app.bench.options import BenchOptions
 from pipeline.app.bench.report import (
     ENCODER,
     FLOORS,
@@ -21,7 +21,7 @@ from pipeline.app.bench.report import (
     print_checks,
     report_of_bench,
 )
-from pipeline.app.config import RunConfig, load_config
+from pipeline.app.config import RunConfig
 from pipeline.app.evaluate.command import average_precision
 from pipeline.app.evaluate.data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
@@ -36,32 +36,8 @@ _RATE_STEPS = 6
 _RATE_TRIES = 2  # a moment's disturbance must not end the search
 
 
-@dataclass(frozen=True, slots=True)
-class BenchOptions:
-    """What was typed."""
-
-    sources: tuple[str, ...]
-    models: tuple[str | None, ...] = (None,)
-    devices: tuple[str, ...] = ("auto",)
-    precisions: tuple[str, ...] = ("auto",)
-    sizes: tuple[str | None, ...] = (None,)
-    batches: tuple[int, ...] = (1,)
-    outputs: tuple[str, ...] = ("boxes", "recording")
-    rate: float | None = None
-    finds_highest_rate: bool = False
-    repeats: int = 3
-    seconds: float = 5.0
-    warm_up_seconds: float = 1.0
-    tests_itself: bool = False
-    settings: tuple[str, ...] = ()
-    config: str | None = None
-    data: str | None = None  # labelled, for the accuracy beside the speed
-    report: Path | None = None
-    html: Path | None = None
-
-
-def run_bench(options: BenchOptions) -> bool:
-    """Measure, print, and write what was asked for; False if the meters failed their own test.
+def run_bench(options: BenchOptions) -> int:
+    """Measure, print, and write what was asked for; 1 if the meters failed their own test, else 0.
 
     Ctrl-C ends it with what has been measured until then, and raises KeyboardInterrupt after. Raises a StreamdetError
     for what cannot run.
@@ -125,7 +101,7 @@ def run_bench(options: BenchOptions) -> bool:
         tell(console, f"written  {options.html}")
     if interrupted is not None:
         raise interrupted
-    return all(check.passes for check in checks)
+    return int(not all(check.passes for check in checks))
 
 
 def candidates_of(options: BenchOptions) -> list[Candidate]:
@@ -137,18 +113,14 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
     for model, device, precision, size, batch in itertools.product(
         options.models, options.devices, options.precisions, options.sizes, options.batches
     ):
-        config = load_config(
-            options.config,
-            settings=options.settings,
-            options={
-                "sources": options.sources,
-                "model": model,
-                "engine.device": device,
-                "engine.precision": precision,
-                "engine.batch": batch,
-                "hints.size": size,
-                "output.show": False,
-            },
+        config = options.config.load(
+            sources=options.sources,
+            model=model,
+            engine__device=device,
+            engine__precision=precision,
+            engine__batch=batch,
+            hints__size=size,
+            output__show=False,
         )
         parts = [
             "the demo detector" if model is None else Path(model).stem,

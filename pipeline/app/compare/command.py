@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,15 @@ import numpy as np
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.compare.frame_sample import found_in_sample, sample_of
+from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
-from pipeline.app.config import RunConfig, load_config, with_keys
+from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
-from pipeline.app.model_hints import size_of
 from pipeline.app.models.class_names import names_of, some_of
 from pipeline.app.models.export import load
+from pipeline.app.options import size
 from pipeline.app.output_paths import (
     files_of_model,
     inputs_of,
@@ -48,28 +48,8 @@ from pipeline.sinks.writable import refuse_unwritable
 _AP_SCORE = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """What was typed."""
-
-    models: tuple[str, ...]
-    source: str
-    teacher: str | None = None
-    teacher_size: str | None = None
-    tiles: str = "1x1"
-    frames: int = 60
-    sure_score: float = 0.5
-    device: str | None = None
-    worst: int = 6
-    output: Path = Path("compare-output")
-    report: Path | None = None
-    seconds: float = 3.0
-    repeats: int = 2
-    settings: tuple[str, ...] = ()
-
-
-def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) -> None:
-    """Label, judge, draw, measure, print and write. Raises a StreamdetError for what cannot be compared."""
+def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) -> int:
+    """Label, judge, draw, measure, print and write; 0. Raises a StreamdetError for what cannot be compared."""
     prepare_process()
     tiles = tiles_asked(options.tiles)
     names = names_of(options.models)
@@ -114,6 +94,7 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     if options.report is not None:
         write_report(report_of_comparison(comparison), options.report)
         tell(wide_console(), f"written  {options.report}")
+    return 0
 
 
 def tiles_asked(text: str) -> tuple[int, int]:
@@ -125,16 +106,7 @@ def tiles_asked(text: str) -> tuple[int, int]:
 
 
 def _config(options: CompareOptions, model: str) -> RunConfig:
-    return load_config(
-        settings=options.settings,
-        options={
-            "sources": (options.source,),
-            "model": model,
-            "engine.device": options.device,
-            "flow.mode": "every-frame",
-            "output.show": False,
-        },
-    )
+    return options.config.load(sources=(options.source,), model=model, flow__mode="every-frame", output__show=False)
 
 
 def _refuse(options: CompareOptions, config: RunConfig) -> None:
@@ -160,7 +132,7 @@ def _teacher_asked(options: CompareOptions, configs: Mapping[str, RunConfig]) ->
         name, why = _strongest(configs)
         config = configs[name]
     if options.teacher_size is not None:
-        size_of(options.teacher_size, "--teacher-size")
+        size(options.teacher_size, "--teacher-size")
         config = with_keys(config, {"hints.size": options.teacher_size})
     return name, why, config
 

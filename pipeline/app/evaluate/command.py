@@ -23,8 +23,9 @@ from pipeline.accuracy.result_file import read_result_file, write_result_file
 from pipeline.accuracy.truth import LabelledData, LabelledImage
 from pipeline.accuracy.voc import voc_precisions
 from pipeline.app.assemble import assemble, checked_detector, model_of
-from pipeline.app.config import RunConfig, load_config
+from pipeline.app.config import RunConfig
 from pipeline.app.evaluate.data import labelled
+from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.evaluate.report import Judged, draw_charts, print_eval, report_of_eval
 from pipeline.app.evaluate.streaming import (
     MEASURED,
@@ -54,28 +55,6 @@ _SURE_SCORE = 0.25  # of a file of detections, whose detector's own threshold is
 
 
 @dataclass(frozen=True, slots=True)
-class EvalOptions:
-    """What was typed."""
-
-    models: tuple[str, ...]
-    data: str | None
-    images: Path | None
-    device: str | None
-    score_threshold: float | None
-    max_images: int | None
-    detections: Path | None
-    save_detections: Path | None
-    report: Path | None
-    charts: Path | None
-    per_class: bool
-    settings: tuple[str, ...]
-    streams: bool = False
-    pretended_latencies: tuple[str, ...] = ()
-    tracks: bool = False
-    frames_per_second: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class ModelRun:
     """What a model found in labelled images, and how that went."""
 
@@ -92,8 +71,8 @@ class ModelRun:
         return None if detect is None or detect.service.p50 is None else 1000 * detect.service.p50
 
 
-def run_eval(options: EvalOptions) -> None:
-    """Run, judge, print and write. Raises a StreamdetError for what cannot be judged or written."""
+def run_eval(options: EvalOptions) -> int:
+    """Run, judge, print and write; 0. Raises a StreamdetError for what cannot be judged or written."""
     prepare_process()
     configs = [_config(options, model) for model in options.models or ((None,) if options.detections is None else ())]
     word = _word_of_data(options)
@@ -123,6 +102,7 @@ def run_eval(options: EvalOptions) -> None:
     if options.charts is not None:
         draw_charts(judged, data, options.charts)
     print_eval(judged, data, per_class=options.per_class)
+    return 0
 
 
 def _on_video(
@@ -184,17 +164,14 @@ def _config(options: EvalOptions, model: str | None) -> RunConfig:
     """Every frame counts, whatever the source; the rest is as the user says."""
     defaults = (f"detection.score_threshold={_SCORE_THRESHOLD}", f"detection.max_detections={_MAX_DETECTIONS}")
     is_drawn = options.data is not None and options.data.startswith("sim:")
-    config = load_config(
-        settings=(*defaults, *options.settings),
-        options={
-            "sources": (options.data,) if is_drawn else (),
-            "model": model,
-            "engine.device": options.device,
-            "detection.score_threshold": options.score_threshold,
-            "flow.mode": "every-frame",
-            "flow.max_frames": options.max_images if is_drawn else None,
-            "output.show": False,
-        },
+    request = replace(options.config, settings=(*defaults, *options.config.settings))
+    config = request.load(
+        sources=(options.data,) if is_drawn else (),
+        model=model,
+        detection__score_threshold=options.score_threshold,
+        flow__mode="every-frame",
+        flow__max_frames=options.max_images if is_drawn else None,
+        output__show=False,
     )
     if config.flow.every != 1:
         raise ConfigError(f"flow.every must be 1 for eval, which judges every image, got {config.flow.every}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from pipeline.accuracy.truth import LabelledData
 from pipeline.app.assemble import assemble, default_threads, model_of
 from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
+from pipeline.app.options import duration
 from pipeline.detector.detector import Detector
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
@@ -39,13 +39,10 @@ class Streaming:
 
 
 def latency_of(word: str) -> float | None:
-    """Seconds of `80ms` or `0.08s`; None for `measured`. Raises ConfigError for anything else."""
+    """Seconds of a duration such as 80ms, 0.08s or 0ms; None for `measured`. Raises ConfigError for anything else."""
     if word == MEASURED:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)?", word.strip())
-    if found is None:
-        raise ConfigError(f"--pretend-latency must be such as 80ms, 0.08s or {MEASURED}, got {word!r}")
-    return float(found[1]) * (0.001 if found[2] == "ms" or found[2] is None else 1.0)
+    return duration(word, "--pretend-latency", may_be_zero=True)
 
 
 def frame_times(data: LabelledData, frames_per_second: float | None) -> list[float]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.app.model_hints import recognised
+from pipeline.app.model_hints import hints_of, recognised
+from pipeline.app.models.options import AdoptOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
-from pipeline.detector.heads.claims import Hints
 from pipeline.detector.onnx_file import copy_with_metadata
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ModelError
@@ -17,11 +17,10 @@ from pipeline.picture.detector_spec import METADATA_KEY
 from pipeline.sinks.writable import refuse_unwritable
 
 
-def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | None = None) -> None:
-    """Write a copy with the spec in its metadata. Raises ModelError for a file that is not recognised.
-
-    class_names: the file that the names in `hints` are from, so that it is not overwritten.
-    """
+def run_adopt(options: AdoptOptions) -> int:
+    """Write a copy with the spec in its metadata; 0. Raises ModelError for a file that is not recognised."""
+    model, output, section = options.model, options.output, options.config.load().hints
+    hints = hints_of(section)
     spec = recognised(model, hints)
     if spec.form is not None:
         raise ModelError(f"{model} was exported by streamdet and says what it is already")
@@ -30,7 +29,7 @@ def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | 
     inputs = {
         "the model": files_of_model(model),
         "the file of anchors": [] if hints.anchors is None else [hints.anchors],
-        "the file of class names": [] if class_names is None else [class_names],
+        "the file of class names": [] if section.class_names is None else [Path(section.class_names)],
     }
     refuse_output_over_input([("--output", output)], inputs)
     refuse_unwritable(output, "the copy")
@@ -44,3 +43,4 @@ def adopt_model(model: Path, output: Path, hints: Hints, *, class_names: Path | 
     )
     for assumption in assumptions_of(spec):
         Console().print(f"    {assumption}", markup=False, highlight=False, soft_wrap=True)
+    return 0

@@ -3,52 +3,31 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, cast, get_args
 
 import numpy as np
 from rich.console import Console
 
-from pipeline.app.model_hints import size_of
+from pipeline.app.models.options import BuildOptions
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import Precision, tensorrt_folder
+from pipeline.detector.providers import tensorrt_folder
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensorrt import has_engine, input_shapes
 from pipeline.errors import ConfigError, ModelError
 from pipeline.picture.detector_spec import DetectorSpec
 
 
-@dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """What was typed."""
-
-    model: Path
-    device: str
-    precision: str  # auto, fp32, fp16, bf16
-    batch: int
-    frame_size: str | None  # WIDTHxHEIGHT, of a model that takes frames of any size
-
-
-def run_build(options: BuildOptions) -> None:
-    """Build the engine that a run with the same model, precision and batch will take, and say where it is kept.
+def run_build(options: BuildOptions) -> int:
+    """Build the engine that a run with the same model, precision and batch will take, and say where it is kept; 0.
 
     Raises a StreamdetError for what cannot be built, or not ahead.
     """
-    if options.device != "tensorrt":
-        raise ConfigError(f"--device must be tensorrt, the others need no engine of their own, got {options.device!r}")
-    if options.precision not in ("auto", *get_args(Precision)):
-        raise ConfigError(
-            f"--precision must be one of auto, {', '.join(get_args(Precision))}, got {options.precision!r}"
-        )
-    precision = None if options.precision == "auto" else cast(Precision, options.precision)
+    precision = None if options.precision == "auto" else options.precision
     spec = recognise(options.model)
     frame_wh = _frame_size(options, spec)
-    device: Literal["tensorrt"] = "tensorrt"
     console = Console(stderr=True)
     began = time.monotonic()
     with console.status(f"{options.model}: TensorRT takes minutes to build an engine", spinner="dots"):
-        engine = OrtEngine(options.model, spec, device=device, precision=precision, max_batch=options.batch)
+        engine = OrtEngine(options.model, spec, device=options.device, precision=precision, max_batch=options.batch)
         folder = tensorrt_folder(options.model, precision, input_shapes(spec, max_batch=options.batch))
         if frame_wh is None:
             for batch in {1, options.batch} if spec.batch is None else {spec.batch}:
@@ -64,6 +43,7 @@ def run_build(options: BuildOptions) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    return 0
 
 
 def _frame_size(options: BuildOptions, spec: DetectorSpec) -> tuple[int, int] | None:
@@ -74,9 +54,9 @@ def _frame_size(options: BuildOptions, spec: DetectorSpec) -> tuple[int, int] | 
             "frame; export --form boxes to build ahead, or run it on cuda"
         )
     if spec.resize != "in-graph":
-        if options.frame_size is not None:
+        if options.frame_wh is not None:
             raise ConfigError(f"--frame-size is for models that take frames of any size, {options.model} does not")
         return None
-    if options.frame_size is None:
+    if options.frame_wh is None:
         raise ConfigError(f"{options.model} takes frames of any size, give the one to come: --frame-size 1920x1080")
-    return size_of(options.frame_size, "--frame-size")
+    return options.frame_wh

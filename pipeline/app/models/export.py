@@ -4,46 +4,24 @@ from __future__ import annotations
 
 import importlib
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
-from pipeline.app.model_hints import read_class_names, size_of
+from pipeline.app.model_hints import read_class_names
+from pipeline.app.models.options import ExportOptions
 from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
 from pipeline.errors import ConfigError, MissingExtraError
-from pipeline.picture.detector_spec import Form, Pixels
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import files_of
 
 if TYPE_CHECKING:
     from export.exportable import ExportRequest
     from export.exporting import Exported
-
-
-@dataclass(frozen=True, slots=True)
-class ExportOptions:
-    """What was typed."""
-
-    model: str
-    output: str | None
-    form: str
-    pixels: str
-    weights: str
-    checkpoint: str | None
-    num_classes: int | None
-    class_names: str | None
-    adapter: str | None
-    size: str | None
-    half: bool
-    opset: int
-    verify_on: str | None
-    max_images: int
-    force: bool
 
 
 def print_names() -> None:
@@ -55,19 +33,20 @@ def print_names() -> None:
     console.print("or a hub id or folder of transformers, or package.module:function with --adapter", markup=False)
 
 
-def run_export(options: ExportOptions) -> None:
-    """Build, export, prove, write, and print what came of it. Raises a StreamdetError for what cannot be done."""
-    if options.form not in get_args(Form):
-        raise ConfigError(f"--form must be one of {', '.join(get_args(Form))}, got {options.form!r}")
-    if options.pixels not in get_args(Pixels):
-        raise ConfigError(f"--pixels must be one of {', '.join(get_args(Pixels))}, got {options.pixels!r}")
+def run_export(options: ExportOptions) -> int:
+    """Build, export, prove, write, and print the outcome; 0. Raises a StreamdetError for what cannot be exported."""
+    if options.list_names and options.model is not None:
+        raise ConfigError(f"--list stands alone, got {options.model} as well; leave out one of them")
+    if options.list_names or options.model is None:
+        print_names()
+        return 0 if options.list_names else 2
     if options.pixels == "nv12" and options.form == "body":
         raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
-    output = Path(options.output or f"{name}.onnx")
-    refuse_output_over_input([("--output", output)], _inputs(options))
+    output = options.output or Path(f"{name}.onnx")
+    refuse_output_over_input([("--output", output)], _inputs(options, options.model))
     refuse_unwritable(output, "the ONNX file")
-    wanted = _wanted(options)  # loads PyTorch, after all that can be said without it
+    wanted = _wanted(options, options.model)  # loads PyTorch, after all that can be said without it
     console = Console(stderr=True)
     began = time.monotonic()
 
@@ -98,16 +77,17 @@ def run_export(options: ExportOptions) -> None:
     )
     say(f"written: {output}")
     _print_outcome(exported)
+    return 0
 
 
-def _inputs(options: ExportOptions) -> Inputs:
+def _inputs(options: ExportOptions, model: str) -> Inputs:
     """What is read, by what it is."""
-    modules = [word.partition(":")[0] for word in (options.model, options.adapter or "") if ":" in word]
+    modules = [word.partition(":")[0] for word in (model, options.adapter or "") if ":" in word]
     named = [each for each in (options.checkpoint, options.class_names) if each is not None]
     return {
-        "the model": files_of_model(options.model) if Path(options.model).exists() else [],
+        "the model": files_of_model(model) if Path(model).exists() else [],
         "the module of --adapter or the model": [Path(f"{each.replace('.', '/')}.py") for each in modules],
-        "what is read": list(map(Path, named)),
+        "what is read": named,
         "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
     }
 
@@ -122,20 +102,17 @@ def load(module: str, *, extra: str = "export") -> Any:
         raise MissingExtraError(f'this needs {error.name}: pip install "streamdet[{extra}]"') from error
 
 
-def _wanted(options: ExportOptions) -> ExportRequest:
-    if options.weights not in ("DEFAULT", "none"):
-        raise ConfigError(f"--weights must be DEFAULT or none, got {options.weights!r}; your own go to --checkpoint")
-    names = None if options.class_names is None else read_class_names(Path(options.class_names))
+def _wanted(options: ExportOptions, model: str) -> ExportRequest:
+    names = None if options.class_names is None else read_class_names(options.class_names)
     if names is not None and options.num_classes not in (None, len(names)):
         raise ConfigError(f"--num-classes is {options.num_classes}, but --class-names names {len(names)}")
-    network_wh = None if options.size is None else size_of(options.size)
     wanted: ExportRequest = load("export.exportable").ExportRequest(
-        name=options.model,
+        name=model,
         weights=options.weights,
-        checkpoint=None if options.checkpoint is None else Path(options.checkpoint),
+        checkpoint=options.checkpoint,
         num_classes=options.num_classes if names is None else len(names),
         class_names=names,
-        network_wh=network_wh,
+        network_wh=options.network_wh,
     )
     return wanted
 

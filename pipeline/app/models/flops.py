@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.app.model_hints import size_of
 from pipeline.app.models.export import load
+from pipeline.app.models.options import FlopsOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.app.run.report import write_report
 from pipeline.sinks.writable import refuse_unwritable
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from export.graph.flops import Flops
 
 
-def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | None) -> None:
-    """Count an ONNX file or a detector that export knows by name, and print it.
+def run_flops(options: FlopsOptions) -> int:
+    """Count an ONNX file or a detector that export knows by name, and print it; 0.
 
     Raises ConfigError, ModelError and MissingExtraError for what cannot be counted, SinkError for JSON that cannot be
     written.
     """
-    network_wh = None if size is None else size_of(size)
+    model, network_wh, json_file = options.model, options.network_wh, options.json_file
     if json_file is not None:
         refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
         refuse_unwritable(json_file, "the JSON file")
@@ -36,7 +36,7 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
         load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
         counted = load("export.graph.torch_flops").count_detector(model, network_wh)
     console = Console()
-    if layers:
+    if options.layers:
         console.print(_layers_of(counted), markup=False, highlight=False)
         console.print()
     console.print(_summary_of(counted), markup=False, highlight=False)
@@ -44,6 +44,7 @@ def run_flops(model: str, *, size: str | None, layers: bool, json_file: Path | N
     console.print(_ops_of(counted), markup=False, highlight=False)
     if json_file is not None:
         write_report(_as_json(counted), json_file)
+    return 0
 
 
 def _summary_of(counted: Flops) -> Table:

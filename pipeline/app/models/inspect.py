@@ -9,11 +9,24 @@ from rich.table import Table
 
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.engines import known_agreements
-from pipeline.app.model_hints import recognised
+from pipeline.app.model_hints import hints_of, recognised
+from pipeline.app.models.options import InspectOptions
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.claims import Hints
 from pipeline.detector.recognise import examine
 from pipeline.picture.detector_spec import DetectorSpec
+
+
+def run_inspect(options: InspectOptions) -> int:
+    """Print what an ONNX file expects and returns, and with `why` the evidence for it; 0.
+
+    Raises ModelError for a file that would not run.
+    """
+    hints = hints_of(options.config.load().hints)
+    if options.why:
+        print_reasons(options.model, hints)
+    print_model(options.model, hints)
+    return 0
 
 
 def print_reasons(path: Path, hints: Hints) -> None:

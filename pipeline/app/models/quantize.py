@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.models.export import load
+from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
@@ -18,9 +19,10 @@ from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import files_of
 
 
-def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: float, max_images: int) -> None:
-    """Search, write, and print what was kept in float. Raises ModelError, and writes nothing, beyond the bound."""
-    output = output or model.with_name(f"{model.stem}-int8.onnx")
+def run_quantize(options: QuantizeOptions) -> int:
+    """Search, write, and print what was kept in float; 0. Raises ModelError, and writes nothing, beyond the bound."""
+    model, calibrate = options.model, options.calibrate
+    output = options.output or model.with_name(f"{model.stem}-int8.onnx")
     if output.exists() and model.exists() and output.samefile(model):
         raise ModelError(f"--output must be another file than MODEL, got {output}")
     refuse_output_over_input(
@@ -36,13 +38,13 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
             f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
         )
 
-    images = load("export.proof.images").images_of(calibrate, most=max_images)
+    images = load("export.proof.images").images_of(calibrate, most=options.max_images)
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
     labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
     say(f"{len(images)} images, judged by {labels.origin if labels else 'what the float32 file finds in them'}")
     done = load("export.graph.quantize").quantize(
-        model, spec, output, images=images, labels=labels, largest_drop=max_drop, say=say
+        model, spec, output, images=images, labels=labels, largest_drop=options.max_drop / 100, say=say
     )
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
@@ -55,3 +57,4 @@ def run_quantize(model: Path, output: Path | None, *, calibrate: str, max_drop: 
     for name, value in rows_of(done.spec.parity or {}):
         table.add_row(name, value)
     Console().print(table, markup=False, highlight=False)
+    return 0

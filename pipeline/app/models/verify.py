@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from rich.console import Console
 from rich.table import Table
@@ -12,12 +11,12 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.models.export import load
+from pipeline.app.models.options import VerifyOptions
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
-from pipeline.detector.providers import Device
 from pipeline.detector.recognise import recognise
-from pipeline.errors import ConfigError, ModelError
+from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
 
@@ -25,30 +24,13 @@ _BARS = {"fp32": FP32_BAR, "fp16": FP16_BAR}
 _CHECKPOINTS = (".pt", ".pth", ".bin", ".safetensors", ".ckpt")
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyOptions:
-    """What was typed."""
-
-    model: Path
-    against: str | None
-    images: str | None
-    max_images: int
-    adapter: str | None
-    device: str
-    bar: str
-
-
-def run_verify(options: VerifyOptions) -> bool:
-    """Compare, print the evidence, and say whether the bar is met. Raises a StreamdetError for what cannot be done."""
-    if options.bar not in _BARS:
-        raise ConfigError(f"--bar must be one of {', '.join(_BARS)}, got {options.bar!r}")
-    if options.device not in get_args(Device):
-        raise ConfigError(f"--device must be one of {', '.join(get_args(Device))}, got {options.device!r}")
+def run_verify(options: VerifyOptions) -> int:
+    """Compare and print the evidence; 0 if the bar is met, else 1. Raises a StreamdetError where that is impossible."""
     bar = _BARS[options.bar]
-    verify, proof_images = load("export.proof.verify"), load("export.proof.images")
+    proof, proof_images = load("export.proof.verify"), load("export.proof.images")
     spec = recognise(options.model)
-    asked = bar.score_from * verify.ASKED_SHARE
-    engine = OrtEngine(options.model, spec, device=options.device)  # type: ignore[arg-type]
+    asked = bar.score_from * proof.ASKED_SHARE
+    engine = OrtEngine(options.model, spec, device=options.device)
     reference, against = _reference(options, spec, asked)
     if options.images is None:
         images, labels = proof_images.drawn_images(), None
@@ -58,7 +40,7 @@ def run_verify(options: VerifyOptions) -> bool:
     if spec.pixels == "nv12":
         images = proof_images.as_decoded(images)
     found_by = Detector(engine, score_threshold=asked)
-    evidence = verify.gather_evidence(
+    evidence = proof.gather_evidence(
         found_by,
         reference,
         images,
@@ -78,7 +60,7 @@ def run_verify(options: VerifyOptions) -> bool:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for name, value in rows_of(verify.certificate(evidence, against=against, graph_sha256=graph_hash(options.model))):
+    for name, value in rows_of(proof.certificate(evidence, against=against, graph_sha256=graph_hash(options.model))):
         table.add_row(name, value)
     console.print(table, markup=False, highlight=False)
     if evidence.passes:
@@ -86,7 +68,7 @@ def run_verify(options: VerifyOptions) -> bool:
     else:
         verdict = "It is ruined" if evidence.is_ruined else "It does NOT say the same"
         console.print(f"{verdict}: {evidence.shortfall()}", style="red", markup=False, soft_wrap=True)
-    return bool(evidence.passes)
+    return int(not evidence.passes)
 
 
 def _reference(options: VerifyOptions, spec: DetectorSpec, asked: float) -> tuple[DetectFunction, str]:

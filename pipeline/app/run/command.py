@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -16,6 +17,8 @@ from rich.console import Console
 
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config import RunConfig
+from pipeline.app.output_paths import make_folder
+from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import panel_for
 from pipeline.app.run.report import print_report, report_of, write_report
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
@@ -26,6 +29,31 @@ from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
 from pipeline.sources.source import HasGroundTruth
+
+
+def run_sources(options: RunOptions) -> int:
+    """Run what a command line asks for; returns the exit code, see `run_and_report`."""
+    return _run(options.config.load(), dry_run=options.dry_run)
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the demo; returns the exit code, see `run_and_report`. Raises SinkError for a folder that cannot be made."""
+    folder = options.folder
+    make_folder("--output", folder)
+    config = replace(options.config, file="demo").load(
+        output__video=str(folder / "demo.mp4"),
+        output__jsonl=str(folder / "demo.jsonl"),
+        output__report=str(folder / "report.json"),
+        output__show=options.show,
+    )
+    return _run(config, dry_run=False)
+
+
+def _run(config: RunConfig, *, dry_run: bool) -> int:
+    try:
+        return run_and_report(config, dry_run=dry_run)
+    except BrokenPipeError:  # the reader of the JSON lines left, as `head` does, which is not a mistake
+        return 0
 
 
 def run_and_report(config: RunConfig, *, dry_run: bool) -> int:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
 from pipeline.app.assemble import checked_detector, default_inflight, default_threads, model_of
 from pipeline.app.compare.frame_sample import found_in_sample, sample_of
-from pipeline.app.config import RunConfig, load_config, with_keys
+from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
 from pipeline.app.output_paths import files_of_model, inputs_of, refuse_output_over_input
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import progress_lines
+from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.promise import Promise, promise_of
 from pipeline.app.tune.report import Search, print_search, report_of_search, write_config
 from pipeline.app.tune.verdict import Goal, judge_trials, named
@@ -51,25 +50,6 @@ _PRECISIONS: Mapping[str, tuple[str | None, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class TuneOptions:
-    """What was typed."""
-
-    source: str
-    models: tuple[str, ...] = ()
-    device: str | None = None
-    min_fps: float | None = None
-    max_latency_ms: float | None = None
-    rate: float | None = None
-    budget_seconds: float = 120.0
-    seconds: float = 2.5
-    min_agreement: float = 0.98
-    output: Path = Path("tuned.yaml")
-    report: Path | None = None
-    config: str | None = None
-    settings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """Where the search starts: the configuration as it was typed, and what it finds."""
 
@@ -88,8 +68,8 @@ class Start:
         return 1 if self.is_live else 0
 
 
-def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
-    """Search, measure the best again beside the start, and write it if its gain holds; False if no limit is kept.
+def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
+    """Search, measure the best again beside the start, and write it if its gain holds; 1 if no limit is kept, else 0.
 
     Ctrl-C ends it with the best until then, and raises KeyboardInterrupt after. Raises a StreamdetError if the start
     cannot run.
@@ -180,7 +160,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> bool:
         write_report(report_of_search(search), options.report)
     if interrupted is not None:
         raise interrupted
-    return outcome.keeps_limits
+    return int(not outcome.keeps_limits)
 
 
 def goal_of(options: TuneOptions, *, is_live: bool, every: int) -> Goal:
@@ -188,29 +168,17 @@ def goal_of(options: TuneOptions, *, is_live: bool, every: int) -> Goal:
     wants: Literal["throughput", "latency", "cpu"] = "latency" if is_live else "throughput"
     if options.min_fps is not None:
         wants = "cpu"
-    return Goal(wants, options.min_fps, options.max_latency_ms, options.rate, every)
-
-
-def seconds_of(text: str, option: str) -> float:
-    """Seconds of a duration such as 80ms, 2s or 2min. Raises ConfigError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", text.strip())
-    if match is None or not float(match[1]):
-        raise ConfigError(f"{option} must be a duration with its unit, such as 80ms, 2s or 2min, got {text!r}")
-    return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0}[match[2]]
+    limit = options.max_latency_seconds
+    return Goal(wants, options.min_fps, None if limit is None else 1000 * limit, options.rate, every)
 
 
 def _config(options: TuneOptions) -> RunConfig:
-    return load_config(
-        options.config,
-        settings=options.settings,
-        options={
-            "sources": (options.source,),
-            "model": options.models[0] if options.models else None,
-            "engine.device": options.device,
-            "flow.mode": None if options.rate is None else "live",
-            "flow.rate_fps": options.rate,
-            "output.show": False,
-        },
+    return options.config.load(
+        sources=(options.source,),
+        model=options.models[0] if options.models else None,
+        flow__mode=None if options.rate is None else "live",
+        flow__rate_fps=options.rate,
+        output__show=False,
     )
 
 

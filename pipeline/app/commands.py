@@ -1,0 +1,229 @@
+"""Commands: marked options → the functions that Typer registers; what was typed → a command's options."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from pipeline.app.config import ConfigRequest, marked_keys
+from pipeline.app.logs import log_to_stderr
+from pipeline.app.options import Argument, ConfigFlags, Flag, flag_names
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+
+_CONFIG_FILE = Flag(
+    "A YAML file, or a preset: demo, file, gpu, rtsp, throughput, webcam.",
+    ("--config", "-c"),
+    metavar="FILE.yaml|PRESET",
+)
+_SETTINGS = Flag("Set any key of the configuration, such as engine.threads=1.", ("--set",), metavar="KEY=VALUE")
+_VERBOSE = Flag("Say more, and show tracebacks.", ("--verbose", "-v"))
+_REQUIRED = inspect.Parameter.empty
+_METAVARS = {int: "N", float: "X", str: "WORD", Path: "FILE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command of the command line.
+
+    options: a frozen dataclass with marked fields; its docstring is the command's help.
+    entry: `package.module:function`, imported when the command runs; takes the options and returns the exit code.
+    """
+
+    name: str
+    options: type[Any]
+    entry: str
+
+    def function(self) -> Callable[..., None]:
+        """A function with one parameter for each option, as Typer registers it."""
+
+        def run(**typed: Any) -> None:
+            log_to_stderr(typed.pop("verbose"))
+            options = collect(self.options, typed)
+            module, _, name = self.entry.partition(":")
+            status: int = getattr(importlib.import_module(module), name)(options)
+            if status:
+                raise typer.Exit(status)
+
+        run.__doc__ = self.options.__doc__
+        options = (*options_of(self.options), Option("verbose", bool, False, _VERBOSE))
+        parameters = [option.parameter() for option in options]
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        return run
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One parameter of a command.
+
+    key: a field of the command's options, or a dotted key of the configuration.
+    kind: the field's type. default: the field's, or `inspect.Parameter.empty`.
+    """
+
+    key: str
+    kind: Any
+    default: object
+    mark: Flag | Argument
+    is_of_configuration: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the parameter."""
+        return self.key.replace(".", "_")
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The flag's names with their dashes, `--a/--b` for true and false; none of an argument."""
+        return flag_names(self.mark, self.key)
+
+    @property
+    def word(self) -> str:
+        """What an error calls the option: its first flag, or the argument's name."""
+        return self.flags[0].partition("/")[0] if self.flags else self.mark.metavar or self.key
+
+    def parameter(self) -> inspect.Parameter:
+        """The parameter as Typer reads it."""
+        default = self._typed_default()
+        typed = self._typed_kind()
+        return inspect.Parameter(
+            self.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=default,
+            annotation=Annotated[typed | None if default is None else typed, self._info(default)],
+        )
+
+    def value(self, typed: Any) -> object:
+        """The field's value of what was typed. Raises ConfigError."""
+        if isinstance(self.mark, Flag) and self.mark.parse is not None:
+            return self.mark.parse(typed, self.word)
+        choices = () if self.is_of_configuration else _choices(self.kind)  # the configuration checks its own
+        if choices and typed not in choices:
+            raise ConfigError(f"{self.word} must be one of {', '.join(choices)}, got {typed!r}")
+        return tuple(typed) if isinstance(typed, list) else typed
+
+    def _info(self, default: object) -> Any:
+        if isinstance(self.mark, Argument):
+            return typer.Argument(metavar=self.mark.metavar, help=self.mark.help, show_default=False)
+        return typer.Option(
+            *self.flags,
+            metavar=self.mark.metavar or "|".join(_choices(self.kind)) or _METAVARS.get(_bare(self.kind)),
+            help=self.mark.help,
+            min=self.mark.at_least,
+            max=self.mark.at_most,
+            callback=_finite if _bare(self.kind) is float and not self.is_of_configuration else None,
+            show_default=default is not None and default is not False,
+        )
+
+    def _typed_kind(self) -> Any:
+        if isinstance(self.mark, Flag) and (self.mark.typed or self.mark.parse):
+            return self.mark.typed or str
+        kind = _bare(self.kind)
+        if get_origin(kind) is tuple:
+            return list[get_args(kind)[0]]  # type: ignore[misc]
+        return str if get_origin(kind) is Literal else kind
+
+    def _typed_default(self) -> Any:
+        if self.default is _REQUIRED:
+            return _REQUIRED
+        if self.is_of_configuration:
+            return None
+        if isinstance(self.mark, Flag) and self.mark.default_text is not None:
+            return self.mark.default_text
+        return None if isinstance(self.default, tuple) else self.default
+
+
+def options_of(kind: type[Any]) -> tuple[Option, ...]:
+    """The options of a command, from the marked fields of its dataclass."""
+    return tuple(_own_options(kind))
+
+
+def config_options() -> tuple[Option, ...]:
+    """Every key of the configuration that has a flag."""
+    return tuple(Option(*marked, is_of_configuration=True) for marked in marked_keys())
+
+
+def collect(kind: type[T], typed: Mapping[str, Any]) -> T:
+    """A command's options of what was typed, by the names of its parameters; what was left out has the default.
+
+    Raises ConfigError for what cannot be read.
+    """
+    values: dict[str, Any] = {}
+    keys: dict[str, Any] = {}
+    for option in options_of(kind):
+        if typed.get(option.name) is not None:
+            (keys if option.is_of_configuration else values)[option.key] = option.value(typed[option.name])
+    request = _request_field(kind)
+    if request is not None:
+        values[request] = ConfigRequest(values.pop("config_file", None), values.pop("settings", ()), keys)
+    return kind(**values)
+
+
+def _own_options(kind: type[Any]) -> Iterator[Option]:
+    for field, field_type, mark in _marked_fields(kind):
+        if isinstance(mark, ConfigFlags):
+            yield from _options_of_configuration(mark)
+        else:
+            default = _REQUIRED if field.default is dataclasses.MISSING else field.default
+            yield Option(field.name, field_type, default, mark)
+
+
+def _options_of_configuration(mark: ConfigFlags) -> Iterator[Option]:
+    for key in mark.keys:
+        chosen = [option for option in config_options() if f"{option.key}.".startswith(f"{key}.") or key == "*"]
+        assert chosen, f"no key of the configuration has a flag below {key}"
+        yield from chosen
+    if mark.file:
+        yield Option("config_file", str | None, None, _CONFIG_FILE)
+    if mark.settings:
+        yield Option("settings", tuple[str, ...], (), _SETTINGS)
+
+
+def _marked_fields(kind: type[Any]) -> tuple[tuple[dataclasses.Field[Any], Any, Any], ...]:
+    """The fields with a mark, their types and their marks."""
+    hints = get_type_hints(kind, include_extras=True)
+    marked = ((field, *_split(hints[field.name])) for field in dataclasses.fields(kind))
+    return tuple((field, field_type, mark) for field, field_type, mark in marked if mark is not None)
+
+
+def _request_field(kind: type[Any]) -> str | None:
+    return next((field.name for field, _, mark in _marked_fields(kind) if isinstance(mark, ConfigFlags)), None)
+
+
+def _finite(number: float | None) -> float | None:
+    """The same number; inf and nan, which pass any bound, are a usage error."""
+    if isinstance(number, float) and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is not a finite number.")
+    return number
+
+
+def _split(hint: Any) -> tuple[Any, Any]:
+    """A field's type and its mark, None without one."""
+    if get_origin(hint) is not Annotated:
+        return hint, None
+    field_type, *extras = get_args(hint)
+    return field_type, next((extra for extra in extras if isinstance(extra, Flag | Argument | ConfigFlags)), None)
+
+
+def _bare(kind: Any) -> Any:
+    """A type without None and without what is annotated."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return _bare(next(member for member in get_args(kind) if member is not type(None)))
+    return kind
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    bare = _bare(kind)
+    return get_args(bare) if get_origin(bare) is Literal else ()

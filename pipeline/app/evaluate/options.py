@@ -1,0 +1,70 @@
+"""Options of `streamdet eval`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pipeline.app.config import ConfigRequest
+from pipeline.app.options import REPORT, ConfigFlags, Flag
+
+
+@dataclass(frozen=True, slots=True)
+class EvalOptions:
+    """Measure accuracy on labelled images.
+
+    The detectors run through the pipeline; the result is COCO's and Pascal VOC's AP.
+    """
+
+    models: Annotated[
+        tuple[str, ...],
+        Flag(
+            "An ONNX detector, or several; the one that comes with streamdet if left out.",
+            ("--model", "-m"),
+            metavar="MODEL.onnx",
+        ),
+    ] = ()
+    data: Annotated[
+        str | None,
+        Flag(
+            "The labels: a COCO JSON, a folder with Pascal VOC's XML, a YOLO dataset, or drawn traffic.",
+            metavar="COCO.json|FOLDER|data.yaml|sim:traffic",
+        ),
+    ] = None
+    images: Annotated[Path | None, Flag("Where the images are, if not with the labels.", metavar="FOLDER")] = None
+    score_threshold: Annotated[float | None, Flag("Judge detections with at least this score; 0.001 if left out.")] = (
+        None
+    )
+    max_images: Annotated[int | None, Flag("Judge the first N images.", metavar="N", at_least=1)] = None
+    detections: Annotated[
+        Path | None, Flag("Judge detections in COCO's result format, without a model.", metavar="FILE.json")
+    ] = None
+    save_detections: Annotated[
+        Path | None, Flag("Write the detections in COCO's result format.", metavar="FILE.json")
+    ] = None
+    report: Annotated[Path | None, REPORT] = None
+    charts: Annotated[
+        Path | None, Flag("Draw precision over recall and the confusion of classes, as PNG.", metavar="FOLDER")
+    ] = None
+    per_class: Annotated[bool, Flag("Show a table of the classes as well.")] = False
+    streams: Annotated[
+        bool,
+        Flag("Streaming AP of a live run: judge, at each frame's time, the detections shown then.", ("--streaming",)),
+    ] = False
+    pretended_latencies: Annotated[
+        tuple[str, ...],
+        Flag(
+            "Streaming AP on a simulated clock; measured: with this machine's latency.",
+            ("--pretend-latency",),
+            metavar="80ms",
+        ),
+    ] = ()
+    tracks: Annotated[
+        bool, Flag("Track the detections with ByteTrack and judge the tracks: HOTA, MOTA, IDF1.", ("--tracking",))
+    ] = False
+    frames_per_second: Annotated[
+        float | None,
+        Flag("The labelled images are frames of a video at this rate, in their order.", ("--fps",), at_least=0.001),
+    ] = None
+    config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()

@@ -1,0 +1,108 @@
+"""Options: marks on fields → how each is typed on the command line, with its help, said once.
+
+    repeats: Annotated[int, Flag("How often each candidate is measured, in turns.", at_least=1)] = 3
+
+Fields of a command's own frozen dataclass and keys of the configuration are marked alike; the field's default is the
+only one. `pipeline.app.commands` makes the parameters of a command of them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.errors import ConfigError
+
+Parse = Callable[[Any, str], object]
+"""The typed value and the flag's name, for the error → the field's value. Raises ConfigError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A field that is typed with a flag.
+
+    names: with their dashes; `--field-name` if left out. `--a/--b` means true and false.
+    metavar: the word behind the flag in the help; the choices, where the field is a Literal.
+    typed: the type that is read from the command line where it is not the field's own; `parse` turns it into that.
+    default_text: the field's default as one would type it, where `parse` is needed to read it.
+    """
+
+    help: str
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+    typed: Any = None
+    parse: Parse | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+    default_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A field that is typed without a flag."""
+
+    help: str
+    metavar: str
+
+
+def flag_names(mark: Flag | Argument, key: str) -> tuple[str, ...]:
+    """The flags of a field or dotted key, with their dashes, `--a/--b` for true and false; none of an argument."""
+    if isinstance(mark, Argument):
+        return ()
+    return mark.names or (f"--{key.rpartition('.')[2].replace('_', '-')}",)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFlags:
+    """On a field of type ConfigRequest: the keys and sections of the configuration that a command has flags for.
+
+    file, settings: whether the command takes --config and --set as well.
+    """
+
+    keys: tuple[str, ...] = ()
+    file: bool = True
+    settings: bool = True
+
+
+def comma_separated(text: str, flag: str) -> tuple[str, ...]:
+    """The words of a,b,c, without blanks around them. Raises ConfigError where there is none."""
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise ConfigError(f"{flag} must name at least one, with commas between several, got {text!r}")
+    return words
+
+
+def duration(text: str, flag: str, *, may_be_zero: bool = False) -> float:
+    """Seconds of a duration such as 80ms, 2s or 2min. Raises ConfigError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", text.strip())
+    if match is None or not (float(match[1]) or may_be_zero):
+        raise ConfigError(f"{flag} must be a duration with its unit, such as 80ms, 2s or 2min, got {text!r}")
+    return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0}[match[2]]
+
+
+def size(text: str, flag: str) -> tuple[int, int]:
+    """Width and height of WIDTHxHEIGHT. Raises ConfigError for anything else."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ConfigError(f"{flag} must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
+    return int(width), int(height)
+
+
+def triple(text: str, flag: str) -> tuple[float, float, float]:
+    """Three numbers with commas between them, or one for all three. Raises ConfigError for anything else."""
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{flag} must be one number or three with commas, such as 123.7,116.3,103.5, got {text!r}")
+    return numbers[0], numbers[1], numbers[2]
+
+
+REPORT = Flag("Write all numbers as JSON.", metavar="FILE.json")
+"""Of every command that measures."""

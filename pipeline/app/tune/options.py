@@ -1,0 +1,78 @@
+"""Options of `streamdet tune`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pipeline.app.config import ConfigRequest
+from pipeline.app.options import Argument, ConfigFlags, Flag, duration
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """Find the best settings for this machine.
+
+    They are written as a configuration for `run --config`.
+
+    Best is: of a recorded source, most frames a second; of a live one, the lowest p95 latency without a dropped frame;
+    with --min-fps, the least CPU time a frame. Settings that you set yourself are left alone. Exits with 1 if no
+    setting keeps the limits. Ctrl-C keeps the best until then.
+    """
+
+    source: Annotated[str, Argument("What `run` takes; read again for each trial.", "SOURCE")]
+    models: Annotated[
+        tuple[str, ...],
+        Flag(
+            "An ONNX detector, and other files of the same one to try, such as its `frame` form, which has resize "
+            "and NMS inside; the one that comes with streamdet if left out.",
+            ("--model", "-m"),
+            metavar="MODEL.onnx",
+        ),
+    ] = ()
+    min_fps: Annotated[
+        float | None,
+        Flag(
+            "Of the settings that deliver this many frames a second, take the one with the least CPU time a frame.",
+            at_least=0.1,
+        ),
+    ] = None
+    max_latency_seconds: Annotated[
+        float | None,
+        Flag(
+            "Reject settings with a greater p95 latency, from capture to sink.",
+            ("--max-latency",),
+            metavar="80ms",
+            parse=duration,
+        ),
+    ] = None
+    rate: Annotated[
+        float | None,
+        Flag("Play the file as a camera of this many frames a second, and tune for its latency.", at_least=0.1),
+    ] = None
+    budget_seconds: Annotated[
+        float,
+        Flag(
+            "How long to search; the most promising knob is tried in any case, TensorRT from 5min on.",
+            ("--budget",),
+            metavar="120s",
+            parse=duration,
+            default_text="120s",
+        ),
+    ] = 120.0
+    seconds: Annotated[float, Flag("How long each setting is measured.", at_least=0.5)] = 2.5
+    min_agreement: Annotated[
+        float,
+        Flag(
+            "Reject settings that agree with the defaults in a smaller share of detections: IoU .99 and .001 in "
+            "score, IoU .95 and .01 in another precision or file.",
+            at_least=0.0,
+            at_most=1.0,
+        ),
+    ] = 0.98
+    output: Annotated[
+        Path, Flag("The file for the best settings, for `run --config`.", ("--output", "-o"), metavar="FILE.yaml")
+    ] = Path("tuned.yaml")
+    report: Annotated[Path | None, Flag("Write all trials as JSON.", metavar="FILE.json")] = None
+    config: Annotated[ConfigRequest, ConfigFlags(("engine.device",))] = ConfigRequest()
