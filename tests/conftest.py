@@ -1,7 +1,9 @@
-"""What do many tests need? A small video and a small detector, made on the spot."""
+"""Fixtures of many tests: a small video, a small detector, and the command line."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,13 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from pipeline.app import cli
+from tests.support.command_line import Done, Streamdet
 from tests.support.tiny_detector import write_boxes_detector
 
 # The same examples in every run, and no opinion about how fast a shared machine is.
 settings.register_profile("streamdet", deadline=None, derandomize=True)
 settings.load_profile("streamdet")
-
-ASSETS = Path(__file__).parents[1] / ".." / "shared" / "assets"
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,28 @@ def small_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Finds a cat and, less surely, a dog in every black picture."""
     rows = [(8.0, 16.0, 24.0, 32.0, 0.9, 0), (32.0, 24.0, 56.0, 44.0, 0.4, 1)]
     return write_boxes_detector(tmp_path_factory.mktemp("model") / "cats.onnx", rows, dtype="uint8")
+
+
+@pytest.fixture
+def streamdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Streamdet]:
+    """The command line, in this process because each start costs a second."""
+    monkeypatch.setenv("COLUMNS", "300")
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+
+    def run(*words: object) -> Done:
+        typed = ["streamdet", *map(str, words)]
+        monkeypatch.setattr("sys.argv", typed)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        printed = capsys.readouterr()
+        assert isinstance(left.value.code, int)
+        return Done(typed, left.value.code, printed.out, printed.err)
+
+    yield run
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

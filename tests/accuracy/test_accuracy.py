@@ -15,7 +15,7 @@ from pipeline.accuracy.result_file import read_result_file, write_result_file
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS, needs_assets
 
 pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 
@@ -53,7 +53,7 @@ def labels(*, names: tuple[str, ...] = ("cat", "dog", "zebra")) -> LabelledData:
 IMAGES = ("a.jpg", "b.jpg")
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="needs ../shared/assets/eval")
+@needs_assets
 def test_ap_and_ar_are_what_the_authors_of_pycocotools_say(tmp_path: Path) -> None:
     """Read by our readers, and once more after our writer."""
     truth = read_coco_json(ORACLE / "instances_val2014_100.json")
@@ -67,7 +67,7 @@ def test_ap_and_ar_are_what_the_authors_of_pycocotools_say(tmp_path: Path) -> No
     assert np.mean([each.ap for each in accuracy.classes]) == pytest.approx(ORACLE_NUMBERS["AP"], abs=6e-7)
 
 
-@pytest.mark.skipif(not ORACLE.is_dir(), reason="needs ../shared/assets/eval")
+@needs_assets
 def test_classes_in_another_order_have_the_same_ap() -> None:
     truth = read_coco_json(ORACLE / "instances_val2014_100.json")
     found = read_result_file(ORACLE / "instances_val2014_fakebbox100_results.json", truth)

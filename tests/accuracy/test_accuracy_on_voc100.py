@@ -16,9 +16,8 @@ import pipeline
 from pipeline.picture.detections import Result
 from pipeline.picture.suppression import intersection_over_union
 from pipeline.sources.images import ImagesSource
+from tests.support.assets import ASSETS, MODELS, VOC100, needs_assets
 
-ASSETS = Path(__file__).parents[2] / ".." / "shared" / "assets"
-PHOTOGRAPHS = ASSETS / "images" / "voc100"
 VOC_NAMES = {
     "potted plant": "pottedplant",
     "motorcycle": "motorbike",
@@ -29,7 +28,7 @@ VOC_NAMES = {
 }
 SCORE_THRESHOLD = 0.05
 
-pytestmark = pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs ../shared/assets")
+pytestmark = needs_assets
 
 
 @pytest.mark.parametrize(
@@ -56,7 +55,7 @@ def test_a_detector_is_as_good_as_its_publisher_says(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    truth_path = PHOTOGRAPHS / "instances_default.json"
+    truth_path = VOC100 / "instances_default.json"
     truth = COCO(str(truth_path))
     evaluation = COCOeval(truth, truth.loadRes(detect_all(name, json.loads(truth_path.read_text()))), "bbox")
     evaluation.evaluate()
@@ -89,7 +88,7 @@ def test_a_face_detector_finds_nearly_every_face_of_a_class_of_fifty() -> None:
 
 
 def faces_in(photograph: str) -> Result:
-    model = ASSETS / "models" / "ulfd_rfb_face_320.onnx"
+    model = MODELS / "ulfd_rfb_face_320.onnx"
     picture = ASSETS / "images" / "stills" / f"{photograph}.jpg"
     (result,) = pipeline.detect(str(picture), model=str(model), settings={"engine.device": "cpu"})
     return result
@@ -97,13 +96,13 @@ def faces_in(photograph: str) -> Result:
 
 def detect_all(name: str, truth: dict[str, Any]) -> list[dict[str, Any]]:
     """What a detector finds in every photograph when the whole pipeline runs over the folder, as COCO has it."""
-    photographs = ImagesSource(str(PHOTOGRAPHS / "images")).paths
+    photographs = ImagesSource(str(VOC100 / "images")).paths
     image_ids = {Path(image["file_name"]).name: image["id"] for image in truth["images"]}
     category_ids = {category["name"]: category["id"] for category in truth["categories"]}
     found: list[dict[str, Any]] = []
     results = pipeline.detect(
-        str(PHOTOGRAPHS / "images"),
-        model=str(ASSETS / "models" / f"{name}.onnx"),
+        str(VOC100 / "images"),
+        model=str(MODELS / f"{name}.onnx"),
         settings={"detection.score_threshold": SCORE_THRESHOLD, "engine.device": "cpu"},
     )
     for result in results:

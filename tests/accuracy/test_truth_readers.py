@@ -18,9 +18,7 @@ from pipeline.accuracy.truth import LabelledData, Truth, marked
 from pipeline.accuracy.voc_xml import read_voc_folder
 from pipeline.accuracy.yolo_folder import read_yolo_folder
 from pipeline.errors import ConfigError
-from tests.conftest import ASSETS
-
-VOC100 = ASSETS / "images" / "voc100"
+from tests.support.assets import VOC100, needs_assets
 
 # A street of 200 × 100 pixels: a car and a person, and a car that counts for nothing.
 CAR, PERSON, HIDDEN = (20, 30, 80, 70), (100, 10, 120, 90), (150, 40, 200, 60)
@@ -517,7 +515,7 @@ def test_objects_are_as_large_as_their_boxes() -> None:
     assert Truth.of(marked([], [])).areas.tolist() == []
 
 
-@pytest.mark.skipif(not VOC100.is_dir(), reason="needs ../shared/assets")
+@needs_assets
 def test_real_photographs_have_the_same_objects_in_both_formats() -> None:
     """Its COCO JSON was made of the XML without the step from 1 to 0, and counts difficult objects like the others."""
     ours = with_images(open_labelled(str(VOC100 / "pascalvoc_format")), None)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,20 +27,16 @@ from pipeline.errors import ConfigError
 from pipeline.measure.charts import time_chart
 from pipeline.measure.html import html_of
 from pipeline.measure.summary import loop_lines, most_loops
+from tests.support.command_line import run_streamdet
 
 TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
 
 
-def bench(*words: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.app.cli", "bench", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
-
-
 def test_a_bench_puts_figures_beside_floors_and_writes_json_and_a_page(tmp_path: Path, small_detector: Path) -> None:
     report, page = tmp_path / "bench.json", tmp_path / "bench.html"
-    done = bench(
-        *(TRAFFIC, "--model", small_detector, "--outputs", "boxes,recording", "--rate", "20", "--repeats", "1"),
-        *("--seconds", "0.6", "--warm-up", "0.1", "--report", report, "--html", page),
+    done = run_streamdet(
+        *("bench", TRAFFIC, "--model", small_detector, "--outputs", "boxes,recording", "--rate", "20"),
+        *("--repeats", "1", "--seconds", "0.6", "--warm-up", "0.1", "--report", report, "--html", page),
     )
     assert done.returncode == 0, done.stderr
     assert "Limited by" in done.stdout
@@ -174,23 +169,7 @@ def test_mistakes_are_one_line(options: BenchOptions, words: str) -> None:
 
 
 def test_a_rate_without_a_live_mode_is_refused(small_video: Path) -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pipeline.app.cli",
-            "run",
-            str(small_video),
-            "--model",
-            "demo",
-            "--no-show",
-            "--set",
-            "flow.rate_fps=5",
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = run_streamdet("run", small_video, "--model", "demo", "--no-show", "--set", "flow.rate_fps=5")
     assert done.returncode == 1
     assert "flow.mode=live" in done.stderr
 

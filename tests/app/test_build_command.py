@@ -15,7 +15,7 @@ from pipeline.detector.providers import probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.picture.detector_spec import METADATA_KEY
-from tests.app.test_model_commands import Streamdet, refused, streamdet  # noqa: F401
+from tests.support.command_line import Streamdet, refused
 from tests.support.tiny_detector import write_boxes_detector
 
 TENSORRT = next(report for report in probe_providers() if report.device == "tensorrt")
@@ -56,7 +56,7 @@ def test_without_tensorrt_the_cause_and_the_cure_are_named(model: Path, precisio
 
 
 @needs_none
-def test_it_is_one_line_on_the_command_line(streamdet: Streamdet, model: Path) -> None:  # noqa: F811
+def test_it_is_one_line_on_the_command_line(streamdet: Streamdet, model: Path) -> None:
     assert refused(streamdet("build", model, "--precision", "fp16"), "tensorrt")
     assert refused(streamdet("build", model, "--device", "cpu"), "--device must be one of tensorrt, got 'cpu'")
     assert refused(

@@ -17,12 +17,7 @@ from typer.main import get_command
 
 from pipeline.app import cli
 from pipeline.app.config import FLAGS
-
-STREAMDET = [sys.executable, "-m", "pipeline.app.cli"]
-
-
-def streamdet(*words: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*STREAMDET, *map(str, words)], capture_output=True, text=True, timeout=60, **options)
+from tests.support.command_line import STREAMDET, run_streamdet
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
@@ -38,7 +33,7 @@ def test_a_run_writes_video_lines_and_report_that_agree(
     tmp_path: Path, small_video: Path, small_detector: Path
 ) -> None:
     video, lines, report = tmp_path / "o.mp4", tmp_path / "o.jsonl", tmp_path / "r.json"
-    done = streamdet(
+    done = run_streamdet(
         "run",
         small_video,
         "--model",
@@ -92,7 +87,7 @@ def test_two_sources_are_recorded_apart_and_share_the_lines(
     other = tmp_path / "other.mp4"
     other.write_bytes(small_video.read_bytes())
     lines = tmp_path / "o.jsonl"
-    done = streamdet("run", small_video, other, "-m", small_detector, "-o", tmp_path / "o.mp4", "--jsonl", lines)
+    done = run_streamdet("run", small_video, other, "-m", small_detector, "-o", tmp_path / "o.mp4", "--jsonl", lines)
     assert done.returncode == 0, done.stderr
     assert num_frames(tmp_path / "o-black.mp4") == num_frames(tmp_path / "o-other.mp4") == 30
     for source in (small_video, other):
@@ -102,17 +97,17 @@ def test_two_sources_are_recorded_apart_and_share_the_lines(
 def test_thresholds_classes_and_max_frames_are_heeded(tmp_path: Path, small_video: Path, small_detector: Path) -> None:
     lines = tmp_path / "o.jsonl"
     words: list[str | Path] = ["run", small_video, "-m", small_detector, "--jsonl", lines, "--max-frames", "3"]
-    streamdet(*words, "--score-threshold", "0.5")
+    run_streamdet(*words, "--score-threshold", "0.5")
     assert [len(line["detections"]) for line in lines_of(lines)] == [1, 1, 1]
-    streamdet(*words, "--classes", "dog")
+    run_streamdet(*words, "--classes", "dog")
     assert [each["class_name"] for line in lines_of(lines) for each in line["detections"]] == ["dog"] * 3
-    streamdet(*words, "--set", "detection.class_score_thresholds={dog: 0.5}")
+    run_streamdet(*words, "--set", "detection.class_score_thresholds={dog: 0.5}")
     assert [each["class_name"] for line in lines_of(lines) for each in line["detections"]] == ["cat"] * 3
 
 
 def test_every_third_frame_is_detected_in(tmp_path: Path, small_video: Path, small_detector: Path) -> None:
     lines, report = tmp_path / "o.jsonl", tmp_path / "r.json"
-    done = streamdet(
+    done = run_streamdet(
         *("run", small_video, "-m", small_detector, "--every", "3", "--max-frames", "4"),
         *("-o", tmp_path / "o.mp4", "--jsonl", lines, "--report", report),
     )
@@ -122,12 +117,12 @@ def test_every_third_frame_is_detected_in(tmp_path: Path, small_video: Path, sma
     numbers = json.loads(report.read_text())
     assert (numbers["every"], numbers["frames"]["captured"]) == (3, 4)
     assert "4 captured (1 of every 3) = 4 delivered" in done.stdout
-    done = streamdet("run", small_video, "-m", small_detector, "--every", "0")
+    done = run_streamdet("run", small_video, "-m", small_detector, "--every", "0")
     assert "error: --every must be greater than or equal to 1, got 0" in done.stderr
 
 
 def test_lines_go_to_stdout_alone_when_asked(small_video: Path, small_detector: Path) -> None:
-    done = streamdet("run", small_video, "-m", small_detector, "--jsonl", "-")
+    done = run_streamdet("run", small_video, "-m", small_detector, "--jsonl", "-")
     assert done.returncode == 0, done.stderr
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == 30
     assert "Limited by" in done.stderr
@@ -142,13 +137,7 @@ def test_a_stream_comes_through_stdin(tmp_path: Path, small_video: Path, small_d
                 packet.stream = copy
                 target.mux(packet)
     with stream.open("rb") as pipe:
-        done = subprocess.run(
-            [*STREAMDET, "run", "-", "-m", str(small_detector), "--jsonl", "-"],
-            stdin=pipe,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = run_streamdet("run", "-", "-m", small_detector, "--jsonl", "-", stdin=pipe)
     assert len(done.stdout.splitlines()) == 30, done.stderr
 
 
@@ -156,7 +145,7 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
     lines, report = tmp_path / "o.jsonl", tmp_path / "r.json"
     lines.write_text("precious")
     outputs: list[str | Path] = ["--jsonl", lines, "--report", report]
-    done = streamdet("run", small_video, "-m", small_detector, *outputs, "--dry-run")
+    done = run_streamdet("run", small_video, "-m", small_detector, *outputs, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert lines.read_text() == "precious"
     assert not report.exists()
@@ -210,7 +199,7 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     tmp_path: Path, small_video: Path, small_detector: Path, words: list[str], message: str
 ) -> None:
     stand_ins = {"VIDEO": str(small_video), "MODEL": str(small_detector)}
-    done = streamdet(*(stand_ins.get(word, word) for word in words), cwd=tmp_path)
+    done = run_streamdet(*(stand_ins.get(word, word) for word in words), cwd=tmp_path)
     assert done.returncode == 1
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -226,7 +215,7 @@ def test_what_the_command_line_calls_a_key_is_an_option_of_it() -> None:
 
 def test_numbers_without_an_end_are_a_usage_error() -> None:
     for words in (("--rate", "inf"), ("--warm-up", "inf")):
-        done = streamdet("bench", "sim:traffic", *words)
+        done = run_streamdet("bench", "sim:traffic", *words)
         assert done.returncode == 2
         assert f"Invalid value for '{words[0]}'" in done.stderr
         assert "is not a finite number" in done.stderr
@@ -234,14 +223,14 @@ def test_numbers_without_an_end_are_a_usage_error() -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_what_cannot_be_written_is_not_told_as_written(small_video: Path, small_detector: Path) -> None:
-    done = streamdet("run", small_video, "-m", small_detector, "--jsonl", "/dev/full")
+    done = run_streamdet("run", small_video, "-m", small_detector, "--jsonl", "/dev/full")
     assert done.returncode == 1
     assert "written" not in done.stdout
     assert "/dev/full: JSON lines cannot be written: No space left on device" in done.stderr
 
 
 def test_an_unknown_option_is_a_usage_error() -> None:
-    done = streamdet("run", "--modle", "x")
+    done = run_streamdet("run", "--modle", "x")
     assert done.returncode == 2
     assert "--model" in done.stderr
 
@@ -292,14 +281,14 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(small_video: Path, small_d
 
 
 def test_inspect_says_what_the_file_expects(small_detector: Path) -> None:
-    done = streamdet("inspect", small_detector)
+    done = run_streamdet("inspect", small_detector)
     assert done.returncode == 0, done.stderr
     assert "uint8 NHWC, 64 × 64, batch any" in done.stdout
     assert "2: cat, dog" in done.stdout
 
 
 def test_doctor_names_versions_devices_codecs_and_cameras() -> None:
-    done = streamdet("doctor")
+    done = run_streamdet("doctor")
     for part in ("versions", "packages", "devices", "video", "cameras", "display"):
         assert part in done.stdout, done.stderr
     assert "✓ cpu: fp32" in done.stdout
@@ -328,4 +317,4 @@ def test_running_never_imports_torch(small_video: Path, small_detector: Path) ->
 
 
 def test_the_version_is_said() -> None:
-    assert streamdet("--version").stdout.startswith("streamdet 0.")
+    assert run_streamdet("--version").stdout.startswith("streamdet 0.")

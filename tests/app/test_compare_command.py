@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app import cli
 from pipeline.app.compare.command import run_compare, tiles_asked
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth
@@ -23,7 +22,8 @@ from pipeline.measure.summary import Figure
 from pipeline.measure.teacher import Labels, disagreement
 from pipeline.picture.detections import Detections
 from pipeline.sources.images import read_image
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS, MODELS, needs_assets
+from tests.support.command_line import Streamdet
 from tests.support.tiny_detector import write_boxes_detector
 
 pytest.importorskip("pycocotools", reason="AP needs pycocotools")
@@ -207,16 +207,9 @@ def test_a_video_too_short_for_its_speed_is_still_judged(
     assert "nothing was measured that is faster" in captured.out
 
 
-def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    monkeypatch.setattr("sys.argv", ["streamdet", "compare", *map(str, words)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0), capsys.readouterr().err.strip().splitlines()[-1]
-
-
 def test_what_cannot_be_compared_is_said_in_one_line(
+    streamdet: Streamdet,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     small_video: Path,
     small_detector: Path,
     rival: Path,
@@ -235,17 +228,16 @@ def test_what_cannot_be_compared_is_said_in_one_line(
         (*both, "--on", small_video, "--output", small_video): "--output must be a folder",
     }
     for words, message in mistakes.items():
-        code, said = compare(monkeypatch, capsys, *words)
-        assert code == 1, words
-        assert message in said, words
+        done = streamdet("compare", *words)
+        assert done.returncode == 1, words
+        assert message in done.stderr.splitlines()[-1], words
 
 
+@needs_assets
 def test_models_without_a_class_in_common_are_refused_and_few_common_ones_are_said(
     small_detector: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    faces, coco = ASSETS / "models" / "ulfd_rfb_face_320.onnx", ASSETS / "models" / "yolox_nano_coco_416.onnx"
-    if not coco.exists():
-        pytest.skip("the shared assets are not here")
+    faces, coco = MODELS / "ulfd_rfb_face_320.onnx", MODELS / "yolox_nano_coco_416.onnx"
     folder = ASSETS / "images" / "stills" / "dog_bike_car.jpg"
     with pytest.raises(ConfigError, match="must have a class in common, ulfd_rfb_face_320"):
         run_compare(CompareOptions((str(faces), str(coco)), str(folder), teacher=str(coco), output=tmp_path))
@@ -256,10 +248,9 @@ def test_models_without_a_class_in_common_are_refused_and_few_common_ones_are_sa
     )
 
 
+@needs_assets
 def test_a_tiled_teacher_labels_more_of_a_real_photograph(tmp_path: Path) -> None:
-    model = ASSETS / "models" / "yolox_nano_coco_416.onnx"
-    if not model.exists():
-        pytest.skip("the shared assets are not here")
+    model = MODELS / "yolox_nano_coco_416.onnx"
     photograph = str(ASSETS / "images" / "stills" / "pedestrians.jpg")
     sure = []
     for tiles in ("1x1", "2x2"):

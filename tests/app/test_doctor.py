@@ -8,9 +8,9 @@ import av
 import onnxruntime
 import pytest
 
-from pipeline.app import cli
 from pipeline.app.doctor import Finding, diagnose
 from pipeline.app.requirements import unmet_requirements
+from tests.support.command_line import Streamdet
 
 TRIAL = "trial (what `run` does)"
 
@@ -28,20 +28,17 @@ def test_where_all_is_well_a_video_is_read_one_is_recorded_and_the_demo_network_
 
 
 def test_a_pyav_that_opens_videos_in_another_way_is_found_and_is_exit_code_1(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, streamdet: Streamdet
 ) -> None:
     def open_of_another_major(file: str) -> Any: ...
 
     monkeypatch.setattr(av, "open", open_of_another_major)
-    monkeypatch.setattr("sys.argv", ["streamdet", "doctor"])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 1
-    said = capsys.readouterr().out
-    assert "✗ reading a video fails: TypeError: " in said
-    assert "✗ recording a video fails: TypeError: " in said
-    assert '; pip install --force-reinstall "av' in said
-    assert "✓ runs the demo network" in said
+    done = streamdet("doctor")
+    assert done.returncode == 1
+    assert "✗ reading a video fails: TypeError: " in done.stdout
+    assert "✗ recording a video fails: TypeError: " in done.stdout
+    assert '; pip install --force-reinstall "av' in done.stdout
+    assert "✓ runs the demo network" in done.stdout
 
 
 def test_a_network_that_does_not_run_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

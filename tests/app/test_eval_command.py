@@ -7,7 +7,6 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import pytest
 
 from pipeline.accuracy.opening import open_labelled, with_images
 from pipeline.accuracy.truth import LabelledData
-from pipeline.app import cli
 from pipeline.app.config import load_config
 from pipeline.app.evaluate.command import detect_all
 from pipeline.app.evaluate.data import drawn_data
@@ -26,40 +24,17 @@ from pipeline.app.models.class_names import names_of
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError
 from pipeline.sources.street.traffic import TrafficSource
-from tests.conftest import ASSETS
+from tests.support.assets import MODELS, VOC100, needs_assets
+from tests.support.command_line import Streamdet
 
 pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-VOC100 = ASSETS / "images" / "voc100"
-YOLOX = ASSETS / "models" / "yolox_nano_coco_416.onnx"
+YOLOX = MODELS / "yolox_nano_coco_416.onnx"
 
 # What `small_detector` finds in every black picture of its own size, and scores .9 and .4.
 CAT, DOG = [8, 16, 16, 16], [32, 24, 24, 20]
-
-Eval = Callable[..., "Done"]
-
-
-class Done:
-    """What a command came to."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def streamdet_eval(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Eval:
-    """`streamdet eval WORDS` in this process."""
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr("sys.argv", ["streamdet", "eval", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            cli.main()
-        captured = capsys.readouterr()
-        return Done(int(caught.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 def write_images(folder: Path, *names: str, size_wh: tuple[int, int] = (64, 64)) -> None:
@@ -93,12 +68,12 @@ DOG_AP = 1 / 2
 
 
 def test_a_model_is_judged_on_the_labelled_images_alone(
-    streamdet_eval: Eval, tmp_path: Path, labels: Path, small_detector: Path
+    streamdet: Streamdet, tmp_path: Path, labels: Path, small_detector: Path
 ) -> None:
     report = tmp_path / "report.json"
-    done = streamdet_eval("--model", small_detector, "--data", labels, "--device", "cpu", "--report", report)
-    assert done.code == 0, done.err
-    header, row, *about = done.out.splitlines()
+    done = streamdet("eval", "--model", small_detector, "--data", labels, "--device", "cpu", "--report", report)
+    assert done.returncode == 0, done.stderr
+    header, row, *about = done.stdout.splitlines()
     assert " ".join(header.split()) == "model AP AP50 AP75 APs APm APl AR100 VOC AP50 ms"
     assert row.split()[:3] == ["cats", f"{(CAT_AP + DOG_AP) / 2:.3f}", f"{(CAT_AP + DOG_AP) / 2:.3f}"]
     assert row.split()[5:7] == ["–", "–"]  # neither medium nor large objects
@@ -127,7 +102,7 @@ def test_a_model_is_judged_on_the_labelled_images_alone(
 
 
 def test_the_same_numbers_come_from_each_format(
-    streamdet_eval: Eval, tmp_path: Path, labels: Path, small_detector: Path
+    streamdet: Streamdet, tmp_path: Path, labels: Path, small_detector: Path
 ) -> None:
     boxes = {"1": [("cat", [40, 40, 20, 20])], "3": [("cat", CAT), ("dog", DOG)]}
     (tmp_path / "xml").mkdir()
@@ -146,30 +121,30 @@ def test_the_same_numbers_come_from_each_format(
         (tmp_path / f"xml/{stem}.xml").write_text(text)
         (tmp_path / f"yolo/labels/{stem}.txt").write_text("\n".join(lines))
     rows = {
-        streamdet_eval("--model", small_detector, "--data", data).out.splitlines()[1].rpartition(" ")[0].strip()
+        streamdet("eval", "--model", small_detector, "--data", data).stdout.splitlines()[1].rpartition(" ")[0].strip()
         for data in (labels, tmp_path / "xml", tmp_path / "yolo", tmp_path / "yolo/data.yaml")
     }
     assert len(rows) == 1, rows
 
 
 def test_detections_are_saved_and_judged_again_without_the_model_and_without_the_images(
-    streamdet_eval: Eval, tmp_path: Path, labels: Path, small_detector: Path
+    streamdet: Streamdet, tmp_path: Path, labels: Path, small_detector: Path
 ) -> None:
     saved = tmp_path / "found.json"
-    first = streamdet_eval("--model", small_detector, "--data", labels, "--save-detections", saved)
-    assert first.code == 0, first.err
+    first = streamdet("eval", "--model", small_detector, "--data", labels, "--save-detections", saved)
+    assert first.returncode == 0, first.stderr
     rows = json.loads(saved.read_text())
     assert {row["image_id"] for row in rows} == {1, 3}
     assert {tuple(row["bbox"]) for row in rows if row["category_id"] == 5} == {tuple(map(float, CAT))}
     shutil.rmtree(tmp_path / "images")
-    again = streamdet_eval("--data", labels, "--detections", saved)
-    assert again.code == 0, again.err
-    assert again.out.splitlines()[1].split()[1:9] == first.out.splitlines()[1].split()[1:9]
-    assert again.out.splitlines()[1].split()[-1] == "–"  # nothing ran
+    again = streamdet("eval", "--data", labels, "--detections", saved)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[1].split()[1:9] == first.stdout.splitlines()[1].split()[1:9]
+    assert again.stdout.splitlines()[1].split()[-1] == "–"  # nothing ran
 
 
 def test_several_models_stand_one_below_the_other_with_their_classes_and_charts(
-    streamdet_eval: Eval, tmp_path: Path, labels: Path, small_detector: Path
+    streamdet: Streamdet, tmp_path: Path, labels: Path, small_detector: Path
 ) -> None:
     pytest.importorskip("matplotlib", reason="charts are drawn by matplotlib")
     other = tmp_path / "others.onnx"
@@ -185,9 +160,9 @@ def test_several_models_stand_one_below_the_other_with_their_classes_and_charts(
         "--charts",
         tmp_path / "charts",
     )
-    done = streamdet_eval(*words)
-    assert done.code == 0, done.err
-    lines = done.out.splitlines()
+    done = streamdet("eval", *words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
     assert [lines[1].split()[0], lines[2].split()[0]] == ["cats", "others"]
     assert [line.split()[:4] for line in lines if line.startswith(("cat ", "dog "))] == [
         ["cat", "2", f"{CAT_AP:.3f}", f"{CAT_AP:.3f}"],
@@ -201,16 +176,16 @@ def test_several_models_stand_one_below_the_other_with_their_classes_and_charts(
     ]
 
 
-def test_the_detector_that_comes_along_finds_what_is_drawn(streamdet_eval: Eval, tmp_path: Path) -> None:
+def test_the_detector_that_comes_along_finds_what_is_drawn(streamdet: Streamdet, tmp_path: Path) -> None:
     report, saved = tmp_path / "report.json", tmp_path / "found.json"
     word = "sim:traffic?seed=1003&seconds=30&fps=1"
-    done = streamdet_eval("--data", word, "--max-images", "8", "--report", report, "--save-detections", saved)
-    assert done.code == 0, done.err
+    done = streamdet("eval", "--data", word, "--max-images", "8", "--report", report, "--save-detections", saved)
+    assert done.returncode == 0, done.stderr
     (result,) = json.loads(report.read_text())["results"]
     assert json.loads(report.read_text())["data"]["num_images"] == 8
     assert result["coco"]["AP50"] > 0.85
-    again = streamdet_eval("--data", word, "--max-images", "8", "--detections", saved)
-    assert again.out.splitlines()[1].split()[1:9] == done.out.splitlines()[1].split()[1:9]
+    again = streamdet("eval", "--data", word, "--max-images", "8", "--detections", saved)
+    assert again.stdout.splitlines()[1].split()[1:9] == done.stdout.splitlines()[1].split()[1:9]
 
 
 def test_drawn_frames_have_the_time_and_truth_of_their_source() -> None:
@@ -226,14 +201,14 @@ def test_drawn_frames_have_the_time_and_truth_of_their_source() -> None:
 
 
 def test_what_a_model_cannot_know_is_said_and_counts_nothing(
-    streamdet_eval: Eval, labels: Path, small_detector: Path
+    streamdet: Streamdet, labels: Path, small_detector: Path
 ) -> None:
     values = json.loads(labels.read_text())
     values["categories"][1]["name"] = "unicorn"
     labels.write_text(json.dumps(values))
-    done = streamdet_eval("--model", small_detector, "--data", labels)
-    assert done.out.splitlines()[1].split()[1] == f"{CAT_AP / 2:.3f}"
-    assert "cats: does not know 1 of these classes, each of which counts 0: unicorn\n" in done.out
+    done = streamdet("eval", "--model", small_detector, "--data", labels)
+    assert done.stdout.splitlines()[1].split()[1] == f"{CAT_AP / 2:.3f}"
+    assert "cats: does not know 1 of these classes, each of which counts 0: unicorn\n" in done.stdout
 
 
 def one_row(path: Path, **changes: Any) -> Path:
@@ -262,7 +237,7 @@ def one_row(path: Path, **changes: Any) -> Path:
     ],
 )  # fmt: skip
 def test_every_mistake_is_one_line(
-    streamdet_eval: Eval,
+    streamdet: Streamdet,
     tmp_path: Path,
     labels: Path,
     words: tuple[str, ...],
@@ -271,35 +246,35 @@ def test_every_mistake_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = {"LABELS": str(labels), "ROW": str(one_row(tmp_path / "row.json"))}
-    done = streamdet_eval(*(paths.get(word, word) for word in words))
-    assert done.code == 1
-    assert done.err.startswith("streamdet: error: ")
-    assert message.replace("LABELS", str(labels)) in done.err
-    assert len(done.err.splitlines()) == 1
-    assert not done.out
+    done = streamdet("eval", *(paths.get(word, word) for word in words))
+    assert done.returncode == 1
+    assert done.stderr.startswith("streamdet: error: ")
+    assert message.replace("LABELS", str(labels)) in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout
     assert json.loads(labels.read_text())
 
 
 def test_images_that_are_missing_broken_or_of_another_size_are_refused(
-    streamdet_eval: Eval, tmp_path: Path, labels: Path, small_detector: Path
+    streamdet: Streamdet, tmp_path: Path, labels: Path, small_detector: Path
 ) -> None:
     words = ("--model", small_detector, "--data", labels)
     (tmp_path / "images/3.png").write_bytes(b"no image")
-    assert "every labelled image must be readable, 1 of 2 are not: " in streamdet_eval(*words).err
+    assert "every labelled image must be readable, 1 of 2 are not: " in streamdet("eval", *words).stderr
     write_images(tmp_path / "images", "3.png", size_wh=(64, 32))
-    assert "3.png: the labels are of an image of 64×64, it is 64×32" in streamdet_eval(*words).err
+    assert "3.png: the labels are of an image of 64×64, it is 64×32" in streamdet("eval", *words).stderr
     (tmp_path / "images/3.png").unlink()
-    assert "1 of 2 labelled images are missing, such as 3.png; looked in " in streamdet_eval(*words).err
+    assert "1 of 2 labelled images are missing, such as 3.png; looked in " in streamdet("eval", *words).stderr
 
 
 def test_settings_of_the_user_win_over_those_of_the_command(
-    labels: Path, small_detector: Path, streamdet_eval: Eval
+    labels: Path, small_detector: Path, streamdet: Streamdet
 ) -> None:
     words = ("--model", small_detector, "--data", labels)
-    done = streamdet_eval(*words, "--set", "detection.max_detections=1", "--set", "detection.score_threshold=0.2")
-    assert "scores from 0.2 on, at most 1 detections an image" in done.out
-    done = streamdet_eval(*words, "--score-threshold", "0.5", "--set", "detection.score_threshold=0.2")
-    assert "scores from 0.5 on, at most 100 detections an image" in done.out
+    done = streamdet("eval", *words, "--set", "detection.max_detections=1", "--set", "detection.score_threshold=0.2")
+    assert "scores from 0.2 on, at most 1 detections an image" in done.stdout
+    done = streamdet("eval", *words, "--score-threshold", "0.5", "--set", "detection.score_threshold=0.2")
+    assert "scores from 0.5 on, at most 100 detections an image" in done.stdout
 
 
 def test_what_is_found_stands_image_by_image_in_the_classes_of_the_data(small_detector: Path, labels: Path) -> None:
@@ -315,23 +290,23 @@ def test_what_is_found_stands_image_by_image_in_the_classes_of_the_data(small_de
         assert run.statistics.frames.delivered == 2
 
 
-@pytest.mark.skipif(not VOC100.is_dir(), reason="needs ../shared/assets")
-def test_a_real_detector_is_as_good_as_its_publisher_says(streamdet_eval: Eval, tmp_path: Path) -> None:
+@needs_assets
+def test_a_real_detector_is_as_good_as_its_publisher_says(streamdet: Streamdet, tmp_path: Path) -> None:
     """Whose table counts scores from .05 on."""
     report = tmp_path / "report.json"
-    done = streamdet_eval("--model", YOLOX, "--data", VOC100, "--score-threshold", "0.05", "--report", report)
-    assert done.code == 0, done.err
+    done = streamdet("eval", "--model", YOLOX, "--data", VOC100, "--score-threshold", "0.05", "--report", report)
+    assert done.returncode == 0, done.stderr
     numbers = json.loads(report.read_text())["results"][0]["coco"]
     assert (numbers["AP"], numbers["AP50"]) == pytest.approx((0.506, 0.745), abs=0.01)
 
 
-@pytest.mark.skipif(not VOC100.is_dir(), reason="needs ../shared/assets")
-def test_difficult_objects_count_as_pycocotools_counts_crowds(streamdet_eval: Eval, tmp_path: Path) -> None:
+@needs_assets
+def test_difficult_objects_count_as_pycocotools_counts_crowds(streamdet: Streamdet, tmp_path: Path) -> None:
     """Every box of the XML from its first pixel on, given to pycocotools without any of our readers."""
     report, saved = tmp_path / "report.json", tmp_path / "found.json"
     xml = VOC100 / "pascalvoc_format"
     words = ("--model", YOLOX, "--data", xml, "--report", report, "--save-detections", saved)
-    assert streamdet_eval(*words).code == 0
+    assert streamdet("eval", *words).returncode == 0
     pattern = r"<name>(\w+)</name>.*?<difficult>(\d)</difficult>.*?" + "".join(
         rf"<{corner}>(\d+)</{corner}>\s*" for corner in ("xmin", "ymin", "xmax", "ymax")
     )

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.app import cli
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from tests.support import realistic_outputs as real
+from tests.support.command_line import Streamdet, refused
 from tests.support.foreign_detector import write
 from tests.support.tiny_detector import write_detector
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Streamdet = Callable[..., Done]
-
-
-@pytest.fixture
-def streamdet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Streamdet]:
-    """The command line, in this process because each start costs a second."""
-    monkeypatch.setenv("COLUMNS", "300")
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-
-    def run(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["streamdet", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        said = capsys.readouterr()
-        assert isinstance(left.value.code, int)
-        return Done(left.value.code, said.out, said.err)
-
-    yield run
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-def refused(done: Done, *parts: str) -> bool:
-    """Whether it is exit code 1 and one line with these parts."""
-    assert done.returncode == 1, done
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("streamdet: error: ")
-    for part in parts:
-        assert part in done.stderr
-    return True
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app import cli
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.errors import SinkError
 from pipeline.sources.opening import files_of
+from tests.support.command_line import Streamdet
 from tests.support.tiny_detector import write_detector
 
 
@@ -97,7 +97,7 @@ def test_no_command_overwrites_what_it_reads(
     small_video: Path,
     small_detector: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    streamdet: Streamdet,
     words: str,
     message: str,
 ) -> None:
@@ -119,12 +119,9 @@ def test_no_command_overwrites_what_it_reads(
     for name in ("a.jpg", "b.jpg"):
         cv2.imwrite(str(photos / name), np.zeros((64, 64, 3), np.uint8))
     before = {path: path.read_bytes() for path in (*files.values(), *photos.iterdir())}
-    typed = [word.format(photos=photos, **files) for word in words.split()]
-    monkeypatch.setattr("sys.argv", ["streamdet", *typed])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code == 1
-    assert message in capsys.readouterr().err
+    done = streamdet(*(word.format(photos=photos, **files) for word in words.split()))
+    assert done.returncode == 1
+    assert message in done.stderr
     assert {path: path.read_bytes() for path in before} == before
     assert not (tmp_path / "new").exists()
 

@@ -6,7 +6,6 @@ import errno
 import io
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.app.standard_streams import Outlet, Outlets, encodable
+from tests.support.command_line import STREAMDET
 
-STREAMDET = [sys.executable, "-m", "pipeline.app.cli"]
 has_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.app import cli
-from pipeline.app.assemble import assemble
+from pipeline.app.assemble import DEMO_MODEL, assemble
 from pipeline.app.config import ConfigRequest, RunConfig, load_config
 from pipeline.app.measure_apart import Case
 from pipeline.app.options import duration
@@ -21,6 +20,7 @@ from pipeline.app.tune.promise import promise_of
 from pipeline.app.tune.verdict import Goal, judge_trials
 from pipeline.errors import ConfigError
 from pipeline.measure.search import Knob, Setting, Trial
+from tests.support.command_line import Streamdet
 from tests.support.tiny_detector import write_boxes_detector
 
 CAT = (8.0, 16.0, 24.0, 32.0, 0.9, 0)
@@ -329,45 +329,37 @@ def test_durations_have_units() -> None:
             duration(text, "--budget")
 
 
-def tune(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
-    monkeypatch.setattr("sys.argv", ["streamdet", "tune", *map(str, words)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
 def test_what_cannot_be_tuned_is_said_in_one_line(
+    streamdet: Streamdet,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     small_video: Path,
     small_detector: Path,
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    demo = Path(cli.__file__).parents[1] / "detector" / "demo.onnx"
     mistakes = {
         (small_video, "--max-latency", "80"): "--max-latency must be a duration with its unit",
         (small_video, "--output", "tuned.json"): "--output must be a .yaml file",
-        (small_video, "-m", small_detector, "-m", demo): "knows other classes than",
+        (small_video, "-m", small_detector, "-m", DEMO_MODEL): "knows other classes than",
         ("-",): "which a stream on stdin cannot be",
         ("gone.mp4",): "gone.mp4",
     }
     for words, message in mistakes.items():
-        assert tune(monkeypatch, *words) == 1, words
-        assert message in capsys.readouterr().err, words
+        done = streamdet("tune", *words)
+        assert done.returncode == 1, words
+        assert message in done.stderr, words
 
 
-def test_a_real_run_on_drawn_traffic_ends_in_time_and_tells_what_it_tried(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_real_run_on_drawn_traffic_ends_in_time_and_tells_what_it_tried(streamdet: Streamdet, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     source = "sim:traffic?size=160x120&seconds=4"
     words = (source, "--budget", "3s", "--seconds", "0.5", "-o", tmp_path / "tuned.yaml", "--report", report)
-    assert tune(monkeypatch, *words) == 0
+    done = streamdet("tune", *words)
+    assert done.returncode == 0, done.stderr
     trials = json.loads(report.read_text())["trials"]
     assert trials[0]["setting"] == {}
     assert trials[0]["fps"]["delivered"] > 0
-    assert "the defaults" in capsys.readouterr().out
+    assert "the defaults" in done.stdout
 
 
 @pytest.mark.parametrize(("spin_us", "said"), [(None, "200"), (1000, "1000")])

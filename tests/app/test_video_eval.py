@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from pipeline.app.evaluate.data import drawn_data
 from pipeline.app.evaluate.streaming import frame_times, latency_of, pretended, tracked
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
+from tests.support.command_line import run_streamdet
 
 TRAFFIC = "sim:traffic?seconds=1.5&fps=10&seed=2&size=320x192"
 
@@ -90,12 +89,7 @@ def test_images_without_times_need_a_rate() -> None:
 def test_the_command_prints_and_writes_streaming_ap_and_tracking(tmp_path: Path) -> None:
     report = tmp_path / "eval.json"
     words = ["eval", "--data", TRAFFIC, "--pretend-latency", "0ms", "--pretend-latency", "250ms", "--streaming"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.app.cli", *words, "--tracking", "--report", str(report)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_streamdet(*words, "--tracking", "--report", report)
     assert done.returncode == 0, done.stderr
     (result,) = json.loads(report.read_text())["results"]
     none, late, live = result["streaming"]
@@ -115,9 +109,7 @@ def test_the_command_prints_and_writes_streaming_ap_and_tracking(tmp_path: Path)
     ],
 )
 def test_mistakes_are_said_before_anything_runs(words: list[str], said: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline.app.cli", "eval", *words], capture_output=True, text=True, timeout=60
-    )
+    done = run_streamdet("eval", *words)
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr

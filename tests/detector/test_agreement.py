@@ -25,7 +25,7 @@ from pipeline.detector.recognise import recognise
 from pipeline.errors import DeviceError
 from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import HasNv12
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS
 from tests.support.tiny_detector import write_boxes_detector
 
 Change = Callable[[dict[str, npt.NDArray[Any]]], dict[str, npt.NDArray[Any]]]

@@ -14,10 +14,8 @@ from pipeline.detector.recognise import Recognition, claims_of, examine, recogni
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
+from tests.support.assets import MODELS, needs_assets
 from tests.support.tiny_detector import write_boxes_detector, write_detector
-
-MODELS = Path(__file__).parents[2] / ".." / "shared" / "assets" / "models"
-needs_assets = pytest.mark.skipif(not MODELS.is_dir(), reason="needs the detectors in ../shared/assets/models")
 
 
 def facts(

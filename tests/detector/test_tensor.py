@@ -12,6 +12,7 @@ import pytest
 from pipeline.detector.tensor import TensorWriter
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
+from tests.support.pictures import noise
 
 NETWORK_WH = (12, 8)
 IMAGENET: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
@@ -21,10 +22,6 @@ def spec(**changes: Any) -> DetectorSpec:
     return DetectorSpec(
         **{"input_name": "images", "network_wh": NETWORK_WH, "head": "boxes", "class_names": ("a",), **changes}
     )
-
-
-def noise(width: int, height: int, *, seed: int = 0) -> PixelArray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def tensor_of(pixels: PixelArray, told: DetectorSpec) -> npt.NDArray[Any]:

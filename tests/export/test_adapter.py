@@ -32,6 +32,7 @@ from export.exporting import TorchPath, export_detector
 from export.families.adapter import Adapter, adapt, build_own
 from export.graph.forms import module_for
 from export.proof.images import ProofImage
+from tests.support.pictures import noise
 
 SIDE = 64
 NAMES = ("cat", "dog", "bird")
@@ -95,10 +96,6 @@ def own_exportable(
         first_class_id=int(activation == "softmax"),
     )
     return adapt(OwnNetwork(box_format, activation, normalised=normalised), adapter, name="own")
-
-
-def noise(width: int, height: int, *, seed: int = 0) -> Any:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def as_detections(candidates: Candidates) -> Detections:

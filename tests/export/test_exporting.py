@@ -16,12 +16,10 @@ pytest.importorskip("torchvision", reason="the extra export is not installed")
 import onnx
 import torch
 
-from export.exportable import Exportable
 from export.exporting import Exported, TorchPath, export_detector
-from export.families.demo_network import DemoDecode, DemoNetwork, demo_exportable
+from export.families.demo_network import DemoDecode
 from export.graph.forms import FitFrame
 from export.proof.images import ProofImage, drawn_images
-from export.proof.random_weights import LogitScale, calibrate, scale_logits
 from export.proof.verify import ASKED_SHARE, Evidence, gather_evidence
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
@@ -32,24 +30,9 @@ from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.letterbox import ResizeMode
 from pipeline.picture.parity import FP32_BAR
+from tests.support.small_exportable import CLASS_NAMES, NETWORK_WH, exportable
 
-NETWORK_WH = (96, 64)  # not square: width and height must not be taken for each other
-CLASS_NAMES = ("a", "b", "c")
 LEAST_SCORE = FP32_BAR.score_from * ASKED_SHARE
-
-
-def exportable(*, seed: int = 0) -> Exportable:
-    """A small network with random weights with some dozens of detections of all three classes."""
-    torch.manual_seed(seed)
-    network = DemoNetwork(len(CLASS_NAMES), width=16)
-    noise = torch.randn(4, 3, NETWORK_WH[1], NETWORK_WH[0])
-    calibrate(network, lambda: network(noise))
-    classes, boxes = ([level[-1] for level in part] for part in (network.classify, network.locate))  # type: ignore[index]
-    scale_logits(lambda: network(noise), LogitScale(classes, 2.0), LogitScale(boxes, 1.0))
-    for classify in network.classify:
-        bias: Any = classify[-1].bias  # type: ignore[index]
-        bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most anchors are background
-    return demo_exportable(network.eval(), CLASS_NAMES, network_wh=NETWORK_WH)
 
 
 @pytest.fixture(scope="module")

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.app import cli
 from pipeline.app.assemble import DEMO_MODEL
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS, needs_assets
+from tests.support.command_line import Streamdet, refused
 
 pytest.importorskip("onnx", reason="the extra export is not installed")
 pytest.importorskip("torch", reason="the extra export is not installed")
@@ -453,7 +452,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
+@needs_assets
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_known_detectors_have_their_published_numbers(name: str) -> None:
     parameters, gflops = PUBLISHED[name]
@@ -465,7 +464,7 @@ def test_known_detectors_have_their_published_numbers(name: str) -> None:
     assert 2 * total.macs / 1e9 == pytest.approx(gflops, abs=0.05)
 
 
-@pytest.mark.skipif(not ASSETS.is_dir(), reason="needs ../shared/assets")
+@needs_assets
 def test_yolox_nano_has_its_published_numbers() -> None:
     """0.91 M and 1.08 G at 416 × 416: twice the MACs of the unfused model, where a norm takes two for each value."""
     total = count_onnx(ASSETS / "models" / "yolox_nano_coco_416.onnx")
@@ -482,21 +481,11 @@ def test_yolox_nano_has_its_published_numbers() -> None:
 # --- the command
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int | str | None:
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr(sys, "argv", ["streamdet", *map(str, words)])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return left.value.code
-
-
-def test_the_command_says_both_conventions_and_writes_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    assert run(monkeypatch, "flops", DEMO_MODEL, "--layers", "--json", tmp_path / "flops.json") == 0
-    printed = capsys.readouterr().out
+def test_the_command_says_both_conventions_and_writes_json(streamdet: Streamdet, tmp_path: Path) -> None:
+    done = streamdet("flops", DEMO_MODEL, "--layers", "--json", tmp_path / "flops.json")
+    assert done.returncode == 0, done.stderr
     for part in ("MACs", "2 × MACs", "TopK ×1", "1×16×144×256"):
-        assert part in printed
+        assert part in done.stdout
     written = json.loads((tmp_path / "flops.json").read_text())
     total = count_onnx(DEMO_MODEL)
     assert (written["macs"], written["flops"]) == (total.macs, total.flops)
@@ -504,8 +493,5 @@ def test_the_command_says_both_conventions_and_writes_json(
     assert written["by_op"]["Conv"]["macs"] == total.macs
 
 
-def test_a_name_that_is_not_known_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "flops", "retinanet_resnet50") == 1
-    assert "did you mean retinanet_resnet50_fpn?" in capsys.readouterr().err
+def test_a_name_that_is_not_known_is_one_line(streamdet: Streamdet) -> None:
+    assert refused(streamdet("flops", "retinanet_resnet50"), "did you mean retinanet_resnet50_fpn?")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +18,7 @@ from pipeline.detector.recognise import recognise
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.parity import FP16_BAR, FP32_BAR
-
-MODELS = Path(__file__).parents[2] / ".." / "shared" / "assets" / "models"
+from tests.support.assets import MODELS, needs_assets
 
 IMAGES = tuple(
     ProofImage(f"{number}.png", ArrayPicture(np.full((48, 64, 3), number, np.uint8))) for number in range(11)
@@ -190,7 +188,7 @@ def test_classes_are_matched_by_their_names(
     assert [int(objects.class_ids[0]) for objects in detected] == expected
 
 
-@pytest.mark.skipif(not MODELS.is_dir(), reason="needs ../shared/assets")
+@needs_assets
 @pytest.mark.parametrize(("name", "passes", "is_ruined"), [("rawdetr", True, False), ("dynint8", False, True)])
 def test_a_real_file_is_told_to_be_the_same_or_ruined(name: str, passes: bool, is_ruined: bool) -> None:
     pytest.importorskip("pycocotools", reason="counts the average precision")

@@ -23,15 +23,9 @@ from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.nv12 import BT601, BT709, HasNv12, Nv12, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.sources.video.picture import VideoPicture, colours_of
 from pipeline.sources.video.source import VideoSource
+from tests.support.pictures import smooth
 
 Bytes = npt.NDArray[np.uint8]
-
-
-def smooth(width: int, height: int) -> PixelArray:
-    """A picture without edges, so that only where its colours lie can make a difference."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32) / np.array([[[height]], [[width]]], np.float32)
-    planes = [40 + 170 * x, 30 + 180 * y * x, 220 - 150 * y]
-    return np.stack(planes, axis=2).clip(0, 255).astype(np.uint8)
 
 
 def planes_of(pixels: PixelArray, *, spare: tuple[int, int] = (0, 0)) -> Nv12:
@@ -167,7 +161,7 @@ from pipeline.picture.nv12_picture import Nv12Picture  # noqa: E402
 from pipeline.picture.parity import FP32_BAR, Bar, compare  # noqa: E402
 from pipeline.sources.street.traffic import TrafficSource  # noqa: E402
 from pipeline.stages.detect_planes import DetectPlanes  # noqa: E402
-from tests.export.test_exporting import NETWORK_WH, exportable  # noqa: E402
+from tests.support.small_exportable import NETWORK_WH, exportable  # noqa: E402
 from tests.support.tiny_detector import write_boxes_detector  # noqa: E402
 
 

@@ -20,7 +20,7 @@ from benchmarks.job import ContenderError, Job, Outcome, run_apart
 from benchmarks.memory import over_frames, over_sources
 from benchmarks.ours import run_pipeline
 from pipeline.app.assemble import DEMO_MODEL
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS, MODELS, needs_assets
 from tests.support.tiny_detector import write_detector
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +61,11 @@ def test_a_rearranged_detector_gives_the_same_boxes_and_the_product_of_its_score
     assert about["names"].startswith("{0: 'person', 1: 'bicycle'")
 
 
+@needs_assets
 def test_streamdet_finds_the_same_in_a_rearranged_yolov5(tmp_path: Path) -> None:
     import pipeline
 
-    model, video = ASSETS / "models" / "yolov5n_coco_320.onnx", ASSETS / "videos" / "sk_bikes.mp4"
-    if not model.exists() or not video.exists():
-        pytest.skip(f"needs {model.name} and {video.name} of the shared assets")
+    model, video = MODELS / "yolov5n_coco_320.onnx", ASSETS / "videos" / "sk_bikes.mp4"
     copy = rearrange(model, tmp_path / "copy.onnx")
     settings = {"flow.max_frames": 3, "detection.score_threshold": 0.25, "detection.iou_threshold": 0.5}
     # YOLOv8 has one box a cell, and this file three, so that it needs a hint.

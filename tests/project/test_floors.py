@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,12 @@ def test_heavy_libraries_are_imported_where_they_belong() -> None:
             if allowed is not None and not place.startswith(allowed):
                 strays[place].append(imported)
     assert not strays
+
+
+def test_no_test_imports_a_test() -> None:
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        tests = {imported for imported in imports_of(path) if re.search(r"^tests\.(conftest|(.*\.)?test_)", imported)}
+        assert not tests, f"{path} imports {tests}: what tests share goes to tests/support/"
 
 
 def test_no_file_is_named_for_nothing() -> None:

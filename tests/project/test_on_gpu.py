@@ -46,7 +46,7 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="the extra export is not installed")
     from export.exporting import export_detector
     from export.proof.images import drawn_images
-    from tests.export.test_exporting import exportable
+    from tests.support.small_exportable import exportable
 
     path = tmp_path_factory.mktemp("planes") / "planes.onnx"
     return export_detector(exportable(), path, images=drawn_images(), pixels="nv12").path
@@ -168,7 +168,7 @@ def test_what_cannot_be_recorded_is_refused_in_a_line(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the extra export is not installed")
     from export.exporting import export_detector
     from export.proof.images import drawn_images
-    from tests.export.test_exporting import exportable
+    from tests.support.small_exportable import exportable
 
     path = tmp_path / "frame.onnx"
     export_detector(exportable(), path, images=drawn_images(), form="frame", pixels="nv12")

@@ -16,15 +16,12 @@ from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.sinks.recording import Recording, encoder_failure
+from tests.support.pictures import grey
 
 
 def rendered(pixels: PixelArray, *, pts: float = 0.0, captured_at: float = 0.0) -> RenderedFrame:
     frame = Frame.from_pixels(pixels, pts_seconds=pts, captured_at_seconds=captured_at)
     return RenderedFrame(Result(frame, Detections.empty(), ("dog",)), pixels)
-
-
-def grey(value: int, size_wh: tuple[int, int] = (64, 48)) -> PixelArray:
-    return np.full((size_wh[1], size_wh[0], 3), value, np.uint8)
 
 
 def read(path: Path) -> tuple[list[float], list[PixelArray], float]:

@@ -31,6 +31,7 @@ from pipeline.sources.reconnecting import ReconnectingSource
 from pipeline.sources.source import FrameSource
 from pipeline.sources.video.source import VideoSource
 from pipeline.testing import StepClock
+from tests.support.pictures import difference
 
 NUM_FRAMES = 8
 FILES = {  # name → encoder, pixel format and container
@@ -174,11 +175,6 @@ def slow_clock() -> Callable[[], float]:
         return clock()
 
     return look
-
-
-def difference(first: PixelArray, second: PixelArray) -> float:
-    assert first.shape == second.shape
-    return float(np.abs(first.astype(float) - second).mean())
 
 
 both_servers = pytest.mark.parametrize("folder", ["/sized", "/unsized"])

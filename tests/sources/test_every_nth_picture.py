@@ -19,7 +19,7 @@ from pipeline.picture.frame import TimedPicture
 from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.needed_packets import NeededPackets
 from pipeline.sources.video.source import VideoSource
-from tests.conftest import ASSETS
+from tests.support.assets import ASSETS, needs_assets
 
 Videos = dict[str, tuple[Path, list[TimedPicture]]]
 """A file and all its pictures, by name."""
@@ -214,7 +214,7 @@ def test_a_file_that_was_cut_off_says_how_long_it_should_be(videos: Videos, tmp_
     assert "declared to last until 3.0 s, read until" in damage[-1]
 
 
-@pytest.mark.skipif(not ASSETS.is_dir(), reason="the real assets are not on this machine")
+@needs_assets
 @pytest.mark.parametrize("every", [3, 30])
 @pytest.mark.parametrize(
     "name",

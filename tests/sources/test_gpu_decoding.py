@@ -21,8 +21,8 @@ from pipeline.picture.nv12 import DevicePlane, HasNv12, inputs_of, nv12_of
 from pipeline.sources.options import DecodeOptions
 from pipeline.sources.video.on_gpu import GpuPicture, gpu_decoder, what_is_missing
 from pipeline.sources.video.source import VideoSource
-from tests.picture.test_nv12 import smooth
-from tests.project.test_cuda_driver import Driver
+from tests.support.cuda_driver import Driver
+from tests.support.pictures import smooth
 
 onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
 

@@ -21,6 +21,7 @@ from pipeline.sources.images import ImagesSource, read_image
 from pipeline.sources.opening import open_source
 from pipeline.sources.pictures_in_file import num_pictures
 from pipeline.sources.video.source import VideoSource
+from tests.support.pictures import difference
 
 TILE_WH = (64, 48)
 codings = pytest.mark.parametrize("coding", ["av01", "hvc1"])
@@ -31,11 +32,6 @@ def photograph(width: int, height: int) -> PixelArray:
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     planes = [40 + 160 * x / width, 40 + 160 * y / height, 200 - 150 * x * y / (width * height)]
     return np.stack(planes, axis=2).astype(np.uint8)
-
-
-def difference(first: PixelArray, second: PixelArray) -> float:
-    assert first.shape == second.shape
-    return float(np.abs(first.astype(float) - second).mean())
 
 
 # A HEIF file by hand, box by box (ISO/IEC 14496-12 and 23008-12)

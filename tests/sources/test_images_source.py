@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import SourceError
-from pipeline.picture.frame import PixelArray, TimedPicture
+from pipeline.picture.frame import PixelArray
 from pipeline.sources.images import ImagesSource
-
-ASSETS = Path(__file__).parents[2] / ".." / "shared" / "assets"
-needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="the real assets are not on this machine")
+from tests.support.assets import ASSETS, needs_assets
+from tests.support.videos import read_all
 
 BLUE, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -26,10 +25,6 @@ def paint(colour: tuple[int, int, int], size_wh: tuple[int, int] = (16, 8)) -> P
 def save(path: Path, pixels: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), pixels)
     return path
-
-
-def read_all(source: ImagesSource) -> list[TimedPicture]:
-    return list(source.pictures(threading.Event()))
 
 
 def names(source: ImagesSource) -> list[str]:

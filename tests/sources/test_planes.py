@@ -21,9 +21,10 @@ from pipeline.sinks.recording import Recording
 from pipeline.sources.video.picture import VideoPicture
 from pipeline.sources.video.source import VideoSource
 from pipeline.stages.render import Render
-from tests.sources.test_video_source import difference, scene, write_video
+from tests.support.pictures import difference, grey, scene
+from tests.support.videos import write_video
 
-WIDTH, HEIGHT = 320, 180
+SIZE_WH = WIDTH, HEIGHT = 320, 180
 TAGS: dict[Matrix, int] = {"bt601": 6, "bt709": 1}  # AVColorSpace
 
 
@@ -38,14 +39,10 @@ def planes_of(pixels: PixelArray, matrix: Matrix) -> I420:
     return planes
 
 
-def grey(level: int = 90) -> PixelArray:
-    return np.full((HEIGHT, WIDTH, 3), level, np.uint8)
-
-
 def result_of(rows: list[tuple[float, float, float, float, float, int]], **more: object) -> Result:
     table = np.array(rows, np.float32).reshape(-1, 6)
     detections = Detections(table[:, :4], table[:, 4].copy(), table[:, 5].astype(np.int64), **more)  # type: ignore[arg-type]
-    return Result(Frame.from_pixels(grey()), detections, ("person", "car", "dog"))
+    return Result(Frame.from_pixels(grey(90, SIZE_WH)), detections, ("person", "car", "dog"))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +84,7 @@ def test_boxes_and_labels_on_planes_are_those_on_bgr(
     rows = [
         (min(a[0], b[0]), min(a[1], b[1]), max(a[0], b[0]), max(a[1], b[1]), score, kind) for a, b, score, kind in drawn
     ]
-    pixels, planes = grey(), planes_of(grey(), matrix)
+    pixels, planes = grey(90, SIZE_WH), planes_of(grey(90, SIZE_WH), matrix)
     draw_result(pixels, result_of(rows))
     draw_result(planes, result_of(rows))
     expected = planes_of(pixels, matrix)
@@ -100,7 +97,7 @@ def test_boxes_and_labels_on_planes_are_those_on_bgr(
 
 
 def test_the_overlay_on_planes_is_that_on_bgr() -> None:
-    pixels, planes = grey(), planes_of(grey(), "bt709")
+    pixels, planes = grey(90, SIZE_WH), planes_of(grey(90, SIZE_WH), "bt709")
     for canvas in (pixels, planes):
         draw_result(canvas, result_of([]), overlay=["FPS 29.7 · latency 35 ms", "dropped 0"])
     assert np.abs(planes.to_bgr().astype(int) - pixels).max() <= 4
@@ -111,7 +108,7 @@ def test_masks_and_keypoints_on_planes_are_those_on_bgr() -> None:
     mask[0, 60:101, 80:141] = True
     points = np.array([[[100, 40, 0.9], [np.nan, 1, 0.9], [1e12, 1, 0.9], [50, 50, 0.1]]], np.float32)
     result = result_of([(70, 30, 200, 150, 0.9, 0)], masks=mask, keypoints=points, track_ids=np.array([7], np.int64))
-    pixels, planes = grey(), planes_of(grey(), "bt709")
+    pixels, planes = grey(90, SIZE_WH), planes_of(grey(90, SIZE_WH), "bt709")
     draw_result(pixels, result)
     draw_result(planes, result)
     assert np.abs(planes.yuv[0].astype(int) - planes_of(pixels, "bt709").yuv[0]).max() <= 2
@@ -189,12 +186,14 @@ def test_what_a_recording_does_not_have_is_no_planes(frame: VideoFrame) -> None:
 
 
 def rendered(canvas: I420 | PixelArray, seconds: float) -> RenderedFrame:
-    return RenderedFrame(Result(Frame.from_pixels(grey(), pts_seconds=seconds), Detections.empty(), ()), canvas)
+    return RenderedFrame(
+        Result(Frame.from_pixels(grey(90, SIZE_WH), pts_seconds=seconds), Detections.empty(), ()), canvas
+    )
 
 
 @pytest.mark.parametrize("matrix", ["bt601", "bt709"])
 def test_planes_are_recorded_with_their_own_colours_and_so_is_what_follows(matrix: Matrix, tmp_path: Path) -> None:
-    pixels = grey()
+    pixels = grey(90, SIZE_WH)
     pixels[:, :160], pixels[:, 160:] = (40, 60, 200), (180, 160, 30)
     other: Matrix = "bt601" if matrix == "bt709" else "bt709"
     sink = Recording(tmp_path / "o.mp4")

@@ -23,6 +23,7 @@ from pipeline.sources.video.on_gpu import what_is_missing
 from pipeline.sources.video.orientation import UPRIGHT, Orientation
 from pipeline.sources.video.picture import VideoPicture
 from pipeline.sources.video.source import VideoSource
+from tests.support.pictures import difference, smooth
 
 WIDTH, HEIGHT = 64, 48
 ONE = 1 << 16
@@ -55,17 +56,6 @@ def shown(pixels: PixelArray, name: str) -> PixelArray:
     return upright
 
 
-def smooth() -> PixelArray:
-    """Another colour at each corner, uint8 [HEIGHT, WIDTH, 3]."""
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
-    return np.stack([30 + 3 * x, 30 + 4 * y, 220 - 2 * x - 1 * y], axis=2).clip(0, 255).astype(np.uint8)
-
-
-def difference(first: PixelArray, second: PixelArray) -> float:
-    assert first.shape == second.shape
-    return float(np.abs(first.astype(float) - second).mean())
-
-
 def bgr_of(planes: Nv12) -> PixelArray:
     width, height = planes.size_wh
     assert isinstance(planes.y, np.ndarray)
@@ -81,7 +71,7 @@ def write_plain(path: Path) -> Path:
         stream = container.add_stream("libx264", Fraction(25), options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for _ in range(3):
-            container.mux(stream.encode(VideoFrame.from_ndarray(smooth(), format="bgr24")))
+            container.mux(stream.encode(VideoFrame.from_ndarray(smooth(WIDTH, HEIGHT), format="bgr24")))
         container.mux(stream.encode(None))
     return path
 
@@ -132,7 +122,7 @@ def test_a_matrix_is_one_of_eight_orientations(name: str) -> None:
 @every_orientation
 def test_an_mp4_is_shown_as_its_track_header_says(name: str, tmp_path: Path) -> None:
     path = with_matrix(write_plain(tmp_path / "a.mp4"), matrix_of(name))
-    assert difference(first_picture(path).pixels, shown(smooth(), name)) < 3
+    assert difference(first_picture(path).pixels, shown(smooth(WIDTH, HEIGHT), name)) < 3
 
 
 @pytest.mark.parametrize(
@@ -146,13 +136,13 @@ def test_an_mp4_is_shown_as_its_track_header_says(name: str, tmp_path: Path) -> 
 )
 def test_h264_is_shown_as_its_bitstream_says(words: str, name: str, tmp_path: Path) -> None:
     path = with_sei(write_plain(tmp_path / "a.mp4"), words)
-    assert difference(first_picture(path).pixels, shown(smooth(), name)) < 3
+    assert difference(first_picture(path).pixels, shown(smooth(WIDTH, HEIGHT), name)) < 3
 
 
 @pytest.mark.parametrize("kind", ["yuv420p", "nv12", "yuv444p", "bgr24", "yuyv422"])
 @every_orientation
 def test_whatever_is_asked_for_is_turned_alike(kind: str, name: str) -> None:
-    frame = VideoFrame.from_ndarray(smooth(), format="bgr24").reformat(format=kind)
+    frame = VideoFrame.from_ndarray(smooth(WIDTH, HEIGHT), format="bgr24").reformat(format=kind)
     picture = VideoPicture(frame, orientation=Orientation.from_matrix(matrix_of(name)))
     expected = shown(VideoPicture(frame, orientation=UPRIGHT).pixels, name)
     assert np.array_equal(picture.copy_pixels(), expected)  # before and after `pixels` keeps them
@@ -175,7 +165,7 @@ def test_what_is_no_quarter_turn_is_turned_by_the_nearest_one_and_said(degrees: 
     source = VideoSource(path)
     (first, *_) = source.pictures(threading.Event())
     nearest = {30: "upright", -100: "turned by 90° counter-clockwise", 80: "turned by 90° clockwise"}[degrees]
-    assert difference(first.picture.pixels, shown(smooth(), nearest)) < 3
+    assert difference(first.picture.pixels, shown(smooth(WIDTH, HEIGHT), nearest)) < 3
     off = {30: "+30", -100: "-10", 80: "-10"}[degrees]
     assert source.damage == (f"its display matrix turns by {off}° beyond a quarter turn, which is left out",)
     source.close()

@@ -18,14 +18,14 @@ import pytest
 from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
-from pipeline.picture.frame import PixelArray, TimedPicture
+from pipeline.picture.frame import TimedPicture
 from pipeline.sources.options import NetworkOptions
 from pipeline.sources.video.on_gpu import GpuPicture
 from pipeline.sources.video.picture import VideoPicture
 from pipeline.sources.video.source import VideoSource
-
-ASSETS = Path(__file__).parents[2] / ".." / "shared" / "assets"
-needs_assets = pytest.mark.skipif(not ASSETS.is_dir(), reason="the real assets are not on this machine")
+from tests.support.assets import ASSETS, needs_assets
+from tests.support.pictures import difference, scene
+from tests.support.videos import read_all, write_video
 
 AWKWARD = {  # frames that can be read, size
     "bgs_demo.avi": (51, (48, 48)),
@@ -50,56 +50,6 @@ REFUSED = {
     "trunc_no_moov.mp4": "moov atom not found",
     "tc_nasa_13013.mp4.audio.mp3": r"no video stream; as mp3 it holds audio \(mp3",
 }
-
-
-def scene(index: int, size_wh: tuple[int, int] = (64, 48)) -> PixelArray:
-    """A smooth picture, uint8 [H, W, 3] BGR, lit from its top left, brighter with the index."""
-    width, height = size_wh
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    planes = [200 - 120 * x / width, 60 + 8 * index + 0 * x, 160 - 130 * y / height]
-    return np.stack(planes, axis=2).clip(0, 255).astype(np.uint8)
-
-
-def write_video(
-    path: Path,
-    *,
-    num_frames: int = 12,
-    size_wh: tuple[int, int] = (64, 48),
-    rate: Fraction = Fraction(30000, 1001),
-    turned_degrees: int = 0,
-    also_small: bool = False,
-    options: dict[str, str] | None = None,
-) -> Path:
-    with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream("libx264", rate, options={"crf": "1", "g": "4"})
-        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
-        streams = [stream]
-        if also_small:
-            small = container.add_stream("libx264", rate)
-            small.width, small.height, small.pix_fmt = 32, 32, "yuv420p"
-            streams.insert(0, small)
-        if turned_degrees:
-            stream.set_display_rotation(turned_degrees)
-        for index in range(num_frames):
-            for track in streams:
-                frame = VideoFrame.from_ndarray(scene(index, (track.width, track.height)), format="bgr24")
-                container.mux(track.encode(frame))
-        for track in streams:
-            container.mux(track.encode(None))
-    return path
-
-
-def read_all(source: VideoSource) -> list[TimedPicture]:
-    try:
-        return list(source.pictures(threading.Event()))
-    finally:
-        source.close()
-
-
-def difference(first: PixelArray, second: PixelArray) -> float:
-    """Mean absolute difference in levels."""
-    assert first.shape == second.shape
-    return float(np.abs(first.astype(float) - second).mean())
 
 
 def test_a_video_hands_out_every_frame_with_its_media_time(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.letterbox import Letterbox
 from pipeline.stages.preprocess import NetworkInput, Preprocess
+from tests.support.pictures import noise
 
 REPEATABLE = settings(deadline=None, derandomize=True)
 SPECS = st.builds(
@@ -38,10 +39,6 @@ def spec(**changes: Any) -> DetectorSpec:
     return DetectorSpec(
         **{"input_name": "images", "network_wh": (64, 64), "head": "yolov8", "class_names": ("a",)} | changes
     )
-
-
-def noise(width: int, height: int, *, seed: int = 0) -> PixelArray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
 def prepare(stage: Preprocess, pixels: PixelArray) -> NetworkInput:
