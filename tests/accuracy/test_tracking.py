@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, replace
 
@@ -210,40 +211,44 @@ def frames_of(video: Iterable[Ids]) -> list[Detections]:
 
 
 @given(videos)
-def test_idf1_is_that_of_the_best_of_all_ways_to_pair_identities(
-    video: list[tuple[Ids, Ids]],
-) -> None:
-    pairs = [pair for truth, found in video for pair in zip(truth, found, strict=True)]
-    num_there, num_found = sum(one is not None for one, _ in pairs), sum(two is not None for _, two in pairs)
-    right = max(
-        sum(one is not None and way[one] == two for one, two in pairs) for way in itertools.permutations(range(3))
-    )
-    numbers = tracking_accuracy(frames_of([two for _, two in video]), frames_of([one for one, _ in video])).overall
-    if not num_there:
-        assert numbers is None
-        return
-    assert numbers is not None
-    assert numbers.idf1 == pytest.approx(2 * right / (num_there + num_found))
+def test_every_number_is_what_counting_pairs_of_identities_gives(video: list[tuple[Ids, Ids]]) -> None:
+    accuracy = tracking_accuracy(frames_of([ids for _, ids in video]), frames_of([ids for ids, _ in video]))
+    # At each place of each frame: the identity of an object and that of a track, None for neither.
+    pairs = [pair for truth, tracks in video for pair in zip(truth, tracks, strict=True)]
+    objects = Counter(of_object for of_object, _ in pairs if of_object is not None)
+    tracks = Counter(of_track for _, of_track in pairs if of_track is not None)
     # Places are far apart, so that what is there at the same time is what is found.
-    num_both = sum(one is not None and two is not None for one, two in pairs)
-    assert (numbers.num_misses, numbers.num_false_alarms) == (num_there - num_both, num_found - num_both)
-    assert numbers.deta == pytest.approx(num_both / (num_there + num_found - num_both))
-    shared = [
-        pairs.count(pair) for pair in pairs if None not in pair
-    ]  # with what it is paired with, for each that is right
-    each = [
-        num / (sum(one == pair[0] for one, _ in pairs) + sum(two == pair[1] for _, two in pairs) - num)
-        for num, pair in zip(shared, [pair for pair in pairs if None not in pair], strict=True)
-    ]
-    assert numbers.assa == pytest.approx(np.mean(each) if each else 0)
+    matches = [(one, two) for one, two in pairs if one is not None and two is not None]
+    num_objects, num_tracks, num_matches = objects.total(), tracks.total(), len(matches)
+    if not num_objects:
+        assert accuracy.overall is None
+        return
+    assert accuracy.overall is not None
+    numbers = accuracy.overall
+    assert numbers.idf1 == pytest.approx(2 * num_right_at_best(matches) / (num_objects + num_tracks))
+    assert (numbers.num_misses, numbers.num_false_alarms) == (num_objects - num_matches, num_tracks - num_matches)
+    assert numbers.num_id_switches == num_switches(matches)
+    num_errors = numbers.num_misses + numbers.num_false_alarms + numbers.num_id_switches
+    assert numbers.mota == pytest.approx(1 - num_errors / num_objects)
+    assert numbers.deta == pytest.approx(num_matches / (num_objects + num_tracks - num_matches))
+    shared = Counter(matches)
+    ious = [shared[one, two] / (objects[one] + tracks[two] - shared[one, two]) for one, two in matches]
+    assert numbers.assa == pytest.approx(np.mean(ious) if ious else 0)
+
+
+def num_right_at_best(matches: list[tuple[int, int]]) -> int:
+    """How many matches are right in the best of all ways to pair the identities 0 to 2 with each other."""
+    return max(sum(way[one] == two for one, two in matches) for way in itertools.permutations(range(3)))
+
+
+def num_switches(matches: list[tuple[int, int]]) -> int:
+    """How often an object is matched by another track than the last time."""
     last: dict[int, int] = {}
-    num_switches = 0
-    for one, two in pairs:
-        if one is not None and two is not None:
-            num_switches += last.get(one, two) != two
-            last[one] = two
-    assert numbers.num_id_switches == num_switches
-    assert numbers.mota == pytest.approx(1 - (num_there + num_found - 2 * num_both + num_switches) / num_there)
+    num = 0
+    for one, two in matches:
+        num += last.get(one, two) != two
+        last[one] = two
+    return num
 
 
 @given(videos, st.permutations(range(3)))

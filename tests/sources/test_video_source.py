@@ -402,29 +402,43 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
+    """Answers by path: a file, a stream that breaks off, one that falls silent, nothing at all, or 404."""
+
     server: Any
 
     def do_GET(self) -> None:
-        if self.path == "/absent.mp4":
-            self.send_error(404)
-            return
-        if self.path == "/silent.mp4":
-            self.server.released.wait(10)
-            return
+        answers = {
+            "/film.mp4": self.send_film,
+            "/camera.mjpg": self.send_stream,
+            "/stalls.mjpg": self.send_stream_and_stall,
+            "/silent.mp4": self.stall,
+        }
+        answers.get(self.path, self.refuse)()
+
+    def send_film(self) -> None:
         self.send_response(200)
-        if self.path == "/film.mp4":
-            self.send_header("Content-Length", str(len(self.server.video)))
-            self.end_headers()
-            self.wfile.write(self.server.video)
-            return
+        self.send_header("Content-Length", str(len(self.server.video)))
+        self.end_headers()
+        self.wfile.write(self.server.video)
+
+    def send_stream(self) -> None:
+        self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
         for index in range(8):
             jpeg = cv2.imencode(".jpg", scene(index))[1].tobytes()
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
             self.wfile.write(head + jpeg + b"\r\n")
-        if self.path == "/stalls.mjpg":
-            self.server.released.wait(10)
+
+    def send_stream_and_stall(self) -> None:
+        self.send_stream()
+        self.stall()
+
+    def stall(self) -> None:
+        self.server.released.wait(10)
+
+    def refuse(self) -> None:
+        self.send_error(404)
 
     def log_message(self, *_: Any) -> None:
         pass
