@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,10 @@ from hypothesis import settings
 from pipeline.app import cli
 from tests.support.command_line import Done, Streamdet
 from tests.support.tiny_detector import write_boxes_detector
+
+# Before anybody imports torch, here or in a child: workers run on every core already, and two threads on a busy core
+# wait for each other many times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The same examples in every run, and no opinion about how fast a shared machine is.
 settings.register_profile("streamdet", deadline=None, derandomize=True)

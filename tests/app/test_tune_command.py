@@ -353,8 +353,8 @@ def test_what_cannot_be_tuned_is_said_in_one_line(
 def test_a_real_run_on_drawn_traffic_ends_in_time_and_tells_what_it_tried(streamdet: Streamdet, tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     source = "sim:traffic?size=160x120&seconds=4"
-    words = (source, "--budget", "3s", "--seconds", "0.5", "-o", tmp_path / "tuned.yaml", "--report", report)
-    done = streamdet("tune", *words)
+    words = ("--device", "cpu", "--budget", "3s", "--seconds", "0.5", "-o", tmp_path / "tuned.yaml", "--report", report)
+    done = streamdet("tune", source, *words)
     assert done.returncode == 0, done.stderr
     trials = json.loads(report.read_text())["trials"]
     assert trials[0]["setting"] == {}

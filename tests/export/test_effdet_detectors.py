@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import warnings
 from pathlib import Path
@@ -77,13 +78,15 @@ def test_the_body_form_comes_with_its_anchors() -> None:
     assert class_ids[0, 0] == class_id
 
 
-def test_pictures_are_prepared_as_effdet_prepares_them() -> None:
-    spec = build(ExportRequest("tf_efficientdet_d0", weights="none")).spec
+def test_pictures_are_prepared_as_effdet_prepares_them(tmp_path: Path) -> None:
+    small: Any = build(ExportRequest("tf_efficientdet_d0", weights="none", network_wh=(128, 128))).body
+    torch.save(small.model.state_dict(), tmp_path / "trained.pth")  # at 512 × 512 random ones are dear to calibrate
+    spec = build(ExportRequest("tf_efficientdet_d0", checkpoint=tmp_path / "trained.pth")).spec
     assert (spec.network_wh, spec.resize, spec.pad_value) == ((512, 512), "letterbox-topleft", (124, 116, 104))
     assert spec.class_names == COCO_91
     assert (spec.needs_nms, spec.iou_threshold, spec.max_detections) == (True, 0.5, 100)
     np.testing.assert_allclose(spec.mean, (123.675, 116.28, 103.53))
-    adversarial = build(ExportRequest("tf_efficientdet_d0_ap", weights="none")).spec
+    adversarial = build(ExportRequest("tf_efficientdet_d0_ap", weights="none", network_wh=(128, 128))).spec
     assert adversarial.pad_value == 0
     np.testing.assert_allclose(adversarial.std, (127.5, 127.5, 127.5))
 
@@ -116,6 +119,7 @@ def test_all_names_are_effdets() -> None:
     assert set(NAMES) == set(published)
 
 
+@functools.cache
 def _calibrated(name: str, *, network_wh: tuple[int, int]) -> Exportable:
     """A network with random weights whose scores spread out, instead of vanishing or tying."""
     torch.manual_seed(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -46,15 +46,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 Detect = Callable[[Tensor], list[Candidates]]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """On a shared machine two threads wait for each other longer than they work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

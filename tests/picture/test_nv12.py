@@ -141,7 +141,7 @@ pytest.importorskip("torchvision", reason="the extra export is not installed")
 
 from export.exporting import Exported, export_detector  # noqa: E402
 from export.graph.forms import FitNv12  # noqa: E402
-from export.proof.images import ProofImage, as_decoded, drawn_images  # noqa: E402
+from export.proof.images import ProofImage, as_decoded  # noqa: E402
 from pipeline.app.assemble import DEMO_MODEL, assemble  # noqa: E402
 from pipeline.app.config import load_config  # noqa: E402
 from pipeline.app.models.inspect import print_model  # noqa: E402
@@ -161,7 +161,7 @@ from pipeline.picture.nv12_picture import Nv12Picture  # noqa: E402
 from pipeline.picture.parity import FP32_BAR, Bar, compare  # noqa: E402
 from pipeline.sources.street.traffic import TrafficSource  # noqa: E402
 from pipeline.stages.detect_planes import DetectPlanes  # noqa: E402
-from tests.support.small_exportable import NETWORK_WH, exportable  # noqa: E402
+from tests.support.small_exportable import NETWORK_WH, exportable, proof_images  # noqa: E402
 from tests.support.tiny_detector import write_boxes_detector  # noqa: E402
 
 
@@ -222,7 +222,7 @@ def test_colour_lies_in_the_middle_of_its_four_pixels() -> None:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     path = tmp_path_factory.mktemp("nv12") / "planes.onnx"
-    return export_detector(exportable(), path, images=drawn_images(), form="frame", pixels="nv12")
+    return export_detector(exportable(), path, images=proof_images(), form="frame", pixels="nv12")
 
 
 def test_the_file_is_shown_to_say_what_pytorch_says(exported: Exported) -> None:
@@ -268,7 +268,7 @@ def even(pixels: PixelArray) -> PixelArray:
 
 def test_what_lies_behind_the_rows_is_never_looked_at(exported: Exported) -> None:
     engine = OrtEngine(exported.path, exported.spec, device="cpu")
-    pixels = even(drawn_images()[0].picture.pixels)
+    pixels = even(proof_images()[0].picture.pixels)
     answers = [engine.infer_planes([planes_of(pixels, spare=spare)]) for spare in ((0, 0), (1, 0), (0, 33), (512, 256))]
     for answer in answers[1:]:
         for name, values in answers[0].items():
@@ -322,7 +322,7 @@ def test_the_stage_runs_frames_of_one_size_and_colours_together_and_gives_all_ba
 
 def test_the_stage_gives_boxes_in_pixels_of_the_source(exported: Exported) -> None:
     stage = DetectPlanes(OrtEngine(exported.path, exported.spec, device="cpu"), score_threshold=0.05)
-    picture = Nv12Picture(drawn_images()[0].picture)
+    picture = Nv12Picture(proof_images()[0].picture)
     (detected,) = stage.process(Frame(picture, "camera", 3, 0.1, 0.2))
     width, height = picture.size_wh
     assert detected.letterbox.source_wh == detected.letterbox.network_wh == (width, height)
@@ -333,11 +333,11 @@ def test_the_stage_gives_boxes_in_pixels_of_the_source(exported: Exported) -> No
 
 
 def test_the_boxes_form_of_planes_finds_what_the_frame_form_finds(exported: Exported, tmp_path: Path) -> None:
-    boxes = export_detector(exportable(), tmp_path / "boxes.onnx", images=drawn_images(), pixels="nv12")
+    boxes = export_detector(exportable(), tmp_path / "boxes.onnx", images=proof_images(), pixels="nv12")
     assert boxes.evidence.passes
     spec = recognise(boxes.path)
     assert (spec.form, spec.pixels, spec.resize, spec.needs_nms) == ("boxes", "nv12", "letterbox-center", True)
-    images = [each.picture for each in as_decoded(drawn_images())]
+    images = [each.picture for each in as_decoded(proof_images())]
     found, expected = (Detector(OrtEngine(each.path, each.spec, device="cpu"))(images) for each in (boxes, exported))
     parity = compare(found, expected, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
     assert parity.num_detections > 100
@@ -346,7 +346,7 @@ def test_the_boxes_form_of_planes_finds_what_the_frame_form_finds(exported: Expo
 
 def test_planes_need_a_form_that_takes_pixels(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"--pixels nv12 needs --form boxes or --form frame, .*; got --form body"):
-        export_detector(exportable(), tmp_path / "no.onnx", images=drawn_images(), form="body", pixels="nv12")
+        export_detector(exportable(), tmp_path / "no.onnx", images=proof_images(), form="body", pixels="nv12")
 
 
 def test_metadata_of_another_graph_is_refused(exported: Exported, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def street(tmp_path: Path) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", Fraction(25), options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
-        pixels = drawn_images()[0].picture.resized((160, 96), colour="bgr")
+        pixels = proof_images()[0].picture.resized((160, 96), colour="bgr")
         for index in range(5):
             frame = VideoFrame.from_ndarray(np.roll(pixels, 8 * index, axis=1), format="bgr24")
             frame.pts = index

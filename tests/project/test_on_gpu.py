@@ -45,11 +45,10 @@ def planes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights that takes planes and gives boxes for NMS outside."""
     pytest.importorskip("torch", reason="the extra export is not installed")
     from export.exporting import export_detector
-    from export.proof.images import drawn_images
-    from tests.support.small_exportable import exportable
+    from tests.support.small_exportable import exportable, proof_images
 
     path = tmp_path_factory.mktemp("planes") / "planes.onnx"
-    return export_detector(exportable(), path, images=drawn_images(), pixels="nv12").path
+    return export_detector(exportable(), path, images=proof_images(), pixels="nv12").path
 
 
 @pytest.fixture(scope="module")
@@ -167,11 +166,10 @@ def test_whoever_opens_the_gpu_first_the_decoder_shares_it(street: Path, first: 
 def test_what_cannot_be_recorded_is_refused_in_a_line(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="the extra export is not installed")
     from export.exporting import export_detector
-    from export.proof.images import drawn_images
-    from tests.support.small_exportable import exportable
+    from tests.support.small_exportable import exportable, proof_images
 
     path = tmp_path / "frame.onnx"
-    export_detector(exportable(), path, images=drawn_images(), form="frame", pixels="nv12")
+    export_detector(exportable(), path, images=proof_images(), form="frame", pixels="nv12")
     with pytest.raises(DeviceError, match="has NonMaxSuppression inside; leave it out, or export --form boxes"):
         OrtEngine(path, recognise(path), device="cuda", cuda_graph=True)
     assert OrtEngine(DEMO_MODEL, recognise(DEMO_MODEL), device="cuda").device == "cuda"

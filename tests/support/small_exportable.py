@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 
 from export.exportable import Exportable
 from export.families.demo_network import DemoNetwork, demo_exportable
+from export.proof.images import ProofImage, drawn_images
 from export.proof.random_weights import LogitScale, calibrate, scale_logits
 
 NETWORK_WH = (96, 64)  # not square: width and height must not be taken for each other
@@ -26,3 +28,9 @@ def exportable(*, seed: int = 0) -> Exportable:
         bias: Any = classify[-1].bias  # type: ignore[index]
         bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most anchors are background
     return demo_exportable(network.eval(), CLASS_NAMES, network_wh=NETWORK_WH)
+
+
+@cache
+def proof_images() -> tuple[ProofImage, ...]:
+    """The drawn images on which export compares, drawn once: they take three seconds."""
+    return drawn_images()
