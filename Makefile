@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 RUN = .venv/bin
+# A file stays in one worker, for what its tests share, and files come in order: the long ones, of few tests, not last.
+PARALLEL = -n auto --dist loadfile --no-loadscope-reorder --durations=15
 NEWEST = .venv-newest-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PIP = python -m pip install --quiet --disable-pip-version-check
 
@@ -18,12 +20,12 @@ demo: .venv/.installed-run
 	$(RUN)/streamdet demo
 
 test: .venv/.installed-everything
-	$(RUN)/pytest -n auto --dist loadfile
+	$(RUN)/pytest $(PARALLEL)
 
 # The core of the tests with the newest packages that pyproject.toml allows: make test-newest PYTHON=python3.13
 test-newest: $(NEWEST)/bin/python
 	$(NEWEST)/bin/$(PIP) --upgrade --upgrade-strategy eager --editable ".[cpu,test]"
-	$(NEWEST)/bin/pytest -n auto --dist loadfile $(CORE)
+	$(NEWEST)/bin/pytest $(PARALLEL) $(CORE)
 
 check: lint types test
 

@@ -172,21 +172,28 @@ def test_stale_weights_are_found(exported: Exported, images: tuple[ProofImage, .
     assert verify(exported.path, exported.spec, images, seed=0).passes
 
 
-def test_a_file_that_is_wrong_is_not_left_behind_but_by_force(
-    images: tuple[ProofImage, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def _drifting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exported is not what was meant."""
     forward = DemoDecode.forward
 
     def drifting(self: DemoDecode, logits: torch.Tensor, offsets: torch.Tensor) -> Any:
-        """The exported decoder differs from the reference."""
         boxes, scores, class_ids = forward(self, logits, offsets)
         return boxes + 1.5, scores, class_ids
 
     monkeypatch.setattr(DemoDecode, "forward", drifting)
-    path = tmp_path / "wrong.onnx"
+
+
+@pytest.mark.usefixtures("_drifting")
+def test_a_file_that_is_wrong_is_not_left_behind(images: tuple[ProofImage, ...], tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"was not written: .* of .* detections in 8 images matched .*--force"):
-        export_detector(exportable(), path, images=images)
+        export_detector(exportable(), tmp_path / "wrong.onnx", images=images)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("_drifting")
+def test_a_file_that_is_wrong_is_written_by_force_and_says_so(images: tuple[ProofImage, ...], tmp_path: Path) -> None:
+    path = tmp_path / "wrong.onnx"
     export_detector(exportable(), path, images=images, force=True)
     assert (recognise(path).parity or {})["forced"] is True
 
