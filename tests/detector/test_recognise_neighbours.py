@@ -76,8 +76,8 @@ def test_a_detr_whose_scores_are_activated_in_the_graph_is_read(tmp_path: Path) 
 
 @pytest.mark.parametrize("num_classes", [3, 4, 80])
 def test_rt_detr_by_ultralytics_is_read(num_classes: int, tmp_path: Path) -> None:
-    boxes = real.boxes_cxcywh(300, place=7) / real.SIDES
-    scores = real.class_scores(300, place=7)[:, :num_classes]
+    boxes = real.boxes_cxcywh(300, row=7) / real.SIDES
+    scores = real.class_scores(300, row=7)[:, :num_classes]
     metadata = {**ULTRALYTICS, "names": repr(dict(enumerate(COCO_80[:num_classes])))}
     outputs = {"output0": np.concatenate([boxes, scores], axis=1)}
     path = write(tmp_path / "rtdetr.onnx", outputs, metadata=metadata)

@@ -1,4 +1,4 @@
-"""A small real network, for tests: finds red, green and blue areas, and answers in any convention.
+"""Blob detector: a convention → a small real network that finds red, green and blue areas and answers by it.
 
 Stride-8 cells of the picture are averaged; a cell is an object where its colour outweighs the two others by far, and no
 neighbour's does more. A box spans twice its cell, times how sure it is, so that all of it depends on the picture. What
@@ -35,13 +35,13 @@ class Graph:
 
     def node(self, kind: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
-        names = [each if isinstance(each, str) else self.constant(each) for each in inputs]
-        results = [f"n{len(self.nodes)}_{place}" for place in range(outputs)]
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        results = [f"n{len(self.nodes)}_{index}" for index in range(outputs)]
         self.nodes.append(onnx.helper.make_node(kind, names, results, **attributes))
         return results[0] if outputs == 1 else results
 
-    def columns(self, values: str, places: Sequence[int]) -> str:
-        return str(self.node("Gather", values, self.constant(places, np.int64), axis=2))
+    def columns(self, values: str, indices: Sequence[int]) -> str:
+        return str(self.node("Gather", values, self.constant(indices, np.int64), axis=2))
 
     def side_by_side(self, *values: str) -> str:
         return str(self.node("Concat", *values, axis=2))
@@ -55,11 +55,11 @@ class Graph:
         return str(self.node("Div", boxes, np.array([WIDTH, HEIGHT] * 2)))
 
     def best(self, boxes: str, scores: str, num: int = 20) -> tuple[str, str, str]:
-        """The best so many pairs of box and class: boxes [1, num, 4], scores [1, num], class ids [1, num], int64."""
+        """The best `num` pairs of box and class: boxes [1, num, 4], scores [1, num], class ids [1, num], int64."""
         flat = self.node("Reshape", scores, self.constant((1, -1), np.int64))
-        top, places = self.node("TopK", flat, self.constant((num,), np.int64), outputs=2, axis=1)
-        rows = self.node("Div", places, self.constant(len(NAMES), np.int64))
-        class_ids = self.node("Mod", places, self.constant(len(NAMES), np.int64))
+        top, pairs = self.node("TopK", flat, self.constant((num,), np.int64), outputs=2, axis=1)
+        rows = self.node("Div", pairs, self.constant(len(NAMES), np.int64))
+        class_ids = self.node("Mod", pairs, self.constant(len(NAMES), np.int64))
         rows = self.node("Reshape", rows, self.constant((num,), np.int64))
         return self.node("Gather", boxes, rows, axis=1), top, class_ids
 
@@ -109,10 +109,10 @@ def write_blob_detector(
     against = np.full((3, 3, 1, 1), -0.5) + 1.5 * np.eye(3)[:, :, None, None]
     strength = graph.node("Clip", graph.node("Conv", cells, against), graph.constant(0.0), graph.constant(1.0))
     strength = graph.node("Mul", strength, 1.2)
-    near = graph.node("AveragePool", strength, kernel_shape=[3, 3], pads=[1] * 4)
-    highest = graph.node("MaxPool", near, kernel_shape=[5, 5], pads=[2] * 4)
-    is_peak = graph.node("Cast", graph.node("GreaterOrEqual", near, highest), to=1)
-    peaks = graph.node("Clip", graph.node("Mul", near, is_peak), graph.constant(0.0), graph.constant(0.99))
+    smoothed = graph.node("AveragePool", strength, kernel_shape=[3, 3], pads=[1] * 4)
+    highest = graph.node("MaxPool", smoothed, kernel_shape=[5, 5], pads=[2] * 4)
+    is_peak = graph.node("Cast", graph.node("GreaterOrEqual", smoothed, highest), to=1)
+    peaks = graph.node("Clip", graph.node("Mul", smoothed, is_peak), graph.constant(0.0), graph.constant(0.99))
     w, h = WIDTH // STRIDE, HEIGHT // STRIDE
     peaks = graph.node("Reshape", peaks, graph.constant((1, 3, w * h), np.int64))
     scores = graph.columns(graph.node("Transpose", peaks, perm=[0, 2, 1]), names)  # [1, N, 3]

@@ -12,7 +12,7 @@ class Driver:
     def __init__(self, status: int = 0, state: tuple[int, int] = (0, 0)) -> None:
         self.status, self.calls, self.state = status, list[tuple[str, object]](), state
 
-    def cuDeviceGet(self, place: Any, number: int) -> int:  # noqa: N802
+    def cuDeviceGet(self, pointer: Any, number: int) -> int:  # noqa: N802
         return self.status
 
     def cuDevicePrimaryCtxSetFlags(self, device: ctypes.c_int, flags: ctypes.c_uint) -> int:  # noqa: N802
@@ -25,8 +25,8 @@ class Driver:
         flags._obj.value, is_active._obj.value = self.state
         return 0
 
-    def cuDevicePrimaryCtxRetain(self, place: Any, device: ctypes.c_int) -> int:  # noqa: N802
-        place._obj.value, self.state = 42, (self.state[0], 1)
+    def cuDevicePrimaryCtxRetain(self, pointer: Any, device: ctypes.c_int) -> int:  # noqa: N802
+        pointer._obj.value, self.state = 42, (self.state[0], 1)
         self.calls.append(("retain", device.value))
         return 0
 
@@ -34,7 +34,7 @@ class Driver:
         self.calls.append(("push", context.value))
         return 0
 
-    def cuCtxPopCurrent_v2(self, place: Any) -> int:  # noqa: N802
+    def cuCtxPopCurrent_v2(self, pointer: Any) -> int:  # noqa: N802
         self.calls.append(("pop", None))
         return 0
 

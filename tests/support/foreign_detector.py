@@ -1,4 +1,4 @@
-"""A file of somebody else's detector that answers as such a detector does; for tests."""
+"""Foreign detector: outputs → an ONNX file of another exporter that answers with them, and a check of what is read."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def any_number(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_finds_the_object(path: Path, spec: DetectorSpec) -> None:
-    """What the file finds best is the object, in the right place, and of the right class and score."""
+    """The best detection of the file is the object: its box, its class and its score."""
     engine = OrtEngine(path, spec, device="cpu", intra_op_threads=1)
     pixels = np.zeros((real.NETWORK_WH[1], real.NETWORK_WH[0], 3), np.uint8)
-    (found,) = Detector(engine)([ArrayPicture(pixels)])
-    assert found.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
-    assert found.scores[0] == pytest.approx(real.SCORE, abs=0.01)
-    assert spec.class_names[found.class_ids[0]] == "car"
+    (detections,) = Detector(engine)([ArrayPicture(pixels)])
+    assert detections.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
+    assert detections.scores[0] == pytest.approx(real.SCORE, abs=0.01)
+    assert spec.class_names[detections.class_ids[0]] == "car"

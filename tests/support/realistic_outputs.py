@@ -1,4 +1,4 @@
-"""What would each kind of detector answer? Seeded arrays with one object that stands out; for tests.
+"""Realistic outputs: a kind of detector → seeded arrays as it answers, with one object that stands out.
 
 All are for a network of 96 × 64 and 80 classes, and have no batch side.
 """
@@ -28,21 +28,21 @@ def num_cells(strides: tuple[int, ...] = (8, 16, 32)) -> int:
     return sum(-(-NETWORK_WH[0] // stride) * -(-NETWORK_WH[1] // stride) for stride in strides)
 
 
-def class_scores(num: int, *, place: int = INDEX, score: float = SCORE, num_classes: int = NUM_CLASSES) -> Array:
-    """[N, C], most near 0, some up to 0.5, and the object's."""
+def class_scores(num: int, *, row: int = INDEX, score: float = SCORE, num_classes: int = NUM_CLASSES) -> Array:
+    """[N, C], most close to 0, some up to 0.5, and the object's."""
     chance = np.random.default_rng(num)
     scores = chance.beta(0.2, 20, (num, num_classes)).clip(1e-6, 0.5)
-    scores[place] = chance.uniform(0, 0.001, num_classes)
-    scores[place, CLASS_ID] = score
+    scores[row] = chance.uniform(0, 0.001, num_classes)
+    scores[row, CLASS_ID] = score
     return scores.astype(np.float32)
 
 
-def boxes_cxcywh(num: int, *, place: int = INDEX) -> Array:
+def boxes_cxcywh(num: int, *, row: int = INDEX) -> Array:
     """[N, 4] in network pixels, all over the picture and partly outside."""
     chance = np.random.default_rng(num + 1)
     centres = chance.uniform(0, 1, (num, 2)) * NETWORK_WH
     boxes = np.concatenate([centres, chance.uniform(4, 48, (num, 2))], axis=1)
-    boxes[place] = CXCYWH
+    boxes[row] = CXCYWH
     return boxes.astype(np.float32)
 
 
@@ -109,7 +109,7 @@ def yolov8_turned() -> Outputs:
 def finished(num: int = 20) -> tuple[Array, Array, Array]:
     """Boxes [N, 4] as corners in network pixels, class ids [N] from 0, scores [N]: the best first, the object."""
     chance = np.random.default_rng(num + 2)
-    boxes = corners(boxes_cxcywh(num, place=0)).clip(0, SIDES)
+    boxes = corners(boxes_cxcywh(num, row=0)).clip(0, SIDES)
     scores = np.sort(chance.uniform(0.02, 0.7, num))[::-1].astype(np.float32)
     class_ids = chance.integers(0, NUM_CLASSES, num)
     scores[0], class_ids[0] = SCORE, CLASS_ID
@@ -168,8 +168,8 @@ def detr_with_sizes() -> Outputs:
 
 
 def detr(activation: str, *, num_queries: int = 100) -> Outputs:
-    boxes = boxes_cxcywh(num_queries, place=7) / SIDES
-    scores = class_scores(num_queries, place=7)
+    boxes = boxes_cxcywh(num_queries, row=7) / SIDES
+    scores = class_scores(num_queries, row=7)
     if activation == "sigmoid":
         return {"logits": logit(scores), "pred_boxes": boxes}
     return {"pred_logits": np.roll(with_background(scores, "softmax"), -1, axis=1), "pred_boxes": boxes}
@@ -197,9 +197,9 @@ def ssd_decoded(activation: str, *, num_classes: int = NUM_CLASSES) -> Outputs:
 def anchors() -> Array:
     """[A, 4]: centre y, centre x, height, width in 0..1."""
     chance = np.random.default_rng(8)
-    found = np.concatenate([chance.uniform(0, 1, (400, 2)), chance.uniform(0.1, 0.6, (400, 2))], axis=1)
-    found[INDEX] = (0.4, 0.45, 0.4, 0.3)
-    return found.astype(np.float32)
+    boxes = np.concatenate([chance.uniform(0, 1, (400, 2)), chance.uniform(0.1, 0.6, (400, 2))], axis=1)
+    boxes[INDEX] = (0.4, 0.45, 0.4, 0.3)
+    return boxes.astype(np.float32)
 
 
 def ssd_raw(activation: str = "sigmoid") -> Outputs:
@@ -228,7 +228,7 @@ def nanodet() -> Outputs:
     for kind in ("cls_pred_stride_", "dis_pred_stride_"):
         for stride in (8, 16, 32):
             num = num_cells((stride,))
-            scores = class_scores(num, place=INDEX if stride == 8 else 0, score=SCORE if stride == 8 else 0.1)
+            scores = class_scores(num, row=INDEX if stride == 8 else 0, score=SCORE if stride == 8 else 0.1)
             values = distances((43.5, 35.5), num_cells())[:num]
             outputs[f"{kind}{stride}"] = scores if kind.startswith("cls") else values
     return outputs
@@ -244,7 +244,7 @@ def picodet() -> Outputs:
     classes, sides = [], []
     for stride in (8, 16, 32, 64):
         num = num_cells((stride,))
-        classes.append(class_scores(num, place=INDEX if stride == 8 else 0, score=SCORE if stride == 8 else 0.1))
+        classes.append(class_scores(num, row=INDEX if stride == 8 else 0, score=SCORE if stride == 8 else 0.1))
         sides.append(distances((44, 36), num_cells())[:num])
     return {f"transpose_{index}.tmp_0": values for index, values in enumerate(classes + sides)}
 

@@ -1,4 +1,4 @@
-"""What do the tests of heads share: a spec, and how candidates are compared with what a slow decoder reads."""
+"""Slow reading: raw values → rows by a plain decoder, the spec to read them by, and a comparison with candidates."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def corners(cx: float, cy: float, w: float, h: float) -> tuple[float, float, flo
     return cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
 
 
-def check(found: Candidates, expected: list[Row], *, tolerance: float = 1e-5) -> None:
+def check(candidates: Candidates, expected: list[Row], *, tolerance: float = 1e-5) -> None:
     assert expected
-    assert found.boxes_xyxy == pytest.approx(np.array([row[:4] for row in expected]), rel=tolerance, abs=tolerance)
-    assert found.scores == pytest.approx([row[4] for row in expected], abs=tolerance)
-    assert found.class_ids.tolist() == [row[5] for row in expected]
-    assert [each.dtype.name for each in (found.boxes_xyxy, found.scores, found.class_ids)] == [
+    assert candidates.boxes_xyxy == pytest.approx(np.array([row[:4] for row in expected]), rel=tolerance, abs=tolerance)
+    assert candidates.scores == pytest.approx([row[4] for row in expected], abs=tolerance)
+    assert candidates.class_ids.tolist() == [row[5] for row in expected]
+    assert [array.dtype.name for array in (candidates.boxes_xyxy, candidates.scores, candidates.class_ids)] == [
         "float32",
         "float32",
         "int64",

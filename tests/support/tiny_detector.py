@@ -1,4 +1,4 @@
-"""A real ONNX file that answers every image with the same output; for tests."""
+"""Tiny detector: arrays → a real ONNX file that answers every image with them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def write_detector(
                 helper.make_node("Mul", [answer, f"{name}_factors"], [name]),  # [B, N, 4]
             ]
         shape = (input_shape[0], *array.shape) if is_batched else array.shape
-        open_sides = [place for place, side in enumerate((declared_shapes or {}).get(name, ())) if side != shape[place]]
+        open_sides = [axis for axis, side in enumerate((declared_shapes or {}).get(name, ())) if side != shape[axis]]
         if open_sides:  # a slice up to what only a run can tell
             nodes[-1].output[0] = f"{name}_whole"
             constants += [
