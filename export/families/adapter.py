@@ -18,7 +18,8 @@ from export.proof.read_by_head import reference_by_head
 from export.weights.loading import load_checkpoint
 from pipeline.detector.providers import first_line
 from pipeline.errors import ModelError
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation
+from pipeline.picture.boxes import BoxFormat
+from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 

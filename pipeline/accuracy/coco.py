@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.truth import LabelledData, Truth, marked
 from pipeline.errors import ConfigError, MissingExtraError
+from pipeline.picture.boxes import convert
 from pipeline.picture.detections import Detections, FloatArray
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -125,8 +126,7 @@ def boxes_xywh(boxes_xyxy: FloatArray) -> npt.NDArray[np.float64]:
     As much as float32 corners are good for up to 4096 pixels; and what was written with three decimals comes out as
     it was, which decides where an IoU meets a threshold exactly.
     """
-    boxes = boxes_xyxy.astype(np.float64)
-    return np.round(np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1), 3)
+    return np.round(convert(boxes_xyxy.astype(np.float64), "xyxy", "xywh"), 3)
 
 
 def _ap_and_ap50(found: Sequence[Detections], truths: Sequence[Truth]) -> tuple[float, float]:

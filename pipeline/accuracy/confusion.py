@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.accuracy.truth import Truth
-from pipeline.picture.detections import Detections, FloatArray, IntArray
-from pipeline.picture.suppression import intersection_over_union
+from pipeline.picture.boxes import intersection_over_union, match_greedily
+from pipeline.picture.detections import Detections, IntArray
 
 
 def confusion_matrix(
@@ -31,30 +31,11 @@ def confusion_matrix(
         sure = detections.select(detections.scores >= np.float32(score_threshold))
         rows = np.full(len(sure), num_classes)  # [N], background where there is no object
         columns = np.full(len(truth.objects), num_classes)  # [M], missed where there is no detection
-        for place, number in _pairs(sure, truth.objects.boxes_xyxy, iou_threshold):
-            rows[place] = truth.objects.class_ids[number]
-            columns[number] = sure.class_ids[place]
-        in_ignored = _overlaps(sure, truth.ignored.boxes_xyxy).max(axis=1, initial=0) >= iou_threshold  # [N]
+        overlap = intersection_over_union(sure.boxes_xyxy, truth.objects.boxes_xyxy)  # [N, M]
+        matched, objects = match_greedily(overlap, at_least=iou_threshold, by=(overlap, sure.scores[:, None]))
+        rows[matched], columns[objects] = truth.objects.class_ids[objects], sure.class_ids[matched]
+        in_ignored = (intersection_over_union(sure.boxes_xyxy, truth.ignored.boxes_xyxy) >= iou_threshold).any(axis=1)
         wrong = (rows == num_classes) & ~in_ignored
         np.add.at(matrix, (rows[wrong], sure.class_ids[wrong]), 1)
         np.add.at(matrix, (truth.objects.class_ids, columns), 1)
     return matrix
-
-
-def _overlaps(found: Detections, boxes_xyxy: FloatArray) -> FloatArray:
-    return np.nan_to_num(intersection_over_union(found.boxes_xyxy, boxes_xyxy))
-
-
-def _pairs(found: Detections, boxes_xyxy: FloatArray, iou_threshold: float) -> list[tuple[int, int]]:
-    overlaps = _overlaps(found, boxes_xyxy)  # [N, M]
-    places, numbers = np.nonzero(overlaps >= iou_threshold)
-    order = np.lexsort((-found.scores[places], -overlaps[places, numbers]))
-    pairs: list[tuple[int, int]] = []
-    taken: set[int] = set()
-    claimed: set[int] = set()
-    for place, number in zip(places[order].tolist(), numbers[order].tolist(), strict=True):
-        if place not in taken and number not in claimed:
-            taken.add(place)
-            claimed.add(number)
-            pairs.append((place, number))
-    return pairs

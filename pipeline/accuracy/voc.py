@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.accuracy.truth import Truth
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections
-from pipeline.picture.suppression import intersection_over_union
 
 Rule = Literal["area", "11-point"]
 _Claims = npt.NDArray[np.int64]

@@ -20,6 +20,7 @@ import yaml
 from pipeline.accuracy.outline import crosses_itself
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.errors import ConfigError, reason_of
+from pipeline.picture.boxes import convert
 from pipeline.text_file import read_text
 
 log = logging.getLogger(__name__)
@@ -131,7 +132,7 @@ def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
     if not long or len({len(row.shares) for row in long}) > 1 or len(long[0].shares) % 2:
         return  # an odd number is refused with its line
     shares = np.array([row.shares for row in long])  # [N, M]
-    corners = np.concatenate([shares[:, :2] - shares[:, 2:4] / 2, shares[:, :2] + shares[:, 2:4] / 2], axis=1)  # [N, 4]
+    corners = convert(shares[:, :4], "cxcywh", "xyxy")  # [N, 4]
     if not ((corners >= -_ROUNDING) & (corners <= 1 + _ROUNDING)).all():
         return
     says_what_is_seen = (shares.shape[1] - 4) % 3 == 0 and np.isin(shares[:, 6::3], (0, 1, 2)).all()

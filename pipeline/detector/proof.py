@@ -25,11 +25,11 @@ from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, text
 from pipeline.detector.providers import first_line, load_runtime
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import areas, intersection_over_union
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.picture.suppression import intersection_over_union, suppress
+from pipeline.picture.suppression import suppress
 from pipeline.version import __version__
 from pipeline.whole_file import write_whole
 
@@ -173,7 +173,7 @@ def _steady(as_is: Candidates, in_views: Sequence[Candidates], spec: DetectorSpe
     for view, found in zip(VIEWS, in_views, strict=False):
         moved = view.move(as_is.boxes_xyxy, spec.network_wh)  # [N, 4]
         clipped = moved.clip(0, np.array(spec.network_wh * 2, np.float32))
-        is_whole = _areas(clipped) >= _SEEN_WHOLE * _areas(moved)  # [N]
+        is_whole = areas(clipped) >= _SEEN_WHOLE * areas(moved)  # [N]
         there = found.boxes_xyxy.clip(0, np.array(spec.network_wh * 2, np.float32))  # [M, 4]
         overlaps = np.nan_to_num(intersection_over_union(clipped, there))  # [N, M]
         overlaps = overlaps * (as_is.class_ids[:, None] == found.class_ids)
@@ -181,10 +181,6 @@ def _steady(as_is: Candidates, in_views: Sequence[Candidates], spec: DetectorSpe
         total += float(as_is.scores[is_whole].sum())
         steady += float((as_is.scores * best)[is_whole].sum())
     return total / len(VIEWS), steady / len(VIEWS)
-
-
-def _areas(boxes_xyxy: FloatArray) -> FloatArray:
-    return np.asarray((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1), np.float32)
 
 
 def _on_objects(found: Candidates, spec: DetectorSpec) -> tuple[float, float | None]:

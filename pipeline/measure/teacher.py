@@ -15,9 +15,10 @@ import numpy.typing as npt
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import Truth, marked
 from pipeline.detector.detector import DetectFunction
+from pipeline.picture.boxes import areas, intersection_over_union, match_greedily, share_inside, turns
 from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.frame import ArrayPicture, Picture
-from pipeline.picture.suppression import intersection_over_union, suppress
+from pipeline.picture.suppression import suppress
 
 Mask = npt.NDArray[np.bool_]
 
@@ -82,15 +83,6 @@ def tiles_of(size_wh: tuple[int, int], *, rows: int, columns: int) -> list[tuple
         return []
     lefts, tops = _sections(size_wh[0], columns), _sections(size_wh[1], rows)
     return [(left, top, right, bottom) for top, bottom in tops for left, right in lefts]
-
-
-def share_inside(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
-    """Which share of the area of boxes [N, 4] lies inside of others [M, 4], [N, M]; 0 for a box without area."""
-    top_left = np.maximum(boxes_xyxy[:, None, :2], others_xyxy[None, :, :2])  # [N, M, 2]
-    bottom_right = np.minimum(boxes_xyxy[:, None, 2:], others_xyxy[None, :, 2:])  # [N, M, 2]
-    overlap = np.clip(bottom_right - top_left, 0, None).prod(axis=2)  # [N, M]
-    areas = _areas(boxes_xyxy)[:, None]  # [N, 1]
-    return np.asarray(np.divide(overlap, areas, out=np.zeros_like(overlap), where=areas > 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,12 +152,12 @@ class TeacherAgreement:
         ]
         numbers = coco_accuracy(found, truths).numbers
         frames = tuple(disagreement(shown(each, shown_score), label) for each, label in zip(found, labels, strict=True))
-        areas = np.concatenate([_areas(each.sure.boxes_xyxy) for each in labels])  # [M], over all frames
+        sizes = np.concatenate([areas(each.sure.boxes_xyxy) for each in labels])  # [M], over all frames
         shares = np.concatenate(
-            [_areas(each.sure.boxes_xyxy) / (w * h) for each, (w, h) in zip(labels, frame_sizes_wh, strict=True)]
+            [areas(each.sure.boxes_xyxy) / (w * h) for each, (w, h) in zip(labels, frame_sizes_wh, strict=True)]
         )  # [M]
         is_found = ~np.concatenate([each.is_missed for each in frames])  # [M]
-        kinds = (np.ones_like(is_found), areas < SMALL_PX, shares < SMALL_SHARE)  # [M] each
+        kinds = (np.ones_like(is_found), sizes < SMALL_PX, shares < SMALL_SHARE)  # [M] each
         every, small, small_for_frame = (Recall(int((is_found & kind).sum()), int(kind.sum())) for kind in kinds)
         return cls(numbers["AP"] or 0.0, numbers["AP50"] or 0.0, every, small, small_for_frame, frames)
 
@@ -182,13 +174,11 @@ def disagreement(found: Detections, labels: Labels) -> Disagreement:
     lies in an unsure object of its class is no extra.
     """
     sure, unsure = labels.sure, labels.unsure
-    overlap = np.nan_to_num(intersection_over_union(found.boxes_xyxy, sure.boxes_xyxy))  # [N, M]
+    overlap = intersection_over_union(found.boxes_xyxy, sure.boxes_xyxy)  # [N, M]
     overlap = np.where(found.class_ids[:, None] == sure.class_ids[None], overlap, 0)  # [N, M]
+    rows, columns = match_greedily(overlap, at_least=_SAME_OBJECT_IOU, by=(turns(found.scores), overlap))  # [P], [P]
     is_missed, is_extra = np.ones(len(sure), np.bool_), np.ones(len(found), np.bool_)
-    for place in np.argsort(-found.scores, kind="stable").tolist():
-        free = np.where(is_missed, overlap[place], 0)  # [M]
-        if free.max(initial=0) >= _SAME_OBJECT_IOU:
-            is_missed[free.argmax()] = is_extra[place] = False
+    is_missed[columns] = is_extra[rows] = False
     same_class = found.class_ids[:, None] == unsure.class_ids[None]  # [N, U]
     in_unsure = (share_inside(found.boxes_xyxy, unsure.boxes_xyxy) >= _SAME_OBJECT_IOU) & same_class  # [N, U]
     is_extra &= ~in_unsure.any(axis=1)
@@ -217,7 +207,3 @@ def _is_cut(boxes_xyxy: FloatArray, tile: tuple[int, int, int, int], size_wh: tu
         | ((boxes_xyxy[:, 2] >= right - _CUT_PX) & (right < width))
         | ((boxes_xyxy[:, 3] >= bottom - _CUT_PX) & (bottom < height))
     )
-
-
-def _areas(boxes_xyxy: FloatArray) -> FloatArray:
-    return np.asarray((boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(axis=1), np.float32)

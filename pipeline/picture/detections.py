@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
+from pipeline.picture.boxes import FloatArray as FloatArray
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420
 
 if TYPE_CHECKING:
     import supervision
 
-FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 
@@ -23,7 +24,6 @@ SCHEMA_VERSION = 1
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
 InputType = Literal["float32", "float16", "uint8"]
-BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"]
 ScoreActivation = Literal["none", "sigmoid", "softmax"]
 Form = Literal["body", "boxes", "frame"]
 """body: normalised NCHW → raw outputs; boxes: uint8 NHWC of the network's size → the best K; frame: of any size."""

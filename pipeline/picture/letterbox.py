@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float32]
+from pipeline.picture.boxes import FloatArray
+
 ResizeMode = Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"]
 """in-graph: the network takes images of any size and resizes them itself."""
 

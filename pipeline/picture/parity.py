@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections, FloatArray
-from pipeline.picture.suppression import intersection_over_union
 
 Indices = npt.NDArray[np.intp]
 Mask = npt.NDArray[np.bool_]

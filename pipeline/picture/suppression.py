@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import FloatArray, IntArray
 
 SuppressionMode = Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"]
@@ -65,26 +66,12 @@ def suppress(
     return order[kept], lowered
 
 
-@np.errstate(invalid="ignore", divide="ignore", over="ignore")
-def intersection_over_union(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
-    """IoU [N, M] of boxes [N, 4] and [M, 4]; NaN for two boxes that both have no area."""
-    a, b = a_xyxy[:, None], b_xyxy[None]  # [N, 1, 4], [1, M, 4]
-    width = np.minimum(a[..., 2], b[..., 2]) - np.maximum(a[..., 0], b[..., 0])  # [N, M]
-    height = np.minimum(a[..., 3], b[..., 3]) - np.maximum(a[..., 1], b[..., 1])  # [N, M]
-    overlap = np.maximum(width, 0) * np.maximum(height, 0)  # [N, M]
-    return np.asarray(overlap / (_areas(a) + _areas(b) - overlap), np.float32)
-
-
 def _linear_weight(iou: FloatArray, *, iou_threshold: float) -> FloatArray:
     return np.where(iou > iou_threshold, 1 - iou, np.float32(1))
 
 
 def _gaussian_weight(iou: FloatArray, *, sigma: float) -> FloatArray:
     return np.asarray(np.exp(-(iou**2) / np.float32(sigma)), np.float32)
-
-
-def _areas(boxes_xyxy: FloatArray) -> FloatArray:
-    return np.asarray((boxes_xyxy[..., 2] - boxes_xyxy[..., 0]) * (boxes_xyxy[..., 3] - boxes_xyxy[..., 1]), np.float32)
 
 
 def _suppress_hard(

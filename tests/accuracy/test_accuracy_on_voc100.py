@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import pipeline
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Result
-from pipeline.picture.suppression import intersection_over_union
 from pipeline.sources.images import ImagesSource
 from tests.support.assets import ASSETS, MODELS, VOC100, needs_assets
 

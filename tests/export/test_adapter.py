@@ -16,9 +16,10 @@ from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Detections
-from pipeline.picture.detector_spec import BoxFormat, ScoreActivation
+from pipeline.picture.detector_spec import ScoreActivation
 from pipeline.picture.frame import ArrayPicture
 from pipeline.picture.parity import FP32_BAR, compare
 

@@ -19,10 +19,11 @@ from export.families.effdet_detectors import NAMES, build
 from export.graph.forms import BodyForm, BoxesForm, Normalise
 from export.proof.random_weights import LogitScale, calibrate, scale_logits
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import unpack_anchors
-from pipeline.picture.suppression import intersection_over_union, suppress
+from pipeline.picture.suppression import suppress
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses torch.jit.script

@@ -16,8 +16,8 @@ from export.exportable import Exportable, ExportRequest
 from export.families.transformers_detectors import NAMES, accepts, build
 from export.graph.forms import BodyForm, BoxesForm, Normalise
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.suppression import intersection_over_union
 
 transformers = pytest.importorskip("transformers")
 

@@ -17,7 +17,6 @@ from pipeline.measure.teacher import (
     TeacherAgreement,
     Tiled,
     disagreement,
-    share_inside,
     shown,
     tiles_of,
 )
@@ -119,13 +118,6 @@ def test_a_cut_object_that_nobody_saw_whole_is_kept() -> None:
 def test_nothing_in_any_tile_is_nothing() -> None:
     (found,) = Tiled(Eyes(), rows=3, columns=2)([picture_of_places()])
     assert len(found) == 0
-
-
-def test_the_share_inside_is_of_the_first_box() -> None:
-    boxes = detections((0, 0, 10, 10, 1, 0), (5, 5, 5, 9, 1, 0)).boxes_xyxy
-    shares = share_inside(boxes, detections((5, 0, 100, 100, 1, 0)).boxes_xyxy)
-    assert shares.tolist() == [[0.5], [0.0]]  # a box without area is inside of nothing
-    assert share_inside(boxes[:0], boxes).shape == (0, 2)
 
 
 def test_a_teacher_is_sure_unsure_or_silent() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.picture.suppression import SuppressionMode, intersection_over_union, suppress
+from pipeline.picture.boxes import intersection_over_union
+from pipeline.picture.suppression import SuppressionMode, suppress
 
 REPEATABLE = settings(deadline=None, derandomize=True)
 Boxes = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.picture.boxes import intersection_over_union, match_greedily, turns
 from pipeline.picture.detections import Result
-from pipeline.picture.suppression import intersection_over_union
 from pipeline.sources.source import HasGroundTruth
 
 
@@ -45,18 +45,15 @@ class TruthTally:
         there = np.array([self._class_names[class_id] for class_id in truth.class_ids], dtype=str)  # [M]
         said = np.array([item.class_name(int(class_id)) for class_id in item.detections.class_ids], dtype=str)  # [N]
         boxes = item.detections.boxes_xyxy
-        iou = np.nan_to_num(intersection_over_union(boxes, truth.boxes_xyxy))  # [N, M]
+        iou = intersection_over_union(boxes, truth.boxes_xyxy)  # [N, M]
         iou[said[:, None] != there[None, :]] = 0.0
         ignored = intersection_over_union(boxes, self._source.ignored(item.frame.index).boxes_xyxy)  # [N, L]
-        is_forgiven = np.any(ignored >= 0.5, axis=1).tolist()  # [N]
+        is_false = ~np.any(ignored >= 0.5, axis=1)  # [N]
+        matched, _ = match_greedily(iou, at_least=0.5, by=(turns(item.detections.scores), iou))
+        is_false[matched] = False
         self._there.update(there.tolist())
-        for index in np.argsort(-item.detections.scores, kind="stable").tolist():  # the surest chooses first
-            best = int(iou[index].argmax()) if len(truth) else 0
-            if len(truth) and iou[index, best] >= 0.5:
-                self._found[str(said[index])] += 1
-                iou[:, best] = 0.0  # each object is found once
-            elif not is_forgiven[index]:
-                self._false[str(said[index])] += 1
+        self._found.update(said[matched].tolist())
+        self._false.update(said[is_false].tolist())
 
     def close(self) -> None: ...
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from pipeline.detector.heads import detr, fastestdet, gfl, lists, ssd, table, yolo
 from pipeline.detector.heads.boxes import boxes
-from pipeline.detector.heads.candidates import Head, Outputs
 from pipeline.detector.heads.claims import Claims
+from pipeline.detector.heads.outputs import Head, Outputs
 
 __all__ = ["FAMILIES", "HEADS", "Head", "Outputs"]
 

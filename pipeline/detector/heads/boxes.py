@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, refuse_nan
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.detector.facts import ImageInput, ModelFacts, TensorFacts, image_input, literal
-from pipeline.detector.heads.candidates import Outputs
+from pipeline.detector.heads.outputs import Outputs
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO, UNUSED_CLASSES
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput, ScoreActivation
+from pipeline.picture.detector_spec import DetectorSpec, ExtraInput, ScoreActivation
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 

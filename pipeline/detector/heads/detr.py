@@ -13,7 +13,6 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import (
     LESS_IMAGENETS_MEAN,
     ZERO_TO_ONE,
@@ -24,9 +23,11 @@ from pipeline.detector.heads.claims import (
     classes_then_boxes,
     spec_for,
 )
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation
+from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation
 
 _FAR_BELOW = -3.0  # a logit of nothing: "no object" is never so low, and by sigmoid nearly all are
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output
 from pipeline.detector.heads.claims import IMAGENET_MEAN, IMAGENET_STD, Claim, Hints, NotThisError, network_wh, spec_for
 from pipeline.detector.heads.grid import check_cells, grid
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import (
     BGR_AS_IT_IS,
     IMAGENET_MEAN,
@@ -31,10 +30,12 @@ from pipeline.detector.heads.claims import (
     network_wh,
     spec_for,
 )
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
 from pipeline.picture.detections import FloatArray
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ExtraInput
+from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
 
 _SURE = 0.05  # a score from which a row is an object, not padding
 

@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import (
     BGR_AS_IT_IS,
     LESS_IMAGENETS_MEAN,
@@ -32,11 +31,13 @@ from pipeline.detector.heads.claims import (
     resize_inputs,
     spec_for,
 )
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detections import FloatArray
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec, ScoreActivation, pack_anchors, unpack_anchors
+from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation, pack_anchors, unpack_anchors
 
 Background = Literal["none", "first", "last"]
 _BOXES: tuple[tuple[BoxFormat, bool], ...] = tuple(

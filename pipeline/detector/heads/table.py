@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import (
     LESS_IMAGENETS_MEAN,
     Certainty,
@@ -27,6 +26,7 @@ from pipeline.detector.heads.claims import (
     resize_inputs,
     spec_for,
 )
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO

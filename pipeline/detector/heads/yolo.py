@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
-from pipeline.detector.heads.candidates import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh, spec_for
 from pipeline.detector.heads.grid import check_cells, grid
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detections import FloatArray

@@ -1,4 +1,4 @@
-"""What does every head make of a network's outputs?"""
+"""A network's outputs: what every head reads of them, and how."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import convert
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -50,14 +51,5 @@ def refuse_nan(scores: npt.NDArray[Any], spec: DetectorSpec) -> None:
 def boxes_to_network(boxes: npt.NDArray[Any], spec: DetectorSpec) -> FloatArray:
     """Boxes [M, 4] as the spec says that the network returns them → xyxy in network pixels."""
     boxes = boxes.astype(np.float32)  # [M, 4]; before the scaling: float16 has whole pixels only above 1024
-    if spec.box_format == "cxcywh":
-        centres, halves = boxes[:, :2], boxes[:, 2:] / 2
-        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-    elif spec.box_format == "xywh":
-        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-    elif spec.box_format == "cycxhw":
-        centres, halves = boxes[:, [1, 0]], boxes[:, [3, 2]] / 2
-        boxes = np.concatenate([centres - halves, centres + halves], axis=1)
-    elif spec.box_format == "yxyx":
-        boxes = boxes[:, [1, 0, 3, 2]]
+    boxes = convert(boxes, spec.box_format, "xyxy")
     return boxes * np.array(spec.network_wh * 2, np.float32) if spec.boxes_are_normalised else boxes
