@@ -108,7 +108,7 @@ def gather_evidence(
         rounds.append(
             [detected for batch in batches for detected in detector([images[index].picture for index in batch])]
         )
-    agreement = partial(compare, reference=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
+    agreement = partial(compare, theirs=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
     parities = [agreement(ours) for ours in rounds]
     if proposals is not None and iou_threshold is not None and any(one.worst_image is not None for one in parities):
         before_nms = [proposals([image.picture])[0] for image in images]

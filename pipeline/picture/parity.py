@@ -1,4 +1,4 @@
-"""Do two detectors say the same?"""
+"""Parity: two detectors' detections in the same images → how far they agree, and whether that meets a bar."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.picture.boxes import intersection_over_union
-from pipeline.picture.detections import Detections, FloatArray
-
-Indices = npt.NDArray[np.intp]
-Mask = npt.NDArray[np.bool_]
+from pipeline.picture.boxes import FloatArray, Indices, match_greedily
+from pipeline.picture.detections import Detections
+from pipeline.picture.nms_edges import Likeness, Mask, Side, suppressed_by_rounding, tied, truncated
 
 # Two boxes that overlap by less are not the same object moved.
 _SAME_OBJECT_IOU = 0.5
-# Of boxes thinner than a pixel or two, no IoU is near 1; they agree where their corners do, to within so many pixels.
+# Boxes thinner than a pixel or two never reach an IoU near 1: they agree where their corners lie this close.
 _SAME_CORNERS_PX = 0.05
-# NMS decides in network pixels, and IoU is a little different in source pixels.
-_EDGE_IOU = 0.005
 # A point of a body may be off by this share of its box; of the points, by argmax over a map, one in ten may flip.
 _POINT_TOLERANCE = 0.02
 _LEAST_SHARE_OF_POINTS = 0.9
@@ -33,7 +28,7 @@ class Bar:
     largest_score_difference: float
     least_matched_share: float
     least_mask_iou: float
-    score_from: float = 0.05  # detections that score less are not asked for
+    score_from: float = 0.05  # lower detections are not compared
 
     def passed_by(self, parity: Parity) -> bool:
         """Whether there was something to compare and it agreed."""
@@ -50,8 +45,8 @@ class Parity:
 
     num_images: int
     num_detections: int  # that count, of both sides together
-    num_on_edge: int  # not among them: two boxes overlap by the NMS threshold so exactly that rounding decides
-    num_matched: int  # of those, how many have a partner within the bar
+    num_on_edge: int  # not among them: rounding in NMS, or the limit, decides who has them
+    num_matched: int  # of num_detections, those that have a partner within the bar
     least_iou: float  # over all pairs, those outside the bar too; 1 if there is none
     largest_score_difference: float  # over all pairs; 0 if there is none
     num_class_flips: int  # the same box, another class
@@ -61,7 +56,7 @@ class Parity:
 
     @property
     def matched_share(self) -> float:
-        """The share of detections with a partner within the bar; 1 where nothing was found by either side."""
+        """The share of detections with a partner within the bar; 1 where neither side finds anything."""
         return self.num_matched / self.num_detections if self.num_detections else 1.0
 
     def __str__(self) -> str:
@@ -76,196 +71,183 @@ class Parity:
 
 
 def compare(
-    found: Sequence[Detections],
-    reference: Sequence[Detections],
+    ours: Sequence[Detections],
+    theirs: Sequence[Detections],
     bar: Bar,
     *,
     iou_threshold: float | None = None,
     max_detections: int | None = None,
     proposals: Sequence[Detections] | None = None,
 ) -> Parity:
-    """Match what two detectors found in the same images, as sets: where scores tie, they may order differently.
+    """Match the detections of two detectors in the same images, as sets: where scores tie, their order may differ.
 
-    Both must have been asked for a little less than `bar.score_from`, so that a detection just above it finds a
-    partner just below. `iou_threshold` is that of their NMS: a box that overlaps a better one by just that may stay on
-    one side and go on the other; None: there is no NMS. `proposals` are what
-    the first detector had before its NMS: with them, a box of the other that is among them, and of which one with the
-    same score took the place, is no difference either, as in even surfaces, where neighbouring cells say the same.
-    `max_detections` is the limit of both: what scores no more than the last of a full side may be cut off there.
+    Both must keep detections from a little less than `bar.score_from`, so that one just above it finds a partner just
+    below. `iou_threshold` is that of their NMS: a box that overlaps a better one by just that may stay on one side and
+    go on the other; None: there is no NMS. `proposals` are ours before NMS: with them, one of theirs that is among
+    them, and that one of ours with the same score displaced, is not a difference either, as in even surfaces, where
+    neighbouring cells propose the same. `max_detections` is the limit of both: a detection that scores no more than
+    the last of a full side may be cut off there. Raises ValueError for unequal numbers of images.
     """
-    before_nms = [None] * len(found) if proposals is None else proposals
+    before_nms = [None] * len(ours) if proposals is None else proposals
+    nms = _Nms(iou_threshold, max_detections)
     images = [
-        _compare_one(ours, theirs, bar, iou_threshold, max_detections, proposed)
-        for ours, theirs, proposed in zip(found, reference, before_nms, strict=True)
+        _compare_image(our_detections, their_detections, bar, nms, proposed)
+        for our_detections, their_detections, proposed in zip(ours, theirs, before_nms, strict=True)
     ]
-    missing = [each.num_detections - each.num_matched for each in images]
+    num_unmatched = [image.num_detections - image.num_matched for image in images]
     return Parity(
-        len(images),
-        sum(each.num_detections for each in images),
-        sum(each.num_on_edge for each in images),
-        sum(each.num_matched for each in images),
-        min((each.least_iou for each in images), default=1.0),
-        max((each.largest_score_difference for each in images), default=0.0),
-        sum(each.num_class_flips for each in images),
-        _least(each.least_mask_iou for each in images),
-        _least(each.least_points_share for each in images),
-        int(np.argmax(missing)) if any(missing) else None,
+        num_images=len(images),
+        num_detections=sum(image.num_detections for image in images),
+        num_on_edge=sum(image.num_on_edge for image in images),
+        num_matched=sum(image.num_matched for image in images),
+        least_iou=min((image.least_iou for image in images), default=1.0),
+        largest_score_difference=max((image.largest_score_difference for image in images), default=0.0),
+        num_class_flips=sum(image.num_class_flips for image in images),
+        least_mask_iou=_least(image.least_mask_iou for image in images),
+        least_points_share=_least(image.least_points_share for image in images),
+        worst_image=int(np.argmax(num_unmatched)) if any(num_unmatched) else None,
     )
 
 
-def _compare_one(
-    found: Detections,
-    reference: Detections,
-    bar: Bar,
-    iou_threshold: float | None,
-    max_detections: int | None,
-    proposed: Detections | None,
-) -> Parity:
-    least = np.float32(bar.score_from)
-    counts, counts_there = found.scores >= least, reference.scores >= least  # [N], [M]
-    overlap = intersection_over_union(found.boxes_xyxy, reference.boxes_xyxy)  # [N, M]
-    difference = np.abs(found.scores[:, None] - reference.scores[None])  # [N, M]
-    same_class = found.class_ids[:, None] == reference.class_ids[None]  # [N, M]
-    rows, columns = _pairs(np.where(same_class, overlap, 0), difference)  # [P], [P]
-    counted = counts[rows] | counts_there[columns]  # [P]
-    rows, columns = rows[counted], columns[counted]
-    apart_px = np.abs(found.boxes_xyxy[rows] - reference.boxes_xyxy[columns]).max(axis=1, initial=0)  # [P]
-    same_place = (overlap[rows, columns] >= bar.least_iou) | (apart_px <= _SAME_CORNERS_PX)  # [P]
-    within = same_place & (difference[rows, columns] <= bar.largest_score_difference)
-    masks, points = _masks_alike(found, reference, rows, columns), _points_alike(found, reference, rows, columns)
-    if masks is not None:
-        within &= masks >= bar.least_mask_iou
-    if points is not None:
-        within &= points >= _LEAST_SHARE_OF_POINTS
-    matched = int(counts[rows[within]].sum() + counts_there[columns[within]].sum())
-    agreed, agreed_there = np.zeros_like(counts), np.zeros_like(counts_there)
-    agreed[rows[within]], agreed_there[columns[within]] = True, True
-    cut, cut_there = (
-        ~agreed & _may_be_cut_off(found, reference, bar, max_detections),
-        ~agreed_there & _may_be_cut_off(reference, found, bar, max_detections),
-    )
-    on_edge, on_edge_there = cut & counts, cut_there & counts_there
-    if iou_threshold is not None:
-        alike = np.where(same_class, overlap, 0)  # [N, M]
-        tied = np.zeros_like(agreed_there)
-        if proposed is not None:
-            takes_place = (alike > iou_threshold) & (difference <= bar.largest_score_difference)  # [N, M]
-            tied = ~agreed_there & takes_place.any(axis=0) & _is_among(reference, proposed, bar)
-        on_edge, on_edge_there = _on_edge(
-            agreed,
-            agreed_there,
-            tied,
-            alike,
-            found.scores,
-            reference.scores,
-            iou_threshold,
-            bar.largest_score_difference,
+@dataclass(frozen=True, slots=True)
+class _Nms:
+    """What both detectors do to their boxes."""
+
+    iou_threshold: float | None  # None: there is no NMS
+    max_detections: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """One of ours and one of theirs that are the same object, P times."""
+
+    rows: Indices  # [P], of ours
+    columns: Indices  # [P], of theirs
+    iou: FloatArray  # [P]
+    score_difference: FloatArray  # [P]
+    mask_iou: FloatArray | None  # [P]
+    points_share: FloatArray | None  # [P], of the keypoints, those that agree
+    is_within: Mask  # [P], the bar
+
+    def select(self, chosen: Mask) -> _Pairs:
+        """The pairs that a mask [P] picks."""
+        return _Pairs(
+            self.rows[chosen],
+            self.columns[chosen],
+            self.iou[chosen],
+            self.score_difference[chosen],
+            None if self.mask_iou is None else self.mask_iou[chosen],
+            None if self.points_share is None else self.points_share[chosen],
+            self.is_within[chosen],
         )
-        on_edge, on_edge_there = (on_edge | cut) & counts, (on_edge_there | cut_there) & counts_there
+
+
+def _compare_image(
+    our_detections: Detections, their_detections: Detections, bar: Bar, nms: _Nms, proposed: Detections | None
+) -> Parity:
+    ours, theirs = (Side.of(each, score_from=bar.score_from) for each in (our_detections, their_detections))
+    likeness = Likeness.of(ours.detections, theirs.detections)
+    pairs = _pairs(ours, theirs, likeness, bar)
+    ours, theirs = ours.agreeing(pairs.rows[pairs.is_within]), theirs.agreeing(pairs.columns[pairs.is_within])
+    our_edges, their_edges = _edges(ours, theirs, likeness, bar, nms, proposed)
+    if nms.iou_threshold is not None:
         # A box that stays in the place of another overlaps it well, and was paired with it.
-        kept = within | ~(on_edge[rows] & on_edge_there[columns])
-        rows, columns = rows[kept], columns[kept]
-        masks, points = None if masks is None else masks[kept], None if points is None else points[kept]
-        on_edge[rows], on_edge_there[columns] = False, False  # a box that moved is no matter of NMS
-    num_on_edge = int(on_edge.sum() + on_edge_there.sum())
-    lonely, lonely_there = counts & ~on_edge, counts_there & ~on_edge_there
-    lonely[rows], lonely_there[columns] = False, False
-    other_class = np.where(same_class, 0, overlap)[np.ix_(lonely, lonely_there)]
+        pairs = pairs.select(pairs.is_within | ~(our_edges[pairs.rows] & their_edges[pairs.columns]))
+        our_edges[pairs.rows], their_edges[pairs.columns] = False, False  # a box that moved does not concern NMS
+    num_on_edge = int(our_edges.sum() + their_edges.sum())
     return Parity(
-        1,
-        int(counts.sum() + counts_there.sum()) - num_on_edge,
-        num_on_edge,
-        matched,
-        float(overlap[rows, columns].min(initial=1)),
-        float(difference[rows, columns].max(initial=0)),
-        int((other_class.max(axis=1, initial=0) >= bar.least_iou).sum()),
-        None if masks is None else float(masks.min(initial=1)),
-        None if points is None else float(points.min(initial=1)),
-        None,
+        num_images=1,
+        num_detections=int(ours.counts.sum() + theirs.counts.sum()) - num_on_edge,
+        num_on_edge=num_on_edge,
+        num_matched=int((ours.counts & ours.agreed).sum() + (theirs.counts & theirs.agreed).sum()),
+        least_iou=float(pairs.iou.min(initial=1)),
+        largest_score_difference=float(pairs.score_difference.max(initial=0)),
+        num_class_flips=_num_class_flips(
+            _without(ours.counts & ~our_edges, pairs.rows),
+            _without(theirs.counts & ~their_edges, pairs.columns),
+            likeness,
+            bar,
+        ),
+        least_mask_iou=None if pairs.mask_iou is None else float(pairs.mask_iou.min(initial=1)),
+        least_points_share=None if pairs.points_share is None else float(pairs.points_share.min(initial=1)),
+        worst_image=None,
     )
 
 
-def _may_be_cut_off(these: Detections, those: Detections, bar: Bar, max_detections: int | None) -> Mask:
-    """Which of these [N] score so little that the limit may have taken their partners from the other side."""
-    # What lay in the padding was dropped after the limit, so that a full list may be a little shorter.
-    if max_detections is None or len(those) < 0.75 * max_detections:
-        return np.zeros(len(these), np.bool_)
-    return np.asarray(these.scores <= those.scores.min() + bar.largest_score_difference)
+def _pairs(ours: Side, theirs: Side, likeness: Likeness, bar: Bar) -> _Pairs:
+    """The pairs of the same object, the most alike first, of which at least one side counts."""
+    overlap = likeness.iou_in_class  # [N, M]
+    rows, columns = match_greedily(overlap, at_least=_SAME_OBJECT_IOU, by=(overlap - likeness.score_difference,))
+    counted = ours.counts[rows] | theirs.counts[columns]  # [P]
+    rows, columns = rows[counted], columns[counted]
+    iou, score_difference = likeness.iou[rows, columns], likeness.score_difference[rows, columns]  # [P], [P]
+    our_boxes, their_boxes = ours.detections.boxes_xyxy[rows], theirs.detections.boxes_xyxy[columns]  # [P, 4], [P, 4]
+    corners_px = np.abs(our_boxes - their_boxes).max(axis=1, initial=0)  # [P]
+    is_within = (iou >= bar.least_iou) | (corners_px <= _SAME_CORNERS_PX)  # [P]
+    is_within &= score_difference <= bar.largest_score_difference
+    mask_iou = _mask_iou(ours.detections, theirs.detections, rows, columns)  # [P]
+    points_share = _points_share(ours.detections, theirs.detections, rows, columns)  # [P]
+    if mask_iou is not None:
+        is_within &= mask_iou >= bar.least_mask_iou
+    if points_share is not None:
+        is_within &= points_share >= _LEAST_SHARE_OF_POINTS
+    return _Pairs(rows, columns, iou, score_difference, mask_iou, points_share, is_within)
 
 
-def _is_among(wanted: Detections, known: Detections, bar: Bar) -> Mask:
-    """Which of the wanted [N] are among those that are known, within the bar."""
-    overlap = intersection_over_union(wanted.boxes_xyxy, known.boxes_xyxy)  # [N, M]
-    difference = np.abs(wanted.scores[:, None] - known.scores[None])  # [N, M]
-    same_class = wanted.class_ids[:, None] == known.class_ids[None]  # [N, M]
-    same = same_class & (overlap >= bar.least_iou) & (difference <= bar.largest_score_difference)
-    return np.asarray(same.any(axis=1))
-
-
-def _on_edge(
-    agreed: Mask,
-    agreed_there: Mask,
-    tied: Mask,
-    overlap: FloatArray,
-    scores: FloatArray,
-    scores_there: FloatArray,
-    iou_threshold: float,
-    tolerance: float,
+def _edges(
+    ours: Side, theirs: Side, likeness: Likeness, bar: Bar, nms: _Nms, proposed: Detections | None
 ) -> tuple[Mask, Mask]:
-    """Which detections, [N] and [M], of those not agreed upon, NMS took away on the other side because of rounding.
+    """Which detections that count, [N] and [M], only one side has because of rounding or its limit."""
+    tolerance = bar.largest_score_difference
+    our_edges = truncated(ours, theirs, max_detections=nms.max_detections, tolerance=tolerance)  # [N]
+    their_edges = truncated(theirs, ours, max_detections=nms.max_detections, tolerance=tolerance)  # [M]
+    threshold = nms.iou_threshold
+    if threshold is not None:
+        their_ties = tied(
+            theirs, likeness, proposed, iou_threshold=threshold, least_iou=bar.least_iou, tolerance=tolerance
+        )  # [M]
+        ours_rounded, theirs_rounded = suppressed_by_rounding(
+            ours, theirs, likeness.iou_in_class, their_ties, iou_threshold=threshold, tolerance=tolerance
+        )  # [N], [M]
+        our_edges, their_edges = our_edges | ours_rounded, their_edges | theirs_rounded
+    return our_edges & ours.counts, their_edges & theirs.counts
 
-    By a hair, for a better one that both sides have; or for a better one that only that side has, for such a reason.
-    tied: of those there [M], which gave way here to one of the same score.
-    """
-    by_a_hair = np.abs(overlap - iou_threshold) <= _EDGE_IOU  # [N, M]
-    at_all = overlap > iou_threshold - _EDGE_IOU  # [N, M]
-    is_better_there = scores_there[None] >= scores[:, None] - tolerance  # [N, M]
-    is_better_here = scores[:, None] >= scores_there[None] - tolerance  # [N, M]
-    here, there = np.zeros_like(agreed), tied
-    for _ in range(len(here) + len(there)):
-        takes_there = (by_a_hair & agreed_there[None]) | (at_all & there[None])  # [N, M]
-        takes_here = (by_a_hair & agreed[:, None]) | (at_all & here[:, None])  # [N, M]
-        new_here = ~agreed & (is_better_there & takes_there).any(axis=1)
-        new_there = tied | (~agreed_there & (is_better_here & takes_here).any(axis=0))
-        if np.array_equal(new_here, here) and np.array_equal(new_there, there):
-            break
-        here, there = new_here, new_there
-    return here, there
+
+def _without(mask: Mask, indices: Indices) -> Mask:
+    remaining = mask.copy()
+    remaining[indices] = False
+    return remaining
+
+
+def _num_class_flips(our_unmatched: Mask, their_unmatched: Mask, likeness: Likeness, bar: Bar) -> int:
+    """How many of ours that have no partner lie where one of theirs has another class."""
+    other_class = np.where(likeness.same_class, 0, likeness.iou)[np.ix_(our_unmatched, their_unmatched)]
+    return int((other_class.max(axis=1, initial=0) >= bar.least_iou).sum())
 
 
 def _least(values: Iterable[float | None]) -> float | None:
-    return min((each for each in values if each is not None), default=None)
+    return min((value for value in values if value is not None), default=None)
 
 
-def _masks_alike(found: Detections, reference: Detections, rows: Indices, columns: Indices) -> FloatArray | None:
-    """The IoU of the masks of each pair [P]."""
-    if found.masks is None or reference.masks is None:
+def _mask_iou(ours: Detections, theirs: Detections, rows: Indices, columns: Indices) -> FloatArray | None:
+    """The IoU [P] of the masks of each pair; 1 for two empty ones."""
+    if ours.masks is None or theirs.masks is None:
         return None
-    both = [
-        (np.count_nonzero(ours & theirs), np.count_nonzero(ours | theirs))
-        for ours, theirs in ((found.masks[i], reference.masks[j]) for i, j in zip(rows, columns, strict=True))
+    shared_and_either = [
+        (np.count_nonzero(our_mask & their_mask), np.count_nonzero(our_mask | their_mask))
+        for our_mask, their_mask in (
+            (ours.masks[row], theirs.masks[column]) for row, column in zip(rows, columns, strict=True)
+        )
     ]
-    return np.array([shared / either if either else 1.0 for shared, either in both], np.float32)
+    return np.array([shared / either if either else 1.0 for shared, either in shared_and_either], np.float32)
 
 
-def _points_alike(found: Detections, reference: Detections, rows: Indices, columns: Indices) -> FloatArray | None:
-    """The share of the keypoints of each pair [P] that agree."""
-    if found.keypoints is None or reference.keypoints is None:
+def _points_share(ours: Detections, theirs: Detections, rows: Indices, columns: Indices) -> FloatArray | None:
+    """The share [P] of the keypoints of each pair that agree."""
+    if ours.keypoints is None or theirs.keypoints is None:
         return None
-    boxes = reference.boxes_xyxy[columns]  # [P, 4]
-    reach = np.maximum(1.0, _POINT_TOLERANCE * np.hypot(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]))  # [P]
-    apart = np.linalg.norm(found.keypoints[rows, :, :2] - reference.keypoints[columns, :, :2], axis=2)  # [P, points]
-    return np.asarray((apart <= reach[:, None]).mean(axis=1), np.float32)
-
-
-def _pairs(overlap: FloatArray, difference: FloatArray) -> tuple[Indices, Indices]:
-    """Row and column indices of one-to-one pairs of the same object, the most alike first."""
-    rows, columns = np.nonzero(overlap >= _SAME_OBJECT_IOU)  # [P]
-    likeness = overlap[rows, columns] - difference[rows, columns]  # [P]
-    free, free_there = np.ones(overlap.shape[0], bool), np.ones(overlap.shape[1], bool)
-    chosen: list[int] = []
-    for pair in np.argsort(-likeness, kind="stable"):
-        if free[rows[pair]] and free_there[columns[pair]]:
-            free[rows[pair]] = free_there[columns[pair]] = False
-            chosen.append(int(pair))
-    return rows[chosen], columns[chosen]
+    boxes = theirs.boxes_xyxy[columns]  # [P, 4]
+    sides = boxes[:, 2:] - boxes[:, :2]  # [P, 2]
+    reach = np.maximum(1.0, _POINT_TOLERANCE * np.hypot(sides[:, 0], sides[:, 1]))  # [P]
+    distance = np.linalg.norm(ours.keypoints[rows, :, :2] - theirs.keypoints[columns, :, :2], axis=2)  # [P, points]
+    return np.asarray((distance <= reach[:, None]).mean(axis=1), np.float32)

@@ -28,9 +28,10 @@ from pipeline.detector.heads.claims import (
 )
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
-from pipeline.picture.detector_spec import BoxFormat, DetectorSpec
+from pipeline.picture.detector_spec import DetectorSpec
 
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ULTRALYTICS = (*_CORNERS, "score", "class")
