@@ -198,9 +198,8 @@ def _blank_feed(spec: DetectorSpec, batch: int) -> dict[str, Any]:
     if spec.pixels == "nv12":
         return dict(on_host(inputs_of([blank_nv12(SIZE_WH)] * batch)))
     width, height = spec.network_wh
-    shape = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
-    extras = {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in spec.extra_inputs}
-    return {spec.input_name: np.zeros((batch, *shape), spec.dtype), **extras}
+    shape = (3, height, width) if spec.channels_first else (height, width, 3)
+    return {spec.input_name: np.zeros((batch, *shape), spec.dtype), **spec.extra_feed(batch)}
 
 
 def decode(options: argparse.Namespace, number: int) -> Row:

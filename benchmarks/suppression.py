@@ -24,7 +24,7 @@ from pipeline.detector.heads import HEADS
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.suppression import suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 
 NUM_BOXES, NUM_CLASSES = 25_200, 80
 NUM_OBJECTS, BOXES_EACH = 20, 8
@@ -82,14 +82,10 @@ def _decode(output: FloatArray, spec: DetectorSpec) -> Candidates:
 
 
 def _suppress(candidates: Candidates, max_detections: int = 300) -> tuple[npt.NDArray[np.int64], FloatArray]:
-    return suppress(
-        candidates.boxes_xyxy,
-        candidates.scores,
-        candidates.class_ids,
-        iou_threshold=IOU_THRESHOLD,
-        score_threshold=SCORE_THRESHOLD,
-        max_detections=max_detections,
+    options = SuppressionOptions(
+        iou_threshold=IOU_THRESHOLD, score_threshold=SCORE_THRESHOLD, max_detections=max_detections
     )
+    return suppress(candidates.boxes_xyxy, candidates.scores, candidates.class_ids, options)
 
 
 def _raw_output() -> FloatArray:

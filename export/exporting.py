@@ -133,7 +133,9 @@ class TorchPath:
         self._score_threshold = score_threshold
         self._writer = TensorWriter(exportable.spec)
         # Suppressing the reference's detections a second time changes nothing.
-        self._postprocess = Postprocess(exportable.spec, score_threshold=score_threshold)
+        self._postprocess = Postprocess(
+            exportable.spec, dataclasses.replace(exportable.spec.suppression, score_threshold=score_threshold)
+        )
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
         """The detections in each picture, run one by one."""

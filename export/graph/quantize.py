@@ -263,8 +263,4 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         tensor = next(self._tensors, None)
         if tensor is None:
             return None
-        feed = {
-            extra.name: np.tile(np.array(extra.values, extra.dtype), (len(tensor), 1))
-            for extra in self._spec.extra_inputs
-        }
-        return {self._spec.input_name: tensor, **feed}
+        return {self._spec.input_name: tensor, **self._spec.extra_feed(len(tensor))}

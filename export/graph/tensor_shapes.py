@@ -46,8 +46,7 @@ def feed_for(path: Path, network_wh: tuple[int, int] | None) -> Feed:
     width, height = spec.network_wh
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image = np.repeat(TensorWriter(spec).tensor_of(ArrayPicture(pixels))[1], spec.batch or 1, axis=0)
-    feed = {extra.name: np.tile(np.array(extra.values, extra.dtype), (len(image), 1)) for extra in spec.extra_inputs}
-    return {spec.input_name: image[0] if spec.layout in ("chw", "hwc") else image, **feed}
+    return {spec.input_name: image if spec.takes_batch else image[0], **spec.extra_feed(len(image))}
 
 
 def _plain_feed(facts: ModelFacts, network_wh: tuple[int, int] | None, reason: ModelError) -> Feed:

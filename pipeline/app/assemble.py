@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from pipeline.app.machine import available_cores
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.outputs import Feed, Overlay, output_files, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
+from pipeline.app.thresholds import suppression_options
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.providers import refuse_device
 from pipeline.detector.recognise import assumptions_of
@@ -191,8 +191,7 @@ def checked_detector(config: RunConfig) -> tuple[Path, DetectorSpec]:
     device or a precision that this installation does not have.
     """
     path, spec = model_of(config)
-    for name in (*config.detection.classes, *config.detection.class_score_thresholds):
-        _class_ids(name, spec)
+    suppression_options(config.detection, spec)
     if config.engine.device != "auto":
         refuse_device(config.engine.device, None if config.engine.precision == "auto" else config.engine.precision)
     return path, spec
@@ -229,7 +228,7 @@ def _open_engine(
 
 def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, live_sources: int) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
-    spec, detection = engine.spec, config.detection
+    spec = engine.spec
     inflight = config.engine.inflight or default_inflight(live_sources=live_sources, device=engine.device)
     batch = config.engine.batch or 1
     if batch > 1 and spec.batch is not None and spec.batch != batch:
@@ -239,23 +238,9 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         )
     max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
     capacity = config.flow.queue_capacity
-    score_threshold = spec.score_threshold if detection.score_threshold is None else detection.score_threshold
-    class_thresholds = {
-        class_id: share
-        for name, share in detection.class_score_thresholds.items()
-        for class_id in _class_ids(name, spec)
-    }
-    keep = frozenset(class_id for name in detection.classes for class_id in _class_ids(name, spec)) or None
-    lowest = min([score_threshold, *class_thresholds.values()])
-    nms = Nms(
-        spec,
-        mode=detection.suppression,
-        score_threshold=score_threshold,
-        iou_threshold=spec.iou_threshold if detection.iou_threshold is None else detection.iou_threshold,
-        class_thresholds=class_thresholds,
-        max_detections=detection.max_detections,
-        keep_class_ids=keep,
-    )
+    suppression = suppression_options(config.detection, spec)
+    lowest = suppression.lowest_score_threshold
+    nms = Nms(spec, suppression)
     settings: dict[str, Any] = {
         "name": DETECT.role,
         "workers": inflight,
@@ -276,13 +261,3 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         prepared = frames.then(Preprocess(spec), name=PREPROCESS.role, capacity=capacity)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return detected.then(nms, name=NMS.role, capacity=capacity)
-
-
-def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
-    """Every class of that name, which some files have twice."""
-    found = [class_id for class_id, each in enumerate(spec.class_names) if each == name]
-    if not found:
-        near = difflib.get_close_matches(name, spec.class_names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(spec.class_names[:10])} …"
-        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}")
-    return found

@@ -1,84 +1,118 @@
-"""What does a detector find in a picture, from pixels to boxes in source pixels?
+"""Detector: pictures → detections in source pixels, through preprocessing, network, head and postprocessing.
 
-What the stages do, one after the other and without a thread: for export, verification and calibration.
+The stages of a run use its middle, `candidates_in`; export, verification and calibration use all of it, without a
+thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 
 from pipeline.detector.engine import Engine, PlanesEngine
-from pipeline.detector.heads import HEADS
+from pipeline.detector.heads import HEADS, Outputs
 from pipeline.detector.postprocess import Postprocess
-from pipeline.detector.tensor import TensorWriter
+from pipeline.detector.tensor import Tensor, TensorWriter
+from pipeline.errors import ModelError
+from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.letterbox import Letterbox
-from pipeline.picture.nv12 import batches_of, nv12_of
+from pipeline.picture.nv12 import Nv12, nv12_of
 
 DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
 """Pictures → the detections in each, in source pixels; a `Detector` is one."""
 
 _MOST_PROPOSALS = 100_000
 
+NetworkImage = Tensor | Nv12
+"""An image as the network takes it: a tensor that is a batch of one, or the planes of a picture."""
+
 
 class Detector:
-    """Letterbox, network, head, NMS, and back to source pixels.
+    """A network and everything around it. May be called from several threads at once.
 
-    Keeps detections from `score_threshold` on (None: the spec's).
+    score_threshold: the least score of a candidate; None: the spec's. Raises ModelError for an unknown head.
     """
 
     def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
-        spec = engine.spec
         self._engine = engine
-        self._score_threshold = spec.score_threshold if score_threshold is None else score_threshold
-        self._writer = TensorWriter(spec)
-        self._head = HEADS[spec.head]
-        self._postprocess = Postprocess(spec, score_threshold=self._score_threshold)
-        self._take_all = Postprocess(
-            replace(spec, needs_nms=False, max_detections=_MOST_PROPOSALS), score_threshold=self._score_threshold
+        self._spec = engine.spec
+        try:
+            self._head = HEADS[self._spec.head]
+        except KeyError:
+            raise ModelError(f"head must be one of {', '.join(HEADS)}, got {self._spec.head}") from None
+        self._score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
+        self._writer = TensorWriter(self._spec)
+        options = replace(self._spec.suppression, score_threshold=self._score_threshold)
+        self._postprocess = Postprocess(self._spec, options)
+        self._keep_all = Postprocess(
+            replace(self._spec, needs_nms=False), replace(options, max_detections=_MOST_PROPOSALS)
         )
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """The detections in each picture, run as one batch where the network's batch is that or any.
+        """The detections in each picture.
 
-        Raises SourceError for a picture without the planes that the network takes.
+        Raises SourceError for a picture without the planes that the network takes, and ModelError for outputs that
+        make no detections.
         """
         return self._detect(pictures, self._postprocess)
 
     def proposals(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """What there is in each picture before NMS."""
-        return self._detect(pictures, self._take_all)
+        """The candidates in each picture, before NMS, in source pixels. Raises what a call raises."""
+        return self._detect(pictures, self._keep_all)
+
+    def candidates_in(self, images: Sequence[NetworkImage]) -> list[Candidates]:
+        """The candidates in each image, in network pixels.
+
+        The network sees as many images at once as its batch and their shapes allow; planes also need one size and the
+        same colours.
+        """
+        candidates: dict[int, Candidates] = {}
+        for indices in _batches(map(_kind, images), self._spec.batch or len(images)):
+            outputs = self._run([images[index] for index in indices])
+            for batch_index, index in enumerate(indices):
+                candidates[index] = self._head(
+                    outputs, self._spec, score_threshold=self._score_threshold, batch_index=batch_index
+                )
+        return [candidates[index] for index in range(len(images))]
+
+    def close(self) -> None:
+        """Close the engine."""
+        self._engine.close()
 
     def _detect(self, pictures: Sequence[Picture], postprocess: Postprocess) -> list[Detections]:
-        spec = self._engine.spec
-        if spec.pixels == "nv12":
-            return self._detect_planes(pictures, postprocess)
-        prepared = [self._writer.tensor_of(picture) for picture in pictures]
-        if not prepared:
-            return []
-        tensors = [tensor for _, tensor in prepared]
-        alike = len({tensor.shape for tensor in tensors}) == 1
-        if len(tensors) > 1 and not (alike and spec.batch in (None, len(tensors))):
-            return [found for picture in pictures for found in self._detect([picture], postprocess)]
-        tensors += tensors[-1:] * ((spec.batch or 0) - len(tensors))
-        outputs = self._engine.infer(np.concatenate(tensors))
-        return [
-            postprocess(self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=index), letterbox)
-            for index, (letterbox, _) in enumerate(prepared)
-        ]
+        prepared = [self._prepared(picture) for picture in pictures]
+        candidates = self.candidates_in([image for _, image in prepared])
+        return [postprocess(proposed, letterbox) for proposed, (letterbox, _) in zip(candidates, prepared, strict=True)]
 
-    def _detect_planes(self, pictures: Sequence[Picture], postprocess: Postprocess) -> list[Detections]:
-        assert isinstance(self._engine, PlanesEngine)
-        spec, planes = self._engine.spec, [nv12_of(picture) for picture in pictures]
-        detections: dict[int, Detections] = {}
-        for batch in batches_of(planes):
-            outputs = self._engine.infer_planes([planes[index] for index in batch])
-            letterbox = Letterbox.fit(planes[batch[0]].size_wh, spec.network_wh, spec.resize)
-            for place, index in enumerate(batch):
-                candidates = self._head(outputs, spec, score_threshold=self._score_threshold, batch_index=place)
-                detections[index] = postprocess(candidates, letterbox)
-        return [detections[index] for index in range(len(pictures))]
+    def _prepared(self, picture: Picture) -> tuple[Letterbox, NetworkImage]:
+        if self._spec.pixels == "packed":
+            return self._writer.tensor_of(picture)
+        planes = nv12_of(picture)
+        return Letterbox.fit(planes.size_wh, self._spec.network_wh, self._spec.resize), planes
+
+    def _run(self, images: Sequence[NetworkImage]) -> Outputs:
+        # A fixed batch is filled up with the last image, whose further results nobody reads.
+        filled = [*images] + [images[-1]] * ((self._spec.batch or 0) - len(images))
+        planes = [image for image in filled if isinstance(image, Nv12)]
+        if planes:
+            return cast(PlanesEngine, self._engine).infer_planes(planes)
+        tensors = [image for image in filled if not isinstance(image, Nv12)]
+        return self._engine.infer(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+
+
+def _kind(image: NetworkImage) -> Hashable:
+    """What images of one batch must have in common."""
+    return image.kind if isinstance(image, Nv12) else image.shape
+
+
+def _batches(kinds: Iterable[Hashable], size: int) -> list[list[int]]:
+    """Indices in batches of one kind and at most `size`."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        groups.setdefault(kind, []).append(index)
+    return [group[start : start + size] for group in groups.values() for start in range(0, len(group), size)]

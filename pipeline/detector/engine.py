@@ -121,7 +121,9 @@ class OrtEngine:
 
     def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
         """See `Engine.infer`."""
-        return self._run(self._inputs_of(tensor), len(tensor))
+        spec, batch = self.spec, len(tensor)
+        image = tensor if spec.takes_batch else tensor[0]
+        return self._run({spec.input_name: image, **spec.extra_feed(batch)}, batch)
 
     def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
         """See `PlanesEngine.infer_planes`. Raises DeviceError for planes that lie where the network does not run."""
@@ -148,7 +150,7 @@ class OrtEngine:
     def blank_input(self) -> npt.NDArray[Any]:
         """Zeros of the shape and dtype that a network that takes pixels takes."""
         width, height = self.spec.network_wh
-        shape = (3, height, width) if self.spec.layout in ("nchw", "chw") else (height, width, 3)
+        shape = (3, height, width) if self.spec.channels_first else (height, width, 3)
         return np.zeros((self.spec.batch or 1, *shape), self.spec.dtype)
 
     def blank_planes(self, frame_wh: tuple[int, int], *, on_device: bool = False) -> Nv12:
@@ -180,14 +182,6 @@ class OrtEngine:
     def _filled_up(self, batch: int) -> int | None:
         """The least batch that is run anyway; None for one that is larger than any, or of a network of fixed batch."""
         return next((size for size in self.batch_sizes if size >= batch), None) if self.spec.batch is None else None
-
-    def _inputs_of(self, tensor: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
-        extra = self._extra_inputs(len(tensor))
-        return {self.spec.input_name: tensor[0] if self.spec.layout in ("chw", "hwc") else tensor, **extra}
-
-    def _extra_inputs(self, batch: int) -> dict[str, npt.NDArray[Any]]:
-        """What the network wants to be told beside the images, for so many of them."""
-        return {each.name: np.tile(np.array(each.values, each.dtype), (batch, 1)) for each in self.spec.extra_inputs}
 
     def describe(self) -> str:
         """One line: model, device, precision, versions."""

@@ -1,9 +1,9 @@
-"""Which candidates are objects, and where do they lie in the source?"""
+"""Postprocessing: candidates in network pixels → detections in source pixels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,50 +11,30 @@ import numpy.typing as npt
 
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.detections import Detections, FloatArray, IntArray
+from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.letterbox import Letterbox
-from pipeline.picture.suppression import SuppressionMode, suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 
 
 class Postprocess:
-    """Keeps the best of overlapping candidates and maps them to source pixels; see `suppress`.
+    """Suppresses overlapping candidates and maps the others to source pixels.
 
-    Thresholds of None are the spec's. Only classes in `keep_class_ids` count (None: all). A network with NMS inside
-    is only thresholded and cut to `max_detections`. Raises ValueError for an option that cannot be.
+    options: None: the spec's own. Candidates of a network with NMS inside are not suppressed, however they overlap;
+    thresholds, classes and `max_detections` hold for them too.
     """
 
-    def __init__(
-        self,
-        spec: DetectorSpec,
-        *,
-        mode: SuppressionMode = "class-aware",
-        iou_threshold: float | None = None,
-        score_threshold: float | None = None,
-        class_thresholds: Mapping[int, float] | None = None,
-        max_detections: int | None = None,
-        sigma: float = 0.5,
-        keep_class_ids: Collection[int] | None = None,
-    ) -> None:
+    def __init__(self, spec: DetectorSpec, options: SuppressionOptions | None = None) -> None:
         self._head = spec.head
-        self._mode: SuppressionMode = mode
-        self._iou_threshold = spec.iou_threshold if iou_threshold is None else iou_threshold
-        self._score_threshold = spec.score_threshold if score_threshold is None else score_threshold
-        self._class_thresholds = class_thresholds
-        self._max_detections = spec.max_detections if max_detections is None else max_detections
-        self._sigma = sigma
-        self._keep_class_ids = None if keep_class_ids is None else np.array(sorted(keep_class_ids), np.int64)
+        self._options = options or spec.suppression
         if not spec.needs_nms:  # no overlap is too much
-            self._mode, self._iou_threshold = "class-aware", 1.0
-        # A wrong option is refused here, not at the first frame.
-        self._suppress(Candidates(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)))
+            self._options = replace(self._options, mode="class-aware", iou_threshold=1.0)
 
     def __call__(self, candidates: Candidates, letterbox: Letterbox) -> Detections:
         """The detections in source pixels. Raises ModelError for NaN and impossible scores."""
-        if self._keep_class_ids is not None:
-            candidates = candidates.select(np.isin(candidates.class_ids, self._keep_class_ids))
+        boxes, scores, class_ids = candidates.boxes_xyxy, candidates.scores, candidates.class_ids
         try:
-            kept, scores = self._suppress(candidates)  # [K], [K]
+            kept, scores = suppress(boxes, scores, class_ids, self._options)  # [K], [K]
             boxes = letterbox.boxes_to_source(candidates.boxes_xyxy[kept])  # [K, 4]
             seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])  # [K]; not so: in the padding
             chosen = candidates.select(kept[seen])
@@ -67,19 +47,6 @@ class Postprocess:
             )
         except ValueError as error:
             raise ModelError(f"what the model returns makes no detections, read as {self._head}: {error}") from error
-
-    def _suppress(self, candidates: Candidates) -> tuple[IntArray, FloatArray]:
-        return suppress(
-            candidates.boxes_xyxy,
-            candidates.scores,
-            candidates.class_ids,
-            mode=self._mode,
-            iou_threshold=self._iou_threshold,
-            score_threshold=self._score_threshold,
-            class_thresholds=self._class_thresholds,
-            max_detections=self._max_detections,
-            sigma=self._sigma,
-        )
 
 
 def _pasted(box_masks: FloatArray, boxes_xyxy: FloatArray, letterbox: Letterbox) -> npt.NDArray[np.bool_]:

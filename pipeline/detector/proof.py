@@ -29,7 +29,7 @@ from pipeline.picture.boxes import areas, intersection_over_union
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.picture.suppression import suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 from pipeline.version import __version__
 from pipeline.whole_file import write_whole
 
@@ -102,11 +102,9 @@ def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:
 
 def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
     """Run a bare session on a tensor as the spec wants it."""
-    if spec.layout in ("chw", "hwc"):
-        tensor = tensor[0]
-    extra = {each.name: np.tile(np.array(each.values, each.dtype), (len(tensor), 1)) for each in spec.extra_inputs}
+    feed = {spec.input_name: tensor if spec.takes_batch else tensor[0], **spec.extra_feed(len(tensor))}
     names = [each.name for each in session.get_outputs()]
-    return dict(zip(names, session.run(names, {spec.input_name: tensor, **extra}), strict=True))
+    return dict(zip(names, session.run(names, feed), strict=True))
 
 
 def show(session: Any, spec: DetectorSpec, pixels: PixelArray) -> Outputs:
@@ -161,9 +159,8 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
 def _best(candidates: Candidates) -> Candidates:
     surest = np.argsort(-candidates.scores, kind="stable")[:_MOST_CANDIDATES]
     candidates = candidates.select(surest)
-    kept, _ = suppress(
-        candidates.boxes_xyxy, candidates.scores, candidates.class_ids, iou_threshold=0.5, max_detections=_MOST_FOUND
-    )
+    options = SuppressionOptions(iou_threshold=0.5, max_detections=_MOST_FOUND)
+    kept, _ = suppress(candidates.boxes_xyxy, candidates.scores, candidates.class_ids, options)
     return candidates.select(kept)
 
 

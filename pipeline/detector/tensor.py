@@ -36,18 +36,16 @@ class TensorWriter:
     def new_tensor(self, letterbox: Letterbox) -> Tensor:
         """A tensor for one image, whose values are nothing yet."""
         width, height = letterbox.network_wh
-        return np.empty(
-            (1, 3, height, width) if self._spec.layout in ("nchw", "chw") else (1, height, width, 3), self._spec.dtype
-        )
+        return np.empty((1, 3, height, width) if self._spec.channels_first else (1, height, width, 3), self._spec.dtype)
 
     def pad(self, tensor: Tensor) -> None:
         """Fill a tensor with the padding."""
-        tensor[...] = self._padding.reshape(3, 1, 1) if self._spec.layout in ("nchw", "chw") else self._padding
+        tensor[...] = self._padding.reshape(3, 1, 1) if self._spec.channels_first else self._padding
 
     def write(self, content: PixelArray, image: Tensor, letterbox: Letterbox) -> None:
         """Write content [h, w, 3] into its place in an image [3, H, W] or [H, W, 3], in one pass."""
         rows, columns = letterbox.content_window
-        if self._spec.layout in ("nhwc", "hwc"):
+        if not self._spec.channels_first:
             if self._spec.dtype == "uint8":
                 image[rows, columns] = content
             else:

@@ -49,7 +49,7 @@ def input_shapes(spec: DetectorSpec, *, max_batch: int) -> dict[str, ShapeRange]
     if spec.batch is not None or spec.resize == "in-graph" or spec.pixels != "packed":
         return {}
     width, height = spec.network_wh
-    image = (3, height, width) if spec.layout == "nchw" else (height, width, 3)
+    image = (3, height, width) if spec.channels_first else (height, width, 3)
     sides: dict[str, tuple[int, ...]] = {spec.input_name: image}
     sides |= {each.name: (len(each.values),) for each in spec.extra_inputs}
     return {name: ShapeRange((1, *rest), (max_batch, *rest), (max_batch, *rest)) for name, rest in sides.items()}

@@ -18,7 +18,7 @@ from pipeline.detector.detector import DetectFunction
 from pipeline.picture.boxes import areas, intersection_over_union, match_greedily, share_inside, turns
 from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.frame import ArrayPicture, Picture
-from pipeline.picture.suppression import suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 
 Mask = npt.NDArray[np.bool_]
 
@@ -67,13 +67,8 @@ class Tiled:
         same_class = class_ids[:, None] == class_ids[None]  # [N, N]
         in_whole = (share_inside(boxes, boxes) >= _PART_SHARE) & same_class & ~cut[None]  # [N, N]
         together = Detections(boxes, scores, class_ids).select(~(cut & in_whole.any(axis=1)))
-        kept, _ = suppress(
-            together.boxes_xyxy,
-            together.scores,
-            together.class_ids,
-            iou_threshold=self._iou_threshold,
-            max_detections=max(1, len(together)),
-        )
+        options = SuppressionOptions(iou_threshold=self._iou_threshold, max_detections=max(1, len(together)))
+        kept, _ = suppress(together.boxes_xyxy, together.scores, together.class_ids, options)
         return together.select(kept)
 
 

@@ -18,6 +18,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
+from pipeline.picture.suppression import SuppressionOptions
 
 METADATA_KEY = "streamdet.detector_spec"
 SCHEMA_VERSION = 1
@@ -99,6 +100,29 @@ class DetectorSpec:
     def pad_values(self) -> tuple[int, int, int]:
         """The pixel that fills what a letterbox leaves empty, in the order of `colour`."""
         return (self.pad_value,) * 3 if isinstance(self.pad_value, int) else self.pad_value
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether an image is [3, H, W] to the network, else [H, W, 3]."""
+        return self.layout in ("nchw", "chw")
+
+    @property
+    def takes_batch(self) -> bool:
+        """Whether the network's input has a batch side, else it takes one image without."""
+        return self.layout in ("nchw", "nhwc")
+
+    @property
+    def suppression(self) -> SuppressionOptions:
+        """How its candidates become detections where nobody asks for anything else."""
+        return SuppressionOptions(
+            iou_threshold=self.iou_threshold,
+            score_threshold=self.score_threshold,
+            max_detections=self.max_detections,
+        )
+
+    def extra_feed(self, batch: int) -> dict[str, npt.NDArray[Any]]:
+        """The values of the extra inputs by name, each [batch, values of one image]."""
+        return {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in self.extra_inputs}
 
     def to_json(self) -> str:
         """The text that goes into the metadata; `from_json` reads it back."""

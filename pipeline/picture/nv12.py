@@ -114,14 +114,6 @@ def inputs_of(pictures: Sequence[Nv12]) -> dict[str, PlaneBatch | npt.NDArray[np
     return dict(zip(NV12_INPUTS, values, strict=True))
 
 
-def batches_of(pictures: Sequence[Nv12]) -> list[list[int]]:
-    """Which pictures can be one batch: their indices, by size and colours."""
-    groups: dict[object, list[int]] = {}
-    for index, picture in enumerate(pictures):
-        groups.setdefault(picture.kind, []).append(index)
-    return list(groups.values())
-
-
 def host_plane(plane: Plane) -> npt.NDArray[np.uint8]:
     """A plane as an array [1, rows, pitch]. Raises DeviceError for one that lies on another device."""
     if not isinstance(plane, DevicePlane):

@@ -1,4 +1,4 @@
-"""Which of many overlapping boxes stay?
+"""Suppression: overlapping boxes, scores and classes → the boxes that stay.
 
 Greedy non-maximum suppression, per class or over all classes, and soft-NMS (Bodla et al. 2017,
 https://arxiv.org/abs/1704.04503), which lowers the scores of overlapping boxes instead of removing them.
@@ -7,14 +7,15 @@ https://arxiv.org/abs/1704.04503), which lowers the scores of overlapping boxes 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.picture.boxes import intersection_over_union
-from pipeline.picture.detections import FloatArray, IntArray
+from pipeline.picture.boxes import FloatArray, intersection_over_union
+from pipeline.picture.detections import IntArray
 
 SuppressionMode = Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"]
 
@@ -22,48 +23,89 @@ SuppressionMode = Literal["class-aware", "class-agnostic", "soft-linear", "soft-
 _BLOCK = 128
 
 
+@dataclass(frozen=True, slots=True)
+class SuppressionOptions:
+    """Which boxes stay: those of at least a score, of some classes, that no better box overlaps too much.
+
+    Raises ValueError for an unknown mode, an `iou_threshold` outside [0, 1], and limits that leave nothing.
+    """
+
+    mode: SuppressionMode = "class-aware"
+    iou_threshold: float = 0.5  # boxes that overlap by more are rivals
+    score_threshold: float = 0.0  # a box stays from this score on
+    class_thresholds: Mapping[int, float] = field(default_factory=dict)  # instead of score_threshold, by class id
+    max_detections: int = 300
+    sigma: float = 0.5  # of the Gaussian of soft-gaussian
+    keep_class_ids: frozenset[int] | None = None  # boxes of other classes are dropped first; None: all classes stay
+
+    def __post_init__(self) -> None:
+        if self.mode not in get_args(SuppressionMode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(SuppressionMode))}, got {self.mode!r}")
+        if not 0 <= self.iou_threshold <= 1:
+            raise ValueError(f"iou_threshold must lie within [0, 1], got {self.iou_threshold}")
+        if self.max_detections < 1 or self.sigma <= 0:
+            raise ValueError(
+                f"max_detections must be at least 1 and sigma above 0, got {self.max_detections} and {self.sigma}"
+            )
+
+    @property
+    def lowest_score_threshold(self) -> float:
+        """The score from which on a box of any class may stay."""
+        return min([self.score_threshold, *self.class_thresholds.values()])
+
+    def thresholds_of(self, class_ids: IntArray) -> FloatArray:
+        """The score thresholds [N] of classes [N]; float32 like scores, so that a score printed as 0.7 reaches 0.7."""
+        thresholds = np.full(len(class_ids), self.score_threshold, np.float32)  # [N]
+        for class_id, threshold in self.class_thresholds.items():
+            thresholds[class_ids == class_id] = threshold
+        return thresholds
+
+
+_DEFAULTS = SuppressionOptions()
+
+
 def suppress(
-    boxes_xyxy: FloatArray,
-    scores: FloatArray,
-    class_ids: IntArray,
-    *,
-    mode: SuppressionMode = "class-aware",
-    iou_threshold: float = 0.5,
-    score_threshold: float = 0.0,
-    class_thresholds: Mapping[int, float] | None = None,
-    max_detections: int = 300,
-    sigma: float = 0.5,
+    boxes_xyxy: FloatArray, scores: FloatArray, class_ids: IntArray, options: SuppressionOptions = _DEFAULTS
 ) -> tuple[IntArray, FloatArray]:
     """Return the indices [K] of the boxes that stay, best first, and their scores [K].
 
     Takes boxes [N, 4], scores [N] and class_ids [N]. A box stays if its score is at least the threshold of its class
-    (`class_thresholds`, else `score_threshold`) and no better box that stays overlaps it by *more* than
-    `iou_threshold`; equal scores keep their order. The soft modes, which are class-aware, lower the scores of the
-    boxes that a better one overlaps and apply the score thresholds to the lowered ones; `sigma` is the Gaussian's.
-    `max_detections` is the largest K.
+    and no better box that stays overlaps it by *more* than the IoU threshold; equal scores keep their order. The soft
+    modes, which are class-aware, lower the scores of the boxes that a better one overlaps and apply the score
+    thresholds to the lowered ones. Raises ValueError for NaN or infinite boxes and scores.
 
-    Raises ValueError for NaN or infinite boxes and scores, an unknown mode, and an `iou_threshold` outside [0, 1].
+    >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [50, 0, 60, 10]], np.float32)
+    >>> kept, scores = suppress(boxes, np.array([0.5, 0.75, 0.25], np.float32), np.array([0, 0, 0]))
+    >>> kept.tolist(), scores.tolist()
+    ([1, 2], [0.75, 0.25])
     """
-    _check(boxes_xyxy, scores, iou_threshold, max_detections, sigma)
-    # float32 like the scores: a score printed as 0.7 must pass a threshold of 0.7.
-    thresholds = np.full(len(scores), score_threshold, np.float32)  # [N]
-    for class_id, threshold in (class_thresholds or {}).items():
-        thresholds[class_ids == class_id] = threshold
+    if options.keep_class_ids is not None:
+        of_classes = np.flatnonzero(np.isin(class_ids, sorted(options.keep_class_ids)))  # [L]
+        kept, kept_scores = suppress(
+            boxes_xyxy[of_classes], scores[of_classes], class_ids[of_classes], replace(options, keep_class_ids=None)
+        )  # [K], [K]
+        return of_classes[kept], kept_scores
+    if not (np.isfinite(boxes_xyxy).all() and np.isfinite(scores).all()):
+        raise ValueError("boxes and scores must be finite, got NaN or infinity; does the network overflow in float16?")
+    thresholds = options.thresholds_of(class_ids)  # [N]
     order = np.flatnonzero(scores >= thresholds)  # [M]
     order = order[np.argsort(-scores[order], kind="stable")]  # [M], best first
     boxes, classes = np.asarray(boxes_xyxy[order], np.float32), class_ids[order]  # [M, 4], [M]
-    if mode == "class-aware" or mode == "class-agnostic":
-        kept = _suppress_hard(boxes, classes if mode == "class-aware" else None, iou_threshold, max_detections)  # [K]
-        return order[kept], scores[order[kept]]
-    weigh: Callable[[FloatArray], FloatArray]
-    if mode == "soft-linear":
-        weigh = partial(_linear_weight, iou_threshold=iou_threshold)
-    elif mode == "soft-gaussian":
-        weigh = partial(_gaussian_weight, sigma=sigma)
-    else:
-        raise ValueError(f"mode must be one of {', '.join(get_args(SuppressionMode))}, got {mode!r}")
-    kept, lowered = _suppress_soft(boxes, scores[order], classes, thresholds[order], weigh, max_detections)  # [K], [K]
-    return order[kept], lowered
+    if options.mode.startswith("soft"):
+        kept, lowered = _suppress_soft(
+            boxes, scores[order], classes, thresholds[order], _weigh(options), options.max_detections
+        )  # [K], [K]
+        return order[kept], lowered
+    rivals = classes if options.mode == "class-aware" else None
+    kept = _suppress_hard(boxes, rivals, options.iou_threshold, options.max_detections)  # [K]
+    return order[kept], scores[order[kept]]
+
+
+def _weigh(options: SuppressionOptions) -> Callable[[FloatArray], FloatArray]:
+    """The function of an IoU that a soft mode multiplies scores with."""
+    if options.mode == "soft-linear":
+        return partial(_linear_weight, iou_threshold=options.iou_threshold)
+    return partial(_gaussian_weight, sigma=options.sigma)
 
 
 def _linear_weight(iou: FloatArray, *, iou_threshold: float) -> FloatArray:
@@ -131,12 +173,3 @@ def _suppress_soft(
         remaining[rivals] *= weigh(iou[rivals])
         remaining[remaining < thresholds] = -1
     return np.array(kept, np.intp), np.array(lowered, np.float32)
-
-
-def _check(boxes_xyxy: FloatArray, scores: FloatArray, iou_threshold: float, max_detections: int, sigma: float) -> None:
-    if not (np.isfinite(boxes_xyxy).all() and np.isfinite(scores).all()):
-        raise ValueError("boxes and scores must be finite, got NaN or infinity; does the network overflow in float16?")
-    if not 0 <= iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must lie within [0, 1], got {iou_threshold}")
-    if max_detections < 1 or sigma <= 0:
-        raise ValueError(f"max_detections must be at least 1 and sigma above 0, got {max_detections} and {sigma}")

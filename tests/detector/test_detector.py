@@ -64,7 +64,7 @@ def by_the_stages(engine: OrtEngine) -> list[Detections]:
     return results
 
 
-@pytest.mark.parametrize(("batch", "batches"), [(None, [4]), (4, [4]), (1, [1, 1, 1, 1]), (6, [6, 6, 6, 6])])
+@pytest.mark.parametrize(("batch", "batches"), [(None, [4]), (4, [4]), (1, [1, 1, 1, 1]), (3, [3, 3]), (6, [6])])
 def test_it_finds_what_the_stages_find_whatever_the_batch(
     tmp_path: Path, batch: int | None, batches: list[int]
 ) -> None:

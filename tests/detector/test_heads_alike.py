@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_numbers_in_the_outputs_are_left_alone(spec: DetectorSpec, outputs: real
 def test_broken_numbers_are_refused_or_found_nothing_of_and_nothing_crashes(
     spec: DetectorSpec, outputs: real.Outputs, broken: float
 ) -> None:
-    postprocess = Postprocess(spec, score_threshold=0.1)
+    postprocess = Postprocess(spec, replace(spec.suppression, score_threshold=0.1))
     letterbox = Letterbox.fit(real.NETWORK_WH, real.NETWORK_WH, "stretch")
     for name, values in outputs.items():
         if values.dtype.kind != "f":

@@ -23,7 +23,7 @@ from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import unpack_anchors
-from pipeline.picture.suppression import suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it uses torch.jit.script
@@ -156,9 +156,8 @@ def _assert_same_as_the_bench(exportable: Exportable, pixels: Tensor, outputs: A
     for index, theirs in enumerate(exportable.reference(pixels)):
         num = int(outputs[3][index])
         ours = Candidates(*(output[index, :num] for output in outputs[:3]))
-        kept, _ = suppress(
-            ours.boxes_xyxy, ours.scores, ours.class_ids, iou_threshold=0.5, score_threshold=0.01, max_detections=100
-        )
+        options = SuppressionOptions(iou_threshold=0.5, score_threshold=0.01, max_detections=100)
+        kept, _ = suppress(ours.boxes_xyxy, ours.scores, ours.class_ids, options)
         ours = ours.select(kept)
         assert len(ours.scores) >= 50
         for one, other in ((ours, theirs), (theirs, ours)):

@@ -27,7 +27,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_91
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.suppression import suppress
+from pipeline.picture.suppression import SuppressionOptions, suppress
 from tests.support.calibrated import random_exportable
 
 SMALL = (192, 128)
@@ -117,13 +117,8 @@ def detections(outputs: Sequence[npt.NDArray[Any]], exportable: Exportable) -> l
 
 
 def suppressed(candidates: Candidates, spec: DetectorSpec) -> Candidates:
-    kept, _ = suppress(
-        candidates.boxes_xyxy,
-        candidates.scores,
-        candidates.class_ids,
-        iou_threshold=spec.iou_threshold,
-        max_detections=spec.max_detections,
-    )
+    options = SuppressionOptions(iou_threshold=spec.iou_threshold, max_detections=spec.max_detections)
+    kept, _ = suppress(candidates.boxes_xyxy, candidates.scores, candidates.class_ids, options)
     return candidates.select(kept)
 
 

@@ -246,13 +246,14 @@ def test_a_trained_detector_finds_in_planes_what_it_finds_in_the_pixels_that_ope
     engine = OrtEngine(DEMO_MODEL, recognise(DEMO_MODEL), device="cpu")
     with contextlib.closing(TrafficSource.from_spec("sim:traffic?seed=3&seconds=8")) as source:
         timed_pictures = list(itertools.islice(source.pictures(threading.Event()), 30, 240, 35))
+    options = dataclasses.replace(engine.spec.suppression, score_threshold=0.2)
     found, expected = [], []
     for timed in timed_pictures:
         planes = planes_of(np.asarray(cv2.GaussianBlur(even(timed.picture.pixels), (0, 0), 1), np.uint8), spare=spare)
         letterbox = Letterbox.fit(planes.size_wh, engine.spec.network_wh, engine.spec.resize)
         pixels = fitted(planes, engine.spec).astype(np.uint8)[None, :, :, ::-1]
         candidates = HEADS["boxes"](engine.infer(pixels.copy()), engine.spec, score_threshold=0.2, batch_index=0)
-        found.append(Postprocess(engine.spec, score_threshold=0.2)(candidates, letterbox))
+        found.append(Postprocess(engine.spec, options)(candidates, letterbox))
         expected += Detector(engine, score_threshold=0.2)([ArrayPicture(opencv_pixels(planes))])
     # OpenCV gives four pixels one colour, the graph goes from one to the next.
     bar = Bar(score_from=0.25, least_iou=0.9, largest_score_difference=0.1, least_matched_share=0.97, least_mask_iou=0)

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.suppression import SuppressionMode, suppress
+from pipeline.picture.suppression import SuppressionOptions as Options
 
 REPEATABLE = settings(deadline=None, derandomize=True)
 Boxes = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.int64]]
+NO_BOXES: Boxes = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
 
 SIDES = st.tuples(*[st.integers(0, 12)] * 2).map(sorted)
 
@@ -87,7 +89,7 @@ def torchvision_keeps(boxes: Boxes, iou_threshold: float) -> list[int]:
 @REPEATABLE
 @given(awkward_boxes(), st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.7]))
 def test_awkward_boxes_are_kept_as_torchvision_keeps_them(boxes: Boxes, iou_threshold: float) -> None:
-    kept, scores = suppress(*boxes, iou_threshold=iou_threshold)
+    kept, scores = suppress(*boxes, Options(iou_threshold=iou_threshold))
     assert kept.tolist() == torchvision_keeps(boxes, iou_threshold)
     assert np.array_equal(scores, boxes[1][kept])
 
@@ -97,20 +99,20 @@ def test_awkward_boxes_are_kept_as_torchvision_keeps_them(boxes: Boxes, iou_thre
 def test_crowds_are_kept_as_torchvision_keeps_them(num_boxes: int, offset: float) -> None:
     boxes = crowd(num_boxes, num_classes=4, seed=num_boxes, offset=offset)
     for iou_threshold in (0.3, 0.5, 0.65):
-        kept, _ = suppress(*boxes, iou_threshold=iou_threshold, max_detections=num_boxes)
+        kept, _ = suppress(*boxes, Options(iou_threshold=iou_threshold, max_detections=num_boxes))
         assert kept.tolist() == torchvision_keeps(boxes, iou_threshold)
 
 
 def test_class_agnostic_suppression_is_suppression_of_a_single_class() -> None:
     boxes, scores, class_ids = crowd(500, num_classes=5, seed=1)
-    kept, _ = suppress(boxes, scores, class_ids, mode="class-agnostic", max_detections=500)
+    kept, _ = suppress(boxes, scores, class_ids, Options(mode="class-agnostic", max_detections=500))
     assert kept.tolist() == torchvision_keeps((boxes, scores, np.zeros_like(class_ids)), 0.5)
 
 
 @REPEATABLE
 @given(awkward_boxes(), st.sampled_from([0.25, 0.5]))
 def test_what_stays_does_not_overlap_and_what_goes_does(boxes: Boxes, iou_threshold: float) -> None:
-    kept, _ = suppress(*boxes, iou_threshold=iou_threshold)
+    kept, _ = suppress(*boxes, Options(iou_threshold=iou_threshold))
     for index in range(len(boxes[1])):
         better = [k for k in kept if boxes[2][k] == boxes[2][index] and (-boxes[1][k], k) < (-boxes[1][index], index)]
         overlaps = [naive_iou(boxes[0][k], boxes[0][index]) for k in better]
@@ -124,15 +126,15 @@ def test_a_chain_longer_than_a_block_is_kept_every_second_box() -> None:
     left = np.arange(1000, dtype=np.float32) * 4  # each overlaps the next by 6 of 10: IoU 0.43
     boxes = np.stack([left, left * 0, left + 10, left * 0 + 10], axis=1)
     scores = np.linspace(1, 0.5, 1000, dtype=np.float32)
-    kept, _ = suppress(boxes, scores, np.zeros(1000, np.int64), iou_threshold=0.4, max_detections=1000)
+    kept, _ = suppress(boxes, scores, np.zeros(1000, np.int64), Options(iou_threshold=0.4, max_detections=1000))
     assert kept.tolist() == list(range(0, 1000, 2))
 
 
 def test_an_overlap_of_exactly_the_threshold_stays() -> None:
     boxes = np.array([[0, 0, 2, 1], [0, 0, 1, 1]], np.float32)
     scores, class_ids = np.array([0.9, 0.8], np.float32), np.zeros(2, np.int64)
-    assert suppress(boxes, scores, class_ids, iou_threshold=0.5)[0].tolist() == [0, 1]
-    assert suppress(boxes, scores, class_ids, iou_threshold=0.499)[0].tolist() == [0]
+    assert suppress(boxes, scores, class_ids, Options(iou_threshold=0.5))[0].tolist() == [0, 1]
+    assert suppress(boxes, scores, class_ids, Options(iou_threshold=0.499))[0].tolist() == [0]
 
 
 def test_of_equal_boxes_with_equal_scores_the_first_stays() -> None:
@@ -142,33 +144,33 @@ def test_of_equal_boxes_with_equal_scores_the_first_stays() -> None:
 
 @pytest.mark.parametrize("mode", ["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"])
 def test_nothing_stays_nothing(mode: SuppressionMode) -> None:
-    kept, scores = suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), mode=mode)
+    kept, scores = suppress(*NO_BOXES, Options(mode=mode))
     assert kept.shape == scores.shape == (0,)
 
 
 def test_a_score_of_exactly_the_threshold_stays() -> None:
     boxes = np.array([[0, 0, 1, 1], [5, 5, 6, 6]], np.float32)
-    kept, _ = suppress(boxes, np.array([0.7, 0.69], np.float32), np.zeros(2, np.int64), score_threshold=0.7)
+    kept, _ = suppress(boxes, np.array([0.7, 0.69], np.float32), np.zeros(2, np.int64), Options(score_threshold=0.7))
     assert kept.tolist() == [0]
 
 
 def test_a_class_has_its_own_threshold_higher_or_lower() -> None:
     boxes = np.arange(4, dtype=np.float32)[:, None] * 10 + np.array([0, 0, 5, 5], np.float32)
     scores, class_ids = np.array([0.3, 0.6, 0.6, 0.3], np.float32), np.array([0, 1, 2, 2])
-    kept, _ = suppress(boxes, scores, class_ids, score_threshold=0.5, class_thresholds={0: 0.2, 1: 0.9})
+    kept, _ = suppress(boxes, scores, class_ids, Options(score_threshold=0.5, class_thresholds={0: 0.2, 1: 0.9}))
     assert kept.tolist() == [2, 0]
 
 
 def test_only_the_best_are_returned() -> None:
     boxes = crowd(1000, num_classes=80, seed=3)
-    every, _ = suppress(*boxes, max_detections=1000)
-    assert np.array_equal(suppress(*boxes, max_detections=10)[0], every[:10])
+    every, _ = suppress(*boxes, Options(max_detections=1000))
+    assert np.array_equal(suppress(*boxes, Options(max_detections=10))[0], every[:10])
 
 
 @REPEATABLE
 @given(awkward_boxes(), st.sampled_from(["soft-linear", "soft-gaussian"]), st.sampled_from([0.0, 0.15]))
 def test_soft_suppression_is_that_of_the_paper(boxes: Boxes, mode: SuppressionMode, score_threshold: float) -> None:
-    kept, scores = suppress(*boxes, mode=mode, iou_threshold=0.45, score_threshold=score_threshold, sigma=0.4)
+    kept, scores = suppress(*boxes, Options(mode=mode, iou_threshold=0.45, score_threshold=score_threshold, sigma=0.4))
     linear_above = 0.45 if mode == "soft-linear" else None
     expected = naive_soft_nms(*boxes, linear_above=linear_above, sigma=0.4, score_threshold=score_threshold)
     assert scores == pytest.approx([score for _, score in expected], abs=1e-5)
@@ -178,7 +180,7 @@ def test_soft_suppression_is_that_of_the_paper(boxes: Boxes, mode: SuppressionMo
 @pytest.mark.parametrize("mode", ["soft-linear", "soft-gaussian"])
 def test_soft_suppression_of_a_crowd_keeps_the_boxes_of_the_paper(mode: SuppressionMode) -> None:
     boxes = crowd(200, num_classes=3, seed=5)
-    kept, scores = suppress(*boxes, mode=mode, iou_threshold=0.4, score_threshold=0.1)
+    kept, scores = suppress(*boxes, Options(mode=mode, iou_threshold=0.4, score_threshold=0.1))
     linear_above = 0.4 if mode == "soft-linear" else None
     expected = naive_soft_nms(*boxes, linear_above=linear_above, sigma=0.5, score_threshold=0.1)
     assert kept.tolist() == [index for index, _ in expected]
@@ -188,7 +190,9 @@ def test_soft_suppression_of_a_crowd_keeps_the_boxes_of_the_paper(mode: Suppress
 def test_soft_suppression_lowers_a_rival_and_leaves_other_classes_alone() -> None:
     boxes = np.tile(np.array([[0, 0, 10, 10]], np.float32), (3, 1))
     boxes[1] = [0, 0, 10, 8]  # IoU 0.8
-    kept, scores = suppress(boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 0, 1]), mode="soft-linear")
+    kept, scores = suppress(
+        boxes, np.array([0.9, 0.8, 0.7], np.float32), np.array([0, 0, 1]), Options(mode="soft-linear")
+    )
     assert kept.tolist() == [0, 2, 1]
     assert scores == pytest.approx([0.9, 0.7, 0.8 * 0.2])
 
@@ -213,12 +217,12 @@ def test_nan_and_infinity_are_refused(value: float, where: str) -> None:
 )
 def test_an_option_that_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        suppress(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), **options)
+        Options(**options)
 
 
 def test_an_iou_threshold_of_one_keeps_even_equal_boxes() -> None:
     boxes = np.tile(np.array([[1, 2, 3, 4]], np.float32), (3, 1))
-    assert len(suppress(boxes, np.ones(3, np.float32), np.zeros(3, np.int64), iou_threshold=1.0)[0]) == 3
+    assert len(suppress(boxes, np.ones(3, np.float32), np.zeros(3, np.int64), Options(iou_threshold=1.0))[0]) == 3
 
 
 @REPEATABLE

@@ -34,7 +34,7 @@ def detected(*rows: tuple[float, float, float, float, float, int]) -> RawDetecti
 
 
 def run(item: RawDetections, spec: DetectorSpec = SPEC, **options: Any) -> Result:
-    (result,) = Nms(spec, **options).process(item)
+    (result,) = Nms(spec, dataclasses.replace(spec.suppression, **options)).process(item)
     return result
 
 
@@ -64,8 +64,8 @@ def test_thresholds_are_the_specs_unless_they_are_given() -> None:
 
 def test_other_classes_can_be_left_out_and_then_suppress_nothing() -> None:
     item = detected((0, 30, 10, 40, 0.9, 0), (0, 30, 10, 40, 0.8, 1))
-    assert run(item, mode="class-agnostic", keep_class_ids={1}).detections.class_ids.tolist() == [1]
-    assert len(run(item, keep_class_ids=()).detections) == 0
+    assert run(item, mode="class-agnostic", keep_class_ids=frozenset({1})).detections.class_ids.tolist() == [1]
+    assert len(run(item, keep_class_ids=frozenset()).detections) == 0
 
 
 def test_soft_suppression_lowers_scores() -> None:
@@ -84,7 +84,7 @@ def test_a_network_with_nms_inside_is_only_thresholded() -> None:
 
 def test_a_wrong_option_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="iou_threshold must lie within"):
-        Nms(SPEC, iou_threshold=2.0)
+        run(detected(), iou_threshold=2.0)
 
 
 def test_a_network_that_returns_nan_is_not_believed() -> None:

@@ -33,6 +33,7 @@ from pipeline.app.output_paths import (
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
+from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
 from pipeline.masking import masked_address
@@ -232,8 +233,7 @@ def _only(label: Labels, class_ids: frozenset[int]) -> Labels:
 
 def _shown_score(config: RunConfig, spec: DetectorSpec) -> float:
     """From which score on `run` shows detections."""
-    asked = config.detection.score_threshold
-    return spec.score_threshold if asked is None else asked
+    return suppression_options(config.detection, spec).score_threshold
 
 
 def _measure_speeds(candidates: Sequence[Candidate], options: CompareOptions, say: Say, measure: Measure) -> None:

@@ -41,6 +41,7 @@ from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_i
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.stages import DETECT
+from pipeline.app.thresholds import suppression_options
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Detections
@@ -267,7 +268,6 @@ def _judge_run(
     name: str, path: Path, config: RunConfig, spec: DetectorSpec, data: LabelledData, run: ModelRun
 ) -> Judged:
     asked = config.detection
-    iou_threshold = spec.iou_threshold if asked.iou_threshold is None else asked.iou_threshold
     about = {
         "model": str(path),
         "device": run.device,
@@ -275,7 +275,7 @@ def _judge_run(
         "agreement": run.agreement,
         "score_threshold": asked.score_threshold,
         "max_detections": asked.max_detections,
-        "nms_iou_threshold": iou_threshold if spec.needs_nms else None,
+        "nms_iou_threshold": suppression_options(asked, spec).iou_threshold if spec.needs_nms else None,
         "seconds": round(run.statistics.elapsed_seconds, 3),
     }
     known = set(match_classes(spec.class_names, data.class_names).tolist())

@@ -18,6 +18,7 @@ from pipeline.app.output_paths import files_of_model, inputs_of, refuse_output_o
 from pipeline.app.run.command import prepare_process
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import progress_lines
+from pipeline.app.thresholds import suppression_options
 from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.promise import Promise, promise_of
 from pipeline.app.tune.report import Search, print_search, report_of_search, write_config
@@ -193,8 +194,7 @@ def _start(config: RunConfig, options: TuneOptions) -> Start:
                 f"{config.model}; use `streamdet compare` to choose between detectors"
             )
     sample = sample_of(config, _NUM_FRAMES, of_first=_OF_FIRST)
-    asked = config.detection.score_threshold
-    score = spec.score_threshold if asked is None else asked
+    score = suppression_options(config.detection, spec).score_threshold
     found, (device, precision) = found_in_sample(config, sample, score_threshold=_ASKED_SHARE * score)
     is_live = config.flow.mode == "live" or (config.flow.mode == "auto" and sample.is_of_live)
     return Start(config, spec, device, precision, is_live, sample, found, score)
@@ -321,12 +321,11 @@ def _disagreement(setting: Setting, start: Start, options: TuneOptions) -> str |
     found, (device, precision) = found_in_sample(config, start.sample, score_threshold=_ASKED_SHARE * start.shown_score)
     is_same = "model" not in setting and precision == start.precision
     bar = replace(FP32_BAR if is_same else FP16_BAR, score_from=start.shown_score)
-    asked = config.detection.iou_threshold
     parity = compare(
         found,
         start.found,
         bar,
-        iou_threshold=(spec.iou_threshold if asked is None else asked) if spec.needs_nms else None,
+        iou_threshold=suppression_options(config.detection, spec).iou_threshold if spec.needs_nms else None,
         max_detections=spec.max_detections,
     )
     if not parity.num_detections and not (is_same and device == start.device):

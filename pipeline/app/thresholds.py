@@ -1,0 +1,47 @@
+"""Thresholds: a configuration and a model's spec → the options of suppression, with nothing left open."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TypeVar
+
+from pipeline.app.config import DetectionConfig
+from pipeline.errors import ConfigError
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.suppression import SuppressionOptions
+
+_T = TypeVar("_T", int, float)
+
+
+def suppression_options(detection: DetectionConfig, spec: DetectorSpec) -> SuppressionOptions:
+    """What a run applies: the configuration's values, and the spec's where it has none.
+
+    Raises ConfigError for a class that the model does not know.
+    """
+    own = spec.suppression
+    return SuppressionOptions(
+        mode=detection.suppression,
+        iou_threshold=_given(detection.iou_threshold, own.iou_threshold),
+        score_threshold=_given(detection.score_threshold, own.score_threshold),
+        class_thresholds={
+            class_id: threshold
+            for name, threshold in detection.class_score_thresholds.items()
+            for class_id in _class_ids(name, spec)
+        },
+        max_detections=_given(detection.max_detections, own.max_detections),
+        keep_class_ids=frozenset(class_id for name in detection.classes for class_id in _class_ids(name, spec)) or None,
+    )
+
+
+def _given(value: _T | None, default: _T) -> _T:
+    return default if value is None else value
+
+
+def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
+    """The ids of every class of that name; some files have one twice."""
+    class_ids = [class_id for class_id, class_name in enumerate(spec.class_names) if class_name == name]
+    if not class_ids:
+        similar = difflib.get_close_matches(name, spec.class_names, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"it knows {', '.join(spec.class_names[:10])} …"
+        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}")
+    return class_ids
