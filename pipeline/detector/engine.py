@@ -1,4 +1,4 @@
-"""How is a network run, and on what?"""
+"""Engine: input tensors or planes → a network's outputs, on the device that runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does one get host memory that a GPU reads and writes by itself?
+"""Pinned memory: a shape and dtype → a host array that a GPU reads and writes by itself.
 
 From memory that the operating system may move, the driver copies in pieces through a buffer of its own, and the
 processor waits. CUDA's runtime is loaded with ONNX Runtime's provider; without it the memory is ordinary.

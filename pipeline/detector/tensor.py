@@ -1,4 +1,4 @@
-"""How does a picture become the tensor that a network wants?"""
+"""Tensors: a picture → the network's input tensor, resized, padded and normalised as its spec says."""
 
 from __future__ import annotations
 

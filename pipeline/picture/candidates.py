@@ -1,4 +1,4 @@
-"""What does a network propose in one image, before suppression?"""
+"""Candidates: the boxes that a network proposes in one image, before suppression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found in a frame?"""
+"""Detections: the objects in one frame, with the frame as a result, and drawn on it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class Detections:
     """Objects found in one frame, in source pixels; all arrays have the same length N, which may be 0.
 
     Raises ValueError for unequal lengths, other dtypes, scores outside [0, 1], or NaN.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [5, 5, 20, 30]], np.float32)
+    >>> detections = Detections(boxes, np.array([0.9, 0.3], np.float32), np.array([2, 0]))
+    >>> detections.select(detections.scores >= 0.5).class_ids.tolist()
+    [2]
     """
 
     boxes_xyxy: FloatArray  # [N, 4], x right, y down
@@ -54,7 +59,7 @@ class Detections:
 
     @classmethod
     def empty(cls) -> Detections:
-        """Nothing found: N = 0."""
+        """No detections: N = 0."""
         return cls(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))
 
     def __len__(self) -> int:
@@ -95,7 +100,7 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A frame and what was found in it."""
+    """A frame and the detections in it."""
 
     frame: Frame
     detections: Detections

@@ -1,4 +1,4 @@
-"""What does an ONNX file expect, and what do its outputs mean?
+"""Detector spec: what an ONNX file expects and what its outputs mean, as a value and as JSON in its metadata.
 
 Everything that the runtime must know about a detector stands in its `DetectorSpec`, which export writes
 into the file's metadata under `METADATA_KEY` as JSON, so that no such number is asked twice.

@@ -1,4 +1,4 @@
-"""What is a frame, and how does one get its pixels in the size that is needed?"""
+"""Frames: a picture with its source, number and time → pixels in the size and colour order that is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How does a source image lie inside the network's input, and how do boxes come back?
+"""Letterbox: maps boxes and pictures between source and network size, and back.
 
 A letterbox keeps the aspect ratio and fills the rest; stretch is its other mode. Positions are
 continuous: pixel i covers [i, i + 1), as in `cv2.resize` and half-pixel ONNX Resize.
@@ -23,6 +23,12 @@ class Letterbox:
 
     `content_wh` is the size of the resized image inside the network's input, in whole pixels; the
     scales follow from it, axis by axis, so that its rounding does not shift boxes.
+
+    >>> letterbox = Letterbox.fit((1920, 1080), (640, 640), "letterbox-center")
+    >>> letterbox.content_wh, letterbox.pad_left, letterbox.pad_top
+    ((640, 360), 0, 140)
+    >>> letterbox.boxes_to_source(np.array([[320, 320, 330, 330]], np.float32)).tolist()
+    [[960.0, 540.0, 990.0, 570.0]]
     """
 
     source_wh: tuple[int, int]
@@ -60,7 +66,7 @@ class Letterbox:
         return self.content_wh[0] / self.source_wh[0], self.content_wh[1] / self.source_wh[1]
 
     def boxes_to_source(self, boxes_xyxy: FloatArray, *, clip: bool = True) -> FloatArray:
-        """Map boxes [N, 4] from network pixels to source pixels, clipped to the source image unless told otherwise."""
+        """Map boxes [N, 4] from network pixels to source pixels, clipped to the source image unless `clip` is False."""
         scale_x, scale_y = self.scale_xy
         offset = np.array([self.pad_left, self.pad_top] * 2, np.float32)
         scale = np.array([scale_x, scale_y] * 2, np.float32)

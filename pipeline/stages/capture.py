@@ -1,4 +1,4 @@
-"""How does a source of pictures become a source of frames in a flow?"""
+"""Capture: a source of pictures → a source of numbered, timed frames in a flow."""
 
 from __future__ import annotations
 

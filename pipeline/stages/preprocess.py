@@ -1,4 +1,8 @@
-"""How does a frame become what the network wants?"""
+"""Preprocessing stage: frames → network inputs, in buffers that are used again.
+
+`NetworkInput.give_back` is the one call that goes against the flow: the stage that has read a tensor returns its
+buffer to this one. A frame that is dropped on the way takes its buffer with it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ class Preprocess:
         self._free_lock = threading.Lock()
 
     def process(self, frame: Frame) -> Iterable[NetworkInput]:
-        """One Prepared. May be called from several threads at once."""
+        """One NetworkInput. May be called from several threads at once."""
         letterbox = Letterbox.fit(frame.size_wh, self._spec.network_wh, self._spec.resize)
         content = frame.picture.resized(letterbox.content_wh, colour=self._spec.colour)  # [h, w, 3]
         tensor = self._padded_tensor(letterbox)

@@ -1,4 +1,4 @@
-"""How does a result become a picture with everything drawn on it?"""
+"""Rendering stage: results → pictures with boxes, labels and an overlay drawn on them."""
 
 from __future__ import annotations
 
