@@ -35,8 +35,10 @@ from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
 from pipeline.app.measure_apart import Case, measure_apart
 from pipeline.detector.engine import on_host
-from pipeline.detector.providers import load_runtime, open_session, probe_providers
+from pipeline.detector.installation import load_runtime
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
+from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
 from pipeline.picture.detector_spec import DetectorSpec

@@ -52,3 +52,14 @@ def reason_of(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8"
     return str(getattr(error, "strerror", None) or error)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of its message, without ONNX Runtime's prefix `[ONNXRuntimeError] : 7 : NAME : `.
+
+    The type's name for an error without a message.
+    """
+    text = str(error).strip()
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return text.splitlines()[0] if text else type(error).__name__

@@ -16,8 +16,7 @@ from export.exportable import Exportable, ExportRequest, boxes_spec_of
 from export.graph.ops import best_pairs, take_rows
 from export.proof.read_by_head import reference_by_head
 from export.weights.loading import load_checkpoint
-from pipeline.detector.providers import first_line
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation
 from pipeline.picture.frame import ColourOrder

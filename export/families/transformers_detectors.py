@@ -17,8 +17,7 @@ from export.families.transformers_loading import FAMILIES, NAMES, Family, accept
 from export.graph.forms import Normalise
 from export.graph.ops import best_pairs, take_rows
 from export.proof.random_weights import LogitScale, calibrate, proof_pixels, scale_logits
-from pipeline.detector.providers import first_line
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 

@@ -21,8 +21,7 @@ from export import known
 from export.exportable import ExportRequest
 from export.proof.random_weights import SEED
 from export.weights.loading import load_checkpoint
-from pipeline.detector.providers import first_line
-from pipeline.errors import MissingExtraError, ModelError
+from pipeline.errors import MissingExtraError, ModelError, first_line
 from pipeline.picture.coco import COCO_80, COCO_91
 
 _COCO_WITH_GAPS = ("N/A", *COCO_91)  # DETR numbers by COCO's category ids, from 0

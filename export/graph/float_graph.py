@@ -9,8 +9,7 @@ import onnx
 import onnx.version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from pipeline.detector.providers import first_line
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LEAST_OPSET = 13

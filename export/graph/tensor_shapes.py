@@ -18,10 +18,10 @@ import onnx.shape_inference
 
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads.claims import Hints
-from pipeline.detector.providers import first_line, load_runtime
+from pipeline.detector.installation import load_runtime
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensor import TensorWriter
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.picture.frame import ArrayPicture
 
 Shape = tuple[int, ...]

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from export.weights.harmless import CodeError, load_without_code
-from pipeline.detector.providers import first_line
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 
 logger = logging.getLogger(__name__)
 

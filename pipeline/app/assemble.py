@@ -19,8 +19,8 @@ from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.outputs import Feed, Overlay, output_files, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_options
+from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import refuse_device
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError
 from pipeline.flow.graph import Flow

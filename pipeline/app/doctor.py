@@ -14,8 +14,7 @@ from pipeline.app import trial
 from pipeline.app.machine import available_cores, versions
 from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
 from pipeline.app.run.options import DoctorOptions
-from pipeline.detector.providers import first_line
-from pipeline.errors import DeviceError, MissingExtraError, StreamdetError
+from pipeline.errors import DeviceError, MissingExtraError, StreamdetError, first_line
 
 Mark = Literal["ok", "no", "wrong"]
 
@@ -64,7 +63,7 @@ def diagnose() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    from pipeline.detector.providers import opencv_conflict
+    from pipeline.detector.installation import opencv_conflict
 
     conflict = opencv_conflict()
     yield Finding("packages", "wrong" if conflict else "ok", conflict or "one OpenCV")
@@ -80,7 +79,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _providers() -> Iterator[Finding]:
-    from pipeline.detector.providers import probe_providers
+    from pipeline.detector.probe_devices import probe_providers
 
     try:
         reports = probe_providers()

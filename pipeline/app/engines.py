@@ -23,7 +23,7 @@ from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of, needs_proof
 from pipeline.detector.auto_device import Candidate, open_best
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import load_runtime
+from pipeline.detector.installation import load_runtime
 from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec

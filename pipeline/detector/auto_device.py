@@ -5,7 +5,6 @@ What finds something else than ONNX Runtime's own CPU provider in fp32 is never 
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Container
@@ -13,8 +12,8 @@ from dataclasses import dataclass
 from typing import cast, get_args
 
 from pipeline.detector.agreement import Agreement
+from pipeline.detector.devices import DEVICES, Device, Precision, is_offered
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import Device, Precision, load_runtime
 from pipeline.errors import DeviceError
 from pipeline.remembered import recall, remember
 
@@ -131,9 +130,7 @@ def _precision(word: str | None) -> Precision | None:
 
 
 def _installed() -> set[str]:
-    has_cuda = "CUDAExecutionProvider" in load_runtime().get_available_providers()
-    has_openvino = importlib.util.find_spec("onnxruntime_ep_openvino") is not None
-    return {name for name, is_there in (("cuda", has_cuda), ("openvino", has_openvino)) if is_there}
+    return {device for device in DEVICES if is_offered(device)}
 
 
 def _time_ratio(one: OrtEngine, other: OrtEngine, run_once: Run, clock: Callable[[], float]) -> float:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.detector.device_copies import Array, Copies, DeviceType, copies_for
-from pipeline.detector.providers import load_runtime
+from pipeline.detector.installation import load_runtime
 from pipeline.errors import DeviceError
 from pipeline.picture.nv12 import DevicePlane, PlaneBatch
 

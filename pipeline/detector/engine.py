@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs
 from pipeline.detector.device_copies import DeviceType
+from pipeline.detector.devices import Device, Precision
 from pipeline.detector.heads import Outputs
-from pipeline.detector.providers import Device, Precision, load_runtime, open_session
+from pipeline.detector.installation import load_runtime
+from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import DetectorSpec
@@ -68,7 +70,7 @@ class OrtEngine:
 
     `device` is what runs it, or DeviceError says why not; `reason` says why it was taken, and `agreement` how its
     detections agree with the CPU's in fp32, where somebody has looked. For the other options see
-    `pipeline.detector.providers.open_session`.
+    `pipeline.detector.session.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
     Raises ModelError for a file that ONNX Runtime cannot load.

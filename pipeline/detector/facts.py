@@ -9,9 +9,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from pipeline.detector.installation import load_runtime
 from pipeline.detector.metadata_names import class_names_of
-from pipeline.detector.providers import first_line, load_runtime
-from pipeline.errors import ModelError, reason_of
+from pipeline.errors import ModelError, first_line, reason_of
 from pipeline.picture.detector_spec import InputType, Layout
 
 _MOST_OUTPUTS = 3  # in an error

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detector.providers import load_runtime
+from pipeline.detector.installation import load_runtime
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ import numpy as np
 from pipeline.cache_folder import cache_folder
 from pipeline.detector.heads import HEADS, Outputs
 from pipeline.detector.heads.claims import Claim
+from pipeline.detector.installation import load_runtime
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, textures
-from pipeline.detector.providers import first_line, load_runtime
 from pipeline.detector.tensor import TensorWriter
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.picture.boxes import areas, intersection_over_union
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec

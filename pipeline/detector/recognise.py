@@ -22,8 +22,7 @@ from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import MOVES_ALONG, Evidence, input_key, show, weigh
-from pipeline.detector.providers import first_line
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, first_line
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.nv12 import NV12_INPUTS
 

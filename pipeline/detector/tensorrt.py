@@ -1,7 +1,7 @@
-"""What is TensorRT told, and where is the engine kept that it builds?
+"""TensorRT: a network and a GPU → the options of its provider, and the folder in which the built engine is kept.
 
 TensorRT compiles a network for one GPU, which takes minutes. The result only serves the same weights, shapes,
-precision, versions and GPU, so all of them name the folder in which it is kept.
+precision, versions and GPU, so all of them are hashed into the name of that folder.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from pipeline.cache_folder import cache_folder
 from pipeline.cuda_driver import cuda_driver
+from pipeline.detector.installation import load_runtime
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.picture.detector_spec import DetectorSpec
 
@@ -33,7 +34,7 @@ class ShapeRange(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What an engine is tied to beside the network; empty or 0 where it cannot be told."""
+    """What an engine is tied to beside the network; empty or 0 where it is not known."""
 
     gpu: str
     driver: int
@@ -51,7 +52,7 @@ def input_shapes(spec: DetectorSpec, *, max_batch: int) -> dict[str, ShapeRange]
     width, height = spec.network_wh
     image = (3, height, width) if spec.channels_first else (height, width, 3)
     sides: dict[str, tuple[int, ...]] = {spec.input_name: image}
-    sides |= {each.name: (len(each.values),) for each in spec.extra_inputs}
+    sides |= {extra.name: (len(extra.values),) for extra in spec.extra_inputs}
     return {name: ShapeRange((1, *rest), (max_batch, *rest), (max_batch, *rest)) for name, rest in sides.items()}
 
 
@@ -62,9 +63,9 @@ def tensorrt_options(
     options = {"trt_fp16_enable": str(int(precision == "fp16")), "trt_bf16_enable": str(int(precision == "bf16"))}
     if cuda_graph:
         options["trt_cuda_graph_enable"] = "1"
-    for key, place in (("min", 0), ("opt", 1), ("max", 2)) if shapes else ():
+    for key, index in (("min", 0), ("opt", 1), ("max", 2)) if shapes else ():
         options[f"trt_profile_{key}_shapes"] = ",".join(
-            f"{name}:{'x'.join(map(str, shape[place]))}" for name, shape in shapes.items()
+            f"{name}:{'x'.join(map(str, shape[index]))}" for name, shape in shapes.items()
         )
     if folder is not None:
         options |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
@@ -74,8 +75,19 @@ def tensorrt_options(
 
 def engine_folder(model: Path, *, precision: str | None, shapes: Mapping[str, ShapeRange], machine: Machine) -> Path:
     """Where the engine of a model is kept, whether it is there or not. Raises ModelError for a missing file."""
-    said = json.dumps([graph_hash(model), precision, sorted(shapes.items()), machine])
-    return cache_folder() / "tensorrt" / f"{model.stem}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
+    key = json.dumps([graph_hash(model), precision, sorted(shapes.items()), machine])
+    return cache_folder() / "tensorrt" / f"{model.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+
+
+def tensorrt_folder(model: Path | bytes, precision: str | None, shapes: Mapping[str, ShapeRange]) -> Path | None:
+    """Where the engine of a file is kept on this machine, made if need be; None for a model that is not a file."""
+    preload_tensorrt()
+    if isinstance(model, bytes):
+        return None
+    machine = this_machine(load_runtime().__version__)
+    folder = engine_folder(model, precision=precision, shapes=shapes, machine=machine)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def has_engine(folder: Path) -> bool:
@@ -98,8 +110,8 @@ def tensorrt_version() -> int:
 
 def preload_tensorrt() -> None:
     """Load the libraries of the TensorRT wheel, which lie where the loader does not look."""
-    found = importlib.util.find_spec("tensorrt_libs")
-    for folder in found.submodule_search_locations or () if found else ():
+    package = importlib.util.find_spec("tensorrt_libs")
+    for folder in package.submodule_search_locations or () if package else ():
         for name in _LIBRARIES:
             with contextlib.suppress(OSError):  # a missing one is named when the provider fails to load
                 ctypes.CDLL(str(Path(folder) / name), mode=ctypes.RTLD_GLOBAL)

@@ -11,7 +11,7 @@ from pipeline.app.assemble import DEMO_MODEL
 from pipeline.app.models.build import run_build
 from pipeline.app.models.options import BuildOptions
 from pipeline.detector.onnx_file import copy_with_metadata
-from pipeline.detector.providers import probe_providers
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError, DeviceError
 from pipeline.picture.detector_spec import METADATA_KEY

@@ -18,9 +18,10 @@ from pipeline.app.config import load_config
 from pipeline.app.engines import known_agreements, model_digest, open_engine
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of
+from pipeline.detector.devices import Precision
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import Outputs
-from pipeline.detector.providers import Precision, probe_providers
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.errors import DeviceError
 from pipeline.picture.frame import Picture

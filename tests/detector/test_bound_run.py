@@ -18,10 +18,11 @@ import pytest
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, fixed_shapes
 from pipeline.detector.device_copies import CudaCopies
+from pipeline.detector.devices import cuda_options
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.pinned import pinned_array
-from pipeline.detector.providers import cuda_options, open_session
 from pipeline.detector.recognise import recognise
+from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import (
     Machine,
     ShapeRange,

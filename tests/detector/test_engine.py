@@ -12,17 +12,13 @@ import pytest
 
 from pipeline.app import engines
 from pipeline.app.config import load_config
-from pipeline.detector import providers
+from pipeline.detector.devices import Device
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import (
-    Device,
-    load_runtime,
-    open_session,
-    opencv_conflict,
-    probe_providers,
-    runtime_distribution,
-)
+from pipeline.detector.installation import load_runtime, opencv_conflict, runtime_distribution
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
+from pipeline.detector.rounding import DOUBLING_MODEL
+from pipeline.detector.session import open_session
 from pipeline.errors import DeviceError, MissingExtraError, ModelError
 from pipeline.picture.detector_spec import ExtraInput
 from tests.support.tiny_detector import write_boxes_detector, write_detector
@@ -194,7 +190,7 @@ def test_the_probe_is_the_model_that_its_comment_says() -> None:
     node = onnx.helper.make_node("Conv", ["x", "w"], ["y"])
     graph = onnx.helper.make_graph([node], "g", value[:1], value[1:], [weight])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
-    assert model.SerializeToString() == providers._PROBE_MODEL
+    assert model.SerializeToString() == DOUBLING_MODEL
 
 
 @works("openvino")

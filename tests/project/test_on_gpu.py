@@ -17,7 +17,7 @@ import pytest
 from pipeline.app.assemble import DEMO_MODEL, assemble
 from pipeline.app.config import load_config
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import probe_providers
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.errors import DeviceError, StreamdetError
 from pipeline.flow.running import Running

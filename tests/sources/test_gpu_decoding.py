@@ -63,7 +63,7 @@ def sums(path: Path) -> BoundRun:
     constants = [onnx.numpy_helper.from_array(np.array([i]), name) for i, name in enumerate(("zero", "one", "two"))]
     graph = helper.make_graph(nodes, "sums", inputs, outputs, constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    from pipeline.detector.providers import open_session
+    from pipeline.detector.session import open_session
 
     return BoundRun(open_session(path, "cpu").session, ["y_sum", "uv_sum"], "cpu")
 

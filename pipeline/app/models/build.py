@@ -9,9 +9,8 @@ from rich.console import Console
 
 from pipeline.app.models.options import BuildOptions
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.providers import tensorrt_folder
 from pipeline.detector.recognise import recognise
-from pipeline.detector.tensorrt import has_engine, input_shapes
+from pipeline.detector.tensorrt import has_engine, input_shapes, tensorrt_folder
 from pipeline.errors import ConfigError, ModelError
 from pipeline.picture.detector_spec import DetectorSpec
 

@@ -23,7 +23,7 @@ from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.promise import Promise, promise_of
 from pipeline.app.tune.report import Search, print_search, report_of_search, write_config
 from pipeline.app.tune.verdict import Goal, judge_trials, named
-from pipeline.detector.providers import probe_providers
+from pipeline.detector.probe_devices import probe_providers
 from pipeline.errors import ConfigError, SinkError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.measure.sampling import Sample
