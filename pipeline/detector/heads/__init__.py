@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pipeline.detector.heads import detr, fastestdet, gfl, lists, ssd, table, yolo
+from pipeline.detector.heads import detr, fastestdet, gfl, lists, ssd, table, yolo, yolo_readings
 from pipeline.detector.heads.boxes import boxes
 from pipeline.detector.heads.claims import Claims
 from pipeline.detector.heads.outputs import Head, Outputs
@@ -37,7 +37,7 @@ HEADS: Mapping[str, Head] = MappingProxyType(
 
 FAMILIES: Mapping[Claims, tuple[str, ...]] = MappingProxyType(
     {
-        yolo.claims: ("yolov5", "yolov8", "yolox"),
+        yolo_readings.claims: ("yolov5", "yolov8", "yolox"),
         table.claims: ("table",),
         lists.claims: ("lists",),
         detr.claims: ("detr",),
