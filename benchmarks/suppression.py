@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.machine import describe_machine
-from pipeline.detector.heads import HEADS
+from pipeline.detector.heads import head_of
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -78,7 +78,7 @@ def _compare(num_boxes: int) -> None:
 
 
 def _decode(output: FloatArray, spec: DetectorSpec) -> Candidates:
-    return HEADS[spec.head]({"output": output}, spec, score_threshold=SCORE_THRESHOLD, batch_index=0)
+    return head_of(spec)({"output": output}, spec, score_threshold=SCORE_THRESHOLD, batch_index=0)
 
 
 def _suppress(candidates: Candidates, max_detections: int = 300) -> tuple[npt.NDArray[np.int64], FloatArray]:

@@ -17,7 +17,7 @@ import onnx
 import onnx.shape_inference
 
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensor import TensorWriter

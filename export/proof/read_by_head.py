@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Reference
-from pipeline.detector.heads import HEADS
+from pipeline.detector.heads import head_of
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 
@@ -21,7 +21,7 @@ _LEAST_SCORE = 0.01
 def reference_by_head(body: nn.Module, spec: DetectorSpec) -> Reference:
     """The body, with input and head of its body form's spec."""
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
-    head = HEADS[spec.head]
+    head = head_of(spec)
 
     def detect(pixels: Tensor) -> Sequence[Candidates]:
         raw = body((pixels.permute(0, 3, 1, 2).float() - mean) / std)

@@ -13,10 +13,9 @@ from typing import cast
 import numpy as np
 
 from pipeline.detector.engine import Engine, PlanesEngine
-from pipeline.detector.heads import HEADS, Outputs
+from pipeline.detector.heads import Outputs, head_of
 from pipeline.detector.postprocess import Postprocess
 from pipeline.detector.tensor import Tensor, TensorWriter
-from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
@@ -41,10 +40,7 @@ class Detector:
     def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
         self._engine = engine
         self._spec = engine.spec
-        try:
-            self._head = HEADS[self._spec.head]
-        except KeyError:
-            raise ModelError(f"head must be one of {', '.join(HEADS)}, got {self._spec.head}") from None
+        self._head = head_of(self._spec)
         self._score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
         self._writer = TensorWriter(self._spec)
         options = replace(self._spec.suppression, score_threshold=self._score_threshold)

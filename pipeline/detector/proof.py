@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.cache_folder import cache_folder
-from pipeline.detector.heads import HEADS, Outputs
+from pipeline.detector.heads import Outputs, head_of
 from pipeline.detector.heads.claims import Claim
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.onnx_file import graph_hash
@@ -136,7 +136,7 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
         if objection is not None:
             return Evidence(objection=objection)
         try:
-            candidates = HEADS[spec.head](outputs, spec, score_threshold=_LEAST_SCORE, batch_index=0)
+            candidates = head_of(spec)(outputs, spec, score_threshold=_LEAST_SCORE, batch_index=0)
         except (ModelError, ValueError) as error:
             return Evidence(objection=str(error))
         class_ids.update(candidates.class_ids[candidates.scores >= _SURE].tolist())

@@ -17,8 +17,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
-from pipeline.detector.heads import FAMILIES, HEADS, Outputs
-from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, named_by, network_wh
+from pipeline.detector.heads import FAMILIES, HEADS, Outputs, head_of
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.class_names import named_by
+from pipeline.detector.heads.hints import FLAGS, Hints
+from pipeline.detector.heads.specs import network_wh
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import MOVES_ALONG, Evidence, input_key, show, weigh
@@ -118,7 +121,7 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
     facts = facts_of(session, Path(path))
     if METADATA_KEY in facts.metadata:
         try:
-            return Recognition(facts, (hints.applied_to(_our_own(facts, hints)),), (), (), ())
+            return Recognition(facts, (hints.applied_to_own(_our_own(facts, hints)),), (), (), ())
         except ModelError as error:
             raise ModelError(f"{path}: {error} ({facts})") from None
     claims, near, far = claims_of(facts, hints)
@@ -324,8 +327,7 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
 
 def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     spec = DetectorSpec.from_json(facts.metadata[METADATA_KEY])
-    if spec.head not in HEADS:
-        raise ModelError(f"head must be one of {', '.join(HEADS)}, its metadata says {spec.head}; update streamdet")
+    head_of(spec)
     if hints.head not in (None, spec.head):
         raise ModelError(f"--head {hints.head} contradicts its metadata, which says {spec.head}; leave it out")
     if spec.pixels == "nv12":
@@ -386,7 +388,7 @@ def _objection_to(claim: Claim, outputs: Outputs | str) -> str | None:
 
 def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
     try:
-        found = HEADS[spec.head](outputs, spec, score_threshold=0.0, batch_index=0)
+        found = head_of(spec)(outputs, spec, score_threshold=0.0, batch_index=0)
     except ModelError as error:
         return str(error)
     if not len(found.scores):
@@ -446,16 +448,14 @@ def _flags(specs: Sequence[DetectorSpec]) -> str:
     if len(heads) > 1:
         within = [_flags([spec for spec in specs if spec.head == head]) for head in heads]
         return ", ".join(dict.fromkeys((f"--head {'|'.join(heads)}", *filter(None, within))))
-    flags = {"--colour": "colour", "--resize": "resize", "--mean": "mean", "--std": "std"}
-    flags |= {"--scores": "score_activation", "--box-format": "box_format", "--columns": "columns"}
-    flags |= {"--first-class-id": "first_class_id", "--normalised-boxes|--pixel-boxes": "boxes_are_normalised"}
+    names = ("colour", "resize", "mean", "std", "score_activation", "box_format", "columns", "first_class_id")
     differing = [
-        flag
-        if name == "boxes_are_normalised"
-        else f"{flag} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
-        for flag, name in flags.items()
+        f"{FLAGS[name]} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
+        for name in names
         if len({getattr(spec, name) for spec in specs}) > 1
     ]
+    if len({spec.boxes_are_normalised for spec in specs}) > 1:
+        differing.append(FLAGS["boxes_are_normalised"])
     return ", ".join(differing)
 
 

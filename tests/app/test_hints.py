@@ -10,7 +10,7 @@ import pytest
 from pipeline.app.config import HintsConfig, load_config
 from pipeline.app.model_hints import hints_of, read_class_names
 from pipeline.app.options import size, triple
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import pytest
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import Outputs
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec

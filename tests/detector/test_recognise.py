@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, read_facts
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import Recognition, claims_of, examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91
@@ -163,7 +163,7 @@ def test_our_own_metadata_that_is_incomplete_is_refused(tmp_path: Path) -> None:
     [
         ('"nhwc"', '"nchw"', "describes an input images uint8 nchw that the graph has not"),
         ('"images"', '"pixels"', "describes an input pixels uint8 nhwc that the graph has not"),
-        ('"boxes"', '"crystal-ball"', r"head must be one of boxes, .*, its metadata says crystal-ball; update"),
+        ('"boxes"', '"crystal-ball"', r"head must be one of boxes, .*, got crystal-ball; update"),
         (
             '"extra_inputs": []',
             '"extra_inputs": [{"name": "size", "dtype": "int64", "values": [64, 64]}]',

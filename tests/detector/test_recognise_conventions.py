@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91

@@ -13,7 +13,7 @@ import pytest
 from export.draw_probe import draw
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, textures
 from pipeline.detector.recognise import examine, recognise
 from pipeline.errors import ModelError

@@ -13,7 +13,7 @@ import pytest
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.frame import ArrayPicture
@@ -138,7 +138,9 @@ def test_hints_win_over_what_was_recognised(hints: dict[str, Any], tmp_path: Pat
     assert spec.head == "yolov8"
     for name, value in hints.items():
         assert getattr(spec, name) == value
-        assert name == "class_names" or f"{name} {value}: as told" in spec.provenance
+        flag = "--pixel-boxes" if name == "boxes_are_normalised" else f"--{name.replace('_', '-')}"
+        words = "80 class names" if name == "class_names" else f"{name} {value}"
+        assert f"{words}: set by {flag}" in spec.provenance
 
 
 def test_hints_win_over_our_own_metadata(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.app.engines import known_agreements
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import InspectOptions
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import examine
 from pipeline.picture.detector_spec import DetectorSpec
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config import FLAGS, load_config
-from pipeline.detector.heads.claims import Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import recognise as recognise_file
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
@@ -25,8 +26,18 @@ Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
 """A camera's number, a file, an address or a folder, or a picture: uint8 [H, W, 3] in BGR."""
 
 # What the command line calls an option is a key of `settings` here, or a parameter.
-_KEYS = {**{flag.removeprefix("--"): key for key, flag in FLAGS.items()}, "config": "config"}
-_HINTS = {"size": "network_wh", "scores": "score_activation", "normalised-boxes": "boxes_are_normalised"}
+_KEYS = {
+    **{flag.removeprefix("--"): key for key, flag in FLAGS.items()},
+    "pixel-boxes": "hints.normalised_boxes",
+    "pad-value": "hints.pad_value",
+    "config": "config",
+}
+_HINTS = {
+    "size": "network_wh",
+    "scores": "score_activation",
+    "normalised-boxes": "boxes_are_normalised",
+    "pixel-boxes": "boxes_are_normalised",
+}
 _FLAG = re.compile(r"--(" + "|".join(sorted(_KEYS, key=len, reverse=True)) + r")(\|--pixel-boxes)?\b(?!-)")
 
 
@@ -74,9 +85,10 @@ def recognise(path: str | PathLike[str], hints: Hints | None = None) -> Detector
     Raises ModelError, with the reason and the fields of `hints` that settle it, for what is no detector known here.
     """
     try:
-        return recognise_file(Path(path) if isinstance(path, PathLike) else path, hints)
+        spec = recognise_file(Path(path) if isinstance(path, PathLike) else path, hints)
     except StreamdetError as error:
-        raise _renamed(error, lambda flag: f"hints.{_HINTS.get(flag, flag.replace('-', '_'))}") from error
+        raise _renamed(error, _field_of_hints) from error
+    return replace(spec, provenance=tuple(_with_names(reason, _field_of_hints) for reason in spec.provenance))
 
 
 def in_python(error: StreamdetError) -> StreamdetError:
@@ -84,9 +96,16 @@ def in_python(error: StreamdetError) -> StreamdetError:
     return _renamed(error, _KEYS.__getitem__)
 
 
+def _field_of_hints(flag: str) -> str:
+    return f"hints.{_HINTS.get(flag, flag.replace('-', '_'))}"
+
+
 def _renamed(error: StreamdetError, name_of: Callable[[str], str]) -> StreamdetError:
-    told = _FLAG.sub(lambda found: name_of(found[1]) + (" true|false" if found[2] else ""), str(error))
-    return type(error)(told)
+    return type(error)(_with_names(str(error), name_of))
+
+
+def _with_names(text: str, name_of: Callable[[str], str]) -> str:
+    return _FLAG.sub(lambda match: name_of(match[1]) + (" true|false" if match[2] else ""), text)
 
 
 def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.uint8]]]:

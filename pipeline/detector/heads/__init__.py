@@ -1,4 +1,4 @@
-"""Which output conventions can be read? A new one is a file in this folder and a line here."""
+"""Heads: output conventions of detectors. A new one is a file in this folder and a row in each table here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from pipeline.detector.heads import detr, fastestdet, gfl, lists, ssd, table, yo
 from pipeline.detector.heads.boxes import boxes
 from pipeline.detector.heads.claims import Claims
 from pipeline.detector.heads.outputs import Head, Outputs
+from pipeline.errors import ModelError
+from pipeline.picture.detector_spec import DetectorSpec
 
-__all__ = ["FAMILIES", "HEADS", "Head", "Outputs"]
+__all__ = ["FAMILIES", "HEADS", "Head", "Outputs", "head_of"]
 
 _quiet = np.errstate(all="ignore")  # numbers of a broken network are refused with the reason later, not warned about
 
@@ -46,4 +48,12 @@ FAMILIES: Mapping[Claims, tuple[str, ...]] = MappingProxyType(
         fastestdet.claims: ("fastestdet",),
     }
 )
-"""What can claim a foreign file → the heads that it claims it for."""
+"""The function that claims a foreign file → the heads that it claims it for."""
+
+
+def head_of(spec: DetectorSpec) -> Head:
+    """The function that reads a spec's outputs. Raises ModelError, which names the heads, for a head not among them."""
+    try:
+        return HEADS[spec.head]
+    except KeyError:
+        raise ModelError(f"head must be one of {', '.join(HEADS)}, got {spec.head}; update streamdet") from None

@@ -13,17 +13,11 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.claims import (
-    LESS_IMAGENETS_MEAN,
-    ZERO_TO_ONE,
-    Certainty,
-    Claim,
-    Hints,
-    NotThisError,
-    classes_then_boxes,
-    spec_for,
-)
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.pairs import classes_then_boxes
+from pipeline.detector.heads.specs import LESS_IMAGENETS_MEAN, ZERO_TO_ONE, spec_for
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91

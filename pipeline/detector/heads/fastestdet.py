@@ -10,9 +10,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts
-from pipeline.detector.heads.claims import Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import grid
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 

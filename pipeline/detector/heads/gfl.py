@@ -1,4 +1,4 @@
-"""How are NanoDet and PicoDet told and read?
+"""NanoDet and PicoDet: their outputs → claims on a file, and candidates.
 
 Generalised focal loss (https://arxiv.org/abs/2006.04388): each side of a box is a distribution over distances, in
 strides, from the centre of its cell. NanoDet and NanoDet-Plus: https://github.com/RangiLyu/nanodet; PicoDet:
@@ -8,15 +8,18 @@ https://arxiv.org/abs/2111.00902.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.claims import IMAGENET_MEAN, IMAGENET_STD, Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import check_cells, grid
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.specs import IMAGENET_MEAN, IMAGENET_STD, network_wh, spec_for
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 
@@ -62,7 +65,7 @@ def _read(
     else:
         half = len(spec.outputs) // 2
         strides = _NUM_STRIDES[half]
-        parts = [output(outputs, spec, place)[batch_index] for place in range(2 * half)]
+        parts = [output(outputs, spec, index)[batch_index] for index in range(2 * half)]
         scores, distances = np.concatenate(parts[:half]), np.concatenate(parts[half:])  # [N, C], [N, 32]
     corners, sides = grid(spec.network_wh, strides)  # [N, 2], [N, 1]
     check_cells(len(scores), corners, spec)
@@ -77,63 +80,83 @@ def _read(
     return Candidates(boxes_to_network(boxes, spec), best[chosen], class_ids[chosen].astype(np.int64))
 
 
+@dataclass(frozen=True, slots=True)
+class _Outputs:
+    """Outputs that fit a head of this family by their sides, with the reason in words."""
+
+    head: str
+    num_classes: int
+    names: tuple[str, ...]
+    reason: str
+
+
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """A pair of outputs for each of three or four strides, told by their numbers of cells; or all in one output."""
-    size = network_wh(facts, hints)
-    if len(facts.outputs) == 1 and len(facts.outputs[0].shape) == 3:
-        (whole,) = facts.outputs
-        _, rows, columns = whole.shape
-        strides = _strides_of(rows, size)
-        if not strides or columns is None or columns <= 4 * _DISTANCES:
-            raise NotThisError(f"nanodet_plus: one output [batch, cells of strides 8 to 64, classes + 32], not {whole}")
-        if columns in (84, 85):
-            raise NotThisError(f"nanodet_plus: {columns} columns are YOLO's 80 classes", is_near=False)
-        num_classes, names = columns - 4 * _DISTANCES, (whole.name,)
-        heads, reason = (
-            ("nanodet_plus",),
-            f"{whole} has a row for each of {rows} cells, 32 of {columns} columns distances",
+    size_wh = network_wh(facts, hints)
+    is_one = len(facts.outputs) == 1 and len(facts.outputs[0].shape) == 3
+    outputs = _one_output(facts.outputs[0], size_wh, hints) if is_one else _output_pairs(facts, size_wh)
+    if hints.head not in (None, outputs.head, "nanodet", "picodet"):
+        return
+    head = hints.head or outputs.head
+    spec = spec_for(
+        facts,
+        hints,
+        head=head,
+        num_classes=outputs.num_classes,
+        reason=f"{head}: {outputs.reason}",
+        outputs=outputs.names,
+        iou_threshold=0.6,
+        **(_PICODET if head == "picodet" else _NANODET),
+    )
+    yield Claim(spec, _objection)
+
+
+def _one_output(tensor: TensorFacts, size_wh: tuple[int, int], hints: Hints) -> _Outputs:
+    _, rows, columns = tensor.shape
+    if not _strides_of(rows, size_wh) or columns is None or columns <= 4 * _DISTANCES:
+        raise NotThisError(f"nanodet_plus: one output [batch, cells of strides 8 to 64, classes + 32], not {tensor}")
+    num_classes = columns - 4 * _DISTANCES
+    if hints.head is None and hints.class_names is not None and len(hints.class_names) != num_classes:
+        raise NotThisError(
+            f"nanodet_plus: {columns} columns are 32 distances and {num_classes} classes, not {len(hints.class_names)}",
+            is_near=True,
         )
-    else:
-        pairs = _pairs(facts, size)
-        num_classes, names = (
-            pairs[0][0].shape[2] or 0,
-            tuple(each.name for kind in zip(*pairs, strict=True) for each in kind),
-        )
-        # NanoDet names its outputs; PicoDet's come out of Paddle with names of no meaning.
-        is_named = any("dis_pred" in name for name in names)
-        heads = ("nanodet",) if is_named or len(pairs) == 3 else ("picodet",)
-        reason = f"class scores and 4 × 8 distances on {len(pairs)} strides"
-    for head in heads:
-        if hints.head in (None, head, "nanodet", "picodet"):
-            head = hints.head or head
-            recipe = _PICODET if head == "picodet" else _NANODET
-            yield Claim(
-                spec_for(
-                    facts,
-                    hints,
-                    head=head,
-                    num_classes=num_classes,
-                    reason=f"{head}: {reason}",
-                    outputs=names,
-                    iou_threshold=0.6,
-                    **recipe,
-                )
-            )
+    reason = f"{tensor} has a row for each of {rows} cells, 32 of {columns} columns distances"
+    return _Outputs("nanodet_plus", num_classes, (tensor.name,), reason)
+
+
+def _output_pairs(facts: ModelFacts, size_wh: tuple[int, int]) -> _Outputs:
+    pairs = _pairs(facts, size_wh)
+    names = tuple(tensor.name for kind in zip(*pairs, strict=True) for tensor in kind)
+    # NanoDet names its outputs; PicoDet's come out of Paddle with names of no meaning.
+    is_nanodet = len(pairs) == 3 or any("dis_pred" in name for name in names)
+    reason = f"class scores and 4 × 8 distances on {len(pairs)} strides"
+    return _Outputs("nanodet" if is_nanodet else "picodet", pairs[0][0].shape[2] or 0, names, reason)
+
+
+def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    """Distances are logits, which reach beyond 0..1; the last columns of other families are scores."""
+    if len(spec.outputs) > 1:
+        return None
+    distances = output(outputs, spec)[..., -4 * _DISTANCES :]  # [B, N, 32]
+    is_within = distances.min(initial=0) >= 0 and distances.max(initial=0) <= 1
+    return "its last 32 columns lie within 0..1, as scores do and distances do not" if is_within else None
 
 
 def _pairs(facts: ModelFacts, size: tuple[int, int]) -> list[tuple[TensorFacts, TensorFacts]]:
     """Class and distance outputs of each stride, the finest first."""
     strides = _NUM_STRIDES.get(len(facts.outputs) // 2)
-    if strides is None or len(facts.outputs) != 2 * len(strides) or any(len(each.shape) != 3 for each in facts.outputs):
+    num_tables = sum(len(tensor.shape) == 3 for tensor in facts.outputs)
+    if strides is None or not len(facts.outputs) == num_tables == 2 * len(strides):
         raise NotThisError(
             "nanodet: class scores and distances of three or four strides, [batch, cells, classes or 32]"
         )
     pairs = []
     for stride in strides:
         cells = -(-size[0] // stride) * -(-size[1] // stride)
-        here = [each for each in facts.outputs if each.shape[1] == cells]
-        distances = [each for each in here if each.shape[2] == 4 * _DISTANCES]
-        classes = [each for each in here if each.shape[2] != 4 * _DISTANCES]
+        tensors = [tensor for tensor in facts.outputs if tensor.shape[1] == cells]
+        distances = [tensor for tensor in tensors if tensor.shape[2] == 4 * _DISTANCES]
+        classes = [tensor for tensor in tensors if tensor.shape[2] != 4 * _DISTANCES]
         if len(distances) != 1 or len(classes) != 1:
             raise NotThisError(
                 f"nanodet: stride {stride} has {cells} cells, one output of classes and one of 32", is_near=True
@@ -143,7 +166,7 @@ def _pairs(facts: ModelFacts, size: tuple[int, int]) -> list[tuple[TensorFacts, 
 
 
 def _strides_of(num_cells: int | None, size: tuple[int, int]) -> tuple[int, ...]:
-    """The strides that have so many cells in that size, or none."""
+    """The strides that have this number of cells in that size, or ()."""
     for strides in _NUM_STRIDES.values():
         if num_cells == sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides):
             return strides

@@ -18,19 +18,17 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
-from pipeline.detector.heads.claims import (
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.specs import (
     BGR_AS_IT_IS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     LESS_IMAGENETS_MEAN,
-    Certainty,
-    Claim,
-    Hints,
-    NotThisError,
     network_wh,
     spec_for,
 )
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO

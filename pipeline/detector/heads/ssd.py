@@ -18,20 +18,12 @@ import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.claims import (
-    BGR_AS_IT_IS,
-    LESS_IMAGENETS_MEAN,
-    VOC_20,
-    ZERO_TO_ONE,
-    Certainty,
-    Claim,
-    Hints,
-    NotThisError,
-    classes_then_boxes,
-    resize_inputs,
-    spec_for,
-)
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.class_names import VOC_20
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.pairs import classes_then_boxes
+from pipeline.detector.heads.specs import BGR_AS_IT_IS, LESS_IMAGENETS_MEAN, ZERO_TO_ONE, resize_inputs, spec_for
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates

@@ -17,16 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
-from pipeline.detector.heads.claims import (
-    LESS_IMAGENETS_MEAN,
-    Certainty,
-    Claim,
-    Hints,
-    NotThisError,
-    resize_inputs,
-    spec_for,
-)
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.specs import LESS_IMAGENETS_MEAN, resize_inputs, spec_for
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates

@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
-from pipeline.detector.heads.claims import Certainty, Claim, Hints, NotThisError, network_wh, spec_for
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.detector.heads.yolo import YOLOX_STRIDES
 from pipeline.detector.heads.yolo_objections import (
     classes_objection,
