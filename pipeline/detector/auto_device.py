@@ -1,6 +1,6 @@
-"""Choosing: a detector → the provider and precision that `auto` means: CUDA where it works, else the fastest there is.
+"""Automatic device: a detector → the provider and precision that `auto` means, CUDA if it works, else the fastest.
 
-What finds something else than ONNX Runtime's own CPU provider in fp32 is never chosen.
+A provider whose detections differ from those of ONNX Runtime's own CPU provider in fp32 is never chosen.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pipeline.remembered import recall, remember
 
 _ROUNDS = 5
 _SERIES = 2  # of rounds, each of which must say so: one busy moment does not decide for a month
-# A provider of other numbers must pay for them.
+# A provider that rounds otherwise must be faster by this much.
 _WORTH_IT = 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A provider, and what is asked of it; precision None: its own choice."""
+    """A provider and a precision; None: its own choice."""
 
     device: Device
     precision: Precision | None = None
@@ -60,8 +60,8 @@ def open_best(
     """Open what `auto` means.
 
     prove: how an engine agrees with the reference. run_once: one inference on blank input, to be timed. key: what
-    decides beside the machine, such as the model's digest; what was found is remembered by it for a month, and is the
-    same for recorded and live runs. installed: the devices whose provider is there; by default as this environment has
+    decides beside the machine, such as the model's digest; the choice is remembered by it for a month, and is the same
+    for recorded and live runs. installed: the devices whose provider is there; by default as this environment has
     them. Raises what `open_on` raises for the CPU.
     """
     installed = _installed() if installed is None else installed
@@ -72,33 +72,35 @@ def open_best(
             return choice
     if "openvino" not in installed:
         return Choice(open_on(CPU), None, _reason(refused, "cpu: no faster provider is installed"))
-    known = recall("fastest", *key)
-    if known is not None:
-        candidate = Candidate(cast(Device, known["device"]), _precision(known["precision"]))
+    remembered = recall("fastest", *key)
+    if remembered is not None:
+        candidate = Candidate(cast(Device, remembered["device"]), _precision(remembered["precision"]))
         if candidate.device == "cpu":
-            return Choice(open_on(CPU), None, _reason(refused, f"cpu: {known['reason']}, as found before"))
-        choice = _proved(candidate, f"{known['reason']}, as found before", open_on, prove, refused)
+            return Choice(open_on(CPU), None, _reason(refused, f"cpu: {remembered['reason']}, as found before"))
+        choice = _proved(candidate, f"{remembered['reason']}, as found before", open_on, prove, refused)
         return choice or Choice(open_on(CPU), None, _reason(refused, "cpu: nothing faster agrees with it"))
     cpu = open_on(CPU)
-    best, best_ratio, told = Choice(cpu, None, ""), _WORTH_IT, list[str]()
+    best, best_ratio, reasons = Choice(cpu, None, ""), _WORTH_IT, list[str]()
     precisions: set[str] = set()
     for candidate in _ON_CPU:
         if candidate.precision in precisions or "int8" in precisions:
             continue  # it chose that by itself
         choice = _proved(candidate, "", open_on, prove, unproved := list[str]())
-        told += [each for each in unproved if each not in told]
+        reasons += [reason_of_refusal for reason_of_refusal in unproved if reason_of_refusal not in reasons]
         if choice is None:
             continue
         engine = choice.engine
         precisions.add(engine.precision)
         ratio = max(_time_ratio(engine, cpu, run_once, clock) for _ in range(_SERIES))
-        told.append(f"{engine.device} in {engine.precision} takes {ratio:.2f} of the time of the own provider in fp32")
+        reasons.append(
+            f"{engine.device} in {engine.precision} takes {ratio:.2f} of the time of the own provider in fp32"
+        )
         loser = engine
         if ratio < best_ratio:
             loser, best, best_ratio = best.engine, choice, ratio
         if loser is not cpu:
             loser.close()
-    reason = "; ".join(told)
+    reason = "; ".join(reasons)
     precision = None if best.engine is cpu else "fp32" if best.engine.precision == "fp32" else None
     remember("fastest", {"device": best.engine.device, "precision": precision, "reason": reason}, *key)
     if best.engine is not cpu:
@@ -135,14 +137,14 @@ def _installed() -> set[str]:
 
 def _time_ratio(one: OrtEngine, other: OrtEngine, run_once: Run, clock: Callable[[], float]) -> float:
     """The time of one over that of the other: the median of pairs, in turns."""
-    for each in (one, other):
-        run_once(each)
+    for engine in (one, other):
+        run_once(engine)
     ratios = []
     for _ in range(_ROUNDS):
         seconds = []
-        for each in (one, other):
+        for engine in (one, other):
             began = clock()
-            run_once(each)
+            run_once(engine)
             seconds.append(clock() - began)
         ratios.append(seconds[0] / max(seconds[1], 1e-9))
     return statistics.median(ratios)

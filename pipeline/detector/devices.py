@@ -173,7 +173,7 @@ def add_device(options: Any, device: Device, settings: SessionSettings) -> list[
     fallbacks = [DEVICES[name] for name in (*provider.falls_back_on, *(("cpu",) if device != "cpu" else ()))]
     return [
         (provider.name, provider.options(settings)),
-        *((each.name, each.options(without_graph)) for each in fallbacks),
+        *((fallback.name, fallback.options(without_graph)) for fallback in fallbacks),
     ]
 
 

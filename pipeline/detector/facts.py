@@ -1,4 +1,4 @@
-"""What does an ONNX file say about itself?"""
+"""Facts: an ONNX file → its inputs, outputs and metadata, and the input that takes the image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TensorFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What an ONNX file says about itself."""
+    """The inputs, outputs and metadata of an ONNX file."""
 
     path: Path
     inputs: tuple[TensorFacts, ...]
@@ -68,7 +68,7 @@ class ImageInput:
 
 
 def read_facts(path: str | Path) -> ModelFacts:
-    """Read inputs, outputs and metadata. Raises ModelError for a missing file and for what is no ONNX model."""
+    """Read inputs, outputs and metadata. Raises ModelError for a missing file and for one that is not an ONNX model."""
     return facts_of(open_plainly(path), Path(path))
 
 
@@ -97,23 +97,23 @@ def open_plainly(path: str | Path) -> Any:
 
 
 def facts_of(session: Any, path: Path) -> ModelFacts:
-    """What the file of an open session says about itself."""
+    """The facts of the file of an open session."""
     return ModelFacts(
         path,
-        tuple(_tensor_facts(each) for each in session.get_inputs()),
-        tuple(_tensor_facts(each) for each in session.get_outputs()),
+        tuple(_tensor_facts(declared) for declared in session.get_inputs()),
+        tuple(_tensor_facts(declared) for declared in session.get_outputs()),
         session.get_modelmeta().custom_metadata_map,
     )
 
 
 def image_input(facts: ModelFacts) -> ImageInput:
     """The one input that can be an image. Raises ModelError where there is none, or several."""
-    found = [each for each in map(_as_image, facts.inputs) if each is not None]
-    if len(found) == 1:
-        return found[0]
+    images = [image for image in map(_as_image, facts.inputs) if image is not None]
+    if len(images) == 1:
+        return images[0]
     raise ModelError(
         "a detector has one image among its inputs, [batch, 3, height, width] or [batch, height, width, 3] of "
-        f"{', '.join(_INPUT_TYPES)}, with or without the batch; this file has {len(found)}"
+        f"{', '.join(_INPUT_TYPES)}, with or without the batch; this file has {len(images)}"
     )
 
 

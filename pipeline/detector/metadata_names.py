@@ -1,4 +1,4 @@
-"""Class names in a model's metadata: whatever form an exporter wrote them in becomes a tuple, by class id."""
+"""Class names in metadata: any form in which exporters write them → a tuple by class id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Where exporters put them, the likeliest first: Ultralytics; transformers; Azure, OpenVINO and home-made ones.
 _KEYS = ("names", "classnames", "id2label", "classes", "labels", "labelnames", "classlabels", "labelmap", "categories")
@@ -27,7 +27,7 @@ _PBTXT_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
-    """The names in a file's metadata, or None where there are none; what cannot be read is said in the log, once."""
+    """The names in a file's metadata, or None; a text that cannot be read is logged once."""
     by_key = {re.sub("[^a-z0-9]", "", key.lower()): text for key, text in metadata.items()}
     for key in _KEYS:
         if by_key.get(key, "").strip():
@@ -39,19 +39,19 @@ def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 
 @functools.cache
 def _names_in(text: str, key: str) -> tuple[str, ...] | None:
-    """Cached, because a file is asked by every convention that might be its own, and to hear of it once is enough."""
+    """Cached, because every convention asks the same file, and one warning is enough."""
     names = _by_id(_parsed(text.strip().lstrip("\ufeff")))
     if names is None:
         if key == "names" or not text.strip().isdecimal():
             shown = text.strip()[:60]
-            log.warning(
+            logger.warning(
                 "the class names in the metadata (%s) cannot be read: %r; give them with --class-names", key, shown
             )
         return None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        places = ", ".join(str(place) for place, name in enumerate(names) if name == twice[0])
-        log.warning("%r is the name of the classes %s in the metadata", twice[0], places)
+        class_ids = ", ".join(str(class_id) for class_id, name in enumerate(names) if name == twice[0])
+        logger.warning("%r is the name of the classes %s in the metadata", twice[0], class_ids)
     return names
 
 
@@ -84,7 +84,7 @@ def _parsed(text: str) -> Any:
         return _parsed_yaml(text)
     lines = [line.strip().removeprefix("- ").strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1:
-        lines = [each.strip() for each in re.split("[,;|]", lines[0])]
+        lines = [word.strip() for word in re.split("[,;|]", lines[0])]
     numbered = [_NUMBERED_LINE.fullmatch(line) for line in lines]
     if all(numbered):
         pairs = [(match[1], match[2]) for match in numbered if match is not None]
@@ -104,12 +104,12 @@ def _by_id(value: Any) -> tuple[str, ...] | None:
         return _by_id(inner) if inner is not None else _by_number(_numbered(value))
     if not isinstance(value, list | tuple) or not value:
         return None
-    if all(isinstance(each, Mapping) for each in value):
-        ids = [next((each[key] for key in _ID_KEYS if key in each), None) for each in value]
-        names = [_name_of(each) for each in value]
+    if all(isinstance(entry, Mapping) for entry in value):
+        ids = [next((entry[key] for key in _ID_KEYS if key in entry), None) for entry in value]
+        names = [_name_of(entry) for entry in value]
         if None in names:
             return None
-        if all(each is None for each in ids):
+        if all(entry is None for entry in ids):
             return _in_order(names)
         return _by_number(_numbered(dict(zip(ids, names, strict=True)))) if len(set(ids)) == len(ids) else None
     pairs = _pairs(value)
@@ -120,22 +120,22 @@ def _pairs(value: Any) -> dict[Any, Any] | None:
     """A list of ids with names, [[0, "cat"], [1, "dog"]], as a mapping."""
     if not isinstance(value, list | tuple) or not value:
         return None
-    if not all(isinstance(each, list | tuple) and len(each) == 2 and _as_number(each[0]) is not None for each in value):
+    if not all(isinstance(pair, list | tuple) and len(pair) == 2 and _as_number(pair[0]) is not None for pair in value):
         return None
-    return {each[0]: each[1] for each in value}
+    return {pair[0]: pair[1] for pair in value}
 
 
 def _numbered(value: Mapping[Any, Any]) -> dict[int, Any] | None:
     """With whole numbers as keys; None where there are others, or two of the same number."""
     keys = [_as_number(key) for key in value]
     if None in keys:  # label2id: from names to numbers
-        names, keys = list(value), [_as_number(each) for each in value.values()]
+        names, keys = list(value), [_as_number(entry) for entry in value.values()]
         if set(keys) != set(range(len(names))):
             return None
     else:
-        names = [_name_of(each) if isinstance(each, Mapping) else each for each in value.values()]
-    found = {key: name for key, name in zip(keys, names, strict=True) if key is not None}
-    return found if found and len(found) == len(value) else None
+        names = [_name_of(entry) if isinstance(entry, Mapping) else entry for entry in value.values()]
+    by_number = {key: name for key, name in zip(keys, names, strict=True) if key is not None}
+    return by_number if by_number and len(by_number) == len(value) else None
 
 
 def _by_number(names: Mapping[int, Any] | None) -> tuple[str, ...] | None:
@@ -149,9 +149,9 @@ def _by_number(names: Mapping[int, Any] | None) -> tuple[str, ...] | None:
 
 
 def _in_order(names: Any) -> tuple[str, ...] | None:
-    if any(isinstance(each, list | tuple | Mapping) for each in names):
+    if any(isinstance(name, list | tuple | Mapping) for name in names):
         return None
-    return tuple(_printable(each) or f"class {place}" for place, each in enumerate(names))
+    return tuple(_printable(name) or f"class {class_id}" for class_id, name in enumerate(names))
 
 
 def _name_of(entry: Mapping[str, Any]) -> Any:
@@ -171,7 +171,7 @@ def _as_number(value: Any) -> int | None:
 def _printable(name: Any) -> str:
     """The name without what no terminal and no font can show: control characters and halves of a character."""
     text = "" if name is None else str(name)
-    text = "".join(" " if unicodedata.category(each) == "Cc" else each for each in text)
+    text = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
     return " ".join(text.encode("utf-8", "replace").decode().split())
 
 
@@ -187,9 +187,7 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_doubles(text: str) -> None:
     for node in ast.walk(ast.parse(text, mode="eval")):
-        keys = (
-            [each.value for each in node.keys if isinstance(each, ast.Constant)] if isinstance(node, ast.Dict) else []
-        )
+        keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
         if len(set(keys)) < len(keys):
             raise _DoubleKeyError
 
@@ -202,5 +200,5 @@ def _parsed_yaml(text: str) -> Any:
         value = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
-    is_of_pairs = isinstance(value, list) and all(isinstance(each, dict) and len(each) == 1 for each in value)
-    return {key: name for each in value for key, name in each.items()} if is_of_pairs else value
+    is_of_pairs = isinstance(value, list) and all(isinstance(entry, dict) and len(entry) == 1 for entry in value)
+    return {key: name for entry in value for key, name in entry.items()} if is_of_pairs else value

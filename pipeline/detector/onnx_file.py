@@ -1,4 +1,4 @@
-"""What can be read from an ONNX file, and written into it, without loading the graph?
+"""ONNX file: its bytes → its hash, weight files and metadata, without loading the graph.
 
 An ONNX file is one protobuf message, ModelProto (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), whose fields
 lie one after the other: metadata can be exchanged, and everything else be hashed, without the package onnx.
@@ -32,7 +32,7 @@ class _Field(NamedTuple):
 def graph_hash(path: str | Path) -> str:
     """SHA-256 of everything in a file but its metadata: the same for a copy that says other things about itself.
 
-    Raises ModelError for a missing file and for what is no protobuf message.
+    Raises ModelError for a missing file and for a file that is not a protobuf message.
     """
     data = memoryview(_read(Path(path)))
     digest = hashlib.sha256()
@@ -47,7 +47,7 @@ def graph_hash(path: str | Path) -> str:
 
 
 def weight_files(path: Path) -> tuple[Path, ...]:
-    """The files beside a model in which its weights are, under whatever names, in order; () for what is no model.
+    """The files beside a model that hold its weights, under any names, in order; () for a file that is not a model.
 
     What its tensors name outside of its folder is left out: ONNX Runtime refuses to read it.
     """
@@ -57,8 +57,8 @@ def weight_files(path: Path) -> tuple[Path, ...]:
     except ModelError:
         return ()
     folder = path.parent
-    found = dict.fromkeys(folder / name for name in names)
-    return tuple(each for each in found if each.is_file() and each.resolve().is_relative_to(folder.resolve()))
+    paths = dict.fromkeys(folder / name for name in names)
+    return tuple(path for path in paths if path.is_file() and path.resolve().is_relative_to(folder.resolve()))
 
 
 def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[str, str]) -> None:
@@ -75,9 +75,11 @@ def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[s
     for key, value in values.items():
         entry = _field_bytes(1, key.encode()) + _field_bytes(2, value.encode())
         kept += _field_bytes(_METADATA_FIELD, entry)
-    here, there = Path(source).parent, Path(target).parent
-    for weights in weight_files(Path(source)) if here.resolve() != there.resolve() else ():
-        _copy_weights(weights, there / weights.relative_to(here))  # under the name that the graph knows
+    source_folder, target_folder = Path(source).parent, Path(target).parent
+    for weights in weight_files(Path(source)) if source_folder.resolve() != target_folder.resolve() else ():
+        _copy_weights(
+            weights, target_folder / weights.relative_to(source_folder)
+        )  # under the name that the graph knows
     write_onnx(Path(target), bytes(kept))
 
 
@@ -158,7 +160,7 @@ def _fields(data: memoryview, path: str | Path) -> Iterator[_Field]:
                 raise IndexError
             yield _Field(number, start, content, position)
     except IndexError:
-        raise ModelError(f"{path} must be an ONNX file, it is no protobuf message or was cut off") from None
+        raise ModelError(f"{path} must be an ONNX file, it is not a protobuf message or was cut off") from None
 
 
 def _key(entry: memoryview, path: str | Path) -> str:
@@ -170,8 +172,8 @@ def _value(entry: memoryview, path: str | Path) -> str:
 
 
 def _text(entry: memoryview, path: str | Path, number: int) -> str:
-    found = [bytes(entry[field.content : field.end]) for field in _fields(entry, path) if field.number == number]
-    return found[-1].decode(errors="replace") if found else ""
+    texts = [bytes(entry[field.content : field.end]) for field in _fields(entry, path) if field.number == number]
+    return texts[-1].decode(errors="replace") if texts else ""
 
 
 def _varint(data: memoryview, position: int) -> tuple[int, int]:
@@ -189,9 +191,9 @@ def _field_bytes(number: int, content: bytes) -> bytes:
 
 
 def _varint_bytes(value: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,4 +1,4 @@
-"""Other kinds: names what a file is that holds no detector."""
+"""Other kinds: the facts of a file → what it holds if it is not a detector."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _LEAST_MAP = 8  # pixels of the picture for one of a map of pixels; a cell of a 
 
 
 def kind_in_metadata(facts: ModelFacts) -> str | None:
-    """What its exporter's metadata calls it, where that is no detector."""
+    """The kind by its exporter's metadata; None for a detector."""
     task = facts.metadata.get("task", "").strip().lower()
     if task in _READ:
         return None
-    return f"it is {_TASKS.get(task, 'no detector')}: its metadata says task {task}, only detectors are read"
+    return f"it is {_TASKS.get(task, 'not a detector')}: its metadata says task {task}, only detectors are read"
 
 
 def has_upright_boxes(facts: ModelFacts) -> bool:
@@ -30,12 +30,12 @@ def has_upright_boxes(facts: ModelFacts) -> bool:
 
 
 def kind_by_shape(facts: ModelFacts) -> str | None:
-    """What its outputs look like, where they are no detector's. Raises ModelError for a file without an image."""
+    """The kind by its outputs; None if they may be a detector's. Raises ModelError for a file without an image."""
     if len(facts.outputs) == 1 and _is_of_classes(facts):
         return f"it looks like a classifier: {facts.outputs[0]} has one row of values for a picture, and no boxes"
     if len(facts.outputs) == 1 and _is_map(facts):
         return f"it looks like a segmentation model: {facts.outputs[0]} has values for each pixel, and no boxes"
-    if any(len(each.shape) == 3 and each.shape[2] == _POSE_COLUMNS for each in facts.outputs):
+    if any(len(tensor.shape) == 3 and tensor.shape[2] == _POSE_COLUMNS for tensor in facts.outputs):
         return "it looks like a pose model, which is not read: its rows hold a box, score, class and 17 keypoints"
     if _are_raw_maps(facts):
         return "it looks like a detector that leaves its maps undecoded: export it with the decoding in the graph"
@@ -66,7 +66,7 @@ def _is_map(facts: ModelFacts) -> bool:
 
 def _are_raw_maps(facts: ModelFacts) -> bool:
     width, height = image_input(facts).size_wh
-    shapes = [each.shape for each in facts.outputs]
+    shapes = [tensor.shape for tensor in facts.outputs]
     if width is None or height is None or any(len(shape) not in (4, 5) for shape in shapes):
         return False
     grids = {shape[2:4] for shape in shapes} | {shape[1:3] for shape in shapes}

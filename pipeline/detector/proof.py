@@ -1,7 +1,7 @@
-"""Proof: weighs readings of a foreign network by what it finds in pictures that are mirrored, shifted and scaled.
+"""Proof: readings of a foreign network → their evidence in pictures that are mirrored, shifted and scaled.
 
-Under the right reading what is found moves along with the picture, and lies on the objects that are known to be there;
-under a wrong one it does not. No labels are needed. What was measured is kept in the cache folder.
+Under the right reading detections move along with the picture, and lie on the objects that were drawn; under a wrong
+one they do not. No labels are needed. The measurements are kept in the cache folder.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _IN_THE_STREET = frozenset(("person", "bicycle", "car", "bus", "truck"))
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What pictures say of one reading. Numbers are sums of scores."""
+    """The evidence of pictures for one reading. Numbers are sums of scores."""
 
     objection: str | None = None  # that a value cannot be
     answers_alike: bool = False  # whether every picture gets the same answer, which proves nothing
-    found: float = 0.0  # of the best in the pictures as they are
+    total: float = 0.0  # of the best in the pictures as they are
     steady: float = 0.0  # of these × the IoU with what is found where each should have moved to
     on_objects: float = 0.0  # of the best that lie on the drawn objects, whatever their class
     class_ids: tuple[int, ...] = ()  # of what is found beyond doubt, in whatever place
@@ -58,7 +58,7 @@ class Evidence:
     @property
     def steadiness(self) -> float:
         """The share of what is found that moves along with the picture."""
-        return self.steady / self.found if self.found else 0.0
+        return self.steady / self.total if self.total else 0.0
 
     @property
     def merit(self) -> float:
@@ -68,7 +68,7 @@ class Evidence:
     @property
     def is_worth_something(self) -> bool:
         """Whether so much is found that its moving along, or not, means something."""
-        return self.objection is None and not self.answers_alike and self.found >= 0.3
+        return self.objection is None and not self.answers_alike and self.total >= 0.3
 
     @property
     def share_in_words(self) -> str:
@@ -84,31 +84,31 @@ class Evidence:
 
 
 def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:
-    """The evidence of each claim on a file that `session` has open; measured once, and then known."""
-    place = cache_folder() / "recognised" / f"{_key(path, claims)}.json"
-    known = _remembered(place, len(claims))
-    if known is not None:
-        return known
+    """The evidence of each claim on a file that `session` has open; measured once, then kept in the cache."""
+    cache_path = cache_folder() / "recognised" / f"{_key(path, claims)}.json"
+    remembered = _remembered(cache_path, len(claims))
+    if remembered is not None:
+        return remembered
     runs: dict[str, list[tuple[PixelArray, Outputs]] | str] = {}
-    found = []
+    evidence = []
     for claim in claims:
         key = input_key(claim.spec)
         if key not in runs:
             runs[key] = _run_all(session, claim.spec)
-        found.append(_evidence(claim, runs[key]))
-    _remember(place, found)
-    return found
+        evidence.append(_evidence(claim, runs[key]))
+    _remember(cache_path, evidence)
+    return evidence
 
 
 def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
-    """Run a bare session on a tensor as the spec wants it."""
+    """Run a bare session on a tensor of the spec's layout and dtype, batch first."""
     feed = {spec.input_name: tensor if spec.takes_batch else tensor[0], **spec.extra_feed(len(tensor))}
-    names = [each.name for each in session.get_outputs()]
+    names = [node.name for node in session.get_outputs()]
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
 def show(session: Any, spec: DetectorSpec, pixels: PixelArray) -> Outputs:
-    """What a bare session answers to a picture that has the network's size, in every image of the batch."""
+    """The outputs of a bare session for a picture of the network's size, in every image of the batch."""
     _, tensor = TensorWriter(spec).tensor_of(ArrayPicture(pixels))
     return run_once(session, spec, np.repeat(tensor, spec.batch or 1, axis=0))
 
@@ -129,7 +129,7 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
     if isinstance(shown, str):
         return Evidence(objection=shown)
     spec = claim.spec
-    found: list[Candidates] = []
+    detections: list[Candidates] = []
     class_ids: set[int] = set()
     for _, outputs in shown:
         objection = claim.objection(outputs, spec)
@@ -140,15 +140,15 @@ def _evidence(claim: Claim, shown: list[tuple[PixelArray, Outputs]] | str) -> Ev
         except (ModelError, ValueError) as error:
             return Evidence(objection=str(error))
         class_ids.update(candidates.class_ids[candidates.scores >= _SURE].tolist())
-        found.append(_best(candidates))
-    names = [each for each in spec.outputs if each in shown[0][1]] or list(shown[0][1])
+        detections.append(_best(candidates))
+    names = [name for name in spec.outputs if name in shown[0][1]] or list(shown[0][1])
     alike = all(np.array_equal(outputs[name], shown[0][1][name]) for _, outputs in shown[1:] for name in names)
-    as_they_are = found[:: 1 + len(VIEWS)]
-    sums = [_steady(as_is, found[place * (1 + len(VIEWS)) + 1 :], spec) for place, as_is in enumerate(as_they_are)]
+    as_they_are = detections[:: 1 + len(VIEWS)]
+    sums = [_steady(as_is, detections[index * (1 + len(VIEWS)) + 1 :], spec) for index, as_is in enumerate(as_they_are)]
     on_objects, named = _on_objects(as_they_are[0], spec)
     return Evidence(
         answers_alike=alike,
-        found=sum(total for total, _ in sums),
+        total=sum(total for total, _ in sums),
         steady=sum(steady for _, steady in sums),
         on_objects=on_objects,
         class_ids=tuple(sorted(class_ids)),
@@ -167,40 +167,40 @@ def _best(candidates: Candidates) -> Candidates:
 def _steady(as_is: Candidates, in_views: Sequence[Candidates], spec: DetectorSpec) -> tuple[float, float]:
     """The scores of what is found in a picture, and these × IoU, both summed over the mean of its views."""
     total = steady = 0.0
-    for view, found in zip(VIEWS, in_views, strict=False):
+    for view, candidates in zip(VIEWS, in_views, strict=False):
         moved = view.move(as_is.boxes_xyxy, spec.network_wh)  # [N, 4]
         clipped = moved.clip(0, np.array(spec.network_wh * 2, np.float32))
         is_whole = areas(clipped) >= _SEEN_WHOLE * areas(moved)  # [N]
-        there = found.boxes_xyxy.clip(0, np.array(spec.network_wh * 2, np.float32))  # [M, 4]
-        overlaps = np.nan_to_num(intersection_over_union(clipped, there))  # [N, M]
-        overlaps = overlaps * (as_is.class_ids[:, None] == found.class_ids)
+        boxes = candidates.boxes_xyxy.clip(0, np.array(spec.network_wh * 2, np.float32))  # [M, 4]
+        overlaps = np.nan_to_num(intersection_over_union(clipped, boxes))  # [N, M]
+        overlaps = overlaps * (as_is.class_ids[:, None] == candidates.class_ids)
         best = overlaps.max(axis=1, initial=0)  # [N]
         total += float(as_is.scores[is_whole].sum())
         steady += float((as_is.scores * best)[is_whole].sum())
     return total / len(VIEWS), steady / len(VIEWS)
 
 
-def _on_objects(found: Candidates, spec: DetectorSpec) -> tuple[float, float | None]:
+def _on_objects(candidates: Candidates, spec: DetectorSpec) -> tuple[float, float | None]:
     boxes, names = street_objects(spec.network_wh)
-    overlaps = np.nan_to_num(intersection_over_union(boxes, found.boxes_xyxy))  # [T, N]
-    scores = found.scores * (overlaps > _ON_OBJECT)  # [T, N]
+    overlaps = np.nan_to_num(intersection_over_union(boxes, candidates.boxes_xyxy))  # [T, N]
+    scores = candidates.scores * (overlaps > _ON_OBJECT)  # [T, N]
     on_objects = float(scores.max(axis=1, initial=0).sum())
     if not _IN_THE_STREET.intersection(spec.class_names):
         return on_objects, None
-    class_names = np.array([*spec.class_names, ""])[np.minimum(found.class_ids, len(spec.class_names))]  # [N]
+    class_names = np.array([*spec.class_names, ""])[np.minimum(candidates.class_ids, len(spec.class_names))]  # [N]
     is_named = np.array(names)[:, None] == class_names  # [T, N]
     return on_objects, float((scores * is_named).max(axis=1, initial=0).sum())
 
 
 def input_key(spec: DetectorSpec) -> str:
-    """What decides about the tensors that a network is given."""
+    """The part of a spec that decides about the network's input tensors, as a key."""
     return repr((spec.network_wh, spec.resize, spec.pad_value, spec.colour, spec.mean, spec.std, spec.extra_inputs))
 
 
 def _key(path: Path, claims: Sequence[Claim]) -> str:
     readings = [dataclasses.replace(claim.spec, provenance=(), model_name="").to_json() for claim in claims]
-    said = [graph_hash(path), __version__, _method(), load_runtime().__version__, *readings]
-    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:32]
+    parts = [graph_hash(path), __version__, _method(), load_runtime().__version__, *readings]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=1)
@@ -212,20 +212,20 @@ def _method() -> str:
     return digest.hexdigest()
 
 
-def _remembered(place: Path, num_claims: int) -> list[Evidence] | None:
+def _remembered(path: Path, num_claims: int) -> list[Evidence] | None:
     try:
-        found = [
-            Evidence(**each | {"class_ids": tuple(each["class_ids"])})
-            for each in json.loads(place.read_text(encoding="utf-8"))
+        evidence = [
+            Evidence(**fields | {"class_ids": tuple(fields["class_ids"])})
+            for fields in json.loads(path.read_text(encoding="utf-8"))
         ]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return found if len(found) == num_claims else None
+    return evidence if len(evidence) == num_claims else None
 
 
-def _remember(place: Path, found: Sequence[Evidence]) -> None:
+def _remember(path: Path, evidence: Sequence[Evidence]) -> None:
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(place, json.dumps([asdict(each) for each in found]).encode())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps([asdict(reading) for reading in evidence]).encode())
     except OSError:
         return  # a cache that cannot be written is measured again

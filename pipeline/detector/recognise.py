@@ -1,4 +1,4 @@
-"""Which detector is in this ONNX file?
+"""Recognition: an ONNX file → the spec of the detector in it, with the reasons.
 
 Our own metadata says it. A foreign file is claimed by conventions that fit its graph and metadata, each as sure as
 these make it; a claim is then tried on a picture, and where several hold, proved on pictures that are changed, see
@@ -44,7 +44,7 @@ _LEAST_NAMED = 0.5  # the sum of scores of drawn objects under their own names t
 
 @dataclass(frozen=True, slots=True)
 class Recognition:
-    """What a file was taken for, and why not for something else."""
+    """The readings of a file, and why others were refused."""
 
     facts: ModelFacts
     accepted: tuple[DetectorSpec, ...]  # exactly one where the file can be run
@@ -67,10 +67,10 @@ class Recognition:
             )
         with_a_way_out = sorted((*self.objections, *self.near), key=lambda reason: "--" not in reason)
         reasons = "; ".join(
-            _few([*filter(None, (self.kind,)), *with_a_way_out]) or ("no convention known here has such outputs",)
+            _few([*filter(None, (self.kind,)), *with_a_way_out]) or ("no convention of streamdet has such outputs",)
         )
         raise ModelError(
-            f"{self.facts.path}: not recognised: {reasons}. Name it with --head and what else is known of it "
+            f"{self.facts.path}: not recognised: {reasons}. Name it with --head and other hints "
             f"(--columns, --box-format, --normalised-boxes, --first-class-id, --scores) ({self.facts.outputs_in_words})"
         )
 
@@ -93,28 +93,28 @@ def _differences(specs: Sequence[DetectorSpec]) -> list[str]:
     num_alike = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False)))
     alike = words[0][:num_alike]
     start = max((alike.rfind(mark) + len(mark) for mark in (", ", ": ") if mark in alike), default=0)
-    return [words[0], *(each[start:] for each in words[1:])]
+    return [words[0], *(reading[start:] for reading in words[1:])]
 
 
 def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
     """The spec of the detector in an ONNX file.
 
-    Raises ModelError, with the reason and the outputs, for a file that is no ONNX model or no detector known here.
+    Raises ModelError, with the reason and the outputs, for a file that is not an ONNX model or has no head in `HEADS`.
     """
     return examine(path, hints).spec()
 
 
 def assumptions_of(spec: DetectorSpec) -> tuple[str, ...]:
-    """What was assumed of a foreign file, in words; nothing of one that says itself what it is."""
+    """The assumptions about a foreign file, in words; none about a file with our own metadata."""
     if any(reason.startswith(_OUR_OWN) for reason in spec.provenance):
         return ()
     return tuple(reason for reason in spec.provenance if " assumed: " in reason)
 
 
 def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
-    """All that speaks for and against the readings of a file.
+    """The readings of a file, with everything that speaks for and against them.
 
-    Raises ModelError for a file that is no ONNX model, or whose own metadata does not fit it.
+    Raises ModelError for a file that is not an ONNX model, or whose own metadata does not fit it.
     """
     hints = hints or Hints()
     session = open_plainly(path)
@@ -124,12 +124,12 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
             return Recognition(facts, (hints.applied_to_own(_our_own(facts, hints)),), (), (), ())
         except ModelError as error:
             raise ModelError(f"{path}: {error} ({facts})") from None
-    claims, near, far = claims_of(facts, hints)
+    claims, near_misses, far_misses = claims_of(facts, hints)
     refused: list[Refusal] = []
     possible = _borne_out_at_once(claims, hints, session, refused)
     if len(possible) > 1 or any(claim.certainty < Certainty.SETTLED for claim in possible):
-        is_told = (hints.head or hints.columns) is not None and len(possible) == 1
-        possible = _proved(Path(path), session, possible, refused, is_told=is_told)
+        is_only_one = (hints.head or hints.columns) is not None and len(possible) == 1
+        possible = _proved(Path(path), session, possible, refused, is_only_one=is_only_one)
     surest = max(map(_certainty, possible), default=None)
     accepted = [claim.spec for claim in possible if _certainty(claim) == surest]
     unlikely = [claim.spec for claim in possible if _certainty(claim) != surest]
@@ -140,8 +140,8 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
         facts,
         tuple(accepted),
         _grouped(refused, _in_words),
-        tuple(near),
-        tuple(far),
+        tuple(near_misses),
+        tuple(far_misses),
         kind,
         objections=_grouped(refused, lambda spec: spec.provenance[0]),
     )
@@ -165,19 +165,19 @@ def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Any, refu
     """The claims, as hints have them, that one picture bears out; adds to `refused` what it says against the others."""
     possible: list[Claim] = []
     answers: dict[str, Outputs | str] = {}
-    for claim in _as_told(claims, hints):
+    for claim in _agreeing_with(claims, hints):
         tried = dataclasses.replace(claim, spec=hints.applied_to(claim.spec))
         objection = _objection_to(tried, _answer(session, tried.spec, answers))
         if objection is not None:
             refused.append((tried.spec, objection))
             continue
-        for variant in _prepared_as_told(claim, hints):
-            told = dataclasses.replace(variant, spec=hints.applied_to(variant.spec))
-            same = next((place for place, other in enumerate(possible) if _same(told.spec, other.spec)), None)
-            if same is None:
-                possible.append(told)
-            elif _certainty(told) > _certainty(possible[same]):  # hints may have made two readings one
-                possible[same] = told
+        for variant in _prepared_agreeing_with(claim, hints):
+            hinted = dataclasses.replace(variant, spec=hints.applied_to(variant.spec))
+            index = next((index for index, other in enumerate(possible) if _same(hinted.spec, other.spec)), None)
+            if index is None:
+                possible.append(hinted)
+            elif _certainty(hinted) > _certainty(possible[index]):  # hints may have made two readings one
+                possible[index] = hinted
     return possible
 
 
@@ -185,18 +185,18 @@ def _certainty(claim: Claim) -> tuple[Certainty, Certainty]:
     return claim.certainty, claim.certainty_of_recipe
 
 
-def _as_told(claims: Sequence[Claim], hints: Hints) -> list[Claim]:
-    """The claims without those of a head that say otherwise than the user where others of it agree with the user."""
-    told = list(claims)
+def _agreeing_with(claims: Sequence[Claim], hints: Hints) -> list[Claim]:
+    """The claims without those that contradict a hint with which other claims of their head agree."""
+    kept = list(claims)
     for name in ("first_class_id", "box_format", "boxes_are_normalised", "score_activation"):
-        word = getattr(hints, name)
-        agreeing = {claim.spec.head for claim in told if getattr(claim.spec, name) == word}
-        if word is not None:
-            told = [claim for claim in told if getattr(claim.spec, name) == word or claim.spec.head not in agreeing]
-    return told
+        value = getattr(hints, name)
+        agreeing = {claim.spec.head for claim in kept if getattr(claim.spec, name) == value}
+        if value is not None:
+            kept = [claim for claim in kept if getattr(claim.spec, name) == value or claim.spec.head not in agreeing]
+    return kept
 
 
-def _prepared_as_told(claim: Claim, hints: Hints) -> list[Claim]:
+def _prepared_agreeing_with(claim: Claim, hints: Hints) -> list[Claim]:
     """The claim in each way to prepare a picture that the user leaves open.
 
     Who names the head gets what is usual with it, unless the pictures contradict.
@@ -204,18 +204,23 @@ def _prepared_as_told(claim: Claim, hints: Hints) -> list[Claim]:
     variants = list(claim.with_other_recipes())
     if hints.head is not None:
         usual, *others = variants
-        variants = [usual, *(dataclasses.replace(each, certainty_of_recipe=Certainty.UNLIKELY) for each in others)]
+        variants = [
+            usual,
+            *(dataclasses.replace(variant, certainty_of_recipe=Certainty.UNLIKELY) for variant in others),
+        ]
     for name in ("colour", "mean", "std"):
-        word = getattr(hints, name)
-        if word is not None:
-            variants = [each for each in variants if getattr(each.spec, name) == word] or variants[:1]
+        value = getattr(hints, name)
+        if value is not None:
+            variants = [variant for variant in variants if getattr(variant.spec, name) == value] or variants[:1]
     return variants
 
 
-def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal], *, is_told: bool) -> list[Claim]:
+def _proved(
+    path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal], *, is_only_one: bool
+) -> list[Claim]:
     """The claims that changed pictures do not contradict; adds to `refused` what they say against the others.
 
-    is_told: whether the user left one reading only, which stands then, proved or not.
+    is_only_one: whether the user's hints leave one reading, which then stands, proved or not.
     """
     weighed = list(zip(claims, weigh(path, session, claims), strict=True))
     left = []
@@ -226,7 +231,7 @@ def _proved(path: Path, session: Any, claims: Sequence[Claim], refused: list[Ref
             left.append((claim, evidence))
     kept = []
     for claim, evidence in left:
-        objection = None if is_told else _objection_of_proof(claim, evidence, left)
+        objection = None if is_only_one else _objection_of_proof(claim, evidence, left)
         if objection is None:
             kept.append((claim, evidence))
         else:
@@ -244,13 +249,13 @@ def _with_evidence(spec: DetectorSpec, evidence: Evidence) -> DetectorSpec:
 
 def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tuple[Claim, Evidence]]) -> str | None:
     """What mirrored, shifted and scaled pictures say against a claim beside all those that values bear out."""
-    worth = [each for each in weighed if each[1].is_worth_something]
-    alike = [each for each in worth if input_key(each[0].spec) == input_key(claim.spec)]
+    worth = [pair for pair in weighed if pair[1].is_worth_something]
+    alike = [pair for pair in worth if input_key(pair[0].spec) == input_key(claim.spec)]
     best = max((seen.steadiness for _, seen in worth), default=0.0)
     own = max((seen.steadiness for other, seen in worth if _read_alike(claim.spec, other.spec)), default=0.0)
     contradicted = any(
         evidence.steady * _CLEARLY < seen.steady
-        or (evidence.steadiness * _CLEARLY < seen.steadiness and evidence.found < seen.found * _CLEARLY)
+        or (evidence.steadiness * _CLEARLY < seen.steadiness and evidence.total < seen.total * _CLEARLY)
         for _, seen in alike
     )
     if best >= MOVES_ALONG and (own * _CLEARLY < best or contradicted):
@@ -259,7 +264,7 @@ def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tupl
         return f"only {evidence.share_in_words}"
     if worth and claim.certainty == Certainty.UNLIKELY and evidence.steadiness < MOVES_ALONG:
         return f"only {evidence.share_in_words}, and it is unusual"
-    named = max((each[1].named or 0.0 for each in worth), default=0.0)
+    named = max((pair[1].named or 0.0 for pair in worth), default=0.0)
     if named >= _LEAST_NAMED and (evidence.named or 0.0) * _CLEARLY < named:
         return "what it finds on the drawn cars and people it calls by other names"
     if claim.spec.first_class_id and any(
@@ -307,22 +312,22 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
     kind = kind_in_metadata(facts)
     if kind is not None and not (hints.head and has_upright_boxes(facts)):
         return [], [kind], []
-    found: list[Claim] = []
-    near: list[str] = []
-    far: list[str] = []
+    claims: list[Claim] = []
+    near_misses: list[str] = []
+    far_misses: list[str] = []
     for family, heads in FAMILIES.items():
         if hints.head not in (None, *heads):
             continue
         try:
             for claim in family(facts, hints):  # one by one: a later reading may not fit where an earlier does
-                found.append(claim)
+                claims.append(claim)
         except NotThisError as reason:
-            (near if reason.is_near or hints.head else far).append(str(reason))
+            (near_misses if reason.is_near or hints.head else far_misses).append(str(reason))
         except ModelError as error:
             raise ModelError(f"{facts.path}: {error} ({facts})") from error
-    if hints.head is not None and not found and not near:
-        near.append(f"{hints.head}: the outputs are none that this head reads")
-    return found, near, far
+    if hints.head is not None and not claims and not near_misses:
+        near_misses.append(f"{hints.head}: this head reads no such outputs")
+    return claims, near_misses, far_misses
 
 
 def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
@@ -333,9 +338,9 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     if spec.pixels == "nv12":
         return _our_own_of_planes(facts, spec)
     image = image_input(facts)
-    inputs = {each.name for each in facts.inputs} - {image.name}
+    inputs = {extra.name for extra in facts.inputs} - {image.name}
     if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs != {
-        each.name for each in spec.extra_inputs
+        extra.name for extra in spec.extra_inputs
     }:
         raise ModelError(
             f"its metadata describes an input {spec.input_name} {spec.dtype} {spec.layout} that the graph has not; "
@@ -348,7 +353,7 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
 
 
 def _our_own_of_planes(facts: ModelFacts, spec: DetectorSpec) -> DetectorSpec:
-    names = tuple(each.name for each in facts.inputs)
+    names = tuple(tensor.name for tensor in facts.inputs)
     if names != NV12_INPUTS:
         raise ModelError(
             f"its metadata describes the inputs {', '.join(NV12_INPUTS)}, the graph has {', '.join(names)}; "
@@ -388,17 +393,20 @@ def _objection_to(claim: Claim, outputs: Outputs | str) -> str | None:
 
 def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
     try:
-        found = head_of(spec)(outputs, spec, score_threshold=0.0, batch_index=0)
+        candidates = head_of(spec)(outputs, spec, score_threshold=0.0, batch_index=0)
     except ModelError as error:
         return str(error)
-    if not len(found.scores):
+    if not len(candidates.scores):
         return None  # a graph with NMS inside that finds nothing in the picture: nothing speaks against it
-    if found.scores.min() < 0 or found.scores.max() > 1 + 1e-3:
-        return f"its scores reach from {found.scores.min():g} to {found.scores.max():g}, which is not within 0..1"
-    if found.class_ids.max() >= len(spec.class_names):
-        return f"it has a class {found.class_ids.max()} and only {len(spec.class_names)} are known; see --class-names"
-    surest = np.argsort(-found.scores, kind="stable")[:_MOST_LOOKED_AT]
-    boxes = found.boxes_xyxy[surest].astype(np.float64)  # [M, 4]
+    if candidates.scores.min() < 0 or candidates.scores.max() > 1 + 1e-3:
+        lowest, highest = candidates.scores.min(), candidates.scores.max()
+        return f"its scores reach from {lowest:g} to {highest:g}, which is not within 0..1"
+    if candidates.class_ids.max() >= len(spec.class_names):
+        return (
+            f"it has a class {candidates.class_ids.max()} and only {len(spec.class_names)} are known; see --class-names"
+        )
+    surest = np.argsort(-candidates.scores, kind="stable")[:_MOST_LOOKED_AT]
+    boxes = candidates.boxes_xyxy[surest].astype(np.float64)  # [M, 4]
     if not np.isfinite(boxes).all():
         return "its boxes are not finite"
     network = np.array(spec.network_wh, np.float64)
@@ -461,5 +469,5 @@ def _flags(specs: Sequence[DetectorSpec]) -> str:
 
 def _as_typed(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(each if isinstance(each, str) else f"{each:g}" for each in value)
+        return ",".join(item if isinstance(item, str) else f"{item:g}" for item in value)
     return str(value)

@@ -64,7 +64,9 @@ class Machine:
 
     def chosen(self, *installed: str, key: str = "model") -> tuple[str, str]:
         engine: Any = self.choose(*installed, key=key).engine
-        assert [each.is_closed for each in self.engines] == [each is not engine for each in self.engines]
+        assert [candidate.is_closed for candidate in self.engines] == [
+            candidate is not engine for candidate in self.engines
+        ]
         return engine.device, engine.precision
 
 

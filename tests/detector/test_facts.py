@@ -39,8 +39,8 @@ def test_an_image_is_told_by_its_shape_and_type(
     element_type: str,
     expected: tuple[str, str, int | None, tuple[int | None, int | None]],
 ) -> None:
-    found = image_input(facts(TensorFacts("x", shape, element_type)))
-    assert found == ImageInput("x", *expected)  # type: ignore[arg-type]
+    image = image_input(facts(TensorFacts("x", shape, element_type)))
+    assert image == ImageInput("x", *expected)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -94,9 +94,9 @@ def test_a_file_is_read_with_its_open_sides_and_metadata(tmp_path: Path) -> None
         extra_inputs={"size": ("int64", ("n", 2))},
         metadata={"stride": "32"},
     )
-    told = read_facts(path)
-    assert str(told) == (
+    model = read_facts(path)
+    assert str(model) == (
         "inputs: images float [?, 3, ?, ?]; size int64 [?, 2]; outputs: boxes float [?, ?, 4]; labels int64 [?, 5]"
     )
-    assert told.metadata == {"stride": "32"}
-    assert told.path == path
+    assert model.metadata == {"stride": "32"}
+    assert model.path == path

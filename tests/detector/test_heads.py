@@ -22,8 +22,8 @@ def test_yolov5_multiplies_objectness_and_the_best_class(batch_index: int) -> No
         best = max(range(NUM_CLASSES), key=lambda index: row[5 + index])
         if row[4] * row[5 + best] >= 0.6:
             expected.append((*corners(*row[:4]), row[4] * row[5 + best], best))
-    found = HEADS["yolov5"]({"output": output}, spec("yolov5"), score_threshold=0.6, batch_index=batch_index)
-    check(found, expected)
+    candidates = HEADS["yolov5"]({"output": output}, spec("yolov5"), score_threshold=0.6, batch_index=batch_index)
+    check(candidates, expected)
 
 
 @pytest.mark.parametrize("batch_index", [0, 1])
@@ -81,8 +81,8 @@ def test_float16_outputs_are_read_in_float32(head: str) -> None:
 def test_nothing_above_the_threshold_is_nothing(head: str) -> None:
     output = raw(NUM_CELLS, (4 if head == "yolov8" else 5) + NUM_CLASSES) * 0.5
     output = output.transpose(0, 2, 1) if head == "yolov8" else output
-    found = HEADS[head]({"o": output}, spec(head), score_threshold=0.6, batch_index=0)
-    assert (found.boxes_xyxy.shape, found.scores.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
+    candidates = HEADS[head]({"o": output}, spec(head), score_threshold=0.6, batch_index=0)
+    assert (candidates.boxes_xyxy.shape, candidates.scores.shape, candidates.class_ids.shape) == ((0, 4), (0,), (0,))
 
 
 def test_our_own_boxes_are_taken_as_they_are_but_for_their_padding() -> None:
@@ -91,8 +91,8 @@ def test_our_own_boxes_are_taken_as_they_are_but_for_their_padding() -> None:
         "boxes": np.arange(16, dtype=np.float32).reshape(1, 4, 4),
         "scores": np.array([[0.9, 0.2, 0.9, 0.5]], np.float32),
     }
-    found = HEADS["boxes"](outputs, spec("boxes", box_format="xyxy"), score_threshold=0.5, batch_index=0)
-    check(found, [(0, 1, 2, 3, 0.9, 1), (12, 13, 14, 15, 0.5, 0)])
+    candidates = HEADS["boxes"](outputs, spec("boxes", box_format="xyxy"), score_threshold=0.5, batch_index=0)
+    check(candidates, [(0, 1, 2, 3, 0.9, 1), (12, 13, 14, 15, 0.5, 0)])
 
 
 def test_a_model_with_other_outputs_is_refused_with_their_names() -> None:

@@ -28,8 +28,8 @@ def our_own() -> real.Outputs:
 
 def case(head: str, outputs: real.Outputs, *, label: str = "", **values: Any) -> Any:
     """A head, outputs with a batch of one, and the spec that it reads them by."""
-    told = DetectorSpec("images", real.NETWORK_WH, head, COCO_80, batch=None, outputs=tuple(outputs), **values)
-    return pytest.param(told, {name: each[None] for name, each in outputs.items()}, id=f"{head} {label}".strip())
+    spec = DetectorSpec("images", real.NETWORK_WH, head, COCO_80, batch=None, outputs=tuple(outputs), **values)
+    return pytest.param(spec, {name: array[None] for name, array in outputs.items()}, id=f"{head} {label}".strip())
 
 
 CASES = [
@@ -77,10 +77,10 @@ def read(
     return HEADS[spec.head](outputs, spec, score_threshold=score_threshold, batch_index=batch_index)
 
 
-def assert_same(found: Candidates, expected: Candidates, *, tolerance: float = 0) -> None:
-    assert found.boxes_xyxy == pytest.approx(expected.boxes_xyxy, rel=tolerance, abs=tolerance)
-    assert found.scores == pytest.approx(expected.scores, abs=tolerance)
-    assert found.class_ids.tolist() == expected.class_ids.tolist()
+def assert_same(candidates: Candidates, expected: Candidates, *, tolerance: float = 0) -> None:
+    assert candidates.boxes_xyxy == pytest.approx(expected.boxes_xyxy, rel=tolerance, abs=tolerance)
+    assert candidates.scores == pytest.approx(expected.scores, abs=tolerance)
+    assert candidates.class_ids.tolist() == expected.class_ids.tolist()
 
 
 def test_every_head_is_tried_here() -> None:
@@ -89,11 +89,11 @@ def test_every_head_is_tried_here() -> None:
 
 @every_head
 def test_one_detection_is_read_where_it_lies(spec: DetectorSpec, outputs: real.Outputs) -> None:
-    found = read(outputs, spec, score_threshold=0.8)
-    assert found.boxes_xyxy == pytest.approx(np.array([real.BOX_XYXY]), abs=0.05)
-    assert found.scores == pytest.approx([real.SCORE], abs=0.01)
-    assert found.class_ids.tolist() == [real.CLASS_ID]
-    assert [each.dtype for each in (found.boxes_xyxy, found.scores, found.class_ids)] == [
+    candidates = read(outputs, spec, score_threshold=0.8)
+    assert candidates.boxes_xyxy == pytest.approx(np.array([real.BOX_XYXY]), abs=0.05)
+    assert candidates.scores == pytest.approx([real.SCORE], abs=0.01)
+    assert candidates.class_ids.tolist() == [real.CLASS_ID]
+    assert [array.dtype for array in (candidates.boxes_xyxy, candidates.scores, candidates.class_ids)] == [
         np.float32,
         np.float32,
         np.int64,
@@ -102,9 +102,9 @@ def test_one_detection_is_read_where_it_lies(spec: DetectorSpec, outputs: real.O
 
 @every_head
 def test_nothing_above_the_threshold_is_nothing(spec: DetectorSpec, outputs: real.Outputs) -> None:
-    found = read(outputs, spec, score_threshold=0.95)
-    assert (found.boxes_xyxy.shape, found.scores.shape, found.class_ids.shape) == ((0, 4), (0,), (0,))
-    assert [each.dtype for each in (found.boxes_xyxy, found.scores, found.class_ids)] == [
+    candidates = read(outputs, spec, score_threshold=0.95)
+    assert (candidates.boxes_xyxy.shape, candidates.scores.shape, candidates.class_ids.shape) == ((0, 4), (0,), (0,))
+    assert [array.dtype for array in (candidates.boxes_xyxy, candidates.scores, candidates.class_ids)] == [
         np.float32,
         np.float32,
         np.int64,
@@ -113,11 +113,11 @@ def test_nothing_above_the_threshold_is_nothing(spec: DetectorSpec, outputs: rea
 
 @every_head
 def test_the_images_of_a_batch_are_kept_apart(spec: DetectorSpec, outputs: real.Outputs) -> None:
-    other = {name: each * 0.97 if each.dtype.kind == "f" else each for name, each in outputs.items()}
-    other = {name: each.astype(outputs[name].dtype) for name, each in other.items()}
+    other = {name: array * 0.97 if array.dtype.kind == "f" else array for name, array in outputs.items()}
+    other = {name: array.astype(outputs[name].dtype) for name, array in other.items()}
     if "class" in spec.columns:
         other["output0"][..., spec.columns.index("class")] = outputs["output0"][..., spec.columns.index("class")]
-    batch = {name: np.concatenate([each, other[name]]) for name, each in outputs.items()}
+    batch = {name: np.concatenate([array, other[name]]) for name, array in outputs.items()}
     assert_same(read(batch, spec, batch_index=0), read(outputs, spec))
     assert_same(read(batch, spec, batch_index=1), read(other, spec))
     assert not np.array_equal(read(outputs, spec).scores, read(other, spec).scores)
@@ -125,14 +125,14 @@ def test_the_images_of_a_batch_are_kept_apart(spec: DetectorSpec, outputs: real.
 
 @every_head
 def test_half_precision_is_computed_with_in_full(spec: DetectorSpec, outputs: real.Outputs) -> None:
-    half = {name: each.astype(np.float16) if each.dtype.kind == "f" else each for name, each in outputs.items()}
-    full = {name: each.astype(np.float32) if each.dtype.kind == "f" else each for name, each in half.items()}
+    half = {name: array.astype(np.float16) if array.dtype.kind == "f" else array for name, array in outputs.items()}
+    full = {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in half.items()}
     assert_same(read(half, spec), read(full, spec), tolerance=2e-3)
 
 
 @every_head
 def test_numbers_in_the_outputs_are_left_alone(spec: DetectorSpec, outputs: real.Outputs) -> None:
-    before = {name: each.copy() for name, each in outputs.items()}
+    before = {name: array.copy() for name, array in outputs.items()}
     read(outputs, spec)
     assert all(np.array_equal(outputs[name], before[name]) for name in outputs)
 
@@ -151,7 +151,7 @@ def test_broken_numbers_are_refused_or_found_nothing_of_and_nothing_crashes(
             wrong = values.copy()
             wrong.reshape(-1)[:: 2 if half else 1] = broken
             try:
-                found = postprocess(read({**outputs, name: wrong}, spec), letterbox)
+                candidates = postprocess(read({**outputs, name: wrong}, spec), letterbox)
             except ModelError:
                 continue
-            assert np.isfinite(found.boxes_xyxy).all()
+            assert np.isfinite(candidates.boxes_xyxy).all()

@@ -46,9 +46,9 @@ def above(rows: list[Row], threshold: float) -> list[Row]:
 
 
 def read_table(output: Array, columns: tuple[str, ...], *, batch_index: int = 0, **values: Any) -> Candidates:
-    told = spec("table", **{"columns": columns, "box_format": "xyxy", "outputs": ("output",), **values})
+    table_spec = spec("table", **{"columns": columns, "box_format": "xyxy", "outputs": ("output",), **values})
     threshold = 0.5
-    return HEADS["table"]({"output": output}, told, score_threshold=threshold, batch_index=batch_index)
+    return HEADS["table"]({"output": output}, table_spec, score_threshold=threshold, batch_index=batch_index)
 
 
 @pytest.mark.parametrize("columns", LAYOUTS)
@@ -65,8 +65,8 @@ def test_the_rows_of_all_images_may_lie_in_one_table(columns: tuple[str, ...], b
     images = rows_of(7, seed=1), rows_of(9, seed=2)
     both = [as_table(rows, columns, image=index) for index, rows in enumerate(images)]
     mixed = np.concatenate(both)[np.random.default_rng(0).permutation(16)]
-    found = read_table(mixed, columns, batch_index=batch_index)
-    assert sorted(found.scores.tolist()) == sorted(row[4] for row in above(images[batch_index], 0.5))
+    candidates = read_table(mixed, columns, batch_index=batch_index)
+    assert sorted(candidates.scores.tolist()) == sorted(row[4] for row in above(images[batch_index], 0.5))
 
 
 @pytest.mark.parametrize("columns", LAYOUTS)
@@ -74,8 +74,8 @@ def test_the_rows_of_all_images_may_lie_in_one_table(columns: tuple[str, ...], b
 def test_padding_is_left_out_even_without_a_threshold(columns: tuple[str, ...], padding: float) -> None:
     rows = rows_of(5)
     output = np.concatenate([as_table(rows, columns), np.full((20, len(columns)), padding, np.float32)])
-    told = spec("table", columns=columns, box_format="xyxy", outputs=("output",))
-    check(HEADS["table"]({"output": output[None]}, told, score_threshold=0.0, batch_index=0), rows)
+    table_spec = spec("table", columns=columns, box_format="xyxy", outputs=("output",))
+    check(HEADS["table"]({"output": output[None]}, table_spec, score_threshold=0.0, batch_index=0), rows)
 
 
 @pytest.mark.parametrize("columns", LAYOUTS)
@@ -101,14 +101,14 @@ def test_boxes_of_a_table_may_be_shares_of_the_network() -> None:
 
 def as_lists(images: list[list[Row]], *, padded_to: int, order: str = "xyxy", first: int = 0) -> dict[str, Array]:
     """Boxes, classes, scores and count; behind the count stands rubbish with a high score."""
-    places = [(0, 1, 2, 3), (1, 0, 3, 2)][order == "yxyx"]
+    columns = [(0, 1, 2, 3), (1, 0, 3, 2)][order == "yxyx"]
     num = len(images)
     boxes, scores = np.full((num, padded_to, 4), 5, np.float32), np.full((num, padded_to), 0.99, np.float32)
     class_ids = np.full((num, padded_to), first, np.int64)
     for index, rows in enumerate(images):
-        for place, row in enumerate(rows):
-            boxes[index, place] = [row[each] for each in places]
-            scores[index, place], class_ids[index, place] = row[4], row[5] + first
+        for index_of_row, row in enumerate(rows):
+            boxes[index, index_of_row] = [row[column] for column in columns]
+            scores[index, index_of_row], class_ids[index, index_of_row] = row[4], row[5] + first
     return {"b": boxes, "c": class_ids, "s": scores, "n": np.array([len(rows) for rows in images])}
 
 
@@ -127,9 +127,9 @@ def test_lists_are_read_up_to_their_count(
     outputs = as_lists(images, padded_to=20, order=order, first=first)
     outputs["c"] = outputs["c"].astype(class_type)
     outputs["n"] = outputs["n"].astype(count_type).reshape(count_shape)
-    told = spec("lists", outputs=("b", "c", "s", "n"), box_format=order, first_class_id=first)
-    found = HEADS["lists"](outputs, told, score_threshold=0.5, batch_index=batch_index)
-    check(found, above(images[batch_index], 0.5))
+    lists_spec = spec("lists", outputs=("b", "c", "s", "n"), box_format=order, first_class_id=first)
+    candidates = HEADS["lists"](outputs, lists_spec, score_threshold=0.5, batch_index=batch_index)
+    check(candidates, above(images[batch_index], 0.5))
 
 
 @pytest.mark.parametrize("batch_index", [0, 1])
@@ -137,10 +137,10 @@ def test_lists_are_read_up_to_their_count(
 def test_a_count_of_0_is_nothing_and_of_1_one_detection(batch_index: int, count: int) -> None:
     images = [rows_of(3), rows_of(3)]
     images[batch_index] = [(1.0, 2.0, 3.0, 4.0, 0.75, 6)] * count
-    told = spec("lists", outputs=("b", "c", "s", "n"), box_format="xyxy")
-    found = HEADS["lists"](as_lists(images, padded_to=5), told, score_threshold=0.5, batch_index=batch_index)
-    assert found.boxes_xyxy.tolist() == [[1, 2, 3, 4]] * count
-    assert (found.scores.tolist(), found.class_ids.tolist()) == ([0.75] * count, [6] * count)
+    lists_spec = spec("lists", outputs=("b", "c", "s", "n"), box_format="xyxy")
+    candidates = HEADS["lists"](as_lists(images, padded_to=5), lists_spec, score_threshold=0.5, batch_index=batch_index)
+    assert candidates.boxes_xyxy.tolist() == [[1, 2, 3, 4]] * count
+    assert (candidates.scores.tolist(), candidates.class_ids.tolist()) == ([0.75] * count, [6] * count)
 
 
 @pytest.mark.parametrize("batch_index", [0, 1])
@@ -150,40 +150,42 @@ def test_scores_may_stand_beside_the_boxes(batch_index: int) -> None:
     dets = np.concatenate([outputs["b"], outputs["s"][..., None]], axis=2)
     dets = np.pad(dets, ((0, 0), (0, 4), (0, 0)))
     labels = np.pad(outputs["c"], ((0, 0), (0, 4)), constant_values=-1)
-    told = spec("lists", outputs=("dets", "labels"), box_format="xyxy")
-    found = HEADS["lists"]({"dets": dets, "labels": labels}, told, score_threshold=0.0, batch_index=batch_index)
-    check(found, images[batch_index])
+    lists_spec = spec("lists", outputs=("dets", "labels"), box_format="xyxy")
+    candidates = HEADS["lists"](
+        {"dets": dets, "labels": labels}, lists_spec, score_threshold=0.0, batch_index=batch_index
+    )
+    check(candidates, images[batch_index])
 
 
 @pytest.mark.parametrize("count", [None, (), (1,)])
 def test_lists_may_come_without_a_side_for_the_batch(count: tuple[int, ...] | None) -> None:
     rows = rows_of(9)
-    outputs = {name: each[0] for name, each in as_lists([rows], padded_to=9, first=1).items()}
+    outputs = {name: array[0] for name, array in as_lists([rows], padded_to=9, first=1).items()}
     names: tuple[str, ...] = ("b", "c", "s")
     if count is not None:
         outputs["n"], names = np.array(9).reshape(count), (*names, "n")
-    told = spec("lists", outputs=names, box_format="xyxy", first_class_id=1)
-    check(HEADS["lists"](outputs, told, score_threshold=0.5, batch_index=0), above(rows, 0.5))
+    lists_spec = spec("lists", outputs=names, box_format="xyxy", first_class_id=1)
+    check(HEADS["lists"](outputs, lists_spec, score_threshold=0.5, batch_index=0), above(rows, 0.5))
 
 
 @pytest.mark.parametrize("batched", [False, True])
 def test_lists_may_be_empty(batched: bool) -> None:
     outputs = as_lists([[]], padded_to=0)
     if not batched:
-        outputs = {name: each[0] for name, each in outputs.items()}
-    told = spec("lists", outputs=("b", "c", "s"), box_format="xyxy")
-    assert HEADS["lists"](outputs, told, score_threshold=0.5, batch_index=0).boxes_xyxy.shape == (0, 4)
+        outputs = {name: array[0] for name, array in outputs.items()}
+    lists_spec = spec("lists", outputs=("b", "c", "s"), box_format="xyxy")
+    assert HEADS["lists"](outputs, lists_spec, score_threshold=0.5, batch_index=0).boxes_xyxy.shape == (0, 4)
 
 
 def test_what_is_numbered_below_the_first_class_is_background() -> None:
     outputs = as_lists([[(1, 2, 3, 4, 0.9, -1), (1, 2, 3, 4, 0.8, 0)]], padded_to=2, first=1)
-    told = spec("lists", outputs=("b", "c", "s"), box_format="xyxy", first_class_id=1)
-    found = HEADS["lists"](outputs, told, score_threshold=0.5, batch_index=0)
-    assert found.scores == pytest.approx([0.8])
+    lists_spec = spec("lists", outputs=("b", "c", "s"), box_format="xyxy", first_class_id=1)
+    candidates = HEADS["lists"](outputs, lists_spec, score_threshold=0.5, batch_index=0)
+    assert candidates.scores == pytest.approx([0.8])
 
 
 def test_outputs_that_are_missing_are_named() -> None:
-    told = spec("lists", outputs=("boxes", "labels", "scores"), box_format="xyxy")
+    lists_spec = spec("lists", outputs=("boxes", "labels", "scores"), box_format="xyxy")
     outputs: dict[str, Array] = {"boxes": np.zeros((1, 2, 4), np.float32), "classes": np.zeros((1, 2), np.int64)}
     with pytest.raises(ModelError, match="head lists reads boxes, labels, scores, the model returns boxes, classes"):
-        HEADS["lists"](outputs, told, score_threshold=0.5, batch_index=0)
+        HEADS["lists"](outputs, lists_spec, score_threshold=0.5, batch_index=0)

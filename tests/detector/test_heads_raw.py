@@ -56,10 +56,12 @@ def test_detr_by_sigmoid_takes_the_best_pairs_of_query_and_class(batch_index: in
             if score >= 0.8:
                 expected.append((*in_pixels(*boxes[batch_index, query].tolist()), score, class_id))
     expected.sort(key=lambda row: -row[4])
-    told = spec("detr", outputs=("l", "b"), boxes_are_normalised=True, score_activation="sigmoid", max_detections=20)
-    found = HEADS["detr"]({"b": boxes, "l": logits}, told, score_threshold=0.8, batch_index=batch_index)
+    detr_spec = spec(
+        "detr", outputs=("l", "b"), boxes_are_normalised=True, score_activation="sigmoid", max_detections=20
+    )
+    candidates = HEADS["detr"]({"b": boxes, "l": logits}, detr_spec, score_threshold=0.8, batch_index=batch_index)
     assert len(expected) > 20
-    check(found, expected[:20], tolerance=1e-4)
+    check(candidates, expected[:20], tolerance=1e-4)
 
 
 @pytest.mark.parametrize("batch_index", [0, 1])
@@ -72,21 +74,21 @@ def test_detr_by_softmax_takes_the_best_class_that_is_an_object(batch_index: int
             box = in_pixels(*boxes[batch_index, query].tolist())
             expected.append((*box, max(scores), scores.index(max(scores))))
     expected.sort(key=lambda row: -row[4])
-    told = spec("detr", outputs=("l", "b"), boxes_are_normalised=True, score_activation="softmax")
-    found = HEADS["detr"]({"l": logits, "b": boxes}, told, score_threshold=0.3, batch_index=batch_index)
-    check(found, expected, tolerance=1e-4)
+    detr_spec = spec("detr", outputs=("l", "b"), boxes_are_normalised=True, score_activation="softmax")
+    candidates = HEADS["detr"]({"l": logits, "b": boxes}, detr_spec, score_threshold=0.3, batch_index=batch_index)
+    check(candidates, expected, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 def test_detr_leaves_out_what_is_numbered_below_the_first_class(activation: str) -> None:
     logits, boxes = random(5, 1, 60, NUM_CLASSES + 1), random(6, 1, 60, 4)
-    told = {"outputs": ("l", "b"), "score_activation": activation, "max_detections": 1000}
+    values = {"outputs": ("l", "b"), "score_activation": activation, "max_detections": 1000}
     all_names = tuple(f"class {index}" for index in range(NUM_CLASSES + 1))
-    whole, part = (
-        dataclasses.replace(spec("detr", **told, first_class_id=first), class_names=all_names[first:])
+    all_columns, part = (
+        dataclasses.replace(spec("detr", **values, first_class_id=first), class_names=all_names[first:])
         for first in (0, 1)
     )
-    every = HEADS["detr"]({"l": logits, "b": boxes}, whole, score_threshold=0.2, batch_index=0)
+    every = HEADS["detr"]({"l": logits, "b": boxes}, all_columns, score_threshold=0.2, batch_index=0)
     without = HEADS["detr"]({"l": logits, "b": boxes}, part, score_threshold=0.2, batch_index=0)
     assert 0 in every.class_ids
     assert without.class_ids.tolist() == [index - 1 for index in every.class_ids.tolist() if index >= 1]
@@ -118,7 +120,7 @@ def test_raw_ssd_offsets_move_and_stretch_their_anchors(activation: str, batch_i
         ty, tx, th, tw = offsets[batch_index, anchor].tolist()
         cy, cx, h, w = ty / 10 * ha + ya, tx / 10 * wa + xa, math.exp(th / 5) * ha, math.exp(tw / 5) * wa
         expected.append((*clipped(in_pixels(cx, cy, w, h)), score, class_id))
-    told = spec(
+    read_by = spec(
         "ssd_raw",
         outputs=("classes", "boxes"),
         box_format="cycxhw",
@@ -127,26 +129,26 @@ def test_raw_ssd_offsets_move_and_stretch_their_anchors(activation: str, batch_i
         first_class_id=1,
     )
     outputs = {"boxes": offsets, "classes": values}
-    check(HEADS["ssd_raw"](outputs, told, score_threshold=0.6, batch_index=batch_index), expected, tolerance=1e-4)
+    check(HEADS["ssd_raw"](outputs, read_by, score_threshold=0.6, batch_index=batch_index), expected, tolerance=1e-4)
 
 
 def test_raw_ssd_offsets_may_have_other_variances_and_order() -> None:
     anchor, offset, variances = (0.5, 0.4, 0.2, 0.3), (1.0, -2.0, 0.5, 3.0), (1.0, 1.0, 1.0, 1.0)
     values = np.array([[[0.0, 0.9]]], np.float32)
-    told = spec(
+    read_by = spec(
         "ssd_raw", outputs=("c", "b"), anchors=pack_anchors([anchor]), first_class_id=1, anchor_variances=variances
     )
     outputs = {"c": values, "b": np.array([[offset]], np.float32)}
-    found = HEADS["ssd_raw"](outputs, told, score_threshold=0.5, batch_index=0)
+    candidates = HEADS["ssd_raw"](outputs, read_by, score_threshold=0.5, batch_index=0)
     box = clipped(in_pixels(0.5 + 0.2, 0.4 - 2 * 0.3, 0.2 * math.exp(0.5), 0.3 * math.exp(3.0)))
-    check(found, [(*box, 0.9, 0)], tolerance=1e-4)
+    check(candidates, [(*box, 0.9, 0)], tolerance=1e-4)
 
 
 def test_an_offset_that_would_be_infinite_ends_at_62_anchors() -> None:
-    told = spec("ssd_raw", outputs=("c", "b"), anchors=pack_anchors([(0.5, 0.5, 0.001, 0.001)]), first_class_id=1)
+    read_by = spec("ssd_raw", outputs=("c", "b"), anchors=pack_anchors([(0.5, 0.5, 0.001, 0.001)]), first_class_id=1)
     outputs = {"c": np.array([[[0.0, 0.9]]], np.float32), "b": np.array([[[0, 0, 1e9, 1e9]]], np.float32)}
-    found = HEADS["ssd_raw"](outputs, told, score_threshold=0.5, batch_index=0)
-    assert np.ptp(found.boxes_xyxy[0, [0, 2]]) == pytest.approx(62.5 * 0.001 * WIDTH, rel=1e-4)
+    candidates = HEADS["ssd_raw"](outputs, read_by, score_threshold=0.5, batch_index=0)
+    assert np.ptp(candidates.boxes_xyxy[0, [0, 2]]) == pytest.approx(62.5 * 0.001 * WIDTH, rel=1e-4)
 
 
 @pytest.mark.parametrize("activation", ["none", "sigmoid", "softmax"])
@@ -157,7 +159,7 @@ def test_decoded_ssd_boxes_are_corners_in_shares_of_the_network(activation: str,
     for anchor, score, class_id in expected_pairs(values[batch_index], activation, 0.6):
         left, top, right, bottom = boxes[batch_index, anchor].tolist()
         expected.append((left * WIDTH, top * HEIGHT, right * WIDTH, bottom * HEIGHT, score, class_id))
-    told = spec(
+    read_by = spec(
         "ssd_decoded",
         outputs=("classes", "boxes"),
         box_format="xyxy",
@@ -166,7 +168,9 @@ def test_decoded_ssd_boxes_are_corners_in_shares_of_the_network(activation: str,
         first_class_id=1,
     )
     outputs = {"classes": values, "boxes": boxes}
-    check(HEADS["ssd_decoded"](outputs, told, score_threshold=0.6, batch_index=batch_index), expected, tolerance=1e-4)
+    check(
+        HEADS["ssd_decoded"](outputs, read_by, score_threshold=0.6, batch_index=batch_index), expected, tolerance=1e-4
+    )
 
 
 def expectation(logits: list[float]) -> float:
@@ -211,8 +215,8 @@ def test_sides_are_expected_distances_from_the_centre_of_a_cell(
     else:
         names = tuple(f"{kind}{stride}" for kind in ("cls", "dis") for stride in strides)
         outputs = dict(reversed(list(zip(names, scores + distances, strict=True))))  # told by name, not by place
-    told = spec(head, outputs=names, box_format="xyxy")
-    check(HEADS[head](outputs, told, score_threshold=0.9, batch_index=batch_index), expected, tolerance=1e-4)
+    read_by = spec(head, outputs=names, box_format="xyxy")
+    check(HEADS[head](outputs, read_by, score_threshold=0.9, batch_index=batch_index), expected, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("batch_index", [0, 1])
@@ -229,9 +233,9 @@ def test_fastestdet_has_a_box_for_each_cell_of_one_grid(batch_index: int) -> Non
             if score >= 0.4:
                 cx, cy = (gx + math.tanh(tx)) / columns, (gy + math.tanh(ty)) / rows
                 expected.append((*in_pixels(cx, cy, sigmoid(tw), sigmoid(th)), score, classes.index(max(classes))))
-    told = spec("fastestdet", outputs=("output",), boxes_are_normalised=True)
-    found = HEADS["fastestdet"]({"output": maps}, told, score_threshold=0.4, batch_index=batch_index)
-    check(found, expected, tolerance=1e-4)
+    read_by = spec("fastestdet", outputs=("output",), boxes_are_normalised=True)
+    candidates = HEADS["fastestdet"]({"output": maps}, read_by, score_threshold=0.4, batch_index=batch_index)
+    check(candidates, expected, tolerance=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -246,13 +250,13 @@ def test_fastestdet_has_a_box_for_each_cell_of_one_grid(batch_index: int) -> Non
     ],
 )
 def test_a_network_of_another_size_is_refused_with_the_numbers(head: str, outputs: dict[str, Array]) -> None:
-    told = spec(head, outputs=tuple(outputs))
+    read_by = spec(head, outputs=tuple(outputs))
     with pytest.raises(ModelError, match=rf"head {head} reads a row for each of 12\d cells of 96 x 64, the model ret"):
-        HEADS[head](outputs, told, score_threshold=0.5, batch_index=0)
+        HEADS[head](outputs, read_by, score_threshold=0.5, batch_index=0)
 
 
 def test_a_network_with_other_anchors_is_refused_with_the_numbers() -> None:
-    told = spec("ssd_raw", outputs=("c", "b"), anchors=pack_anchors([(0.5, 0.5, 0.1, 0.1)]), first_class_id=1)
+    read_by = spec("ssd_raw", outputs=("c", "b"), anchors=pack_anchors([(0.5, 0.5, 0.1, 0.1)]), first_class_id=1)
     outputs = {"c": random(18, 1, 2, 3), "b": random(19, 1, 2, 4)}
     with pytest.raises(ModelError, match="head ssd_raw has 1 anchors, the model returns 2 boxes"):
-        HEADS["ssd_raw"](outputs, told, score_threshold=0.5, batch_index=0)
+        HEADS["ssd_raw"](outputs, read_by, score_threshold=0.5, batch_index=0)

@@ -22,7 +22,7 @@ def model(tmp_path: Path) -> Path:
 
 
 def metadata_of(path: Path) -> dict[str, str]:
-    return {each.key: each.value for each in onnx.load(path).metadata_props}
+    return {entry.key: entry.value for entry in onnx.load(path).metadata_props}
 
 
 def without_metadata(path: Path) -> bytes:
@@ -70,7 +70,7 @@ def test_the_hash_is_of_the_graph_and_not_of_what_the_file_says_of_itself(tmp_pa
 
 def test_one_other_weight_is_another_hash(tmp_path: Path, model: Path) -> None:
     other = onnx.load(model)
-    weight = next(each for each in other.graph.initializer if each.name == "a_value")
+    weight = next(tensor for tensor in other.graph.initializer if tensor.name == "a_value")
     values = onnx.numpy_helper.to_array(weight).copy()
     values[0, 3, 2] = np.nextafter(values[0, 3, 2], np.float32(2))
     weight.CopyFrom(onnx.numpy_helper.from_array(values, "a_value"))
@@ -113,15 +113,15 @@ def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> 
         copy_with_metadata(tmp_path, tmp_path / "copy.onnx", {})
 
 
-@pytest.mark.parametrize("place", ["nowhere/copy.onnx", "folder", "file/copy.onnx"])
+@pytest.mark.parametrize("target", ["nowhere/copy.onnx", "folder", "file/copy.onnx"])
 def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(
-    tmp_path: Path, model: Path, place: str
+    tmp_path: Path, model: Path, target: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").touch()
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(ModelError, match=f"{place} cannot be written: "):
-        copy_with_metadata(model, tmp_path / place, {"a": "b"})
+    with pytest.raises(ModelError, match=f"{target} cannot be written: "):
+        copy_with_metadata(model, tmp_path / target, {"a": "b"})
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -158,19 +158,19 @@ def test_the_hash_counts_weights_of_any_name(tmp_path: Path) -> None:
 
 
 def test_a_copy_in_another_folder_takes_its_weights_along_and_overwrites_none(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    here.mkdir()
-    there.mkdir()
-    model = with_weights_beside(here)
-    (there / "any name.bin").write_bytes(b"of another model")
+    source_folder, target_folder = tmp_path / "here", tmp_path / "there"
+    source_folder.mkdir()
+    target_folder.mkdir()
+    model = with_weights_beside(source_folder)
+    (target_folder / "any name.bin").write_bytes(b"of another model")
     with pytest.raises(ModelError, match=r"there/any name.bin must not be there, the copy needs its weights there"):
-        copy_with_metadata(model, there / "n.onnx", {"a": "b"})
-    assert (there / "any name.bin").read_bytes() == b"of another model"
-    assert not (there / "n.onnx").exists()
-    (there / "any name.bin").unlink()
+        copy_with_metadata(model, target_folder / "n.onnx", {"a": "b"})
+    assert (target_folder / "any name.bin").read_bytes() == b"of another model"
+    assert not (target_folder / "n.onnx").exists()
+    (target_folder / "any name.bin").unlink()
     for _ in range(2):
-        copy_with_metadata(model, there / "n.onnx", {"a": "b"})
-    assert graph_hash(there / "n.onnx") == graph_hash(model)
+        copy_with_metadata(model, target_folder / "n.onnx", {"a": "b"})
+    assert graph_hash(target_folder / "n.onnx") == graph_hash(model)
 
 
 def test_weights_outside_of_the_folder_are_left_alone(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ def facts(
     )
 
 
-def likeliest(told: ModelFacts, hints: Hints | None = None) -> DetectorSpec:
+def likeliest(model: ModelFacts, hints: Hints | None = None) -> DetectorSpec:
     """The first claim that fits the facts, without a run; ModelError where there is none."""
-    claims, near, far = claims_of(told, hints or Hints())
-    return claims[0].spec if claims else Recognition(told, (), (), tuple(near), tuple(far)).spec()
+    claims, near_misses, far_misses = claims_of(model, hints or Hints())
+    return claims[0].spec if claims else Recognition(model, (), (), tuple(near_misses), tuple(far_misses)).spec()
 
 
 def test_yolov5_is_told_by_three_anchors_for_each_cell() -> None:
@@ -135,7 +135,7 @@ def test_a_dynamic_yolov5_is_told_by_its_exporters_metadata() -> None:
         (facts((1, 84, 8400), input_shape=(1, 640, 640)), "one image among its inputs.*with or without the batch"),
         (facts((1, 84, 8400), input_type="int64"), "one image among its inputs.*of float, float16, uint8"),
         (facts((1, 56, 8400), metadata={"task": "pose"}), "task pose, only detectors are read"),
-        (facts((1, 1001, 6)), "table: 1001 rows are more than finished detections are"),
+        (facts((1, 1001, 6)), "table: 1001 rows are more than finished detections have"),
     ],
 )
 def test_what_is_not_known_is_refused_with_the_reason(unknown: ModelFacts, message: str) -> None:
@@ -212,8 +212,8 @@ def test_a_missing_file_and_one_that_is_no_model_are_refused(tmp_path: Path) -> 
 def test_real_detectors_are_recognised(name: str, head: str, names: tuple[str, ...]) -> None:
     spec = recognise(MODELS / f"{name}.onnx")
     assert (spec.head, spec.class_names) == (head, names)
-    told = [part for part in name.split("_") if part.isdigit()]
-    assert not told or spec.network_wh[0] == int(told[0])
+    sides = [part for part in name.split("_") if part.isdigit()]
+    assert not sides or spec.network_wh[0] == int(sides[0])
 
 
 @needs_assets

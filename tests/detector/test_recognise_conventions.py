@@ -234,17 +234,17 @@ def test_anchors_are_found_beside_the_file_or_by_hint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="ssd_raw: its anchors are not in the graph, give them with --anchors FILE"):
         recognise(path)
     elsewhere = tmp_path / "elsewhere.npy"
-    for place, hints in (
+    for anchors_path, hints in (
         (elsewhere, Hints(anchors=elsewhere)),
         (tmp_path / "street_raw_anchors.npy", Hints()),
         (tmp_path / "street_anchors.npy", Hints()),
     ):
-        np.save(place, real.anchors())
+        np.save(anchors_path, real.anchors())
         spec = recognise(path, hints)
         assert (spec.head, spec.score_activation, spec.first_class_id) == ("ssd_raw", "sigmoid", 1)
-        assert place.name in spec.provenance[0]
+        assert anchors_path.name in spec.provenance[0]
         check_finds_the_object(path, spec)
-        place.unlink()
+        anchors_path.unlink()
 
 
 def test_the_class_values_of_a_raw_ssd_may_be_for_softmax(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_scores_and_corners_without_background_are_read(
     path = write(tmp_path / "pair.onnx", outputs, extra_inputs=extra)
     spec = recognise(path)
     assert (spec.head, spec.first_class_id, spec.class_names) == ("ssd_decoded", 0, COCO_80)
-    assert {each.name for each in spec.extra_inputs} == set(extra)
+    assert {extra.name for extra in spec.extra_inputs} == set(extra)
     check_finds_the_object(path, spec)
 
 
@@ -239,7 +239,7 @@ def test_the_names_of_classes_are_those_that_the_ids_which_are_found_leave_possi
 
 def test_what_a_user_says_is_not_assumed_any_more(tmp_path: Path) -> None:
     path = write(tmp_path / "lists.onnx", lists_of(AMONG_80))
-    assert [each.split(":")[0] for each in assumptions_of(recognise(path))] == [
+    assert [assumption.split(":")[0] for assumption in assumptions_of(recognise(path))] == [
         "class names assumed",
         "resizing assumed",
     ]

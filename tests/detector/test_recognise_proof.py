@@ -82,16 +82,16 @@ def found_in(path: Path, hints: Hints | None = None) -> Detections:
     for (left, top), colour in zip(((16, 32), (64, 80), (112, 16)), np.eye(3)[:, ::-1], strict=True):
         pixels[top : top + 24, left : left + 24] = colour * 255  # BGR
     spec = dataclasses.replace(recognise(path, hints), score_threshold=0.3)
-    (found,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))([ArrayPicture(pixels)])
-    return found
+    (detections,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))([ArrayPicture(pixels)])
+    return detections
 
 
 def check_finds_the_areas(path: Path, hints: Hints | None = None) -> None:
-    found = found_in(path, hints)
-    centres = (found.boxes_xyxy[:, :2] + found.boxes_xyxy[:, 2:]) / 2
-    at = {int(class_id): tuple(centre) for class_id, centre in zip(found.class_ids, centres.tolist(), strict=True)}
+    detections = found_in(path, hints)
+    centres = (detections.boxes_xyxy[:, :2] + detections.boxes_xyxy[:, 2:]) / 2
+    at = {int(class_id): tuple(centre) for class_id, centre in zip(detections.class_ids, centres.tolist(), strict=True)}
     assert at == {0: (28, 44), 1: (76, 92), 2: (124, 28)}
-    sizes = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
+    sizes = detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]
     assert (sizes[:, 1] > sizes[:, 0]).all()  # the network's boxes are upright
 
 
@@ -160,8 +160,8 @@ def test_where_the_class_ids_of_a_table_that_nobody_known_writes_start_is_asked_
     with pytest.raises(ModelError, match=r"can be read in 2 ways: .*--first-class-id 0\|1"):
         recognise(path)
     for hints in (Hints(), Hints(head="table", columns=Y_AND_CLASS_FIRST), Hints(box_format="yxyx")):
-        told = dataclasses.replace(hints, first_class_id=1)
-        check_finds_the_areas(path, told)
+        with_ids = dataclasses.replace(hints, first_class_id=1)
+        check_finds_the_areas(path, with_ids)
 
 
 def test_class_ids_that_start_where_they_usually_do_are_assumed_to(tmp_path: Path) -> None:
@@ -190,7 +190,9 @@ def test_a_table_of_boxes_in_0_to_1_is_read_and_flags_that_leave_no_doubt_settle
 
 def test_a_reading_under_which_nothing_moves_along_is_refused_with_the_shares(tmp_path: Path) -> None:
     recognition = examine(write_blob_detector(tmp_path / "blobs.onnx", lists("yxyx")))
-    (reason,) = [each for each in recognition.refused if "boxes xyxy in pixels, class ids from 0 (RGB (0,0,0" in each]
+    (reason,) = [
+        refusal for refusal in recognition.refused if "boxes xyxy in pixels, class ids from 0 (RGB (0,0,0" in refusal
+    ]
     assert "% of what it finds moves along when pictures are mirrored, shifted and scaled, against 6" in reason
 
 

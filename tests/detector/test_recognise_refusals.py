@@ -289,7 +289,9 @@ def test_yolox_told_to_be_yolov5_is_read_as_decoded_only_where_it_is(tmp_path: P
     decoded = write(tmp_path / "decoded.onnx", real.yolox_decoded())
     assert recognise(decoded, Hints(head="yolov5")).colour == "bgr"
     raw = write(tmp_path / "raw.onnx", real.yolox())
-    assert any("but its boxes are offsets from their cells" in each for each in examine(raw, Hints("yolov5")).refused)
+    assert any(
+        "but its boxes are offsets from their cells" in refusal for refusal in examine(raw, Hints("yolov5")).refused
+    )
 
 
 def few_classes(*, decoded: bool) -> dict[str, Any]:
@@ -322,10 +324,10 @@ def test_a_detr_may_have_few_classes(num_classes: int, tmp_path: Path) -> None:
     for hints in (Hints(mean=(0.0, 0.0, 0.0)), Hints(class_names=tuple("abcd"[:num_classes]))):
         spec = recognise(path, hints)
         assert (spec.head, len(spec.class_names), spec.outputs) == ("detr", num_classes, ("logits", "pred_boxes"))
-    (found,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))(
+    (detections,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))(
         [ArrayPicture(np.zeros((64, 96, 3), np.uint8))]
     )
-    assert found.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
+    assert detections.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
 
 
 def test_class_values_without_a_column_of_background_are_scores_of_classes(tmp_path: Path) -> None:

@@ -216,9 +216,9 @@ def distances(centre_xy: tuple[float, float], num: int) -> Array:
     values = np.random.default_rng(10).normal(0, 2, (num, 4, 8))
     (cx, cy), (left, top, right, bottom) = centre_xy, BOX_XYXY
     for side, distance in enumerate((cx - left, cy - top, right - cx, bottom - cy)):
-        whole, rest = divmod(distance / 8, 1)
+        bin_index, fraction = divmod(distance / 8, 1)
         shares = np.full(8, 1e-9)
-        shares[int(whole)], shares[int(whole) + 1] = max(1 - rest, 1e-9), max(rest, 1e-9)
+        shares[int(bin_index)], shares[int(bin_index) + 1] = max(1 - fraction, 1e-9), max(fraction, 1e-9)
         values[INDEX, side] = np.log(shares)
     return values.reshape(num, 32).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What do class scores still have to go through?"""
+"""Activation: raw class values → scores, by sigmoid, softmax or as they are."""
 
 from __future__ import annotations
 

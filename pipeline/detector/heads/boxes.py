@@ -1,4 +1,4 @@
-"""How are the outputs of our own export read?"""
+"""Boxes: the outputs of our own export → candidates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def boxes(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     """`boxes [B, K, 4]`, `scores [B, K]`, `class_ids [B, K]`: decoded in the graph, padded with score 0 and class -1.
 
     Where they are, `masks [B, K, h, w]` stretch over their boxes, and `keypoints [B, K, points, 3]` are x, y in network
-    pixels and a score. `num_detections [B]`, which counts what is no padding, is for other readers.
+    pixels and a score. `num_detections [B]`, which counts the rows that are not padding, is for other readers.
     """
     try:
         all_boxes, scores, class_ids = (outputs[name][batch_index] for name in ("boxes", "scores", "class_ids"))

@@ -15,9 +15,9 @@ from pipeline.picture.detector_spec import DetectorSpec
 
 
 class Certainty(IntEnum):
-    """How sure graph, names and metadata are of a reading before a picture says anything."""
+    """The certainty of a reading by graph, names and metadata, before a run on a picture."""
 
-    UNLIKELY = 0  # nobody known writes so: only a proof makes it win
+    UNLIKELY = 0  # no known exporter writes so: only a proof makes it win
     OPEN = 1  # as usual as others: it takes a proof, or a user's word
     SETTLED = 2
 
@@ -28,7 +28,7 @@ class Claim:
 
     spec: DetectorSpec  # provenance: one reason an entry
     objection: Callable[[Outputs, DetectorSpec], str | None] = field(default=lambda outputs, spec: None)
-    """What in the network's outputs speaks against this reading, with the user's hints in its spec; or None."""
+    """The objection of the network's outputs to this reading, with the user's hints in its spec; or None."""
     certainty: Certainty = Certainty.SETTLED
     certainty_of_recipe: Certainty = Certainty.SETTLED  # which counts where readings are as certain as each other
     other_recipes: tuple[tuple[Mapping[str, Any], Certainty], ...] = ()
@@ -46,7 +46,7 @@ class Claim:
 
 
 class NotThisError(Exception):
-    """Why a file is not of a convention. `is_near`: much of it fits, so that a user may want to know."""
+    """The reason why a file is not of a convention. `is_near`: much of it fits, so that a user may want to know."""
 
     def __init__(self, reason: str, *, is_near: bool = False) -> None:
         super().__init__(reason)

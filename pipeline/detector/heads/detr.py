@@ -1,4 +1,4 @@
-"""How is a DETR without its post-processor told and read?
+"""DETR without its post-processor: two outputs → claims on a file, and candidates.
 
 DETR: https://arxiv.org/abs/2005.12872 (softmax, the last class is "no object"); Deformable DETR and RT-DETR:
 https://arxiv.org/abs/2010.04159, https://arxiv.org/abs/2304.08069 (sigmoid, the best of query × class).
@@ -45,7 +45,7 @@ def detr(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_
     By sigmoid, or where the graph has done it, every class of a query may count; by softmax its best class does.
     Columns beyond the classes are no object.
     """
-    logits, boxes = (output(outputs, spec, place)[batch_index].astype(np.float32) for place in (0, 1))  # [Q, C], [Q, 4]
+    logits, boxes = (output(outputs, spec, index)[batch_index].astype(np.float32) for index in (0, 1))  # [Q, C], [Q, 4]
     scores = activated(logits, spec.score_activation)  # [Q, C]
     refuse_nan(scores, spec)
     if spec.score_activation == "softmax":
@@ -58,10 +58,10 @@ def detr(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_
         queries, class_ids = np.nonzero(scores >= np.float32(score_threshold))  # [M], [M]
     is_object = class_ids >= spec.first_class_id  # [M]
     queries, class_ids = queries[is_object], class_ids[is_object]
-    found = scores[queries, class_ids]  # [M]
-    order = np.argsort(-found, kind="stable")[: spec.max_detections]
+    best_scores = scores[queries, class_ids]  # [M]
+    order = np.argsort(-best_scores, kind="stable")[: spec.max_detections]
     queries, class_ids = queries[order], class_ids[order].astype(np.int64) - spec.first_class_id
-    return Candidates(boxes_to_network(boxes[queries], spec), found[order], class_ids)
+    return Candidates(boxes_to_network(boxes[queries], spec), best_scores[order], class_ids)
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
@@ -78,7 +78,7 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             is_near=bool(pairs),
         )
     if len(facts.inputs) != 1:
-        raise NotThisError("detr: one input, and these have another one", is_near=True)
+        raise NotThisError("detr: one input, the image; this file has more", is_near=True)
     for logits, boxes in fitting:
         yield from _claims_of(facts, hints, logits, boxes)
 
@@ -86,7 +86,7 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
 def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: TensorFacts) -> Iterator[Claim]:
     num_columns = logits.shape[2] or 1
     names = hints.class_names or facts.names_of_exporter() or ()
-    is_rf_detr = {"dets", "labels"} <= {each.name for each in facts.outputs}
+    is_rf_detr = {"dets", "labels"} <= {tensor.name for tensor in facts.outputs}
     activations: tuple[ScoreActivation, ...] = ("sigmoid", "softmax", "none")
     for activation in activations:
         if hints.score_activation not in (None, activation):
@@ -163,7 +163,7 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
         return f"its boxes are {'corners' if are_corners else 'no corners in order'}"
     is_within = logits.min(initial=0) >= 0 and logits.max(initial=0) <= 1
     if spec.score_activation == "none":
-        return None if is_within else f"its class values reach {logits.max():g}, so they are no scores yet"
+        return None if is_within else f"its class values reach {logits.max():g}, so they are not scores yet"
     if is_within:
         return "its scores are activated in the graph"
     shares = activated(logits, "softmax")[:, -1]  # [Q]

@@ -1,4 +1,4 @@
-"""How is FastestDet told and read?
+"""FastestDet: one output → claims on a file, and candidates.
 
 https://github.com/dog-qiuqiu/FastestDet: one box a cell of one grid, classes by softmax in the graph.
 """
@@ -39,12 +39,12 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """One output [B, 5 + C, h, w] with a cell for every 16 pixels."""
     if len(facts.outputs) != 1 or len(facts.outputs[0].shape) != 4:
         raise NotThisError("fastestdet: one output [batch, 5 + classes, height / 16, width / 16]")
-    (found,) = facts.outputs
-    _, channels, *cells = found.shape
+    (tensor,) = facts.outputs
+    _, channels, *cells = tensor.shape
     width, height = network_wh(facts, hints)
     if channels is None or channels <= 5 or cells != [height // _STRIDE, width // _STRIDE]:
         raise NotThisError(
-            f"fastestdet: one output [batch, 5 + classes, {height // _STRIDE}, {width // _STRIDE}], not {found}",
+            f"fastestdet: one output [batch, 5 + classes, {height // _STRIDE}, {width // _STRIDE}], not {tensor}",
             is_near=True,
         )
     spec = spec_for(
@@ -52,9 +52,9 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         hints,
         head="fastestdet",
         num_classes=channels - 5,
-        reason=f"fastestdet: {found} has a cell for every 16 pixels",
+        reason=f"fastestdet: {tensor} has a cell for every 16 pixels",
         recipe="BGR 0..1, stretched",
-        outputs=(found.name,),
+        outputs=(tensor.name,),
         resize="stretch",
         colour="bgr",
         box_format="cxcywh",

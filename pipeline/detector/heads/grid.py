@@ -1,4 +1,4 @@
-"""Where do the cells of a network's grids lie?"""
+"""Grid: a network's size and strides → the corner and stride of each cell."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 
 
 def check_cells(num_rows: int, cells: FloatArray, spec: DetectorSpec) -> None:
-    """Raises ModelError where a network does not return a row for each of these cells."""
+    """Raise ModelError if a network does not return one row for each cell."""
     if num_rows != len(cells):
         width, height = spec.network_wh
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Hints: what a user says about a foreign file, and the spec of a reading with that in it."""
+"""Hints: a user's words about a foreign file → the spec of a reading with them in it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _FOR_THE_READING = frozenset(("head", "columns", "anchors", "network_wh", "class
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """What a user says about a foreign file; None says nothing. Each field wins over what was recognised."""
+    """A user's words about a foreign file; None leaves a field to recognition, over which every other value wins."""
 
     head: str | None = None
     network_wh: tuple[int, int] | None = None

@@ -1,9 +1,9 @@
-"""How are finished detections in several outputs told and read?
+"""Lists: finished detections in several outputs → claims on a file, and candidates.
 
 TensorFlow's detection API (boxes y1, x1, y2, x2 in 0..1, ids from 1); torchvision; MMDetection by MMDeploy
 (https://github.com/open-mmlab/mmdeploy, `dets` with the score in its fifth column); Detectron2's tracing
 (https://github.com/facebookresearch/detectron2); YOLO with TensorRT's EfficientNMS; DETRs with their post-processor,
-which are told the image's size by a second input (RT-DETR, D-FINE, DEIM: https://github.com/lyuwenyu/RT-DETR).
+which take the image's size in a second input (RT-DETR, D-FINE, DEIM: https://github.com/lyuwenyu/RT-DETR).
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def _rows(
     boxes = output(outputs, spec, 0)
     is_batched = boxes.ndim == 3
 
-    def of_image(place: int) -> npt.NDArray[Any]:
-        values = output(outputs, spec, place)
+    def of_image(index: int) -> npt.NDArray[Any]:
+        values = output(outputs, spec, index)
         return (values[batch_index] if is_batched else values).reshape(-1)  # [N]
 
     boxes = boxes[batch_index] if is_batched else boxes  # [N, 4 or 5]
@@ -73,21 +73,21 @@ def _rows(
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """Boxes, class ids and scores, told by their shapes and types; names tell which exporter wrote them."""
-    named = {each.name.lower(): each for each in facts.outputs}
+    """Boxes, class ids and scores, by their shapes and types; names say which exporter wrote them."""
+    by_name = {tensor.name.lower(): tensor for tensor in facts.outputs}
     for reading in (_efficient_nms, _tensorflow, _mmdeploy, _detr_with_sizes, _detectron2, _torchvision):
-        spec = reading(facts, hints, named)
+        spec = reading(facts, hints, by_name)
         if spec is not None:
             yield from _with_neighbours(facts, spec)
             return
-    found = list(_boxes_classes_scores(facts))
-    if not found:
+    combinations = list(_boxes_classes_scores(facts))
+    if not combinations:
         raise NotThisError(
             "lists: boxes [batch, n, 4], class ids and scores [batch, n] among its outputs, under any names, with or "
             "without the batch and a count; or dets [batch, n, 5] and labels (MMDeploy)",
             is_near=len(facts.outputs) >= 2,
         )
-    for parts in found:
+    for parts in combinations:
         yield from _claims_of(facts, hints, parts)
 
 
@@ -116,7 +116,7 @@ def _with_neighbours(facts: ModelFacts, spec: DetectorSpec) -> Iterator[Claim]:
 
 
 def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Iterator[Claim]:
-    """Every reading of boxes, class ids, scores and perhaps a count that nobody known has named so."""
+    """Every reading of boxes, class ids, scores and perhaps a count whose names no exporter uses."""
     image = image_input(facts)
     sizes = _sizes_input(facts, hints)
     box_formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx", "cxcywh", "xywh")
@@ -163,27 +163,27 @@ def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorfl
 
 
 def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
-    """What may be boxes, class ids, scores and a count among the outputs, by shape and type; names where these tie."""
+    """The outputs that may be boxes, class ids, scores and a count, by shape and type; by names where these tie."""
     floats = ("float", "float16")
     all_boxes = [
-        each
-        for each in facts.outputs
-        if len(each.shape) in (2, 3) and each.shape[-1] == 4 and each.element_type in floats
+        tensor
+        for tensor in facts.outputs
+        if len(tensor.shape) in (2, 3) and tensor.shape[-1] == 4 and tensor.element_type in floats
     ]
     for dets in facts.outputs:  # with the score in the fifth column
         if len(dets.shape) in (2, 3) and dets.shape[-1] == 5 and dets.element_type in floats:
-            labels = [each for each in facts.outputs if each is not dets and _is_list(each, dets)]
+            labels = [tensor for tensor in facts.outputs if tensor is not dets and _is_list(tensor, dets)]
             if len(labels) == 1:
                 yield [dets, labels[0]]
-    for boxes in [each for each in all_boxes if _is_named(each, "box", "det")] or all_boxes:
-        others = [each for each in facts.outputs if each is not boxes]
-        counts = [each for each in others if _is_count(each, boxes)]
-        lists = [each for each in others if each not in counts and _is_list(each, boxes)]
-        whole = [each for each in lists if each.element_type.startswith(("int", "uint"))]
-        fractions = [each for each in lists if each.element_type in floats]
-        whole = [each for each in whole if _is_named(each, "class", "label", "cls", "categor")] or whole
-        if whole:
-            pairs = [(whole[0], each) for each in fractions]
+    for boxes in [tensor for tensor in all_boxes if _is_named(tensor, "box", "det")] or all_boxes:
+        others = [tensor for tensor in facts.outputs if tensor is not boxes]
+        counts = [tensor for tensor in others if _is_count(tensor, boxes)]
+        lists = [tensor for tensor in others if tensor not in counts and _is_list(tensor, boxes)]
+        integers = [tensor for tensor in lists if tensor.element_type.startswith(("int", "uint"))]
+        fractions = [tensor for tensor in lists if tensor.element_type in floats]
+        integers = [tensor for tensor in integers if _is_named(tensor, "class", "label", "cls", "categor")] or integers
+        if integers:
+            pairs = [(integers[0], tensor) for tensor in fractions]
         else:
             pairs = [(one, other) for one in fractions for other in fractions if one is not other]
             pairs = [pair for pair in pairs if _is_named(pair[0], "class", "label", "cls", "categor")] or pairs
@@ -213,15 +213,15 @@ def _is_list(tensor: TensorFacts, boxes: TensorFacts) -> bool:
 
 
 def _objection(outputs: Outputs, spec: DetectorSpec, *, num_images: int | None) -> str | None:
-    """Class ids are whole numbers, none of which is background; scores are no whole numbers throughout."""
+    """Class ids are whole numbers, none of them background; scores are not all whole numbers."""
     for index in range(num_images or 1):
         try:
             _, class_ids, scores, num = _rows(outputs, spec, index)
         except IndexError:
-            return "its outputs are no lists of one length"
+            return "its outputs are not lists of one length"
         is_real = (np.arange(len(scores)) < num) & (scores > 0)
         if len(class_ids) != len(scores):
-            return "its outputs are no lists of one length"
+            return "its outputs are not lists of one length"
         if is_real.any():
             class_ids, scores = class_ids[is_real], scores[is_real]
         if not np.array_equal(class_ids, np.floor(class_ids)):
@@ -233,16 +233,16 @@ def _objection(outputs: Outputs, spec: DetectorSpec, *, num_images: int | None) 
     return None
 
 
-def _tensorflow(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
+def _tensorflow(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
     names = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
-    found = [next((each for key, each in named.items() if key.split(":")[0] == name), None) for name in names]
-    if None in found[:3]:
+    tensors = [next((tensor for key, tensor in by_name.items() if key.split(":")[0] == name), None) for name in names]
+    if None in tensors[:3]:
         return None
     is_uint8 = image_input(facts).dtype == "uint8"
     return _spec(
         facts,
         hints,
-        [each for each in found if each is not None],
+        [tensor for tensor in tensors if tensor is not None],
         "TensorFlow's detection API",
         recipe="RGB as it is, stretched" if is_uint8 else "RGB (pixel - 127.5) / 127.5, stretched",
         resize="stretch",
@@ -255,26 +255,26 @@ def _tensorflow(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) 
     )
 
 
-def _efficient_nms(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
+def _efficient_nms(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
     for names in (
         ("det_boxes", "det_classes", "det_scores", "num_dets"),
         ("detection_boxes", "detection_classes", "detection_scores", "num_dets"),
     ):
-        if all(name in named for name in names):
+        if all(name in by_name for name in names):
             recipe = "RGB 0..1, letterbox centred, pad 114"
-            return _spec(facts, hints, [named[name] for name in names], "YOLO with EfficientNMS", recipe=recipe)
+            return _spec(facts, hints, [by_name[name] for name in names], "YOLO with EfficientNMS", recipe=recipe)
     return None
 
 
-def _mmdeploy(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    if not {"dets", "labels"} <= named.keys() or named["dets"].shape[-1] not in (5, None):
+def _mmdeploy(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
+    if not {"dets", "labels"} <= by_name.keys() or by_name["dets"].shape[-1] not in (5, None):
         return None
-    if len(named["labels"].shape) != len(named["dets"].shape) - 1:
+    if len(by_name["labels"].shape) != len(by_name["dets"].shape) - 1:
         return None
     return _spec(
         facts,
         hints,
-        [named["dets"], named["labels"]],
+        [by_name["dets"], by_name["labels"]],
         "MMDetection by MMDeploy",
         recipe="MMDetection's, RGB less ImageNet's mean, letterbox top left, pad 0 (RTMDet and YOLOX have their own: "
         "--colour, --mean, --std)",
@@ -285,8 +285,8 @@ def _mmdeploy(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) ->
     )
 
 
-def _detr_with_sizes(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    if not {"labels", "boxes", "scores"} <= named.keys() or len(facts.inputs) == 1:
+def _detr_with_sizes(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
+    if not {"labels", "boxes", "scores"} <= by_name.keys() or len(facts.inputs) == 1:
         return None
     sizes = _sizes_input(facts, hints)
     if not sizes:
@@ -294,7 +294,7 @@ def _detr_with_sizes(facts: ModelFacts, hints: Hints, named: dict[str, TensorFac
     return _spec(
         facts,
         hints,
-        [named["boxes"], named["labels"], named["scores"]],
+        [by_name["boxes"], by_name["labels"], by_name["scores"]],
         f"a DETR with post-processor, whose {sizes[0].name} gets the network's width and height",
         recipe="RT-DETR's, RGB 0..1, stretched",
         resize="stretch",
@@ -303,8 +303,8 @@ def _detr_with_sizes(facts: ModelFacts, hints: Hints, named: dict[str, TensorFac
 
 
 def _sizes_input(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
-    """The one input beside the image that takes a width and a height, where there is one."""
-    others = [each for each in facts.inputs if each.name != image_input(facts).name]
+    """The one input beside the image that takes a width and a height, or ()."""
+    others = [tensor for tensor in facts.inputs if tensor.name != image_input(facts).name]
     if len(others) != 1 or others[0].shape[-1:] != (2,):
         return ()
     (size,) = others
@@ -314,8 +314,8 @@ def _sizes_input(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
     return (ExtraInput(size.name, dtype, tuple(map(float, network_wh(facts, hints)))),)  # type: ignore[arg-type]
 
 
-def _detectron2(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    kinds = [(len(each.shape), each.element_type.startswith("int")) for each in facts.outputs]
+def _detectron2(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
+    kinds = [(len(tensor.shape), tensor.element_type.startswith("int")) for tensor in facts.outputs]
     if kinds != [(2, False), (1, True), (1, False), (1, True)] or facts.outputs[0].shape[-1] != 4:
         return None
     return _spec(
@@ -332,20 +332,22 @@ def _detectron2(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) 
     )
 
 
-def _torchvision(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts]) -> DetectorSpec | None:
-    if {"boxes", "labels", "scores"} <= named.keys():
-        found = [named["boxes"], named["labels"], named["scores"]]
+def _torchvision(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
+    if {"boxes", "labels", "scores"} <= by_name.keys():
+        tensors = [by_name["boxes"], by_name["labels"], by_name["scores"]]
     else:  # unnamed, in torchvision's order
-        kinds = [(len(each.shape), each.element_type.startswith("int")) for each in facts.outputs]
+        kinds = [(len(tensor.shape), tensor.element_type.startswith("int")) for tensor in facts.outputs]
         if kinds not in ([(2, False), (1, True), (1, False)], [(2, False), (1, False), (1, True)]):
             return None
-        found = sorted(facts.outputs, key=lambda each: (-len(each.shape), not each.element_type.startswith("int")))
-    if len(facts.inputs) != 1 or found[0].shape[-1] not in (4, None) or len(found[0].shape) != 2:
+        tensors = sorted(
+            facts.outputs, key=lambda tensor: (-len(tensor.shape), not tensor.element_type.startswith("int"))
+        )
+    if len(facts.inputs) != 1 or tensors[0].shape[-1] not in (4, None) or len(tensors[0].shape) != 2:
         return None  # with a side for the batch it is somebody else's, whose class ids may start at 0
     return _spec(
         facts,
         hints,
-        found,
+        tensors,
         "torchvision's boxes, labels and scores",
         recipe="torchvision's, RGB 0..1, stretched to the size of the graph, which normalises itself",
         resize="letterbox-topleft" if None in image_input(facts).size_wh else "stretch",
@@ -357,12 +359,12 @@ def _torchvision(facts: ModelFacts, hints: Hints, named: dict[str, TensorFacts])
 
 
 def _spec(
-    facts: ModelFacts, hints: Hints, found: list[TensorFacts], what: str, *, recipe: str, **values: Any
+    facts: ModelFacts, hints: Hints, tensors: list[TensorFacts], what: str, *, recipe: str, **values: Any
 ) -> DetectorSpec:
-    extra = {each.name for each in facts.inputs} - {image_input(facts).name}
-    told = {each.name for each in values.get("extra_inputs", ())}
-    if extra != told:
-        raise NotThisError(f"lists: nothing is known to feed {', '.join(sorted(extra - told))} with", is_near=True)
+    extra = {tensor.name for tensor in facts.inputs} - {image_input(facts).name}
+    fed = {tensor.name for tensor in values.get("extra_inputs", ())}
+    if extra != fed:
+        raise NotThisError(f"lists: no value is known for input {', '.join(sorted(extra - fed))}", is_near=True)
     known_names = values.pop("known_names", COCO_80)
     spec = spec_for(
         facts,
@@ -370,12 +372,12 @@ def _spec(
         head="lists",
         num_classes=None,
         known_names=known_names,
-        reason=f"lists: {', '.join(each.name for each in found)}: {what}",
+        reason=f"lists: {', '.join(tensor.name for tensor in tensors)}: {what}",
         recipe=recipe,
-        outputs=tuple(each.name for each in found),
+        outputs=tuple(tensor.name for tensor in tensors),
         needs_nms=False,
         **values,
     )
-    if len(found[0].shape) == 2 and spec.batch is None:  # without a batch side, for one image
+    if len(tensors[0].shape) == 2 and spec.batch is None:  # without a batch side, for one image
         return dataclasses.replace(spec, batch=1)
     return spec

@@ -1,4 +1,4 @@
-"""A network's outputs: what every head reads of them, and how."""
+"""Heads' common ground: a network's outputs by the spec's names → arrays, and boxes in network pixels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
 Outputs = Mapping[str, npt.NDArray[Any]]
-"""What the network returned: output name → array, batch first."""
+"""Output name → array, batch first."""
 
 
 class Head(Protocol):
@@ -25,18 +25,18 @@ class Head(Protocol):
         """The candidates of image `batch_index` with a score of at least `score_threshold`."""
 
 
-def output(outputs: Outputs, spec: DetectorSpec, place: int = 0) -> npt.NDArray[Any]:
-    """The output that the spec names at a place; where it names none, the only one there is.
+def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> npt.NDArray[Any]:
+    """The output that the spec names at an index; if it names none, the only one.
 
     Raises ModelError if the model has no such output.
     """
-    if not spec.outputs and len(outputs) == 1 and place == 0:
+    if not spec.outputs and len(outputs) == 1 and index == 0:
         return next(iter(outputs.values()))
     try:
-        return outputs[spec.outputs[place]]
+        return outputs[spec.outputs[index]]
     except (IndexError, KeyError):
-        wanted = ", ".join(spec.outputs) or "one output"
-        raise ModelError(f"head {spec.head} reads {wanted}, the model returns {', '.join(outputs)}") from None
+        names = ", ".join(spec.outputs) or "one output"
+        raise ModelError(f"head {spec.head} reads {names}, the model returns {', '.join(outputs)}") from None
 
 
 def refuse_nan(scores: npt.NDArray[Any], spec: DetectorSpec) -> None:

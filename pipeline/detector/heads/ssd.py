@@ -1,4 +1,4 @@
-"""How is an SSD without its NMS told and read?
+"""SSD without its NMS: class values and boxes or offsets → claims on a file, and candidates.
 
 https://arxiv.org/abs/1512.02325: boxes as offsets from anchors, or decoded in the graph; the same for RetinaNet and
 EfficientDet. Anchors are not in the graph of an undecoded file: they come from a file beside it, or from our export.
@@ -69,7 +69,7 @@ def ssd_decoded(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float,
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """Two outputs among all, class values [B, A, C] and boxes or offsets [B, A, 4].
 
-    Where the background is, what class values still need, and what a box is, are told by the values as far as they can.
+    The values tell, as far as they can, which column is background, what class values still need, and what a box is.
     """
     pairs = classes_then_boxes(_with_rows(facts))
     if not pairs:
@@ -90,10 +90,12 @@ def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: Ten
     num_anchors, num_columns = boxes.shape[1] or classes.shape[1], classes.shape[2]
     if num_columns is None:
         raise NotThisError(f"ssd: {classes} must say its number of classes", is_near=True)
-    columns = {each.shape[2] for each in facts.outputs if len(each.shape) == 3 and each.shape[1] == num_anchors} - {4}
+    columns = {
+        tensor.shape[2] for tensor in facts.outputs if len(tensor.shape) == 3 and tensor.shape[1] == num_anchors
+    } - {4}
     if hints.head is None and 1 in columns and len(columns) > 1:
         raise NotThisError("ssd: class values, and no objectness beside them that multiplies them", is_near=True)
-    if num_columns == 1 and sum(each.shape == classes.shape for each in facts.outputs) > 1:
+    if num_columns == 1 and sum(tensor.shape == classes.shape for tensor in facts.outputs) > 1:
         raise NotThisError("ssd: class values in one output, not scores and class ids in two")
     if hints.head != "ssd_raw":
         for activation, background, (box_format, is_normalised) in product(
@@ -118,11 +120,13 @@ def _claims_of(facts: ModelFacts, hints: Hints, classes: TensorFacts, boxes: Ten
 
 def _with_rows(facts: ModelFacts) -> ModelFacts:
     """The facts with outputs [B, 4, A] and [B, C, A] as if they were turned: with a row for each anchor."""
-    outputs = tuple(_turned(each) if _are_turned_boxes(each) else each for each in facts.outputs)
-    nums = {each.shape[1] for each in outputs if len(each.shape) == 3 and each.shape[2] == 4} - {None}
+    outputs = tuple(_turned(tensor) if _are_turned_boxes(tensor) else tensor for tensor in facts.outputs)
+    nums = {tensor.shape[1] for tensor in outputs if len(tensor.shape) == 3 and tensor.shape[2] == 4} - {None}
     outputs = tuple(
-        _turned(each) if len(each.shape) == 3 and each.shape[2] in nums and each.shape[1] not in nums else each
-        for each in outputs
+        _turned(tensor)
+        if len(tensor.shape) == 3 and tensor.shape[2] in nums and tensor.shape[1] not in nums
+        else tensor
+        for tensor in outputs
     )
     return dataclasses.replace(facts, outputs=outputs)
 
@@ -169,7 +173,7 @@ def _activations(hints: Hints) -> tuple[ScoreActivation, ...]:
 
 
 def _backgrounds(facts: ModelFacts, hints: Hints, num_columns: int) -> tuple[Background, ...]:
-    """Where the column may be that is no class, as far as the number of names and the user leave it open."""
+    """The columns that may be background, as far as the number of names and the user leave it open."""
     num_names = _num_names(facts, hints, num_columns)
     possible: list[Background] = []
     if num_names in (None, num_columns) and hints.first_class_id in (None, 0):
@@ -183,7 +187,7 @@ def _backgrounds(facts: ModelFacts, hints: Hints, num_columns: int) -> tuple[Bac
 
 
 def _num_names(facts: ModelFacts, hints: Hints, num_columns: int) -> int | None:
-    """How many classes there are where somebody said so, and it fits."""
+    """The number of classes by hints or metadata, if it fits the columns; else None."""
     names = hints.class_names or facts.names_of_exporter() or ()
     return len(names) if len(names) in (num_columns, num_columns - 1) and names else None
 
@@ -196,7 +200,7 @@ def _certainty_of_background(
     activation: ScoreActivation,
     is_normalised: bool,
 ) -> Certainty:
-    """What numbers of classes tell. Values tell the rest: with softmax, background wins nearly everywhere."""
+    """The certainty by the number of columns. Values tell the rest: with softmax, background wins nearly everywhere."""
     if _num_names(facts, hints, num_columns) is not None or hints.first_class_id is not None:
         return Certainty.SETTLED
     if background == "last" or activation == "softmax":
@@ -326,7 +330,7 @@ def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Backg
     is_within = values.min() >= -1e-4 and values.max() <= 1 + 1e-4
     if spec.score_activation == "none":
         if not is_within:
-            return f"its class values reach {values.max():g}, so they are no scores yet"
+            return f"its class values reach {values.max():g}, so they are not scores yet"
         adds_up = values.shape[1] > 1 and float(np.median(np.abs(values.sum(axis=1) - 1))) < 0.02
         if adds_up and background == "none":
             return "its class values add up to 1, as they do where one of them is background"
@@ -338,11 +342,11 @@ def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Backg
     if is_within:
         return "its class values lie in 0..1, so they are scores already"
     # By softmax, background wins nearly everywhere; by sigmoid, nearly every value is far below 0.
-    place = 0 if background == "first" else values.shape[1] - 1
+    column = 0 if background == "first" else values.shape[1] - 1
     if spec.score_activation == "softmax":
         if background == "none":
             return "by softmax one of its columns would be background"
-        if np.median(values[:, place]) < -4:
+        if np.median(values[:, column]) < -4:
             return f"its {background} column is far below 0, which background is not"
         return _objection_to_winner(values, background)
     if background == "last":
@@ -358,8 +362,8 @@ def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Backg
 
 def _objection_to_winner(values: npt.NDArray[Any], background: Background) -> str | None:
     """Where scores add up to 1 over all classes and background, background wins nearly everywhere."""
-    place = 0 if background == "first" else values.shape[1] - 1
-    if np.mean(values.argmax(axis=1) == place) < 0.5:
+    column = 0 if background == "first" else values.shape[1] - 1
+    if np.mean(values.argmax(axis=1) == column) < 0.5:
         return f"its {background} column is not background, which must win nearly everywhere"
     return None
 
@@ -367,7 +371,7 @@ def _objection_to_winner(values: npt.NDArray[Any], background: Background) -> st
 def _decoded_objection(outputs: Outputs, spec: DetectorSpec, *, background: Background, may_be_few: bool) -> str | None:
     boxes = _boxes(outputs, spec, 0).astype(np.float64)  # [A, 4]
     if not may_be_few and len(boxes) <= 300:
-        return f"its {len(boxes)} boxes are so few that they come from queries"
+        return f"its {len(boxes)} boxes are few, as those of queries are"
     if spec.box_format in ("xyxy", "yxyx"):
         ordered = np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) if len(boxes) else 1.0
         if len(boxes) and np.median(boxes[:, 2:] - boxes[:, :2]) == 0:

@@ -1,4 +1,4 @@
-"""How are tables of finished detections told and read?
+"""Tables: finished detections as rows of one output → claims on a file, and candidates.
 
 YOLOv10 (https://arxiv.org/abs/2405.14458), YOLO26 and Ultralytics' `nms=True`: `[B, 300, 6]`. YOLOv7 with NMS inside:
 `[N, 7]`, the image first. PaddleDetection (https://github.com/PaddlePaddle/PaddleDetection): `[N, 6]`, class and score
@@ -60,21 +60,21 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """An output whose last side is 6 or 7, whatever else is returned; values tell which column is which."""
-    tables = [each for each in facts.outputs if len(each.shape) in (2, 3) and each.shape[-1] in _ORDERS]
+    """An output whose last side is 6 or 7, beside any others; values tell the columns apart."""
+    tables = [tensor for tensor in facts.outputs if len(tensor.shape) in (2, 3) and tensor.shape[-1] in _ORDERS]
     if hints.columns is not None:
         _check_columns(hints.columns, hints.box_format)
-        tables = [each for each in tables if each.shape[-1] == len(hints.columns)]
-    if len(tables) != 1 or any(len(each.shape) > 1 and each.shape[-1] == 4 for each in facts.outputs):
+        tables = [tensor for tensor in tables if tensor.shape[-1] == len(hints.columns)]
+    if len(tables) != 1 or any(len(tensor.shape) > 1 and tensor.shape[-1] == 4 for tensor in facts.outputs):
         raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
-    (found,) = tables
-    if found.shape[-2] is not None and found.shape[-2] > 1000 and hints.head is None:
-        raise NotThisError(f"table: {found.shape[-2]} rows are more than finished detections are", is_near=True)
-    if found.shape[0] == 1 and len(found.shape) == 2 and hints.head is None:
-        raise NotThisError(f"table: {found} is one row, not as many as there are objects", is_near=True)
+    (tensor,) = tables
+    if tensor.shape[-2] is not None and tensor.shape[-2] > 1000 and hints.head is None:
+        raise NotThisError(f"table: {tensor.shape[-2]} rows are more than finished detections have", is_near=True)
+    if tensor.shape[0] == 1 and len(tensor.shape) == 2 and hints.head is None:
+        raise NotThisError(f"table: {tensor} is one row, not as many as there are objects", is_near=True)
     extra_inputs = resize_inputs(facts, hints, "table")
-    for columns, first_class_id, is_normalised in product(_orders(found, hints), (0, 1), (False, True)):
-        certainty = _certainty(facts, found, columns, first_class_id, is_normalised)
+    for columns, first_class_id, is_normalised in product(_orders(tensor, hints), (0, 1), (False, True)):
+        certainty = _certainty(facts, tensor, columns, first_class_id, is_normalised)
         is_known = certainty > Certainty.UNLIKELY
         if hints.columns is not None and not is_normalised and _USUAL_IDS.get(columns) == first_class_id:
             certainty = max(certainty, Certainty.OPEN)
@@ -85,17 +85,17 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             head="table",
             num_classes=None,
             known_names=EITHER_COCO if not is_known else COCO_91 if first_class_id else COCO_80,
-            reason=f"table: {found} holds {_in_words(columns, hints)}{unit}, class ids from {first_class_id}",
+            reason=f"table: {tensor} holds {_in_words(columns, hints)}{unit}, class ids from {first_class_id}",
             columns=columns,
             extra_inputs=extra_inputs,
-            outputs=(found.name,),
+            outputs=(tensor.name,),
             needs_nms=False,
             first_class_id=first_class_id,
             boxes_are_normalised=is_normalised,
             resize_is_assumed=not is_known,
             **_recipe(facts, columns, is_normalised),
         )
-        if len(found.shape) == 2 and "image" not in columns:  # without a batch side, for one image
+        if len(tensor.shape) == 2 and "image" not in columns:  # without a batch side, for one image
             spec = dataclasses.replace(spec, batch=1)
         others = ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY),) if columns == _PADDLE else ()
         yield Claim(spec, _objection, certainty, other_recipes=others)
@@ -111,18 +111,22 @@ def _check_columns(columns: tuple[str, ...], box_format: BoxFormat | None) -> No
         raise ModelError(f"--box-format {box_format} contradicts --columns, where {first}1 comes first; leave one out")
 
 
-def _orders(found: TensorFacts, hints: Hints) -> tuple[tuple[str, ...], ...]:
-    """The orders of columns that are known, or the one that is told; x first where a format says what comes first."""
-    orders = _ORDERS[found.shape[-1] or 6] if hints.columns is None else (hints.columns,)
+def _orders(tensor: TensorFacts, hints: Hints) -> tuple[tuple[str, ...], ...]:
+    """The usual orders of columns, or the hinted one; x first where a box format says what comes first."""
+    orders = _ORDERS[tensor.shape[-1] or 6] if hints.columns is None else (hints.columns,)
     if hints.box_format is not None:
-        orders = tuple(dict.fromkeys(_turned(each) if each.index("y1") < each.index("x1") else each for each in orders))
+        orders = tuple(
+            dict.fromkeys(
+                _turned(columns) if columns.index("y1") < columns.index("x1") else columns for columns in orders
+            )
+        )
     return orders
 
 
 def _turned(columns: tuple[str, ...]) -> tuple[str, ...]:
     """The columns with x for y and y for x."""
     other = {"x1": "y1", "y1": "x1", "x2": "y2", "y2": "x2"}
-    return tuple(other.get(each, each) for each in columns)
+    return tuple(other.get(name, name) for name in columns)
 
 
 def _in_words(columns: tuple[str, ...], hints: Hints) -> str:
@@ -130,19 +134,19 @@ def _in_words(columns: tuple[str, ...], hints: Hints) -> str:
 
 
 def _certainty(
-    facts: ModelFacts, found: TensorFacts, columns: tuple[str, ...], first_class_id: int, is_normalised: bool
+    facts: ModelFacts, tensor: TensorFacts, columns: tuple[str, ...], first_class_id: int, is_normalised: bool
 ) -> Certainty:
     """Of six columns Ultralytics' are the usual ones, without a side for the batch PaddleDetection's; of seven, what is
     TensorFlow's has its channels last, and super-gradients names its output."""
     if is_normalised:
         return Certainty.UNLIKELY
     if len(columns) == 6:
-        likeliest = _ULTRALYTICS if len(found.shape) == 3 else _PADDLE
+        likeliest = _ULTRALYTICS if len(tensor.shape) == 3 else _PADDLE
         if columns == likeliest and first_class_id == 0:
             return Certainty.SETTLED
-    elif "flat_predictions" in found.name:
+    elif "flat_predictions" in tensor.name:
         return Certainty.SETTLED if columns == _YOLO_NAS and first_class_id == 0 else Certainty.UNLIKELY
-    elif image_input(facts).layout in ("nhwc", "hwc") and len(found.shape) == 3:
+    elif image_input(facts).layout in ("nhwc", "hwc") and len(tensor.shape) == 3:
         return Certainty.SETTLED if columns == _AUTOML and first_class_id == 1 else Certainty.UNLIKELY
     return Certainty.OPEN if first_class_id == _USUAL_IDS.get(columns) else Certainty.UNLIKELY
 
@@ -160,7 +164,7 @@ def _recipe(facts: ModelFacts, columns: tuple[str, ...], is_normalised: bool) ->
 
 
 def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
-    """Columns are told by their values: classes are whole numbers, scores lie in 0..1, corners are in order."""
+    """Values tell columns apart: classes are whole numbers, scores lie in 0..1, corners are in order."""
     rows = output(outputs, spec).reshape(-1, len(spec.columns))  # [N, columns]
     rows = rows[~((rows == 0).all(axis=1) | (rows == -1).all(axis=1))]  # without padding
     scores, class_ids = rows[:, spec.columns.index("score")], rows[:, spec.columns.index("class")]

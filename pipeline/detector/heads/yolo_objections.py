@@ -16,6 +16,7 @@ _POSE = "it looks like a pose model, which is not read"
 
 
 def queries_objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    """Why the rows are not the queries of a DETR-like model, with boxes in 0..1; None if they may be."""
     rows = output(outputs, spec)  # [B, Q, 4 + C]
     if rows[..., :4].min(initial=0) < -0.5 or rows[..., :4].max(initial=0) > 1.5:
         return f"its boxes reach {np.abs(rows[..., :4]).max():g}, which is not 0..1"
@@ -71,6 +72,7 @@ def decoding_objection(outputs: Outputs, spec: DetectorSpec, *, cells: Collectio
 
 
 def first_class_objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
+    """Why the fifth column is not the first class of a decoded YOLO; None if it may be."""
     rows = output(outputs, spec)  # [B, N, 4 + C]
     if rows[..., 2:4].min(initial=0) < 0 or np.ptp(rows[..., 0]) < spec.network_wh[0] / 2:
         return "its boxes are offsets from their cells"

@@ -150,7 +150,7 @@ def _claims_of(table: _Table, readings: Iterable[_Reading]) -> Iterator[Claim]:
     if table.is_dynamic and not table.is_named and "stride" not in table.facts.metadata:
         # Only Ultralytics writes `stride`; the channels side tells its two families.
         raise NotThisError(
-            "the number of boxes is dynamic, so its family cannot be told; name it with --head, or export it with "
+            "the number of boxes is dynamic, so its family is open; name it with --head, or export it with "
             "a fixed size",
             is_near=True,
         )
@@ -323,7 +323,7 @@ def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
 
 
 def _queries(facts: ModelFacts, hints: Hints) -> Claim | None:
-    """RT-DETR by Ultralytics: `[B, queries, 4 + C]`, boxes in 0..1; told by its few rows."""
+    """RT-DETR by Ultralytics: `[B, queries, 4 + C]`, boxes in 0..1, by its few rows."""
     tensors = [tensor for tensor in facts.outputs if len(tensor.shape) == 3]
     if len(tensors) != 1 or len(facts.inputs) != 1 or hints.head not in (None, "yolov8"):
         return None
