@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.app.config import HintsConfig
 from pipeline.app.options import size
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.ssd import read_anchors
+from pipeline.detector.heads.ssd_readings import read_anchors
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError, ModelError, reason_of
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors

@@ -8,9 +8,7 @@ these make it; a claim is then tried on a picture, and where several hold, prove
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, takewhile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,81 +17,19 @@ import numpy as np
 from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads import FAMILIES, HEADS, Outputs, head_of
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
-from pipeline.detector.heads.class_names import named_by
-from pipeline.detector.heads.hints import FLAGS, Hints
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.specs import network_wh
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
-from pipeline.detector.proof import MOVES_ALONG, Evidence, input_key, show, weigh
+from pipeline.detector.proof import input_key, show
+from pipeline.detector.recognition import Recognition, Refusal, grouped, reading_in_words
+from pipeline.detector.weighing import are_same, certainty_of, proved
 from pipeline.errors import ModelError, first_line
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.nv12 import NV12_INPUTS
 
-Refusal = tuple[DetectorSpec, str]
-"""A reading, and what speaks against it."""
 _OUR_OWN = f"the {METADATA_KEY} metadata"
 _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
-_LONGEST_REASONS = 170  # characters in one error; `inspect --why` shows the others
-_CLEARLY = 2.0  # how much more of what is found must move along under one reading than under another
-_MORE = 1.15  # how much more must be found in pictures that are prepared in another way
-_MUCH_MORE = 1.4  # the same where this way is the usual one
-_KNOWS_THE_STREET = 2.0  # the sum of scores on drawn objects from which a network is one for streets
-_STANDS_STILL = 0.1
-_LEAST_NAMED = 0.5  # the sum of scores of drawn objects under their own names that says something
-
-
-@dataclass(frozen=True, slots=True)
-class Recognition:
-    """The readings of a file, and why others were refused."""
-
-    facts: ModelFacts
-    accepted: tuple[DetectorSpec, ...]  # exactly one where the file can be run
-    refused: tuple[str, ...]  # claims that the pictures did not bear out: what, and why not
-    near: tuple[str, ...]  # conventions that fit in part
-    far: tuple[str, ...]  # conventions that do not fit
-    kind: str | None = None  # what it seems to be instead of a detector
-    objections: tuple[str, ...] = ()  # `refused` in short
-
-    def spec(self) -> DetectorSpec:
-        """The one reading. Raises ModelError, with what was seen and the flags that settle it."""
-        if len(self.accepted) == 1:
-            return self.accepted[0]
-        if self.accepted:
-            readings = "; or ".join(_few(_differences(self.accepted), at_least=2))
-            settled_by = _flags(self.accepted) or "outputs whose names say which are boxes, class ids and scores"
-            raise ModelError(
-                f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
-                f"{settled_by}, and `streamdet adopt` writes the choice into a copy"
-            )
-        with_a_way_out = sorted((*self.objections, *self.near), key=lambda reason: "--" not in reason)
-        reasons = "; ".join(
-            _few([*filter(None, (self.kind,)), *with_a_way_out]) or ("no convention of streamdet has such outputs",)
-        )
-        raise ModelError(
-            f"{self.facts.path}: not recognised: {reasons}. Name it with --head and other hints "
-            f"(--columns, --box-format, --normalised-boxes, --first-class-id, --scores) ({self.facts.outputs_in_words})"
-        )
-
-
-def _few(reasons: Sequence[str], at_least: int = 1) -> list[str]:
-    """The first reasons, as many as fit into a line."""
-    every = list(dict.fromkeys(reasons))
-    fitting = sum(length <= _LONGEST_REASONS for length in accumulate(map(len, every)))
-    shown = every[: max(at_least, fitting)]
-    more = len(every) - len(shown)
-    return [*shown, *([f"{more} more, see `inspect --why`"] if more > 0 else [])]
-
-
-def _differences(specs: Sequence[DetectorSpec]) -> list[str]:
-    """The readings in words, one of each head first; how all of them begin is said once, what all have alike not."""
-    are_prepared_alike = len({_prepared(spec) for spec in specs}) == 1
-    firsts = {spec.head: spec for spec in reversed(specs)}
-    ordered = sorted(specs, key=lambda spec: spec is not firsts[spec.head])
-    words = [spec.provenance[0] if are_prepared_alike else _in_words(spec) for spec in ordered]
-    num_alike = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, zip(*words, strict=False)))
-    alike = words[0][:num_alike]
-    start = max((alike.rfind(mark) + len(mark) for mark in (", ", ": ") if mark in alike), default=0)
-    return [words[0], *(reading[start:] for reading in words[1:])]
 
 
 def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
@@ -129,21 +65,21 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
     possible = _borne_out_at_once(claims, hints, session, refused)
     if len(possible) > 1 or any(claim.certainty < Certainty.SETTLED for claim in possible):
         is_only_one = (hints.head or hints.columns) is not None and len(possible) == 1
-        possible = _proved(Path(path), session, possible, refused, is_only_one=is_only_one)
-    surest = max(map(_certainty, possible), default=None)
-    accepted = [claim.spec for claim in possible if _certainty(claim) == surest]
-    unlikely = [claim.spec for claim in possible if _certainty(claim) != surest]
+        possible = proved(Path(path), session, possible, refused, is_only_one=is_only_one)
+    surest = max(map(certainty_of, possible), default=None)
+    accepted = [claim.spec for claim in possible if certainty_of(claim) == surest]
+    unlikely = [claim.spec for claim in possible if certainty_of(claim) != surest]
     accepted = [_with_doubt_about_class_ids(spec, unlikely) for spec in accepted]
     refused += [(spec, "another is likelier") for spec in unlikely]
     kind = None if accepted else kind_by_shape(facts)
     return Recognition(
         facts,
         tuple(accepted),
-        _grouped(refused, _in_words),
+        grouped(refused, reading_in_words),
         tuple(near_misses),
         tuple(far_misses),
         kind,
-        objections=_grouped(refused, lambda spec: spec.provenance[0]),
+        objections=grouped(refused, lambda spec: spec.provenance[0]),
     )
 
 
@@ -151,7 +87,7 @@ def _with_doubt_about_class_ids(spec: DetectorSpec, unlikely: Sequence[DetectorS
     """The spec, which says so where its class ids start where such files' do and not where a picture has shown it."""
     alike: dict[str, Any] = {"first_class_id": spec.first_class_id, "class_names": spec.class_names}
     is_open = any(
-        other.first_class_id != spec.first_class_id and _same(spec, dataclasses.replace(other, **alike))
+        other.first_class_id != spec.first_class_id and are_same(spec, dataclasses.replace(other, **alike))
         for other in unlikely
     )
     if not is_open or not any(reason.startswith("class names assumed") for reason in spec.provenance):
@@ -173,16 +109,12 @@ def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Any, refu
             continue
         for variant in _prepared_agreeing_with(claim, hints):
             hinted = dataclasses.replace(variant, spec=hints.applied_to(variant.spec))
-            index = next((index for index, other in enumerate(possible) if _same(hinted.spec, other.spec)), None)
+            index = next((index for index, other in enumerate(possible) if are_same(hinted.spec, other.spec)), None)
             if index is None:
                 possible.append(hinted)
-            elif _certainty(hinted) > _certainty(possible[index]):  # hints may have made two readings one
+            elif certainty_of(hinted) > certainty_of(possible[index]):  # hints may have made two readings one
                 possible[index] = hinted
     return possible
-
-
-def _certainty(claim: Claim) -> tuple[Certainty, Certainty]:
-    return claim.certainty, claim.certainty_of_recipe
 
 
 def _agreeing_with(claims: Sequence[Claim], hints: Hints) -> list[Claim]:
@@ -213,89 +145,6 @@ def _prepared_agreeing_with(claim: Claim, hints: Hints) -> list[Claim]:
         if value is not None:
             variants = [variant for variant in variants if getattr(variant.spec, name) == value] or variants[:1]
     return variants
-
-
-def _proved(
-    path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal], *, is_only_one: bool
-) -> list[Claim]:
-    """The claims that changed pictures do not contradict; adds to `refused` what they say against the others.
-
-    is_only_one: whether the user's hints leave one reading, which then stands, proved or not.
-    """
-    weighed = list(zip(claims, weigh(path, session, claims), strict=True))
-    left = []
-    for claim, evidence in weighed:
-        if evidence.objection is not None:
-            refused.append((claim.spec, evidence.objection))
-        else:
-            left.append((claim, evidence))
-    kept = []
-    for claim, evidence in left:
-        objection = None if is_only_one else _objection_of_proof(claim, evidence, left)
-        if objection is None:
-            kept.append((claim, evidence))
-        else:
-            refused.append((claim.spec, objection))
-    return [dataclasses.replace(claim, spec=_with_evidence(claim.spec, evidence)) for claim, evidence in kept]
-
-
-def _with_evidence(spec: DetectorSpec, evidence: Evidence) -> DetectorSpec:
-    contradicts = evidence.is_worth_something and evidence.on_objects >= max(
-        _LEAST_NAMED, (evidence.named or 0.0) * _CLEARLY
-    )
-    named = named_by(spec, evidence.class_ids, are_cocos=not contradicts)
-    return dataclasses.replace(named, provenance=(*named.provenance, str(evidence)))
-
-
-def _objection_of_proof(claim: Claim, evidence: Evidence, weighed: Sequence[tuple[Claim, Evidence]]) -> str | None:
-    """What mirrored, shifted and scaled pictures say against a claim beside all those that values bear out."""
-    worth = [pair for pair in weighed if pair[1].is_worth_something]
-    alike = [pair for pair in worth if input_key(pair[0].spec) == input_key(claim.spec)]
-    best = max((seen.steadiness for _, seen in worth), default=0.0)
-    own = max((seen.steadiness for other, seen in worth if _read_alike(claim.spec, other.spec)), default=0.0)
-    contradicted = any(
-        evidence.steady * _CLEARLY < seen.steady
-        or (evidence.steadiness * _CLEARLY < seen.steadiness and evidence.total < seen.total * _CLEARLY)
-        for _, seen in alike
-    )
-    if best >= MOVES_ALONG and (own * _CLEARLY < best or contradicted):
-        return f"{evidence.share_in_words}, against {best:.0%} under another reading"
-    if worth and best < _STANDS_STILL and claim.certainty < Certainty.SETTLED:
-        return f"only {evidence.share_in_words}"
-    if worth and claim.certainty == Certainty.UNLIKELY and evidence.steadiness < MOVES_ALONG:
-        return f"only {evidence.share_in_words}, and it is unusual"
-    named = max((pair[1].named or 0.0 for pair in worth), default=0.0)
-    if named >= _LEAST_NAMED and (evidence.named or 0.0) * _CLEARLY < named:
-        return "what it finds on the drawn cars and people it calls by other names"
-    if claim.spec.first_class_id and any(
-        _differ_in_background_alone(claim.spec, other.spec) and evidence.steady * _MORE < seen.steady
-        for other, seen in alike
-    ):
-        return "what its first column finds moves along as well, so that it is a class"
-    for other, seen in worth:
-        factor = _MORE if _certainty(other) >= _certainty(claim) else _MUCH_MORE
-        if _read_alike(claim.spec, other.spec) and _is_prepared_better(seen, evidence, factor):
-            return "in pictures that are prepared in another way it finds more, and no less steadily"
-    return None
-
-
-def _is_prepared_better(one: Evidence, other: Evidence, factor: float) -> bool:
-    """Whether much more is found on the drawn objects; where these are strange to the network, more and steadier."""
-    if one.on_objects >= _KNOWS_THE_STREET:
-        return one.on_objects > factor * other.on_objects and one.steadiness > 0.9 * other.steadiness
-    return one.merit > factor * other.merit and one.steadiness > factor * other.steadiness
-
-
-def _differ_in_background_alone(one: DetectorSpec, other: DetectorSpec) -> bool:
-    return one.head.startswith("ssd") and _same(
-        one, dataclasses.replace(other, first_class_id=one.first_class_id, class_names=one.class_names)
-    )
-
-
-def _read_alike(one: DetectorSpec, other: DetectorSpec) -> bool:
-    """Whether readings differ at most in how pictures are prepared."""
-    fields = {name: getattr(one, name) for name in ("colour", "mean", "std", "resize", "pad_value")}
-    return _same(one, dataclasses.replace(other, **fields))
 
 
 def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequence[str], Sequence[str]]:
@@ -419,55 +268,3 @@ def _objection_to_boxes(outputs: Outputs, spec: DetectorSpec) -> str | None:
     if np.mean(inside) < 0.8:
         return f"its boxes lie outside the picture, up to {np.abs(boxes).max():.3g} pixels off"
     return None
-
-
-def _grouped(refused: Sequence[Refusal], in_words: Callable[[DetectorSpec], str]) -> tuple[str, ...]:
-    """Each objection once for a head, with the first of the readings that it is raised against."""
-    groups: dict[tuple[str, tuple[str, ...], str], list[DetectorSpec]] = {}
-    for spec, objection in refused:
-        groups.setdefault((spec.head, spec.outputs, objection), []).append(spec)
-    return tuple(
-        f"{in_words(specs[0])}{_and_more(len(specs) - 1)}, but {objection}"
-        for (_, _, objection), specs in groups.items()
-    )
-
-
-def _and_more(num: int) -> str:
-    return f" and {num} more reading{'s' if num > 1 else ''}" if num else ""
-
-
-def _in_words(spec: DetectorSpec) -> str:
-    return f"{spec.provenance[0]} ({_prepared(spec)})"
-
-
-def _prepared(spec: DetectorSpec) -> str:
-    pixels = "as they are" if spec.dtype == "uint8" else f"({_as_typed(spec.mean)}; {_as_typed(spec.std)})"
-    return f"{spec.colour.upper()} {pixels}, {spec.resize}"
-
-
-def _same(one: DetectorSpec, other: DetectorSpec) -> bool:
-    """Whether two readings differ in nothing but their reasons."""
-    return dataclasses.replace(one, provenance=()) == dataclasses.replace(other, provenance=())
-
-
-def _flags(specs: Sequence[DetectorSpec]) -> str:
-    """The flags in which readings differ; where their heads do, the others are those within a head."""
-    heads = tuple(dict.fromkeys(spec.head for spec in specs))
-    if len(heads) > 1:
-        within = [_flags([spec for spec in specs if spec.head == head]) for head in heads]
-        return ", ".join(dict.fromkeys((f"--head {'|'.join(heads)}", *filter(None, within))))
-    names = ("colour", "resize", "mean", "std", "score_activation", "box_format", "columns", "first_class_id")
-    differing = [
-        f"{FLAGS[name]} {'|'.join(dict.fromkeys(_as_typed(getattr(spec, name)) for spec in specs))}"
-        for name in names
-        if len({getattr(spec, name) for spec in specs}) > 1
-    ]
-    if len({spec.boxes_are_normalised for spec in specs}) > 1:
-        differing.append(FLAGS["boxes_are_normalised"])
-    return ", ".join(differing)
-
-
-def _as_typed(value: Any) -> str:
-    if isinstance(value, tuple):
-        return ",".join(item if isinstance(item, str) else f"{item:g}" for item in value)
-    return str(value)

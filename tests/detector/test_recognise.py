@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, read_facts
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.recognise import Recognition, claims_of, examine, recognise
+from pipeline.detector.recognise import claims_of, examine, recognise
+from pipeline.detector.recognition import Recognition
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec

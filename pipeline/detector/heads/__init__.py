@@ -7,7 +7,18 @@ from types import MappingProxyType
 
 import numpy as np
 
-from pipeline.detector.heads import detr, fastestdet, gfl, lists, ssd, table, yolo, yolo_readings
+from pipeline.detector.heads import (
+    detr,
+    fastestdet,
+    gfl,
+    lists,
+    lists_readings,
+    ssd,
+    ssd_readings,
+    table,
+    yolo,
+    yolo_readings,
+)
 from pipeline.detector.heads.boxes import boxes
 from pipeline.detector.heads.claims import Claims
 from pipeline.detector.heads.outputs import Head, Outputs
@@ -41,9 +52,9 @@ FAMILIES: Mapping[Claims, tuple[str, ...]] = MappingProxyType(
     {
         yolo_readings.claims: ("yolov5", "yolov8", "yolox"),
         table.claims: ("table",),
-        lists.claims: ("lists",),
+        lists_readings.claims: ("lists",),
         detr.claims: ("detr",),
-        ssd.claims: ("ssd_decoded", "ssd_raw"),
+        ssd_readings.claims: ("ssd_decoded", "ssd_raw"),
         gfl.claims: ("nanodet", "nanodet_plus", "picodet"),
         fastestdet.claims: ("fastestdet",),
     }

@@ -118,7 +118,8 @@ def _one_output(tensor: TensorFacts, size_wh: tuple[int, int], hints: Hints) -> 
     num_classes = columns - 4 * _DISTANCES
     if hints.head is None and hints.class_names is not None and len(hints.class_names) != num_classes:
         raise NotThisError(
-            f"nanodet_plus: {columns} columns are 32 distances and {num_classes} classes, not {len(hints.class_names)}",
+            f"nanodet_plus: {columns} columns are 32 distances and {num_classes} classes, not "
+            f"{len(hints.class_names)}; see --class-names",
             is_near=True,
         )
     reason = f"{tensor} has a row for each of {rows} cells, 32 of {columns} columns distances"

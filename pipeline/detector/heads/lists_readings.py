@@ -1,0 +1,188 @@
+"""Lists' readings: the outputs that a file declares → claims that they are lists, by exporter or by shape."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
+from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.lists import rows_of
+from pipeline.detector.heads.lists_exporters import EXPORTERS, lists_spec, sizes_input
+from pipeline.detector.heads.outputs import Outputs
+from pipeline.detector.heads.specs import (
+    BGR_AS_IT_IS,
+    LESS_IMAGENETS_MEAN,
+)
+from pipeline.picture.boxes import BoxFormat
+from pipeline.picture.coco import COCO_91, EITHER_COCO
+from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+
+_SURE = 0.05  # a score from which a row is an object, not padding
+
+
+def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
+    """Boxes, class ids and scores, by their shapes and types; names say which exporter wrote them."""
+    by_name = {tensor.name.lower(): tensor for tensor in facts.outputs}
+    for reading in EXPORTERS:
+        spec = reading(facts, hints, by_name)
+        if spec is not None:
+            yield from _with_neighbours(facts, spec)
+            return
+    combinations = list(_boxes_classes_scores(facts))
+    if not combinations:
+        raise NotThisError(
+            "lists: boxes [batch, n, 4], class ids and scores [batch, n] among its outputs, under any names, with or "
+            "without the batch and a count; or dets [batch, n, 5] and labels (MMDeploy)",
+            is_near=len(facts.outputs) >= 2,
+        )
+    for parts in combinations:
+        yield from _claims_of(facts, hints, parts)
+
+
+def _with_neighbours(facts: ModelFacts, spec: DetectorSpec) -> Iterator[Claim]:
+    """What the names say, and what else it may be where the pictures or the class ids contradict them."""
+    objection = partial(_objection, num_images=spec.batch)
+    yield Claim(spec, objection)
+    if spec.first_class_id != 1:
+        return
+    reason, *others = spec.provenance
+    formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx")
+    units = (True, False) if spec.boxes_are_normalised else (False,)
+    for is_normalised, box_format, first_class_id in product(units, formats, (1, 0)):
+        if (is_normalised, box_format, first_class_id) == (spec.boxes_are_normalised, spec.box_format, 1):
+            continue
+        names = COCO_91 if first_class_id else EITHER_COCO
+        other = dataclasses.replace(
+            spec,
+            box_format=box_format,
+            boxes_are_normalised=is_normalised,
+            first_class_id=first_class_id,
+            class_names=names if spec.class_names == COCO_91 else spec.class_names,
+            provenance=(f"{reason}, but with {_in_words(box_format, is_normalised, first_class_id)}", *others),
+        )
+        yield Claim(other, objection, Certainty.UNLIKELY)
+
+
+def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Iterator[Claim]:
+    """Every reading of boxes, class ids, scores and perhaps a count whose names no exporter uses."""
+    image = image_input(facts)
+    sizes = sizes_input(facts, hints)
+    box_formats: tuple[BoxFormat, ...] = ("xyxy", "yxyx", "cxcywh", "xywh")
+    for is_normalised, box_format, first_class_id in product((False, True), box_formats, (0, 1)):
+        certainty = Certainty.OPEN
+        if box_format in ("cxcywh", "xywh") or (
+            box_format == "yxyx" and not is_normalised and image.layout in ("nchw", "chw")
+        ):
+            certainty = Certainty.UNLIKELY
+        spec = lists_spec(
+            facts,
+            hints,
+            parts,
+            _in_words(box_format, is_normalised, first_class_id),
+            known_names=EITHER_COCO,
+            resize_is_assumed=not sizes,
+            box_format=box_format,
+            boxes_are_normalised=is_normalised,
+            first_class_id=first_class_id,
+            extra_inputs=sizes,
+            **_recipe(facts, sizes, may_be_tensorflows=is_normalised and box_format == "yxyx"),
+        )
+        others = (
+            ()
+            if image.dtype == "uint8"
+            else ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY), (BGR_AS_IT_IS, Certainty.UNLIKELY))
+        )
+        yield Claim(spec, partial(_objection, num_images=spec.batch), certainty, other_recipes=others)
+
+
+def _in_words(box_format: str, is_normalised: bool, first_class_id: int) -> str:
+    unit = "in 0..1" if is_normalised else "in pixels"
+    return f"boxes {box_format} {unit}, class ids from {first_class_id}"
+
+
+def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorflows: bool) -> dict[str, Any]:
+    if image_input(facts).dtype == "uint8" and may_be_tensorflows:
+        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
+    if image_input(facts).dtype == "uint8":
+        return {"recipe": "RGB as it is, letterbox centred, pad 114"}
+    if sizes:
+        return {"recipe": "RT-DETR's, RGB 0..1, stretched", "resize": "stretch"}
+    return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
+
+
+def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
+    """The outputs that may be boxes, class ids, scores and a count, by shape and type; by names where these tie."""
+    floats = ("float", "float16")
+    all_boxes = [
+        tensor
+        for tensor in facts.outputs
+        if len(tensor.shape) in (2, 3) and tensor.shape[-1] == 4 and tensor.element_type in floats
+    ]
+    for dets in facts.outputs:  # with the score in the fifth column
+        if len(dets.shape) in (2, 3) and dets.shape[-1] == 5 and dets.element_type in floats:
+            labels = [tensor for tensor in facts.outputs if tensor is not dets and _is_list(tensor, dets)]
+            if len(labels) == 1:
+                yield [dets, labels[0]]
+    for boxes in [tensor for tensor in all_boxes if _is_named(tensor, "box", "det")] or all_boxes:
+        others = [tensor for tensor in facts.outputs if tensor is not boxes]
+        counts = [tensor for tensor in others if _is_count(tensor, boxes)]
+        lists = [tensor for tensor in others if tensor not in counts and _is_list(tensor, boxes)]
+        integers = [tensor for tensor in lists if tensor.element_type.startswith(("int", "uint"))]
+        fractions = [tensor for tensor in lists if tensor.element_type in floats]
+        integers = [tensor for tensor in integers if _is_named(tensor, "class", "label", "cls", "categor")] or integers
+        if integers:
+            pairs = [(integers[0], tensor) for tensor in fractions]
+        else:
+            pairs = [(one, other) for one in fractions for other in fractions if one is not other]
+            pairs = [pair for pair in pairs if _is_named(pair[0], "class", "label", "cls", "categor")] or pairs
+        pairs = [pair for pair in pairs if _is_named(pair[1], "score", "conf", "prob")] or pairs
+        for classes, scores in pairs:
+            yield [boxes, classes, scores, *counts[:1]]
+
+
+def _is_named(tensor: TensorFacts, *words: str) -> bool:
+    return any(word in tensor.name.lower() for word in words)
+
+
+def _is_count(tensor: TensorFacts, boxes: TensorFacts) -> bool:
+    sides = tensor.shape[1:] if len(boxes.shape) == 3 else tensor.shape
+    return len(sides) <= 1 and all(side == 1 for side in sides) and boxes.shape[-2] != 1
+
+
+def _is_list(tensor: TensorFacts, boxes: TensorFacts) -> bool:
+    """Whether it has a number for each box, with or without sides of 1."""
+    lead = len(boxes.shape) - 2
+    sides = [side for side in tensor.shape[lead:] if side != 1] or [1]
+    return (
+        len(tensor.shape) > lead
+        and len(sides) == 1
+        and (None in (sides[0], boxes.shape[-2]) or sides[0] == boxes.shape[-2])
+    )
+
+
+def _objection(outputs: Outputs, spec: DetectorSpec, *, num_images: int | None) -> str | None:
+    """Class ids are whole numbers, none of them background; scores are not all whole numbers."""
+    for index in range(num_images or 1):
+        try:
+            _, class_ids, scores, num = rows_of(outputs, spec, index)
+        except IndexError:
+            return "its outputs are not lists of one length"
+        is_real = (np.arange(len(scores)) < num) & (scores > 0)
+        if len(class_ids) != len(scores):
+            return "its outputs are not lists of one length"
+        if is_real.any():
+            class_ids, scores = class_ids[is_real], scores[is_real]
+        if not np.array_equal(class_ids, np.floor(class_ids)):
+            return "its class ids are fractions"
+        if len(scores) and np.all(scores == np.floor(scores)) and np.any(class_ids > 1):
+            return "its scores are whole numbers"
+        if spec.first_class_id == 1 and np.any((class_ids == 0) & (scores >= _SURE)):
+            return "it is sure of objects of class 0, so that its class ids start there"
+    return None
