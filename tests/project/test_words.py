@@ -22,13 +22,13 @@ class Words(NamedTuple):
 LIMITS = {
     "export": Words(0, 0, 1),
     "pipeline": Words(4, 2, 3),
-    "pipeline/accuracy": Words(115, 8, 3),
-    "pipeline/app": Words(182, 30, 12),
-    "pipeline/detector": Words(189, 22, 18),
-    "pipeline/measure": Words(50, 8, 5),
-    "pipeline/picture": Words(33, 11, 5),
+    "pipeline/accuracy": Words(111, 8, 3),
+    "pipeline/app": Words(174, 30, 12),
+    "pipeline/detector": Words(14, 0, 5),
+    "pipeline/measure": Words(49, 8, 5),
+    "pipeline/picture": Words(17, 4, 2),
     "pipeline/sources": Words(4, 1, 0),
-    "pipeline/stages": Words(3, 5, 1),
+    "pipeline/stages": Words(2, 0, 1),
 }
 PHRASES = re.compile(r"\bso many\b|\bas told\b|(?<!there )\bis no (?!longer)[a-z]|\bso-manieth\b")
 
