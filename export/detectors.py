@@ -6,9 +6,9 @@ import difflib
 from pathlib import Path
 from typing import Protocol
 
+from export.adapter import build_own
 from export.exportable import Exportable, ExportRequest
 from export.families import effdet_detectors, torchvision_detectors, transformers_detectors, yolox_detectors
-from export.families.adapter import build_own
 from export.known import NAMES
 from pipeline.errors import ModelError
 

@@ -28,9 +28,9 @@ pytest.importorskip("torch", reason="the extra export is not installed")
 import torch
 from torch import Tensor, nn
 
+from export.adapter import Adapter, adapt, build_own
 from export.exportable import Exportable, ExportRequest
 from export.exporting import TorchPath, export_detector
-from export.families.adapter import Adapter, adapt, build_own
 from export.graph.forms import module_for
 from export.proof.images import ProofImage
 from tests.support.pictures import noise
@@ -208,7 +208,7 @@ def test_outputs_that_are_not_what_the_adapter_promises_are_refused(outputs: Any
 
 PACKAGE = """
 import torch
-from export.families.adapter import Adapter
+from export.adapter import Adapter
 from tests.export.test_adapter import ADAPTER, OwnNetwork
 
 instance = OwnNetwork()
@@ -277,7 +277,7 @@ def test_size_class_names_and_checkpoint_win_over_the_adapter(package: Path, tmp
     ("word", "adapter", "message"),
     [
         ("net:make", None, r"ownpackage.net:make needs --adapter package.module:NAME"),
-        ("net:make", "ownpackage.net:number", r"--adapter must name an export.families.adapter.Adapter, .* is a int"),
+        ("net:make", "ownpackage.net:number", r"--adapter must name an export.adapter.Adapter, .* is a int"),
         ("net:make", "ownpackage.net:nothing", r"--adapter: ownpackage.net has no nothing"),
         ("net:make", "ownpackage.net", r"--adapter must be package.module:name, got 'ownpackage.net'"),
         ("net:make", ":name", r"--adapter must be package.module:name, got ':name'"),

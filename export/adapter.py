@@ -59,14 +59,12 @@ def build_own(request: ExportRequest, adapter_word: str | None) -> Exportable:
     """
     if adapter_word is None:
         raise ModelError(
-            f"{request.name} needs --adapter package.module:NAME, an export.families.adapter.Adapter that describes "
+            f"{request.name} needs --adapter package.module:NAME, an export.adapter.Adapter that describes "
             "its input and outputs"
         )
     loaded, adapter = _load(request.name, "MODEL"), _load(adapter_word, "--adapter")
     if not isinstance(adapter, Adapter):
-        raise ModelError(
-            f"--adapter must name an export.families.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}"
-        )
+        raise ModelError(f"--adapter must name an export.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}")
     module = loaded if isinstance(loaded, nn.Module) else _called(loaded, request.name)
     if not isinstance(module, nn.Module):
         raise ModelError(f"{request.name} must be or return a torch.nn.Module, got {type(module).__name__}")
