@@ -236,20 +236,20 @@ def measure_run(options: argparse.Namespace, model: str, number: int, is_live: b
         chosen |= {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
     config = load_config(settings=options.settings, options=chosen)
     with GpuWatch() as watch:
-        summary = measure_apart(Case.of(config, seconds=options.seconds))
-    age, frames = summary["latency_ms"], summary["frames"]
+        measured = measure_apart(Case.of(config, seconds=options.seconds))
+    age = measured.latency_ms
     return Row(
         "",
         "",
-        fps=summary["num_frames"] / summary["measured_seconds"],
+        fps=measured.num_frames / measured.measured_seconds,
         p50_ms=age["p50"],
         p95_ms=age["p95"],
         p99_ms=age["p99"],
-        dropped=frames["dropped_stale"] + frames["dropped_full"],
-        cpu_ms=summary["cpu_ms_per_frame"],
+        dropped=measured.frames.dropped,
+        cpu_ms=measured.cpu_ms_per_frame,
         gpu_percent=watch.busy_percent,
         gpu_mb=watch.most_mb,
-        rss_mb=summary["memory_mb"]["peak"],
+        rss_mb=measured.memory_mb.peak,
     )
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import statistics
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
 from benchmarks.network_camera import network_camera
 from pipeline.app.config import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.measure.measured import Measured, Percentiles
 
 BAR_MS = 15.0
 """By which the 95th percentile of the age may exceed an inference."""
@@ -41,13 +42,13 @@ def age_case(address: str, model: str, *, records: bool, seconds: float) -> Case
     return Case.of(load_config(options=options), seconds=seconds)
 
 
-def measure_rows(options: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, Any]]]:
+def measure_rows(options: argparse.Namespace, folder: Path) -> dict[str, list[Measured]]:
     """Row → the summary of each turn."""
     num_frames = round(options.rate * (options.seconds + 5))  # and the warm-up
     street = write_street(folder / "street.mp4", size_wh=(1280, 720), num_frames=num_frames)
     detectors = [(path.stem, str(options.video), str(path)) for path in options.model]
     detectors.append(("demo", str(street), "demo"))
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[Measured]] = {}
     for _, (name, video, model), records in itertools.product(range(options.repeats), detectors, (False, True)):
         row = f"{name}, {'with a recording' if records else 'boxes only'}"
         with network_camera(video, rate=options.rate) as address:
@@ -56,17 +57,22 @@ def measure_rows(options: argparse.Namespace, folder: Path) -> dict[str, list[di
     return rows
 
 
-def line_of(summaries: Sequence[dict[str, Any]]) -> str:
+def line_of(summaries: Sequence[Measured]) -> str:
     """Frames/s, drops, the inference, the age and its bar; medians of the turns."""
-    inference, slow = (
-        statistics.median(run["stages"]["detect"]["service_ms"][name] for run in summaries) for name in ("p50", "p95")
-    )
-    age, old = (statistics.median(run["latency_ms"][name] for run in summaries) for name in ("p50", "p95"))
-    fps = statistics.median(run["fps"]["delivered"] or 0.0 for run in summaries)
-    dropped = sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full"))
+    inference, slow = _p50_and_p95([run.stages["detect"].service_ms for run in summaries])
+    age, old = _p50_and_p95([run.latency_ms for run in summaries])
+    fps = statistics.median(run.delivered_fps for run in summaries)
+    dropped = sum(run.frames.dropped for run in summaries)
     bar = inference + BAR_MS
     verdict = "met" if old <= bar else "NOT met"
     return f"{fps:8.1f} {dropped:8} {inference:13.1f} / {slow:4.1f} {age:8.1f} {old:8.1f}  {bar:5.1f} {verdict}"
+
+
+def _p50_and_p95(turns: Sequence[Percentiles]) -> tuple[float, float]:
+    """The medians of the turns that have them; NaN where none has."""
+    p50 = [value for turn in turns if (value := turn["p50"]) is not None]
+    p95 = [value for turn in turns if (value := turn["p95"]) is not None]
+    return (statistics.median(p50), statistics.median(p95)) if p50 and p95 else (math.nan, math.nan)
 
 
 def main() -> None:
@@ -80,7 +86,8 @@ def main() -> None:
     for row, summaries in rows.items():
         print(f"{row:40} {line_of(summaries)}")
     if options.report is not None:
-        options.report.write_text(json.dumps({"rate": options.rate, "runs": rows}, indent=2) + "\n", encoding="utf-8")
+        runs = {row: [run.to_json() for run in summaries] for row, summaries in rows.items()}
+        options.report.write_text(json.dumps({"rate": options.rate, "runs": runs}, indent=2) + "\n", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:

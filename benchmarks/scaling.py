@@ -133,15 +133,15 @@ def measure_points(folder: Path, *, seconds: float, repeats: int, charts: Sequen
             summaries = [measure_apart(case) for _ in range(repeats)]
         except ConfigError as error:
             raise ConfigError(f"{chart}, {line}, {x}: {error}") from error
-        ages = [run["latency_ms"]["p95"] for run in summaries if run["latency_ms"]["p95"] is not None]
+        ages = [p95 for run in summaries if (p95 := run.latency_ms["p95"]) is not None]
         yield Point(
             chart,
             line,
             x,
-            statistics.median(run["num_frames"] / run["measured_seconds"] for run in summaries),
+            statistics.median(run.num_frames / run.measured_seconds for run in summaries),
             statistics.median(ages) if ages else None,
-            statistics.median(run["memory_mb"]["peak"] for run in summaries),
-            sum(run["frames"][name] for run in summaries for name in ("dropped_stale", "dropped_full")),
+            statistics.median(run.memory_mb.peak for run in summaries),
+            sum(run.frames.dropped for run in summaries),
         )
 
 

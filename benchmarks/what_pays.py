@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure
+from pipeline.measure.measured import Measured
 
 AS_IT_IS = "as it is"
 
@@ -74,7 +75,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
 }
 
 
-def run_variant(options: argparse.Namespace) -> dict[str, Any]:
+def run_variant(options: argparse.Namespace) -> Measured:
     """Measure one variant in this process."""
     settings, undo = VARIANTS[options.variant]
     undo()
@@ -93,9 +94,9 @@ def run_variant(options: argparse.Namespace) -> dict[str, Any]:
 
 def measure_in_turns(
     command: Sequence[str], names: Sequence[str], repeats: int
-) -> tuple[dict[str, list[dict[str, Any]]], dict[str, str]]:
+) -> tuple[dict[str, list[Measured]], dict[str, str]]:
     """The summaries of each variant, and the error of those that the model refuses."""
-    summaries: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    summaries: dict[str, list[Measured]] = {name: [] for name in names}
     refusals: dict[str, str] = {}
     for _ in range(repeats):
         for name in [name for name in names if name not in refusals]:
@@ -103,20 +104,20 @@ def measure_in_turns(
             if done.returncode:
                 refusals[name] = done.stderr.strip().splitlines()[-1]
             else:
-                summaries[name].append(json.loads(done.stdout.splitlines()[-1]))
+                summaries[name].append(Measured.from_json(json.loads(done.stdout.splitlines()[-1])))
     return summaries, refusals
 
 
-def line_of(runs: Sequence[dict[str, Any]], base: Sequence[dict[str, Any]]) -> str:
+def line_of(runs: Sequence[Measured], base: Sequence[Measured]) -> str:
     """Frames/s, the ratio to the pipeline as it is, and processor time of a frame."""
-    rates = [run["fps"]["delivered"] for run in runs]
-    ratios = [rate / other["fps"]["delivered"] for rate, other in zip(rates, base, strict=True)]
+    rates = [run.delivered_fps for run in runs]
+    ratios = [rate / other.delivered_fps for rate, other in zip(rates, base, strict=True)]
     turns = " ".join(f"{ratio:.2f}" for ratio in ratios)
-    milliseconds = statistics.median(run["cpu_ms_per_frame"] for run in runs)
+    milliseconds = statistics.median(run.cpu_ms_per_frame for run in runs)
     return f"{statistics.median(rates):8.1f}   {statistics.median(ratios):.2f} ({turns}) {milliseconds:8.1f}"
 
 
-def draw_chart(summaries: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
+def draw_chart(summaries: Mapping[str, Sequence[Measured]], path: Path) -> None:
     """Where the processor time of a frame goes in each variant, as SVG."""
     from pipeline.app.roles import colours
     from pipeline.measure.charts import time_chart
@@ -130,7 +131,7 @@ def main(words: Sequence[str] | None = None) -> None:
     """Measure all in turns, and print a table."""
     options = _options(words)
     if options.variant is not None:
-        print(json.dumps(run_variant(options)))
+        print(json.dumps(run_variant(options).to_json()))
         return
     command = [sys.executable, "-m", "benchmarks.what_pays", *(sys.argv[1:] if words is None else words), "--variant"]
     names = [name for name in VARIANTS if options.recording or "a recording" not in name]

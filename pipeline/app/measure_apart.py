@@ -1,7 +1,7 @@
-"""How does one configuration run? Measured in a process of its own, so that nothing of the last one is left.
+"""Measuring apart: a case → what its run measures, in a process of its own, so that nothing of the last one is left.
 
-The case comes as a line of JSON on stdin, which stays open as long as the result is wanted: where it ends, as it does
-when whoever asked is killed in whatever way, so does the process.
+The case comes as a line of JSON on stdin, which stays open as long as the caller waits for the result: where stdin
+ends, as it does when the caller is killed in whatever way, so does the process.
 
 Four kinds of case: the whole pipeline, and its floors: the sources alone, the network alone, the encoder alone.
 Recorded sources that end before they have been measured are read again from the beginning.
@@ -29,6 +29,7 @@ import numpy as np
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.masking import masked_text
+from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
 from pipeline.measure.summary import apportioned
 from pipeline.sources.looping import LoopingSource
@@ -51,7 +52,7 @@ class Case:
     kind: Literal["pipeline", "sources", "network", "encoder"] = "pipeline"
     seconds: float = 5.0
     warm_up_seconds: float = 1.0
-    warm_up_frames: int = 10  # and at least so many
+    warm_up_frames: int = 10  # and at least this number
     network_threads: int | None = None  # of a bare network; None: as many as ONNX Runtime likes
 
     @classmethod
@@ -60,16 +61,27 @@ class Case:
         return cls(config.model_dump(mode="json"), **options)
 
 
-Measure = Callable[[Case], Mapping[str, Any]]
-"""What measures a case, such as `measure_apart`."""
+Measure = Callable[[Case], Measured]
+"""What measures a case of a whole pipeline, such as `measure_apart`."""
 
 
-def measure_apart(case: Case) -> dict[str, Any]:
-    """Measure in a new process. Raises ConfigError with the words of what went wrong there."""
+def measure_apart(case: Case) -> Measured:
+    """Measure a whole pipeline in a new process. Raises ConfigError with the words of what went wrong there."""
+    assert case.kind == "pipeline"
+    return Measured.from_json(_output_apart(case))
+
+
+def measure_floor_apart(case: Case) -> FloorMeasured:
+    """Measure sources, network or encoder alone in a new process. Raises ConfigError as `measure_apart` does."""
+    assert case.kind != "pipeline"
+    return FloorMeasured(**_output_apart(case))
+
+
+def _output_apart(case: Case) -> dict[str, Any]:
     command = [sys.executable, "-m", "pipeline.app.measure_apart"]
     readable, writable = os.pipe()
     with (
-        os.fdopen(writable, "wb", buffering=0) as wanted,  # closed by the system where this process is killed
+        os.fdopen(writable, "wb", buffering=0) as lifeline,  # closed by the system where this process is killed
         subprocess.Popen(
             command,
             stdin=readable,
@@ -83,22 +95,32 @@ def measure_apart(case: Case) -> dict[str, Any]:
         os.close(readable)
         try:
             with suppress(BrokenPipeError):  # it ended at once, and says why
-                wanted.write(json.dumps(asdict(case)).encode() + b"\n")
+                lifeline.write(json.dumps(asdict(case)).encode() + b"\n")
             output, errors = process.communicate()
         except BaseException:
-            wanted.close()
+            lifeline.close()
             raise
     lines = output.splitlines()
     if process.returncode == 0 and lines:
-        measured: dict[str, Any] = json.loads(lines[-1])
-        return measured
-    said = errors.strip().splitlines()
-    reason = said[-1] if said else f"the process that measures ended with {process.returncode}"
+        output_json: dict[str, Any] = json.loads(lines[-1])
+        return output_json
+    messages = errors.strip().splitlines()
+    reason = messages[-1] if messages else f"the process that measures ended with {process.returncode}"
     raise ConfigError(reason.removeprefix("streamdet: error: "))
 
 
-def measure(case: Case) -> dict[str, Any]:
-    """Measure in this process. Raises a StreamdetError for what cannot be run, or is over before it is warm."""
+def measure(case: Case) -> Measured:
+    """Measure a pipeline in this process. Raises a StreamdetError for what cannot be run, or ends before it is warm."""
+    from pipeline.app.run.command import prepare_process
+
+    prepare_process()
+    with tempfile.TemporaryDirectory() as folder:
+        measured = _measure_pipeline(case, _with_recording_in(folder, RunConfig.model_validate(case.config)))
+        return Measured.from_json(json.loads(json.dumps(measured.to_json()).replace(folder + "/", "")))
+
+
+def measure_floor(case: Case) -> FloorMeasured:
+    """Measure sources, network or encoder in this process. Raises a StreamdetError as `measure` does."""
     from pipeline.app.run.command import prepare_process
 
     prepare_process()
@@ -107,14 +129,16 @@ def measure(case: Case) -> dict[str, Any]:
         return _measure_sources(case, config)
     if case.kind == "network":
         return _measure_network(case, config)
-    measure_it = _measure_encoder if case.kind == "encoder" else _measure_pipeline
-    if config.output.video != RECORDING:
-        return measure_it(case, config)
     with tempfile.TemporaryDirectory() as folder:
-        output = config.output.model_copy(update={"video": str(Path(folder) / "recording.mp4")})
-        measured = measure_it(case, config.model_copy(update={"output": output}))
-        named: dict[str, Any] = json.loads(json.dumps(measured).replace(folder + "/", ""))
-        return named
+        return _measure_encoder(case, _with_recording_in(folder, config))
+
+
+def _with_recording_in(folder: str, config: RunConfig) -> RunConfig:
+    """The same configuration, its recording in a folder if it is one to throw away."""
+    if config.output.video != RECORDING:
+        return config
+    output = config.output.model_copy(update={"video": str(Path(folder) / "recording.mp4")})
+    return config.model_copy(update={"output": output})
 
 
 class _Stopwatch:
@@ -145,7 +169,7 @@ class _Stopwatch:
         return Usage.between(self.first, self.last)
 
 
-def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
+def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
     from pipeline.app.assemble import assemble
     from pipeline.app.machine import available_cores
     from pipeline.app.run.command import OverlayText
@@ -213,12 +237,11 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         every=config.flow.every,
         agreement=assembly.engine.agreement,
     )
-    return {
-        **report,
-        **({"loops": loops} if loops else {}),
+    measured = {
+        "loops": loops,
         "precision": assembly.engine.precision,
         "network_wh": list(spec.network_wh),
-        "latency_percentiles_ms": [round(1000 * each, 3) for each in running.latency_percentiles_seconds()],
+        "latency_percentiles_ms": [round(1000 * seconds, 3) for seconds in running.latency_percentiles_seconds()],
         "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_inferred),
         "cpu_ms_by_role": apportioned(
             {role: 1000 * seconds / max(1, num_inferred) for role, seconds in spent_on.items()},
@@ -227,9 +250,10 @@ def _measure_pipeline(case: Case, config: RunConfig) -> dict[str, Any]:
         **_machine(usage, num_inferred),
         "memory_mb": {**memory, "peak": peak_memory_mb()},
     }
+    return Measured.from_json({**report, **measured})
 
 
-def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
+def _measure_sources(case: Case, config: RunConfig) -> FloorMeasured:
     """Every source alone and unhindered: decoded and thrown away, in turn; again from the beginning where it ends."""
     from pipeline.app.assemble import open_sources
 
@@ -247,8 +271,7 @@ def _measure_sources(case: Case, config: RunConfig) -> dict[str, Any]:
     watch.last = read_processor() if watch.first is not None else None
     for source in sources.values():
         source.close()
-    loops = _loops(sources)
-    return {**_floor(watch.usage(), count - num_frames), **({"loops": loops} if loops else {})}
+    return replace(_floor(watch.usage(), count - num_frames), loops=_loops(sources))
 
 
 def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
@@ -260,7 +283,7 @@ def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
     }
 
 
-def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
+def _measure_network(case: Case, config: RunConfig) -> FloorMeasured:
     """`session.run` alone, one after the other, on noise."""
     from pipeline.app.assemble import model_of
     from pipeline.app.engines import open_engine
@@ -281,10 +304,10 @@ def _measure_network(case: Case, config: RunConfig) -> dict[str, Any]:
             watch.first, num_runs = read_processor(), count
     watch.last = read_processor()
     measured = _floor(watch.usage(), (count - num_runs) * batch)
-    return {**measured, "device": engine.device, "precision": engine.precision}
+    return replace(measured, device=engine.device, precision=engine.precision)
 
 
-def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
+def _measure_encoder(case: Case, config: RunConfig) -> FloorMeasured:
     """The first source's first pictures into a recording, over and over, with nothing drawn on them."""
     from itertools import count, islice
 
@@ -304,8 +327,8 @@ def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
         for item in render.process(Result(Frame(timed.picture, "", 0, 0.0, 0.0), Detections.empty(), ()))
     ]
     rate = (source.frames_per_second or 30.0) / config.flow.every
-    for each in sources.values():
-        each.close()
+    for opened in sources.values():
+        opened.close()
     recording = Recording(
         config.output.video, frames_per_second=rate, codec=config.output.codec, preset=config.output.preset
     )
@@ -323,14 +346,14 @@ def _measure_encoder(case: Case, config: RunConfig) -> dict[str, Any]:
     return _floor(watch.usage(), number + 1 - num_before)
 
 
-def _floor(usage: Usage, num_frames: int) -> dict[str, Any]:
+def _floor(usage: Usage, num_frames: int) -> FloorMeasured:
     if not num_frames:
         usage = Usage(usage.wall_seconds, 0.0, usage.other_cores, usage.stolen_cores, {}, {})
-    return {
-        "fps": num_frames / usage.wall_seconds,
-        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_frames),
+    return FloorMeasured(
+        fps=num_frames / usage.wall_seconds,
+        cpu_ms_per_frame=_per_frame(usage.process_seconds, num_frames),
         **_machine(usage, num_frames),
-    }
+    )
 
 
 def _machine(usage: Usage, num_frames: int) -> dict[str, Any]:
@@ -355,7 +378,8 @@ def main() -> None:
     try:
         case = Case(**json.loads(sys.stdin.readline()))
         threading.Thread(target=_end_with_stdin, daemon=True).start()
-        print(json.dumps(measure(case), allow_nan=False))
+        measured = measure(case).to_json() if case.kind == "pipeline" else asdict(measure_floor(case))
+        print(json.dumps(measured, allow_nan=False))
     except StreamdetError as error:
         print(masked_text(f"streamdet: error: {error}"), file=sys.stderr)
         sys.exit(1)

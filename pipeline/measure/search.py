@@ -1,4 +1,4 @@
-"""In which order are settings tried, and which is best?
+"""Search: knobs and a cost → settings in the order in which they are tried, and the best.
 
 One knob after the other is turned from the best setting so far, and what helps stays; then again from the first knob,
 because a knob may turn out otherwise after others were turned, until a round brings nothing or the time is up. One knob
@@ -13,6 +13,8 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pipeline.measure.measured import Measured
 
 Setting = Mapping[str, Any]
 """The keys that differ from the start, and their values; {} is the start itself."""
@@ -30,7 +32,7 @@ class Trial:
     cost: float  # less is better; inf: it cannot be taken at all
     shortfall: float = 0.0  # by which share limits are missed; 0: all are kept
     reason: str | None = None  # why it cannot be taken; None: it can
-    measured: Mapping[str, Any] | None = None
+    measured: Measured | None = None
 
     def beats(self, other: Trial, *, least_gain: float = 0.0) -> bool:
         """Whether it misses the limits by less or, where both keep them, costs less, by that share or more."""

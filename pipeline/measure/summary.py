@@ -1,4 +1,4 @@
-"""What do several repeats of a measurement come to, next to their floors?"""
+"""Summary: the repeats of a measurement → medians and spreads, beside their floors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-# From this share of the machine's cores in other hands on, or of repeats apart, a figure is not to be trusted.
+from pipeline.measure.measured import FloorMeasured, Measured, Percentiles
+
+# From this share of the machine's cores in other hands on, or of repeats apart, do not trust a figure.
 _DISTURBED_SHARE = 0.1
 
 
@@ -43,10 +44,10 @@ class Floor:
     cpu_ms: Figure  # a frame
 
     @classmethod
-    def of(cls, repeats: Sequence[Mapping[str, Any]]) -> Floor:
-        """Of at least one repeat, as `pipeline.app.measure_apart` measures it."""
+    def of(cls, repeats: Sequence[FloorMeasured]) -> Floor:
+        """Of at least one repeat."""
         return cls(
-            Figure.of([each["fps"] for each in repeats]), Figure.of([each["cpu_ms_per_frame"] for each in repeats])
+            Figure.of([repeat.fps for repeat in repeats]), Figure.of([repeat.cpu_ms_per_frame for repeat in repeats])
         )
 
 
@@ -61,16 +62,16 @@ class Floors:
     @classmethod
     def of(
         cls,
-        sources: Sequence[Mapping[str, Any]],
-        network: Sequence[Mapping[str, Any]],
-        network_alone: Sequence[Mapping[str, Any]],
-        encoder: Sequence[Mapping[str, Any]] = (),
+        sources: Sequence[FloorMeasured],
+        network: Sequence[FloorMeasured],
+        network_alone: Sequence[FloorMeasured],
+        encoder: Sequence[FloorMeasured] = (),
     ) -> Floors:
         """Of repeats; network_alone: with one thread."""
         networks = [Floor.of(network), Floor.of(network_alone)]
         best = Floor(
-            max((each.fps for each in networks), key=lambda rate: rate.median),
-            min((each.cpu_ms for each in networks), key=lambda cost: cost.median),
+            max((floor.fps for floor in networks), key=lambda rate: rate.median),
+            min((floor.cpu_ms for floor in networks), key=lambda cost: cost.median),
         )
         return cls(Floor.of(sources), best, Floor.of(encoder) if encoder else None)
 
@@ -102,27 +103,22 @@ class Summary:
     num_captured: int  # over all repeats
     num_dropped: int
     peak_memory_mb: Figure
-    typical: Mapping[str, Any]  # the repeat in the middle, as it was measured
+    typical: Measured  # the repeat in the middle by speed
     floors: Floors | None
 
     @classmethod
-    def of(cls, repeats: Sequence[Mapping[str, Any]], floors: Floors | None) -> Summary:
-        """Of at least one repeat, as `pipeline.app.measure_apart` measures it."""
-        by_speed = sorted(repeats, key=lambda each: each["fps"]["delivered"] or 0.0)
-        captured = [each["fps"]["captured"] for each in repeats if each["fps"]["captured"] is not None]
-        frames = [each["frames"] for each in repeats]
+    def of(cls, repeats: Sequence[Measured], floors: Floors | None) -> Summary:
+        """Of at least one repeat."""
+        by_speed = sorted(repeats, key=lambda repeat: repeat.delivered_fps)
+        captured = [repeat.fps.captured for repeat in repeats if repeat.fps.captured is not None]
         return cls(
-            Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats]),
+            Figure.of([repeat.delivered_fps for repeat in repeats]),
             Figure.of(captured) if captured else None,
-            Figure.of([each["cpu_ms_per_frame"] for each in repeats]),
-            {
-                name: Figure.of([each["latency_ms"][name] for each in repeats if each["latency_ms"][name] is not None])
-                for name in ("p50", "p95", "p99")
-                if any(each["latency_ms"][name] is not None for each in repeats)
-            },
-            sum(each["captured"] for each in frames),
-            sum(each["dropped_stale"] + each["dropped_full"] for each in frames),
-            Figure.of([each["memory_mb"]["peak"] for each in repeats]),
+            Figure.of([repeat.cpu_ms_per_frame for repeat in repeats]),
+            _latencies([repeat.latency_ms for repeat in repeats]),
+            sum(repeat.frames.captured for repeat in repeats),
+            sum(repeat.frames.dropped for repeat in repeats),
+            Figure.of([repeat.memory_mb.peak for repeat in repeats]),
             by_speed[len(by_speed) // 2],
             floors,
         )
@@ -138,23 +134,34 @@ class Summary:
         return None if self.floors is None or not self.floors.fps else self.fps.median / self.floors.fps
 
 
-def p50_and_p95(percentiles: Mapping[str, float | None]) -> str:
+def _latencies(repeats: Sequence[Percentiles]) -> dict[str, Figure]:
+    """By percentile; those that no repeat has are left out."""
+    latencies = {}
+    for name in ("p50", "p95", "p99"):
+        values = [value for percentiles in repeats if (value := percentiles[name]) is not None]
+        if values:
+            latencies[name] = Figure.of(values)
+    return latencies
+
+
+def p50_and_p95(percentiles: Percentiles) -> str:
     """In a cell of a table."""
-    return " / ".join("–" if (value := percentiles[name]) is None else f"{value:.2f}" for name in ("p50", "p95"))
+    values = percentiles["p50"], percentiles["p95"]
+    return " / ".join("–" if value is None else f"{value:.2f}" for value in values)
 
 
-def typical_cpu_ms_by_role(repeats: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def typical_cpu_ms_by_role(repeats: Sequence[Measured]) -> dict[str, float]:
     """Milliseconds a frame by role, of at least one repeat; in all, the median of the repeats' `cpu_ms_per_frame`.
 
     Of the repeat whose processor time is the middle one, or the mean of the two in the middle.
     """
-    by_cost = sorted(repeats, key=lambda each: each["cpu_ms_per_frame"])
+    by_cost = sorted(repeats, key=lambda repeat: repeat.cpu_ms_per_frame)
     middle = by_cost[(len(by_cost) - 1) // 2 : len(by_cost) // 2 + 1]
     parts: dict[str, float] = {}
     for repeat in middle:
-        for role, milliseconds in repeat["cpu_ms_by_role"].items():
+        for role, milliseconds in repeat.cpu_ms_by_role.items():
             parts[role] = parts.get(role, 0.0) + milliseconds / len(middle)
-    return apportioned(parts, total=Figure.of([each["cpu_ms_per_frame"] for each in repeats]).median)
+    return apportioned(parts, total=Figure.of([repeat.cpu_ms_per_frame for repeat in repeats]).median)
 
 
 def apportioned(parts: Mapping[str, float], *, total: float, digits: int = 3) -> dict[str, float]:
@@ -162,18 +169,18 @@ def apportioned(parts: Mapping[str, float], *, total: float, digits: int = 3) ->
     units = {name: part * 10**digits for name, part in parts.items()}
     rounded = {name: math.floor(part) for name, part in units.items()}
     missing = round(round(total, digits) * 10**digits) - sum(rounded.values())
-    for name in sorted(units, key=lambda each: rounded[each] - units[each])[:missing]:
+    for name in sorted(units, key=lambda part: rounded[part] - units[part])[:missing]:
         rounded[name] += 1
     return {name: round(part / 10**digits, digits) for name, part in rounded.items()}
 
 
-def most_loops(repeats: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def most_loops(repeats: Sequence[Measured | FloorMeasured]) -> dict[str, int]:
     """How often each source that ended was read again, in the repeat where that was most."""
-    found: dict[str, int] = {}
+    most: dict[str, int] = {}
     for repeat in repeats:
-        for name, num in repeat.get("loops", {}).items():
-            found[name] = max(num, found.get(name, 0))
-    return found
+        for name, num in repeat.loops.items():
+            most[name] = max(num, most.get(name, 0))
+    return most
 
 
 def loop_lines(loops: Mapping[str, int]) -> list[str]:
@@ -184,15 +191,15 @@ def loop_lines(loops: Mapping[str, int]) -> list[str]:
     ]
 
 
-def disturbances(repeats: Sequence[Mapping[str, Any]], fps: Figure, *, cores: int) -> list[str]:
+def disturbances(repeats: Sequence[Measured], fps: Figure, *, cores: int) -> list[str]:
     """What speaks against trusting the figures of some repeats."""
-    found = []
-    others = max(each["other_cores"] for each in repeats)
+    reasons = []
+    others = max(repeat.other_cores for repeat in repeats)
     if others > _DISTURBED_SHARE * cores:
-        found.append(f"other processes kept up to {others:.1f} of {cores} cores busy")
-    stolen = max(each["stolen_cores"] for each in repeats)
+        reasons.append(f"other processes kept up to {others:.1f} of {cores} cores busy")
+    stolen = max(repeat.stolen_cores for repeat in repeats)
     if stolen > _DISTURBED_SHARE * cores:
-        found.append(f"the host of this virtual machine took up to {stolen:.1f} of {cores} cores away")
+        reasons.append(f"the host of this virtual machine took up to {stolen:.1f} of {cores} cores away")
     if fps.spread > _DISTURBED_SHARE:
-        found.append(f"repeats lie {fps.spread:.0%} apart")
-    return found
+        reasons.append(f"repeats lie {fps.spread:.0%} apart")
+    return reasons

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,15 +19,17 @@ from rich.console import Console
 
 from pipeline.app.bench.command import candidates_of, highest_rate_held, run_bench
 from pipeline.app.bench.options import BenchOptions
-from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench, role_in
+from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench
 from pipeline.app.config import load_config
-from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart, measure_floor_apart
 from pipeline.app.roles import colours
 from pipeline.errors import ConfigError
 from pipeline.measure.charts import time_chart
 from pipeline.measure.html import html_of
+from pipeline.measure.measured import Measured
 from pipeline.measure.summary import loop_lines, most_loops
 from tests.support.command_line import run_streamdet
+from tests.support.measured import a_run
 
 TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
 
@@ -72,17 +73,17 @@ def test_a_recording_is_measured_and_thrown_away(small_detector: Path) -> None:
     config = load_config(
         options={"sources": (TRAFFIC,), "model": str(small_detector), "output.show": False, "output.video": RECORDING}
     )
-    found = measure_apart(Case.of(config, seconds=0.5, warm_up_seconds=0.1))
-    assert {"render", "record recording.mp4"} <= set(found["stages"])
-    assert found["cpu_ms_by_role"]["record"] > 0
-    assert len(found["latency_percentiles_ms"]) == 101
+    run = measure_apart(Case.of(config, seconds=0.5, warm_up_seconds=0.1))
+    assert {"render", "record recording.mp4"} <= set(run.stages)
+    assert run.cpu_ms_by_role["record"] > 0
+    assert len(run.latency_percentiles_ms) == 101
     for accuracy, column in ((None, "limited by"), (0.5, "AP")):
         printed = io.StringIO()
-        candidate = Candidate("x", config, runs={"recording": [found]}, accuracy=accuracy)
+        candidate = Candidate("x", config, runs={"recording": [run]}, accuracy=accuracy)
         print_table([candidate], Console(file=printed, width=200))
         header, row = printed.getvalue().splitlines()[:2]
         last = header.index(column) + len(column)  # numbers end where their heading ends
-        assert row[:last].endswith(role_in(found) if accuracy is None else "0.500")
+        assert row[:last].endswith(run.limiting_role if accuracy is None else "0.500")
         assert len(header.rstrip()) == len(row.rstrip())
 
 
@@ -112,32 +113,31 @@ def test_a_pipe_cannot_be_read_again_so_it_must_last_longer_than_the_warm_up(
         measure_apart(Case.of(load_config(options=options), warm_up_seconds=60.0))
 
 
-@pytest.mark.parametrize("kind", ["pipeline", "sources"])
 def test_a_source_that_ends_before_it_has_been_measured_is_read_again(
-    small_video: Path, small_detector: Path, tmp_path: Path, kind: Literal["pipeline", "sources"]
+    small_video: Path, small_detector: Path, tmp_path: Path
 ) -> None:
     image = tmp_path / "black.png"
     cv2.imwrite(str(image), np.zeros((64, 96, 3), np.uint8))
     sources = (str(small_video), str(image), "sim:traffic?seconds=0.2&size=64x48")
     config = load_config(options={"sources": sources, "model": str(small_detector), "output.show": False})
-    found = measure_apart(Case.of(config, kind=kind, seconds=0.3, warm_up_seconds=0.1, warm_up_frames=200))
-    assert set(found["loops"]) == set(sources)
-    assert min(found["loops"].values()) > 0
-    if kind == "pipeline":
-        assert found["frames"]["captured"] > 0
-        assert all(each["frames"]["failed"] == 0 for each in found["sources"].values())
-        spent_on = found["cpu_ms_by_role"]
-        assert spent_on["source"] > spent_on["other"]  # that of decoders which have ended is the source's
+    lengths = {"seconds": 0.3, "warm_up_seconds": 0.1, "warm_up_frames": 200}
+    run = measure_apart(Case.of(config, **lengths))
+    for loops in (run.loops, measure_floor_apart(Case.of(config, kind="sources", **lengths)).loops):
+        assert set(loops) == set(sources)
+        assert min(loops.values()) > 0
+    assert run.frames.captured > 0
+    assert all(source.frames.failed == 0 for source in run.sources.values())
+    assert run.cpu_ms_by_role["source"] > run.cpu_ms_by_role["other"]  # decoders that have ended are the source's
 
 
 def test_the_report_says_what_was_read_again_and_only_that() -> None:
-    repeats = [{}, {"loops": {"a.mp4": 1}}, {"loops": {"a.mp4": 3, "b.png": 1}}]
+    repeats = [a_run(10.0, loops=loops) for loops in ({}, {"a.mp4": 1}, {"a.mp4": 3, "b.png": 1})]
     assert most_loops(repeats) == {"a.mp4": 3, "b.png": 1}
     assert loop_lines(most_loops(repeats)) == [
         "a.mp4 is shorter than the measurement and was read again 3 times",
         "b.png is shorter than the measurement and was read again 1 time",
     ]
-    assert loop_lines(most_loops([{}])) == []
+    assert loop_lines(most_loops(repeats[:1])) == []
 
 
 def test_the_mistake_in_the_process_that_measures_is_told_in_its_own_words(small_video: Path) -> None:
@@ -176,33 +176,13 @@ def test_a_rate_without_a_live_mode_is_refused(small_video: Path) -> None:
 
 
 def test_the_rate_of_a_camera_counts_the_frames_that_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    def measured(case: Case) -> dict[str, Any]:
+    def measured(case: Case) -> Measured:
         rate = case.config["flow"]["rate_fps"]
-        return {"frames": {"dropped_stale": 0, "dropped_full": int(rate > 45)}, "fps": {"captured": rate / 3}}
+        return a_run(rate / 3, num_full=int(rate > 45))
 
     monkeypatch.setattr("pipeline.app.bench.command.measure_apart", measured)
     candidate = Candidate("", load_config(settings=["flow.every=3"]))
     assert highest_rate_held(candidate, BenchOptions(("a.mp4",)), lambda _: None) == pytest.approx(45, rel=0.05)
-
-
-def measured(fps: float, cpu_ms: float, by_role: dict[str, float]) -> dict[str, Any]:
-    """What a run of a bench tells, as far as a page shows it."""
-    return {
-        "fps": {"delivered": fps, "captured": fps},
-        "cpu_ms_per_frame": cpu_ms,
-        "cpu_ms_by_role": by_role,
-        "latency_ms": {"p50": 5.0, "p95": 9.0, "p99": 9.0},
-        "latency_percentiles_ms": [float(number) for number in range(101)],
-        "frames": {"captured": 100, "dropped_stale": 0, "dropped_full": 0},
-        "memory_mb": {"started": 1.0, "opened": 1.0, "peak": 1.0},
-        "other_cores": 0.0,
-        "stolen_cores": 0.0,
-        "device": "cpu",
-        "precision": "fp32",
-        "advice": "",
-        "limited_by": "detect",
-        "stages": {},
-    }
 
 
 @pytest.mark.parametrize("num_repeats", [1, 2, 3])
@@ -218,10 +198,14 @@ def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_proces
         return time_chart(rows, floors, colours)
 
     monkeypatch.setattr("pipeline.measure.html.time_chart", chart_and_note)
+    costs = [
+        (20.049, {"source": 6.683, "detect": 6.683, "a stage of one's own": 6.683}),
+        (11.352, {"source": 1.004, "detect": 10.004, "other": 0.344}),  # the middle one by speed
+        (14.949, {"source": 4.983, "detect": 4.983, "other": 4.983}),  # the middle one by cost
+    ]
     repeats = [
-        measured(30.0, 20.049, {"source": 6.683, "detect": 6.683, "a stage of one's own": 6.683}),
-        measured(20.0, 11.352, {"source": 1.004, "detect": 10.004, "other": 0.344}),  # the middle one by speed
-        measured(10.0, 14.949, {"source": 4.983, "detect": 4.983, "other": 4.983}),  # the middle one by cost
+        a_run(fps, stages={}, cpu_ms_per_frame=cost, cpu_ms_by_role=by_role)
+        for fps, (cost, by_role) in zip((30.0, 20.0, 10.0), costs, strict=True)
     ][:num_repeats]
     bench = Bench(
         ("a.mp4",), None, num_repeats, 1.0, 0.0, {"processor": "", "cores": 2, "load": 0.0, "clock_mhz": None,
@@ -260,8 +244,7 @@ def test_what_measures_ends_with_who_asked(tmp_path: Path, small_detector: Path,
 
 def test_a_bench_tells_how_a_device_agrees_and_that_a_rate_was_not_reached() -> None:
     candidate = Candidate("x", load_config(), 1e6)
-    run = measured(30.0, 8.0, {}) | {"agreement": "99.9% of 10 detections"}
-    candidate.runs["live at 1e+06/s"] = [run]
+    candidate.runs["live at 1e+06/s"] = [a_run(30.0, agreement="99.9% of 10 detections")]
     screen = io.StringIO()
     bench = Bench(
         ("a.mp4",),

@@ -15,8 +15,9 @@ from pipeline.app.compare.command import run_compare, tiles_asked
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth
 from pipeline.app.compare.verdict import Row, verdict
-from pipeline.app.measure_apart import Case
+from pipeline.app.measure_apart import Case, Measure
 from pipeline.errors import ConfigError
+from pipeline.measure.measured import Measured
 from pipeline.measure.side_by_side import side_by_side
 from pipeline.measure.summary import Figure
 from pipeline.measure.teacher import Labels, disagreement
@@ -24,6 +25,7 @@ from pipeline.picture.detections import Detections
 from pipeline.sources.images import read_image
 from tests.support.assets import ASSETS, MODELS, needs_assets
 from tests.support.command_line import Streamdet
+from tests.support.measured import a_run
 from tests.support.tiny_detector import write_boxes_detector
 
 pytest.importorskip("pycocotools", reason="AP needs pycocotools")
@@ -130,23 +132,10 @@ def test_pictures_of_any_size_fit_a_screen_even_with_nothing_in_them(size: tuple
     assert picture.shape[1] <= 2 * 960 + 6
 
 
-def measured(fps: float) -> dict[str, Any]:
-    """What `one_run` tells of a run, as far as it is read."""
-    return {
-        "fps": {"delivered": fps, "captured": fps},
-        "cpu_ms_per_frame": 1000 / fps,
-        "latency_ms": {"p50": 5.0, "p95": 9.0, "p99": 9.0},
-        "frames": {"captured": 100, "dropped_stale": 0, "dropped_full": 0},
-        "memory_mb": {"peak": 100.0},
-        "stages": {"detect": {"service_ms": {"p50": 500 / fps}}},
-        "other_cores": 0.0,
-        "stolen_cores": 0.0,
-    }
-
-
-def by_model(speeds: Mapping[str, float]) -> Any:
-    def measure(case: Case) -> dict[str, Any]:
-        return measured(speeds[Path(case.config["model"]).stem])
+def by_model(speeds: Mapping[str, float]) -> Measure:
+    def measure(case: Case) -> Measured:
+        fps = speeds[Path(case.config["model"]).stem]
+        return a_run(fps, cpu_ms_per_frame=1000 / fps, detect_ms=500 / fps)
 
     return measure
 
@@ -197,7 +186,7 @@ def test_candidates_are_judged_by_what_the_teacher_is_sure_of(
 def test_a_video_too_short_for_its_speed_is_still_judged(
     small_video: Path, small_detector: Path, rival: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def too_short(_: Case) -> dict[str, Any]:
+    def too_short(_: Case) -> Measured:
         raise ConfigError("the sources must last longer")
 
     options = CompareOptions((str(small_detector), str(rival)), str(small_video), output=tmp_path, worst=0, frames=3)

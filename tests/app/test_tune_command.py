@@ -19,29 +19,20 @@ from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.promise import promise_of
 from pipeline.app.tune.verdict import Goal, judge_trials
 from pipeline.errors import ConfigError
+from pipeline.measure.measured import Measured, Percentiles
 from pipeline.measure.search import Knob, Setting, Trial
 from tests.support.command_line import Streamdet
+from tests.support.measured import a_run
 from tests.support.tiny_detector import write_boxes_detector
 
 CAT = (8.0, 16.0, 24.0, 32.0, 0.9, 0)
-
-Measured = dict[str, Any]
 
 
 def measured(
     fps: float, *, p95: float | None = 50.0, cpu: float = 10.0, dropped: int = 0, limited_by: str = "detect"
 ) -> Measured:
-    """What `one_run` tells of a run, as far as it is read."""
-    return {
-        "fps": {"delivered": fps, "captured": fps},
-        "cpu_ms_per_frame": cpu,
-        "latency_ms": {"p50": 5.0, "p95": p95, "p99": 90.0},
-        "frames": {"captured": 100, "dropped_stale": dropped, "dropped_full": 0},
-        "other_cores": 0.0,
-        "stolen_cores": 0.0,
-        "limited_by": limited_by,
-        "stages": {"source a.mp4": {"role": "source"}, "detect": {"role": "detect"}},
-    }
+    latency: Percentiles = {"p50": 5.0, "p95": p95, "p99": 90.0}
+    return a_run(fps, cpu_ms_per_frame=cpu, latency_ms=latency, num_stale=dropped, limited_by=limited_by)
 
 
 def by_config(told: Callable[[RunConfig], Measured]) -> Callable[[Case], Measured]:

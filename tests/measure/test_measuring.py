@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from pipeline.measure.charts import pareto_front
+from pipeline.measure.measured import Measured, Percentiles
 from pipeline.measure.processor import DETECT, OTHER, RECORD, SOURCE, Reading, Usage, read_processor
 from pipeline.measure.self_test import Check, self_test
 from pipeline.measure.summary import Figure, Floors, Summary, apportioned, disturbances, typical_cpu_ms_by_role
+from tests.support.measured import a_floor, a_run
 
 
 def usage(seconds: dict[int, float], *, names: dict[int, str] | None = None, process: float | None = None) -> Usage:
@@ -70,45 +73,43 @@ def test_rounded_parts_add_up_to_the_rounded_total() -> None:
 
 @pytest.mark.parametrize("num", [1, 2, 3, 4])
 def test_the_roles_add_up_to_the_median_of_the_repeats(num: int) -> None:
-    repeats: list[dict[str, Any]] = [
-        {"cpu_ms_per_frame": cost, "cpu_ms_by_role": {"detect": cost - 1.0, f"only in {cost}": 1.0}}
+    repeats = [
+        a_run(10.0, cpu_ms_per_frame=cost, cpu_ms_by_role={"detect": cost - 1.0, f"only in {cost}": 1.0})
         for cost in (9.251, 4.002, 30.0, 9.256)[:num]
     ]
-    median = Figure.of([each["cpu_ms_per_frame"] for each in repeats]).as_json()["median"]
+    median = Figure.of([repeat.cpu_ms_per_frame for repeat in repeats]).as_json()["median"]
     assert round(sum(typical_cpu_ms_by_role(repeats).values()), 3) == median
 
 
-def run(fps: float, *, cpu: float = 10.0, dropped: int = 0, others: float = 0.0, stolen: float = 0.0) -> dict[str, Any]:
-    return {
-        "fps": {"delivered": fps, "captured": fps},
-        "cpu_ms_per_frame": cpu,
-        "latency_ms": {"p50": 1000 / fps, "p95": 2000 / fps, "p99": None},
-        "frames": {"captured": 100, "dropped_stale": dropped, "dropped_full": 1},
-        "memory_mb": {"peak": 200.0},
-        "other_cores": others,
-        "stolen_cores": stolen,
-    }
-
-
-def floor(fps: float, cpu: float) -> dict[str, Any]:
-    return {"fps": fps, "cpu_ms_per_frame": cpu}
+def run(fps: float, *, dropped: int = 0, others: float = 0.0, stolen: float = 0.0) -> Measured:
+    latency: Percentiles = {"p50": 1000 / fps, "p95": 2000 / fps, "p99": None}
+    return a_run(fps, latency_ms=latency, num_stale=dropped, num_full=1, other_cores=others, stolen_cores=stolen)
 
 
 def test_a_summary_is_the_median_with_its_spread_beside_the_floors() -> None:
-    floors = Floors.of([floor(200, 2.0)], [floor(40, 14.0)], [floor(50, 6.0)])
+    floors = Floors.of([a_floor(200, 2.0)], [a_floor(40, 14.0)], [a_floor(50, 6.0)])
     assert set(floors.parts) == {"sources", "network"}
     summary = Summary.of([run(40), run(20), run(30, dropped=4)], floors)
     assert (summary.fps.median, summary.fps.least, summary.fps.most) == (30, 20, 40)
     assert summary.fps.spread == pytest.approx(2 / 3)
     assert (summary.num_captured, summary.num_dropped) == (300, 7)
-    assert summary.typical["fps"]["delivered"] == 30
+    assert summary.typical.fps.delivered == 30
     assert set(summary.latency_ms) == {"p50", "p95"}
     assert summary.cpu_efficiency == pytest.approx((2 + 6) / 10)  # the cheaper of the two bare networks
     assert summary.fps_efficiency == pytest.approx(30 / 50)  # the faster of the two, which is slower than the source
 
 
+def test_a_measured_run_comes_back_from_its_json_as_it_was() -> None:
+    for measured in (a_run(10.0), replace(a_run(10.0, loops={"a.mp4": 2}), every=3, network_wh=[64, 32])):
+        assert Measured.from_json(json.loads(json.dumps(measured.to_json()))) == measured
+
+
+def test_the_json_of_a_measured_run_has_loops_and_every_only_where_they_tell_something() -> None:
+    assert not {"loops", "every"} & set(a_run(10.0).to_json())
+
+
 def test_a_recording_has_a_third_floor() -> None:
-    floors = Floors.of([floor(200, 2.0)], [floor(40, 4.0)], [floor(50, 6.0)], [floor(25, 3.0)])
+    floors = Floors.of([a_floor(200, 2.0)], [a_floor(40, 4.0)], [a_floor(50, 6.0)], [a_floor(25, 3.0)])
     assert (floors.fps, floors.cpu_ms) == (25, 9.0)
 
 

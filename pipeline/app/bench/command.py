@@ -1,9 +1,9 @@
-"""What happens between `streamdet bench` and its tables?"""
+"""Bench: the options of `streamdet bench` → measurements, tables and reports."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from pipeline.app.bench.report import (
 from pipeline.app.config import RunConfig
 from pipeline.app.evaluate.command import average_precision
 from pipeline.app.evaluate.data import labelled
-from pipeline.app.measure_apart import RECORDING, Case, measure_apart
+from pipeline.app.measure_apart import RECORDING, Case, measure_apart, measure_floor_apart
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.app.run.report import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.errors import ConfigError
+from pipeline.measure.measured import Measured
 from pipeline.measure.self_test import Check, self_test
 from pipeline.sinks.writable import refuse_unwritable
 
@@ -51,7 +52,7 @@ def run_bench(options: BenchOptions) -> int:
         checked_detector(candidate.config)
     data = None if options.data is None else labelled(options.data)
     outputs = [("--report", options.report), ("--html", options.html)]
-    for inputs in [inputs_of(each.config) for each in candidates] or [{}]:
+    for inputs in [inputs_of(candidate.config) for candidate in candidates] or [{}]:
         refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
     if options.html is not None:
         refuse_unwritable(options.html, "the HTML report")
@@ -77,7 +78,7 @@ def run_bench(options: BenchOptions) -> int:
     except KeyboardInterrupt as error:
         interrupted = error
         say("interrupted: what has been measured until now")
-    measured = [each for each in candidates if each.summaries()]
+    measured = [candidate for candidate in candidates if candidate.summaries()]
     bench = Bench(
         options.sources,
         options.data,
@@ -109,7 +110,7 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
     for word in options.outputs:
         if word not in ("boxes", "recording"):
             raise ConfigError(f"--outputs must be boxes, recording or both with a comma between, got {word!r}")
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     for model, device, precision, size, batch in itertools.product(
         options.models, options.devices, options.precisions, options.sizes, options.batches
     ):
@@ -129,8 +130,8 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
             *([str(size)] if len(options.sizes) > 1 else []),
             *([f"batch {batch}"] if len(options.batches) > 1 else []),
         ]
-        found.append(Candidate(" ".join(parts), config, options.rate))
-    return found
+        candidates.append(Candidate(" ".join(parts), config, options.rate))
+    return candidates
 
 
 def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say: Say) -> None:
@@ -147,13 +148,13 @@ def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say
         if "recording" in configs:
             cases[ENCODER] = Case.of(configs["recording"], kind="encoder", **lengths)
         for name, case in cases.items():
-            found = measure_apart(case)
-            candidate.floors.setdefault(name, []).append(found)
-            say(f"{candidate.name}, {name} alone: {found['fps']:.1f} frames/s")
+            floor = measure_floor_apart(case)
+            candidate.floors.setdefault(name, []).append(floor)
+            say(f"{candidate.name}, {name} alone: {floor.fps:.1f} frames/s")
         for name, config in configs.items():
-            found = measure_apart(Case.of(config, **lengths))
-            candidate.runs.setdefault(name, []).append(found)
-            say(f"{candidate.name}, {name}: {found['fps']['delivered'] or 0:.1f} frames/s ({repeat + 1})")
+            measured = measure_apart(Case.of(config, **lengths))
+            candidate.runs.setdefault(name, []).append(measured)
+            say(f"{candidate.name}, {name}: {measured.delivered_fps:.1f} frames/s ({repeat + 1})")
 
 
 def _configs(config: RunConfig, options: BenchOptions) -> dict[str, RunConfig]:
@@ -193,22 +194,18 @@ def highest_rate_held(candidate: Candidate, options: BenchOptions, say: Say) -> 
 def _holds(candidate: Candidate, rate: float, options: BenchOptions, say: Say) -> bool:
     """Whether a live run at that rate drops nothing."""
     config = _live(candidate.config, rate)
-    found = measure_apart(Case.of(config, seconds=options.seconds, warm_up_seconds=options.warm_up_seconds))
-    dropped = _num_dropped(found)
-    is_held = not dropped and _captured_of_camera(candidate, found) >= HELD * rate
+    measured = measure_apart(Case.of(config, seconds=options.seconds, warm_up_seconds=options.warm_up_seconds))
+    dropped = measured.frames.dropped
+    is_held = not dropped and _captured_of_camera(candidate, measured) >= HELD * rate
     say(f"{candidate.name}, live at {rate:.1f}/s: {'held' if is_held else f'{dropped} dropped'}")
     return is_held
 
 
 def _is_held_in(candidate: Candidate, rate: float) -> bool:
     runs = candidate.runs.get(live_name(rate), [])
-    return any(not _num_dropped(each) and _captured_of_camera(candidate, each) >= HELD * rate for each in runs)
+    return any(not run.frames.dropped and _captured_of_camera(candidate, run) >= HELD * rate for run in runs)
 
 
-def _captured_of_camera(candidate: Candidate, measured: Mapping[str, Any]) -> float:
+def _captured_of_camera(candidate: Candidate, measured: Measured) -> float:
     """The camera's frames a second, of which a run takes each `flow.every`-th."""
-    return float(candidate.config.flow.every * (measured["fps"]["captured"] or 0.0))
-
-
-def _num_dropped(measured: Mapping[str, Any]) -> int:
-    return int(measured["frames"]["dropped_stale"] + measured["frames"]["dropped_full"])
+    return float(candidate.config.flow.every * (measured.fps.captured or 0.0))

@@ -1,4 +1,4 @@
-"""How is a bench told, to people and to programs?"""
+"""Report of a bench: its measurements → tables and JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipeline.app.config import RunConfig, without_secrets
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell
 from pipeline.masking import masked_address
+from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import clock_mhz
 from pipeline.measure.self_test import TOLERANCE, Check
 from pipeline.measure.summary import (
@@ -41,8 +42,8 @@ class Candidate:
     name: str
     config: RunConfig
     rate: float | None = None  # of the camera that it is to be measured behind as well
-    floors: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    runs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)  # by what comes out: boxes, recording, live
+    floors: dict[str, list[FloorMeasured]] = field(default_factory=dict)
+    runs: dict[str, list[Measured]] = field(default_factory=dict)  # by what comes out: boxes, recording, live
     highest_rate: float | None = None
     accuracy: float | None = None  # AP
 
@@ -51,9 +52,9 @@ class Candidate:
         return {name: Summary.of(repeats, self._floors_of(name)) for name, repeats in self.runs.items() if repeats}
 
     def _floors_of(self, name: str) -> Floors | None:
-        if not all(self.floors.get(each) for each in FLOORS):
+        if not all(self.floors.get(part) for part in FLOORS):
             return None
-        sources, network, network_alone = (self.floors[each] for each in FLOORS)
+        sources, network, network_alone = (self.floors[part] for part in FLOORS)
         return Floors.of(sources, network, network_alone, self.floors.get(ENCODER, ()) if name == "recording" else ())
 
 
@@ -87,16 +88,22 @@ def report_of_bench(bench: Bench) -> dict[str, Any]:
     """Everything that was measured, in JSON types."""
     return {
         "machine": dict(bench.machine),
-        "sources": [masked_address(each) for each in bench.sources],
+        "sources": [masked_address(source) for source in bench.sources],
         "data": bench.data,
         "repeats": bench.repeats,
         "seconds": bench.seconds,
         "warm_up_seconds": bench.warm_up_seconds,
         "self_test": [
-            {"name": each.name, "known": each.known, "measured": each.measured, "unit": each.unit, "ok": each.passes}
-            for each in bench.checks
+            {
+                "name": check.name,
+                "known": check.known,
+                "measured": check.measured,
+                "unit": check.unit,
+                "ok": check.passes,
+            }
+            for check in bench.checks
         ],
-        "candidates": [_candidate_report(each) for each in bench.candidates],
+        "candidates": [_candidate_report(candidate) for candidate in bench.candidates],
     }
 
 
@@ -125,7 +132,7 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
             "fps_efficiency": summary.fps_efficiency,
             "disturbances": _disturbances(candidate, name, summary),
             **({"loops": loops} if (loops := most_loops(candidate.runs[name])) else {}),
-            "typical": dict(summary.typical),
+            "typical": summary.typical.to_json(),
         }
     parts: dict[str, Floor] = {}
     loops = most_loops(candidate.floors.get("sources", ()))
@@ -145,12 +152,12 @@ def _candidate_report(candidate: Candidate) -> dict[str, Any]:
 
 
 def _disturbances(candidate: Candidate, name: str, summary: Summary) -> list[str]:
-    found = disturbances(candidate.runs[name], summary.fps, cores=available_cores())
+    reasons = disturbances(candidate.runs[name], summary.fps, cores=available_cores())
     if candidate.rate is not None and name == live_name(candidate.rate) and summary.captured_fps is not None:
         of_camera = candidate.config.flow.every * summary.captured_fps.median
         if of_camera < HELD * candidate.rate:
-            found.append(f"the source gave {of_camera:.0f} frames/s, less than --rate {candidate.rate:g} asks for")
-    return found
+            reasons.append(f"the source gave {of_camera:.0f} frames/s, less than --rate {candidate.rate:g} asks for")
+    return reasons
 
 
 def live_name(rate: float) -> str:
@@ -161,17 +168,17 @@ def live_name(rate: float) -> str:
 def print_checks(checks: Sequence[Check], console: Console) -> None:
     """What the meters read, beside what is known."""
     table = table_of_numbers("the meters' own test", "known", "measured", "error")
-    for each in checks:
-        style = None if each.passes else "red"
+    for check in checks:
+        style = None if check.passes else "red"
         table.add_row(
-            each.name,
-            f"{each.known:.2f} {each.unit}",
-            f"{each.measured:.2f} {each.unit}",
-            f"{each.error:+.2%}",
+            check.name,
+            f"{check.known:.2f} {check.unit}",
+            f"{check.measured:.2f} {check.unit}",
+            f"{check.error:+.2%}",
             style=style,
         )
     console.print(table)
-    verdict = "The meters read true" if all(each.passes for each in checks) else "The meters do NOT read true"
+    verdict = "The meters read true" if all(check.passes for check in checks) else "The meters do NOT read true"
     console.print(f"{verdict}: all within ±{TOLERANCE:.0%} is wanted.\n", markup=False, highlight=False)
 
 
@@ -180,26 +187,26 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
     for name, summary in candidate.summaries().items():
         typical = summary.typical
         console.print(
-            f"{candidate.name}, {name} (on {typical['device']}, {typical['precision']})",
+            f"{candidate.name}, {name} (on {typical.device}, {typical.precision})",
             style="bold",
             markup=False,
             highlight=False,
         )
-        if typical.get("agreement") is not None:
-            tell(console, f"agreement: {typical['agreement']}", "dim")
+        if typical.agreement is not None:
+            tell(console, f"agreement: {typical.agreement}", "dim")
         table = table_of_numbers(
             "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
         )
         cpu_ms = summary.cpu_ms.median
         cpu = apportioned(typical_cpu_ms_by_role(candidate.runs[name]), total=cpu_ms, digits=2)
-        for stage, numbers in typical["stages"].items():
-            role = "source" if numbers["kind"] == "source" else stage.partition(" ")[0]
+        for node, stage in typical.stages.items():
+            role = "source" if stage.kind == "source" else node.partition(" ")[0]
             table.add_row(
-                role if numbers["kind"] != "source" else f"source {stage.rpartition('/')[2]}",
-                p50_and_p95(numbers["service_ms"]),
-                p50_and_p95(numbers["wait_ms"]),
-                "–" if numbers["service_ms"]["p50"] is None else f"{numbers['busy']:.0%}",
-                str(numbers["workers"]),
+                role if stage.kind != "source" else f"source {node.rpartition('/')[2]}",
+                p50_and_p95(stage.service_ms),
+                p50_and_p95(stage.wait_ms),
+                "–" if stage.service_ms["p50"] is None else f"{stage.busy:.0%}",
+                str(stage.workers),
                 f"{cpu.pop(role):.2f}" if role in cpu else "",
             )
         for role, milliseconds in cpu.items():
@@ -207,16 +214,16 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
         table.add_row("in all", "", "", "", "", f"{round(cpu_ms, 2):.2f}", style="bold")
         if summary.floors is not None:
             for part, floor in summary.floors.parts.items():
-                said = "bare network" if part == "network" else part
-                table.add_row(f"floor: {said}", "", "", "", "", f"{floor.cpu_ms.median:.2f}", style="dim")
+                label = "bare network" if part == "network" else part
+                table.add_row(f"floor: {label}", "", "", "", "", f"{floor.cpu_ms.median:.2f}", style="dim")
         console.print(table)
-        memory = typical["memory_mb"]
+        memory = typical.memory_mb
         console.print(
-            f"memory   {memory['started']:.0f} MB started, {memory['opened']:.0f} with sources and network, "
-            f"{memory['peak']:.0f} at most",
+            f"memory   {memory.started:.0f} MB started, {memory.opened:.0f} with sources and network, "
+            f"{memory.peak:.0f} at most",
             highlight=False,
         )
-        console.print(typical["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(typical.advice, style="bold", markup=False, highlight=False, soft_wrap=True)
         for line in loop_lines(most_loops(candidate.runs[name])):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         for line in _disturbances(candidate, name, summary):
@@ -253,7 +260,7 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
                 f"{summary.num_dropped} of {summary.num_captured}",
                 f"{summary.peak_memory_mb.median:.0f}",
                 *(["–" if candidate.accuracy is None else f"{candidate.accuracy:.3f}"] if has_accuracy else []),
-                role_in(summary.typical),
+                summary.typical.limiting_role,
             )
         if candidate.highest_rate is not None:
             table.add_row(f"{candidate.name}, highest rate held", f"{candidate.highest_rate:.1f}")
@@ -264,12 +271,6 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
         style="dim",
         soft_wrap=True,
     )
-
-
-def role_in(measured: Mapping[str, Any]) -> str:
-    """The role that limits, without the path of the file that is read or written; `waiting` or `nothing` for none."""
-    limited_by = str(measured["limited_by"])
-    return str(measured["stages"].get(limited_by, {}).get("role", limited_by))
 
 
 def _machine_line(bench: Bench) -> str:

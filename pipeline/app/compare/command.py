@@ -6,7 +6,6 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +36,7 @@ from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
 from pipeline.masking import masked_address
+from pipeline.measure.measured import Measured
 from pipeline.measure.sampling import Sample
 from pipeline.measure.side_by_side import side_by_side
 from pipeline.measure.summary import Summary
@@ -238,18 +238,19 @@ def _shown_score(config: RunConfig, spec: DetectorSpec) -> float:
 
 def _measure_speeds(candidates: Sequence[Candidate], options: CompareOptions, say: Say, measure: Measure) -> None:
     """Each in turn, so that what disturbs the machine disturbs all alike; what cannot be measured has no summary."""
-    repeats: dict[str, list[Mapping[str, Any]]] = {each.name: [] for each in candidates}
+    repeats: dict[str, list[Measured]] = {candidate.name: [] for candidate in candidates}
     for number, candidate in itertools.product(range(options.repeats), candidates):
         name = candidate.name
         try:
-            found = measure(Case.of(candidate.config, seconds=options.seconds, warm_up_seconds=0.5))
+            measured = measure(Case.of(candidate.config, seconds=options.seconds, warm_up_seconds=0.5))
         except ConfigError as error:  # the video may be too short, which takes nothing from the rest
             say(f"{name}: its speed cannot be measured: {error}")
             continue
-        repeats[name].append(found)
-        say(f"{name}: {found['fps']['delivered'] or 0:.1f} frames/s ({number + 1})")
-    for each in candidates:
-        each.summary = Summary.of(repeats[each.name], None) if repeats[each.name] else None
+        repeats[name].append(measured)
+        say(f"{name}: {measured.delivered_fps:.1f} frames/s ({number + 1})")
+    for candidate in candidates:
+        runs = repeats[candidate.name]
+        candidate.summary = Summary.of(runs, None) if runs else None
 
 
 def _draw_worst(

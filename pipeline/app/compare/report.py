@@ -57,8 +57,7 @@ class Candidate:
         """The median service time of the network's stage."""
         if self.summary is None:
             return None
-        value: float | None = self.summary.typical["stages"]["detect"]["service_ms"]["p50"]
-        return value
+        return self.summary.typical.stages["detect"].service_ms["p50"]
 
     @property
     def disturbances(self) -> list[str]:

@@ -107,7 +107,9 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
     was_time_left: list[bool] = []  # each time that it was asked
 
     def most_promising(trial: Trial) -> Knob | None:
-        promise = promise_of(trial.measured or {}, knobs, is_live=start.is_live)
+        promise = None
+        if trial.measured is not None:
+            promise = promise_of(trial.measured, knobs, is_live=start.is_live)
         if promise is None:
             return None
         promises.append(promise)

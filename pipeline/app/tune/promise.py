@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pipeline.app.bench.report import role_in
+from pipeline.measure.measured import Measured
 from pipeline.measure.search import Knob, applied
 
 _OF_NETWORK = ("device", "model", "cores", "batch", "spinning", "queues")
@@ -26,14 +25,14 @@ class Promise:
         return f"{self.knob.name}, as the defaults are limited by {self.limited_by}"
 
 
-def promise_of(measured: Mapping[str, Any], knobs: Sequence[Knob], *, is_live: bool) -> Promise | None:
+def promise_of(measured: Measured, knobs: Sequence[Knob], *, is_live: bool) -> Promise | None:
     """The first knob, in the order that what limits the defaults gives, that can be turned; None: none can.
 
     measured: of the defaults. Where a network limits, another device or file promises most, then how inferences share
     the cores; where another stage does, the share of the cores that is left to it; where none is busy, longer queues.
     A live run that keeps up with its source still has a latency, and most of that is the network's.
     """
-    role = role_in(measured)
+    role = measured.limiting_role
     if is_live and role == "source":
         role = "the latency of the network"
     elif role in ("waiting", "nothing"):

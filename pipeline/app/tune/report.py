@@ -6,7 +6,7 @@ import datetime
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,10 @@ class Search:
     @property
     def disturbances(self) -> list[str]:
         """What speaks against trusting the numbers, seen by what should not differ: the defaults."""
-        repeats = [each.measured for each in self.finals.get(0, self.trials[:1]) if each.measured is not None]
+        repeats = [trial.measured for trial in self.finals.get(0, self.trials[:1]) if trial.measured is not None]
         if not repeats:
             return []
-        return disturbances(
-            repeats, Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats]), cores=available_cores()
-        )
+        return disturbances(repeats, Figure.of([repeat.delivered_fps for repeat in repeats]), cores=available_cores())
 
     @property
     def command(self) -> str:
@@ -134,18 +132,18 @@ def write_config(search: Search, config: RunConfig, setting: Setting) -> None:
 
 def _table(search: Search) -> Table:
     table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
-    for place, trial in enumerate(search.trials):
-        repeats = [each.measured for each in search.finals.get(place, [trial]) if each.measured is not None]
-        if (trial.reason is None or place == 0) and repeats:
-            fps = Figure.of([each["fps"]["delivered"] or 0.0 for each in repeats])
-            late = [each["latency_ms"]["p95"] for each in repeats if each["latency_ms"]["p95"] is not None]
+    for index, trial in enumerate(search.trials):
+        repeats = [again.measured for again in search.finals.get(index, [trial]) if again.measured is not None]
+        if (trial.reason is None or index == 0) and repeats:
+            fps = Figure.of([repeat.delivered_fps for repeat in repeats])
+            late = [p95 for repeat in repeats if (p95 := repeat.latency_ms["p95"]) is not None]
             table.add_row(
                 named(trial.setting),
                 f"{len(repeats)}×",
                 f"{fps.median:.1f}",
                 f"{fps.spread:.0%}" if len(repeats) > 1 else "",
                 f"{statistics.median(late):.1f}" if late else "–",
-                f"{statistics.median(each['cpu_ms_per_frame'] for each in repeats):.1f}",
+                f"{statistics.median(repeat.cpu_ms_per_frame for repeat in repeats):.1f}",
                 style="bold" if trial.setting == search.outcome.chosen else None,
             )
     return table
@@ -167,7 +165,7 @@ def _trial_report(trial: Trial) -> dict[str, Any]:
         "cost_ms": None if math.isinf(trial.cost) else round(trial.cost, 3),
         "shortfall": round(trial.shortfall, 4),
         "reason": trial.reason,
-        "fps": None if trial.measured is None else trial.measured["fps"],
-        "latency_ms": None if trial.measured is None else trial.measured["latency_ms"],
-        "cpu_ms_per_frame": None if trial.measured is None else trial.measured["cpu_ms_per_frame"],
+        "fps": None if trial.measured is None else asdict(trial.measured.fps),
+        "latency_ms": None if trial.measured is None else dict(trial.measured.latency_ms),
+        "cpu_ms_per_frame": None if trial.measured is None else trial.measured.cpu_ms_per_frame,
     }

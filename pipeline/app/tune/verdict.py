@@ -1,4 +1,4 @@
-"""Which of the settings that were tried is worth taking?"""
+"""Verdict of a search: trials and their repeats → the setting worth taking, and a sentence."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from pipeline.measure.measured import Measured
 from pipeline.measure.search import LEAST_GAIN, Setting, Trial, gain_holds, ranked
 
 # A rate is held if this share of it really comes.
@@ -22,15 +23,14 @@ class Goal:
     min_fps: float | None = None
     max_latency_ms: float | None = None
     rate: float | None = None  # of a camera that is played
-    every: int = 1  # of so many of its frames one is captured
+    every: int = 1  # one of this number of its frames is captured
 
-    def judge(self, setting: Setting, measured: Mapping[str, Any]) -> Trial:
+    def judge(self, setting: Setting, measured: Measured) -> Trial:
         """The cost in milliseconds, and what is missed of the limits."""
-        fps, p95 = measured["fps"]["delivered"], measured["latency_ms"]["p95"]
+        fps, p95 = measured.fps.delivered, measured.latency_ms["p95"]
         if not fps or p95 is None:
             return Trial(setting, math.inf, reason="too few frames were delivered to judge it", measured=measured)
-        frames = measured["frames"]
-        dropped, captured = frames["dropped_stale"] + frames["dropped_full"], max(1, frames["captured"])
+        dropped, captured = measured.frames.dropped, max(1, measured.frames.captured)
         missed = [
             (f"{fps:.1f} frames/s are less than {self.min_fps:g}", 1 - fps / self.min_fps) if self.min_fps else ("", 0),
             (f"p95 of {p95:.1f} ms is more than {self.max_latency_ms:g}", p95 / self.max_latency_ms - 1)
@@ -40,10 +40,10 @@ class Goal:
         if self.wants == "latency":
             missed.append((f"{dropped} of {captured} frames were dropped", dropped / captured))
         if self.wants == "latency" and self.rate is not None:
-            came = (measured["fps"]["captured"] or 0.0) * self.every / self.rate
+            came = (measured.fps.captured or 0.0) * self.every / self.rate
             missed.append((f"only {came:.0%} of the rate came", _HELD - came))
         reasons = [(reason, share) for reason, share in missed if share > 0]
-        cost = {"throughput": 1000 / fps, "latency": p95, "cpu": measured["cpu_ms_per_frame"]}[self.wants]
+        cost = {"throughput": 1000 / fps, "latency": p95, "cpu": measured.cpu_ms_per_frame}[self.wants]
         return Trial(
             setting,
             cost,
