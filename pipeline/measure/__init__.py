@@ -1,1 +1,1 @@
-"""How fast, how late, at what cost, and what limits it?"""
+"""Measurements: a run → how fast, how late, at what cost, and what limits it."""

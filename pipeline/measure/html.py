@@ -1,4 +1,4 @@
-"""How does a report of `bench` become one HTML file that needs nothing else?"""
+"""HTML: a report of `bench` → one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def html_of(report: Mapping[str, Any], colours: Mapping[str, str]) -> str:
             "name": f"{candidate['name']}, {kind}",
             "spread": f"{(run['fps']['most'] - run['fps']['least']) / (run['fps']['median'] or 1):.0%}",
             "efficiency": "–" if run["cpu_efficiency"] is None else f"{run['cpu_efficiency']:.0%}",
-            "latency": " / ".join(f"{each['median']:.0f}" for each in run["latency_ms"].values()),
+            "latency": " / ".join(f"{figure['median']:.0f}" for figure in run["latency_ms"].values()),
             "accuracy": "–" if candidate.get("accuracy") is None else f"{candidate['accuracy']:.3f}",
             "loops": loop_lines(run.get("loops", {})),
             "floors": _floors(candidate["floors"] or {}, kind),
@@ -60,7 +60,9 @@ def html_of(report: Mapping[str, Any], colours: Mapping[str, str]) -> str:
         charts=charts,
         has_accuracy=bool(points),
         highest=[
-            (each["name"], each["highest_rate"]) for each in report["candidates"] if each["highest_rate"] is not None
+            (candidate["name"], candidate["highest_rate"])
+            for candidate in report["candidates"]
+            if candidate["highest_rate"] is not None
         ],
     )
 

@@ -1,4 +1,4 @@
-"""How much processor time and memory does this process take, thread by thread, and how busy are others?"""
+"""Processor: this process → its processor time by thread and its memory, and how busy others are."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def read_processor() -> Reading:
     busy = sum(
         value for name, value in machine.items() if name not in ("idle", "iowait", "steal", "guest", "guest_nice")
     )
-    threads = {each.id: each.user_time + each.system_time for each in psutil.Process().threads()}
+    threads = {thread.id: thread.user_time + thread.system_time for thread in psutil.Process().threads()}
     names = {thread: _name_of(thread) for thread in threads}
     return Reading(time.monotonic(), time.process_time(), busy, machine.get("steal", 0.0), threads, names)
 
@@ -117,9 +117,9 @@ def peak_memory_mb() -> float:
 
 
 def clock_mhz() -> tuple[float, float] | None:
-    """The slowest and the fastest core's clock now, or None where it is not told. Raises MissingExtraError."""
+    """The slowest and the fastest core's clock now, or None where the system does not say. Raises MissingExtraError."""
     try:
-        clocks = [each.current for each in _psutil().cpu_freq(percpu=True)]
+        clocks = [core.current for core in _psutil().cpu_freq(percpu=True)]
     except (AttributeError, NotImplementedError, OSError):
         return None
     return (min(clocks), max(clocks)) if clocks and max(clocks) > 0 else None

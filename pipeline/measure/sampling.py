@@ -1,4 +1,4 @@
-"""Which frames stand for a whole source?"""
+"""Sampling: a source → some frames of it that stand for all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
 
-# Of a live source so many frames apart, so that something has moved.
+# Frames from one of a live source to the next, so that something has moved.
 _LIVE_STRIDE = 5
 
 
@@ -40,9 +40,9 @@ class Sample:
 
 
 def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = None) -> Sample:
-    """At most so many frames, evenly over a recorded source or its first `of_first` frames; of a live one the next.
+    """At most `num_frames` frames, evenly over a recorded source or its first `of_first`; of a live one the next.
 
-    The whole source is read once, because declared lengths are known to be wrong; at most twice as many frames are
+    The whole source is read once, because declared lengths can be wrong; at most twice as many frames are
     held on the way. Closes the source. Raises ConfigError where there is no frame, SourceError for what breaks.
     """
     stride = _LIVE_STRIDE if source.is_live else max(1, min(source.num_frames or 0, of_first or 2**62) // num_frames)
@@ -52,7 +52,7 @@ def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = 
             break
         if index % stride == 0:
             kept[index] = timed
-        if len(kept) > 2 * num_frames:  # longer than it said
+        if len(kept) > 2 * num_frames:  # longer than declared
             stride *= 2
             kept = {index: timed for index, timed in kept.items() if index % stride == 0}
     source.close()
@@ -60,5 +60,5 @@ def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = 
         raise ConfigError(f"{source.source_id}: must have at least one frame to sample, it has none")
     indices = list(kept)
     num = min(num_frames, len(indices))
-    chosen = [indices[(2 * place + 1) * len(indices) // (2 * num)] for place in range(num)]  # the middle of each part
+    chosen = [indices[(2 * part + 1) * len(indices) // (2 * num)] for part in range(num)]  # the middle of each part
     return Sample(source.source_id, {index: kept[index] for index in chosen}, is_of_live=source.is_live)

@@ -21,7 +21,7 @@ Setting = Mapping[str, Any]
 
 
 LEAST_GAIN = 0.02
-"""What gains less is no gain: repeats of one setting differ by as much."""
+"""A smaller gain does not count: repeats of one setting differ by as much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,9 @@ def coordinate_search(
     for number, turned in enumerate(rounds):
         before = best
         for knob in turned:
-            here = best.setting
-            for change in knob.changes(here):
-                setting = applied(here, change)
+            origin = best.setting
+            for change in knob.changes(origin):
+                setting = applied(origin, change)
                 if frozenset(setting.items()) in tried:
                     continue
                 if number and not is_time_left():

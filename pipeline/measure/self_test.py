@@ -1,4 +1,7 @@
-"""Do the meters tell the truth? A run whose rate and costs are known is measured by the same meters as any other."""
+"""Self-test: a run whose rate and costs are certain → what the meters read of it.
+
+Do the meters tell the truth? The run is measured by the same meters as any other.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ _COSTS_SECONDS = {"cheap": 0.003, "dear": 0.008}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One number that is known, and what the meters say it is."""
+    """One number that is certain, and what the meters say it is."""
 
     name: str
-    known: float
+    expected: float
     measured: float
     unit: str
 
     @property
     def error(self) -> float:
         """The relative error."""
-        return self.measured / self.known - 1 if self.known else float(self.measured != 0)
+        return self.measured / self.expected - 1 if self.expected else float(self.measured != 0)
 
     @property
     def passes(self) -> bool:
@@ -111,9 +114,9 @@ def _recorded(num_items: int) -> Iterator[Check]:
             yield Check(
                 f"service of {node.name}", 1000 * sum(spent) / len(spent), 1000 * (node.service.mean or 0), "ms"
             )
-    ages = [there - here for here, there in zip(source.ticks_seconds, arrivals.at_seconds, strict=True)]
-    known, found = 1000 * sum(ages) / num_items, 1000 * (statistics.frames.latency.mean or 0)
-    yield Check("latency from capture to sink", known, found, "ms")
+    ages = [arrival - tick for tick, arrival in zip(source.ticks_seconds, arrivals.at_seconds, strict=True)]
+    expected_ms, measured_ms = 1000 * sum(ages) / num_items, 1000 * (statistics.frames.latency.mean or 0)
+    yield Check("latency from capture to sink", expected_ms, measured_ms, "ms")
 
 
 def _live(num_items: int) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""How does a frame look in which a teacher and a candidate disagree?"""
+"""Side by side: a frame in which a teacher and a candidate disagree → one picture of both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _GAP_PX = 6
 def side_by_side(
     pixels: PixelArray,
     labels: Labels,
-    found: Detections,
+    detections: Detections,
     differs: Disagreement,
     *,
     class_names: tuple[str, ...],
@@ -47,7 +47,7 @@ def side_by_side(
     left = np.asarray(cv2.resize(pixels, size, interpolation=how), np.uint8)
     right = left.copy()
     sure, is_missed, is_extra = labels.sure, differs.is_missed, differs.is_extra
-    missed, agreed, extra = sure.select(is_missed), sure.select(~is_missed), found.select(is_extra)
+    missed, agreed, extra = sure.select(is_missed), sure.select(~is_missed), detections.select(is_extra)
     _draw(
         left,
         scale,
@@ -57,13 +57,13 @@ def side_by_side(
             (missed, _MISSED, 3, _texts(missed, class_names)),
         ],
     )
-    both_found = found.select(~is_extra)
+    agreed_right = detections.select(~is_extra)
     _draw(
         right,
         scale,
         [
-            (both_found, _AGREED, 2, _texts(both_found, class_names)),
-            (missed, _MISSED, 3, [f"missed {class_names[each]}" for each in missed.class_ids]),
+            (agreed_right, _AGREED, 2, _texts(agreed_right, class_names)),
+            (missed, _MISSED, 3, [f"missed {class_names[class_id]}" for class_id in missed.class_ids]),
             (extra, _EXTRA, 3, [f"extra {text}" for text in _texts(extra, class_names)]),
         ],
     )
@@ -79,17 +79,18 @@ def side_by_side(
     return np.concatenate([top, both, bottom])
 
 
-def _texts(found: Detections, class_names: tuple[str, ...]) -> list[str]:
+def _texts(detections: Detections, class_names: tuple[str, ...]) -> list[str]:
     return [
-        f"{class_names[class_id]} {score:.0%}" for class_id, score in zip(found.class_ids, found.scores, strict=True)
+        f"{class_names[class_id]} {score:.0%}"
+        for class_id, score in zip(detections.class_ids, detections.scores, strict=True)
     ]
 
 
 def _draw(canvas: PixelArray, scale: float, marks: Sequence[tuple[Detections, Colour, int, list[str]]]) -> None:
     """All boxes, and above them all labels, off each other where there is room; the last matter most."""
     plates: list[tuple[tuple[int, int, int, int], Colour, str]] = []
-    for found, colour, thickness, texts in marks:
-        for box, text in zip(np.rint(found.boxes_xyxy * scale).astype(int).tolist(), texts, strict=True):
+    for boxes, colour, thickness, texts in marks:
+        for box, text in zip(np.rint(boxes.boxes_xyxy * scale).astype(int).tolist(), texts, strict=True):
             left, top, right, bottom = box
             cv2.rectangle(canvas, (left, top), (max(left, right - 1), max(top, bottom - 1)), colour, thickness)
             plates.append(((left - thickness // 2, top, right, bottom), colour, text))
@@ -106,7 +107,7 @@ def _draw(canvas: PixelArray, scale: float, marks: Sequence[tuple[Detections, Co
 
 
 def _write(canvas: PixelArray, text: str, at: tuple[int, int], *, colour: Colour = (255, 255, 255)) -> int:
-    """Write from a place on the base line on; returns where the text ends."""
+    """Write from a point on the base line on; returns the x at which the text ends."""
     text = drawable(text)
     cv2.putText(canvas, text, at, colour, cv2.FontFace("sans"), _TEXT_PX, 500)
     return at[0] + _width(text)

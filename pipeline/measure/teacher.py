@@ -1,7 +1,7 @@
-"""What does a teacher see in frames that nobody has labelled, and how near to it is another detector?
+"""Teacher: unlabelled frames → labels by a strong detector, and how closely another detector agrees with them.
 
-A teacher is no truth. What it misses nobody is blamed for missing, what it invents everybody is asked to find, and
-whoever errs as it does looks better than who does not.
+A teacher is not the truth. Nobody is blamed for missing an object that it misses, everybody must find an object that
+it invents, and a detector that errs as it does looks better than one that does not.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ SMALL_SHARE = SMALL_PX / (640 * 480)
 """The same share of any frame as COCO's small objects have of a typical picture of COCO."""
 
 _OVERLAP = 0.2
-# A box that ends so near to the border of its tile may go on behind it.
+# A box that ends within this of the border of its tile may go on behind it.
 _CUT_PX = 2.0
-# A cut box of which so much lies in a whole one of its class is a part of that one.
+# A cut box of which this share lies in an uncut one of its class is a part of that one.
 _PART_SHARE = 0.7
 _SAME_OBJECT_IOU = 0.5
 
@@ -39,7 +39,7 @@ class Tiled:
     """A detector that looks at the whole frame and at overlapping tiles of it, each as large as the network.
 
     rows, columns: of tiles, which overlap by a fifth. What a border between tiles has cut off is left out where the
-    whole object was found, and of boxes of a class that overlap by more than `iou_threshold` the best stays.
+    whole object was detections, and of boxes of a class that overlap by more than `iou_threshold` the best stays.
     """
 
     def __init__(self, detector: DetectFunction, *, rows: int, columns: int, iou_threshold: float = 0.5) -> None:
@@ -48,21 +48,21 @@ class Tiled:
         self._iou_threshold = iou_threshold
 
     def __call__(self, pictures: Sequence[Picture]) -> list[Detections]:
-        """What is found in each picture, best first."""
+        """The detections in each picture, best first."""
         return [self._detect(picture) for picture in pictures]
 
     def _detect(self, picture: Picture) -> Detections:
-        found = self._detector([picture])
-        is_cut = [np.zeros(len(found[0]), np.bool_)]
+        parts = self._detector([picture])
+        is_cut = [np.zeros(len(parts[0]), np.bool_)]
         pixels = picture.copy_pixels()  # the picture itself would keep its pixels for as long as it lives
         for left, top, right, bottom in tiles_of(picture.size_wh, rows=self._rows, columns=self._columns):
             (inside,) = self._detector([ArrayPicture(np.ascontiguousarray(pixels[top:bottom, left:right]))])
             shifted = _shifted(inside, left, top)
-            found.append(shifted)
+            parts.append(shifted)
             is_cut.append(_is_cut(shifted.boxes_xyxy, (left, top, right, bottom), picture.size_wh))
-        boxes = np.concatenate([each.boxes_xyxy for each in found])  # [N, 4]
-        scores = np.concatenate([each.scores for each in found])  # [N]
-        class_ids = np.concatenate([each.class_ids for each in found])  # [N]
+        boxes = np.concatenate([part.boxes_xyxy for part in parts])  # [N, 4]
+        scores = np.concatenate([part.scores for part in parts])  # [N]
+        class_ids = np.concatenate([part.class_ids for part in parts])  # [N]
         cut = np.concatenate(is_cut)  # [N]
         same_class = class_ids[:, None] == class_ids[None]  # [N, N]
         in_whole = (share_inside(boxes, boxes) >= _PART_SHARE) & same_class & ~cut[None]  # [N, N]
@@ -88,11 +88,11 @@ class Labels:
     unsure: Detections  # to find one of these is neither right nor wrong
 
     @classmethod
-    def of(cls, found: Detections, *, sure_score: float) -> Labels:
+    def of(cls, detections: Detections, *, sure_score: float) -> Labels:
         """Sure from a score on, and unsure from half of it on; what scores less is forgotten."""
-        is_sure = found.scores >= np.float32(sure_score)
-        is_unsure = ~is_sure & (found.scores >= np.float32(sure_score / 2))
-        return cls(found.select(is_sure), found.select(is_unsure))
+        is_sure = detections.scores >= np.float32(sure_score)
+        is_unsure = ~is_sure & (detections.scores >= np.float32(sure_score / 2))
+        return cls(detections.select(is_sure), detections.select(is_unsure))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +106,20 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """How many of some objects were found."""
+    """How many of some objects were detections."""
 
     num_found: int
     num_objects: int
 
     @property
     def share(self) -> float | None:
-        """None where there is no such object."""
+        """None where no such object exists."""
         return self.num_found / self.num_objects if self.num_objects else None
 
 
 @dataclass(frozen=True, slots=True)
 class TeacherAgreement:
-    """How near a detector is to its teacher."""
+    """How closely a detector agrees with its teacher."""
 
     ap: float  # COCO's AP and AP50, with what the teacher is sure of for the truth
     ap50: float
@@ -131,53 +131,58 @@ class TeacherAgreement:
     @classmethod
     def of(
         cls,
-        found: Sequence[Detections],
+        detections: Sequence[Detections],
         labels: Sequence[Labels],
         frame_sizes_wh: Sequence[tuple[int, int]],
         *,
         shown_score: float,
     ) -> TeacherAgreement:
-        """Frame by frame. AP is of everything that was found, the rest of what scores at least `shown_score`.
+        """Frame by frame. AP is of all detections, the rest of those that score at least `shown_score`.
 
         Raises MissingExtraError without pycocotools.
         """
         truths = [
-            Truth.of(marked(each.sure.boxes_xyxy.tolist(), each.sure.class_ids.tolist()), each.unsure)
-            for each in labels
+            Truth.of(marked(label.sure.boxes_xyxy.tolist(), label.sure.class_ids.tolist()), label.unsure)
+            for label in labels
         ]
-        numbers = coco_accuracy(found, truths).numbers
-        frames = tuple(disagreement(shown(each, shown_score), label) for each, label in zip(found, labels, strict=True))
-        sizes = np.concatenate([areas(each.sure.boxes_xyxy) for each in labels])  # [M], over all frames
+        numbers = coco_accuracy(detections, truths).numbers
+        frames = tuple(
+            disagreement(shown(of_frame, shown_score), label)
+            for of_frame, label in zip(detections, labels, strict=True)
+        )
+        sizes = np.concatenate([areas(label.sure.boxes_xyxy) for label in labels])  # [M], over all frames
         shares = np.concatenate(
-            [areas(each.sure.boxes_xyxy) / (w * h) for each, (w, h) in zip(labels, frame_sizes_wh, strict=True)]
+            [areas(label.sure.boxes_xyxy) / (w * h) for label, (w, h) in zip(labels, frame_sizes_wh, strict=True)]
         )  # [M]
-        is_found = ~np.concatenate([each.is_missed for each in frames])  # [M]
+        is_found = ~np.concatenate([frame.is_missed for frame in frames])  # [M]
         kinds = (np.ones_like(is_found), sizes < SMALL_PX, shares < SMALL_SHARE)  # [M] each
         every, small, small_for_frame = (Recall(int((is_found & kind).sum()), int(kind.sum())) for kind in kinds)
         return cls(numbers["AP"] or 0.0, numbers["AP50"] or 0.0, every, small, small_for_frame, frames)
 
 
-def shown(found: Detections, score: float) -> Detections:
-    """The detections that score at least so much."""
-    return found.select(found.scores >= np.float32(score))
+def shown(detections: Detections, score: float) -> Detections:
+    """The detections from a score on."""
+    return detections.select(detections.scores >= np.float32(score))
 
 
-def disagreement(found: Detections, labels: Labels) -> Disagreement:
-    """What of the labels was not found in a frame, and what was found that is none of them.
+def disagreement(detections: Detections, labels: Labels) -> Disagreement:
+    """The labels of a frame that no detection matches, and the detections that match no label.
 
     As COCO matches: the best score first takes the object of its class that it overlaps most, from IoU .5 on. What
-    lies in an unsure object of its class is no extra.
+    lies in an unsure object of its class is not an extra one.
     """
     sure, unsure = labels.sure, labels.unsure
-    overlap = intersection_over_union(found.boxes_xyxy, sure.boxes_xyxy)  # [N, M]
-    overlap = np.where(found.class_ids[:, None] == sure.class_ids[None], overlap, 0)  # [N, M]
-    rows, columns = match_greedily(overlap, at_least=_SAME_OBJECT_IOU, by=(turns(found.scores), overlap))  # [P], [P]
-    is_missed, is_extra = np.ones(len(sure), np.bool_), np.ones(len(found), np.bool_)
+    overlap = intersection_over_union(detections.boxes_xyxy, sure.boxes_xyxy)  # [N, M]
+    overlap = np.where(detections.class_ids[:, None] == sure.class_ids[None], overlap, 0)  # [N, M]
+    rows, columns = match_greedily(
+        overlap, at_least=_SAME_OBJECT_IOU, by=(turns(detections.scores), overlap)
+    )  # [P], [P]
+    is_missed, is_extra = np.ones(len(sure), np.bool_), np.ones(len(detections), np.bool_)
     is_missed[columns] = is_extra[rows] = False
-    same_class = found.class_ids[:, None] == unsure.class_ids[None]  # [N, U]
-    in_unsure = (share_inside(found.boxes_xyxy, unsure.boxes_xyxy) >= _SAME_OBJECT_IOU) & same_class  # [N, U]
+    same_class = detections.class_ids[:, None] == unsure.class_ids[None]  # [N, U]
+    in_unsure = (share_inside(detections.boxes_xyxy, unsure.boxes_xyxy) >= _SAME_OBJECT_IOU) & same_class  # [N, U]
     is_extra &= ~in_unsure.any(axis=1)
-    weight = float(sure.scores[is_missed].sum() + found.scores[is_extra].sum())
+    weight = float(sure.scores[is_missed].sum() + detections.scores[is_extra].sum())
     return Disagreement(is_missed, is_extra, weight)
 
 
@@ -187,9 +192,9 @@ def _sections(length: int, num: int) -> list[tuple[int, int]]:
     return [(start, start + part) for start in np.linspace(0, length - part, num).round().astype(int).tolist()]
 
 
-def _shifted(found: Detections, left: int, top: int) -> Detections:
+def _shifted(detections: Detections, left: int, top: int) -> Detections:
     offset = np.array([left, top, left, top], np.float32)
-    return Detections(found.boxes_xyxy + offset, found.scores, found.class_ids)
+    return Detections(detections.boxes_xyxy + offset, detections.scores, detections.class_ids)
 
 
 def _is_cut(boxes_xyxy: FloatArray, tile: tuple[int, int, int, int], size_wh: tuple[int, int]) -> Mask:

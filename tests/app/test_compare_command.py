@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app.compare.command import run_compare, tiles_asked
+from pipeline.app.compare.command import run_compare, tiles_of_text
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth
 from pipeline.app.compare.verdict import Row, verdict
@@ -82,11 +82,11 @@ def test_without_speeds_the_nearest_is_to_be_taken() -> None:
 @pytest.mark.parametrize("text", ["2", "0x2", "2x", "axb", "10x1", "-1x2", ""])
 def test_tiles_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--tiles must be ROWSxCOLUMNS"):
-        tiles_asked(text)
+        tiles_of_text(text)
 
 
 def test_tiles_are_rows_by_columns() -> None:
-    assert tiles_asked("2x3") == (2, 3)
+    assert tiles_of_text("2x3") == (2, 3)
 
 
 def found(*rows: tuple[float, float, float, float, float, int]) -> Detections:
@@ -175,7 +175,7 @@ def test_candidates_are_judged_by_what_the_teacher_is_sure_of(
     out = capsys.readouterr().out
     assert no_truth("cats") in out
     assert "teacher 100.0" in out
-    assert "cats is the teacher's own network, so that its row is no fair one" in out
+    assert "cats is the teacher's own network, so that its row is not a fair one" in out
     assert "sure of 5 objects only" in out
     pictures = sorted((tmp_path / "worst").iterdir())
     assert [each.name for each in pictures] == ["rival-worst-1-frame-0.png", "rival-worst-2-frame-6.png"]

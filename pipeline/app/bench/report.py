@@ -96,7 +96,7 @@ def report_of_bench(bench: Bench) -> dict[str, Any]:
         "self_test": [
             {
                 "name": check.name,
-                "known": check.known,
+                "known": check.expected,
                 "measured": check.measured,
                 "unit": check.unit,
                 "ok": check.passes,
@@ -172,7 +172,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
         style = None if check.passes else "red"
         table.add_row(
             check.name,
-            f"{check.known:.2f} {check.unit}",
+            f"{check.expected:.2f} {check.unit}",
             f"{check.measured:.2f} {check.unit}",
             f"{check.error:+.2%}",
             style=style,

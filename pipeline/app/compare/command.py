@@ -1,4 +1,4 @@
-"""What happens between `streamdet compare` and its advice which detector to take?"""
+"""Compare: the options of `streamdet compare` → a table, drawn frames, and which detector to take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import checked_detector, model_of
-from pipeline.app.compare.frame_sample import found_in_sample, sample_of
+from pipeline.app.compare.frame_sample import detections_in_sample, sample_of
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
 from pipeline.app.config import RunConfig, with_keys
@@ -52,12 +52,12 @@ _AP_SCORE = 0.05
 def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) -> int:
     """Label, judge, draw, measure, print and write; 0. Raises a StreamdetError for what cannot be compared."""
     prepare_process()
-    tiles = tiles_asked(options.tiles)
+    tiles = tiles_of_text(options.tiles)
     names = names_of(options.models)
     configs = {name: _config(options, model) for name, model in zip(names, options.models, strict=True)}
     _refuse(options, configs[names[0]])
     specs = {name: checked_detector(config)[1] for name, config in configs.items()}
-    teacher_name, why, teacher_config = _teacher_asked(options, configs)
+    teacher_name, why, teacher_config = _chosen_teacher(options, configs)
     _, teacher_spec = checked_detector(teacher_config)
     common = _common_classes(teacher_name, teacher_spec, {name: spec.class_names for name, spec in specs.items()})
     say = progress_lines()
@@ -74,7 +74,7 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     candidates = []
     for name, config in configs.items():
         candidates.append(_judge(name, config, specs[name], teacher, labels, common, sample))
-        say(f"{name}: AP {100 * candidates[-1].near.ap:.1f} against {teacher.name}")
+        say(f"{name}: AP {100 * candidates[-1].agreement.ap:.1f} against {teacher.name}")
     for candidate in candidates:
         if not candidate.is_teacher:
             candidate.pictures = _draw_worst(candidate, labels, sample, teacher, options)
@@ -98,7 +98,7 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     return 0
 
 
-def tiles_asked(text: str) -> tuple[int, int]:
+def tiles_of_text(text: str) -> tuple[int, int]:
     """Rows and columns of ROWSxCOLUMNS. Raises ConfigError for anything else."""
     match = re.fullmatch("([1-9])x([1-9])", text.lower())
     if match is None:
@@ -124,7 +124,7 @@ def _refuse(options: CompareOptions, config: RunConfig) -> None:
         make_folder("--output", options.output)
 
 
-def _teacher_asked(options: CompareOptions, configs: Mapping[str, RunConfig]) -> tuple[str, str, RunConfig]:
+def _chosen_teacher(options: CompareOptions, configs: Mapping[str, RunConfig]) -> tuple[str, str, RunConfig]:
     """The teacher's name, why it is the one, and its configuration."""
     if options.teacher is not None:
         name, why = Path(options.teacher).stem, "as asked for"
@@ -159,8 +159,8 @@ def _teach(
         )
     labels = []
     for number, timed in enumerate(sample.timed_pictures, 1):
-        (found,) = detector([timed.picture])
-        labels.append(Labels.of(found, sure_score=options.sure_score))
+        (detections,) = detector([timed.picture])
+        labels.append(Labels.of(detections, sure_score=options.sure_score))
         if number == len(sample.timed_pictures) or number % 20 == 0:
             say(f"the teacher {name}: {number} of {len(sample.timed_pictures)} frames labelled")
     size = "any size" if spec.resize == "in-graph" else "×".join(map(str, spec.network_wh))
@@ -213,18 +213,18 @@ def _judge(
     common: frozenset[int],
     sample: Sample,
 ) -> Candidate:
-    """Let a candidate look at the sampled frames, and say how near to the teacher it is."""
+    """Let a candidate look at the sampled frames, and say how closely it agrees with the teacher."""
     score = _shown_score(config, spec)
-    every, _ = found_in_sample(config, sample, score_threshold=min(_AP_SCORE, score))
+    in_own_classes, _ = detections_in_sample(config, sample, score_threshold=min(_AP_SCORE, score))
     classes = match_classes(spec.class_names, teacher.class_names)
-    found = [_of_classes(in_classes_of_data(each, classes), common) for each in every]
+    detections = [_of_classes(in_classes_of_data(of_frame, classes), common) for of_frame in in_own_classes]
     sizes = [timed.picture.size_wh for timed in sample.timed_pictures]
-    near = TeacherAgreement.of(found, labels, sizes, shown_score=score)
-    return Candidate(name, config, spec, model_of(config)[0].samefile(teacher.path), found, near)
+    agreement = TeacherAgreement.of(detections, labels, sizes, shown_score=score)
+    return Candidate(name, config, spec, model_of(config)[0].samefile(teacher.path), detections, agreement)
 
 
-def _of_classes(found: Detections, class_ids: frozenset[int]) -> Detections:
-    return found.select(np.isin(found.class_ids, list(class_ids)))
+def _of_classes(detections: Detections, class_ids: frozenset[int]) -> Detections:
+    return detections.select(np.isin(detections.class_ids, list(class_ids)))
 
 
 def _only(label: Labels, class_ids: frozenset[int]) -> Labels:
@@ -257,19 +257,18 @@ def _draw_worst(
     candidate: Candidate, labels: Sequence[Labels], sample: Sample, teacher: Teacher, options: CompareOptions
 ) -> tuple[Path, ...]:
     """Write the frames in which they differ most, the worst first; none in which they agree."""
-    frames = candidate.near.frames
+    frames = candidate.agreement.frames
+    worst = sorted(range(len(frames)), key=lambda row: -frames[row].weight)[: options.worst]
     paths = []
-    for number, place in enumerate(
-        sorted(range(len(frames)), key=lambda each: -frames[each].weight)[: options.worst], 1
-    ):
-        if not frames[place].weight:
+    for number, row in enumerate(worst, 1):
+        if not frames[row].weight:
             break
-        index = sample.frame_indices[place]
+        index = sample.frame_indices[row]
         drawn = side_by_side(
-            sample.timed_pictures[place].picture.copy_pixels(),
-            labels[place],
-            shown(candidate.found[place], _shown_score(candidate.config, candidate.spec)),
-            frames[place],
+            sample.timed_pictures[row].picture.copy_pixels(),
+            labels[row],
+            shown(candidate.detections[row], _shown_score(candidate.config, candidate.spec)),
+            frames[row],
             class_names=teacher.class_names,
             teacher=f"{teacher.name}: {teacher.described}",
             candidate=candidate.name,

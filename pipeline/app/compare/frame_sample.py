@@ -1,4 +1,4 @@
-"""What does a configuration find in sampled frames of its source?"""
+"""Frame sample: a configuration → sampled frames of its source, and its detections in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.sources.source import HasGroundTruth
 
 
 def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None, refuses_live: bool = False) -> Sample:
-    """So many frames of a configuration's one source, within its first so many and its flow.max_frames.
+    """`num_frames` frames of a configuration's one source, within its first `of_first` and its flow.max_frames.
 
     Raises a StreamdetError for a source that cannot be opened or read twice, that never ends, or is live where that is
     refused.
@@ -29,16 +29,16 @@ def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None
                 f"--on must be a recorded source, {source.source_id} is live; record it first, with `run --output`"
             )
         most = None if config.flow.max_frames is None else config.flow.every * config.flow.max_frames
-        limit = min((each for each in (of_first, most) if each is not None), default=None)
+        limit = min((bound for bound in (of_first, most) if bound is not None), default=None)
         if limit is None and not source.is_live and isinstance(source, HasGroundTruth) and source.num_frames is None:
             raise ConfigError(f"{word} must end: give it seconds=20, or --set flow.max_frames=600")
         return take_sample(source, num_frames, of_first=limit)
 
 
-def found_in_sample(
+def detections_in_sample(
     config: RunConfig, sample: Sample, *, score_threshold: float
 ) -> tuple[list[Detections], tuple[str, str]]:
-    """What a configuration finds in sampled frames, run through the pipeline; and its device and precision."""
+    """The detections of a configuration in sampled frames, run through the pipeline; and its device and precision."""
     changes = {
         "flow.mode": "every-frame",
         "flow.rate_fps": None,
@@ -50,5 +50,5 @@ def found_in_sample(
     with ExitStack() as stack:
         stack.callback(assembly.engine.close)
         running = stack.enter_context(Running(assembly.flow, results=True))
-        found = [result.detections for result in running]
-    return found, (assembly.engine.device, assembly.engine.precision)
+        detections = [result.detections for result in running]
+    return detections, (assembly.engine.device, assembly.engine.precision)

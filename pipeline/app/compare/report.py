@@ -1,4 +1,4 @@
-"""How is a comparison told, to people and to programs?"""
+"""Report of a comparison: teacher and candidates → a table, remarks and JSON."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ class Candidate:
     config: RunConfig
     spec: DetectorSpec
     is_teacher: bool
-    found: list[Detections]  # by sampled frame, of the common classes, numbered as the teacher's
-    near: TeacherAgreement
+    detections: list[Detections]  # by sampled frame, of the common classes, numbered as the teacher's
+    agreement: TeacherAgreement
     summary: Summary | None = None
     pictures: tuple[Path, ...] = ()
 
     @property
     def row(self) -> Row:
         """For the verdict."""
-        return Row(self.name, self.near.ap, None if self.summary is None else self.summary.fps, self.is_teacher)
+        return Row(self.name, self.agreement.ap, None if self.summary is None else self.summary.fps, self.is_teacher)
 
     @property
     def detect_ms(self) -> float | None:
@@ -95,7 +95,7 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Which to take."""
-        return verdict([each.row for each in self.candidates])
+        return verdict([candidate.row for candidate in self.candidates])
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -114,18 +114,18 @@ def print_comparison(comparison: Comparison) -> None:
         *_remarks(comparison),
     ):
         tell(console, line, "dim")
-    for each in comparison.candidates:
-        for line in each.disturbances:
-            tell(console, f"warning: {each.name}: {line}", "yellow")
+    for candidate in comparison.candidates:
+        for line in candidate.disturbances:
+            tell(console, f"warning: {candidate.name}: {line}", "yellow")
     tell(console, comparison.verdict, "bold")
     tell(console, no_truth(teacher.name))
-    written = [path for each in comparison.candidates for path in each.pictures]
+    written = [path for candidate in comparison.candidates for path in candidate.pictures]
     if written:
         tell(console, f"written  {len(written)} pictures of the worst frames, such as {written[0]}")
 
 
 def report_of_comparison(comparison: Comparison) -> dict[str, Any]:
-    """Everything that was found and measured, in JSON types."""
+    """All numbers, in JSON types."""
     teacher = comparison.teacher
     return {
         "source": comparison.source,
@@ -140,7 +140,7 @@ def report_of_comparison(comparison: Comparison) -> dict[str, Any]:
             "num_sure": comparison.num_sure,
             "num_unsure": comparison.num_unsure,
         },
-        "candidates": [_candidate_report(each) for each in comparison.candidates],
+        "candidates": [_candidate_report(candidate) for candidate in comparison.candidates],
         "remarks": _remarks(comparison),
         "verdict": comparison.verdict,
         "no_truth": no_truth(teacher.name),
@@ -148,7 +148,7 @@ def report_of_comparison(comparison: Comparison) -> dict[str, Any]:
 
 
 def no_truth(teacher: str) -> str:
-    """What must always be said."""
+    """What every comparison must say."""
     return (
         f"The teacher is {teacher}, no truth: what it misses nobody is blamed for missing, what it invents everybody "
         "is asked to find. Look at the worst frames; for accuracy itself, label some and use `streamdet eval`."
@@ -159,7 +159,8 @@ def _remarks(comparison: Comparison) -> list[str]:
     """What must be known to read the numbers rightly."""
     remarks = []
     teacher, candidates, num_common = comparison.teacher, comparison.candidates, len(comparison.common)
-    nums = {teacher.name: len(teacher.class_names), **{each.name: len(each.spec.class_names) for each in candidates}}
+    nums = {teacher.name: len(teacher.class_names)}
+    nums |= {candidate.name: len(candidate.spec.class_names) for candidate in candidates}
     if any(num != num_common for num in nums.values()):
         knows = ", ".join(f"{name} knows {num}" for name, num in nums.items())
         remarks.append(f"only the {num_common} classes that all know are compared: {knows}")
@@ -167,18 +168,18 @@ def _remarks(comparison: Comparison) -> list[str]:
         remarks.append(
             f"the teacher is sure of {comparison.num_sure} objects only, which says little; take more --frames"
         )
-    for each in candidates:
-        if each.is_teacher:
-            remarks.append(f"{each.name} is the teacher's own network, so that its row is no fair one")
+    for candidate in candidates:
+        if candidate.is_teacher:
+            remarks.append(f"{candidate.name} is the teacher's own network, so that its row is not a fair one")
     return remarks
 
 
 def _table(candidates: Sequence[Candidate]) -> Table:
     columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms a frame")
     table = table_of_numbers("model", *columns)
-    for each in candidates:
-        near, summary, detect_ms = each.near, each.summary, each.detect_ms
-        precisions = [f"{100 * near.ap:.1f}", f"{100 * near.ap50:.1f}"]
+    for candidate in candidates:
+        agreement, summary, detect_ms = candidate.agreement, candidate.summary, candidate.detect_ms
+        precisions = [f"{100 * agreement.ap:.1f}", f"{100 * agreement.ap50:.1f}"]
         speeds = ["–"] * 4
         if summary is not None:
             speeds = [
@@ -187,25 +188,25 @@ def _table(candidates: Sequence[Candidate]) -> Table:
                 "–" if detect_ms is None else f"{detect_ms:.1f}",
                 f"{summary.cpu_ms.median:.1f}",
             ]
-        if each.is_teacher:
+        if candidate.is_teacher:
             precisions[0] = f"teacher {precisions[0]}"
-        recalls = [_recall(recall) for recall in (near.all, near.small, near.small_for_frame)]
-        table.add_row(each.name, *precisions, *recalls, *speeds)
+        recalls = [_recall(recall) for recall in (agreement.all, agreement.small, agreement.small_for_frame)]
+        table.add_row(candidate.name, *precisions, *recalls, *speeds)
     return table
 
 
 def _candidate_report(candidate: Candidate) -> dict[str, Any]:
-    near, summary = candidate.near, candidate.summary
-    recalls = {"all": near.all, "small": near.small, "small_for_frame": near.small_for_frame}
+    agreement, summary = candidate.agreement, candidate.summary
+    recalls = {"all": agreement.all, "small": agreement.small, "small_for_frame": agreement.small_for_frame}
     return {
         "name": candidate.name,
         "model": candidate.config.model,
         "is_teacher": candidate.is_teacher,
-        "AP": round(near.ap, 6),
-        "AP50": round(near.ap50, 6),
-        "recall": {name: {"found": each.num_found, "of": each.num_objects} for name, each in recalls.items()},
-        "missed": sum(int(frame.is_missed.sum()) for frame in near.frames),
-        "extra": sum(int(frame.is_extra.sum()) for frame in near.frames),
+        "AP": round(agreement.ap, 6),
+        "AP50": round(agreement.ap50, 6),
+        "recall": {name: {"found": recall.num_found, "of": recall.num_objects} for name, recall in recalls.items()},
+        "missed": sum(int(frame.is_missed.sum()) for frame in agreement.frames),
+        "extra": sum(int(frame.is_extra.sum()) for frame in agreement.frames),
         "fps": None if summary is None else summary.fps.as_json(),
         "detect_ms": candidate.detect_ms,
         "cpu_ms_per_frame": None if summary is None else summary.cpu_ms.as_json(),

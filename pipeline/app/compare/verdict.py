@@ -1,4 +1,4 @@
-"""Which of the detectors that were compared is to be taken?"""
+"""Verdict of a comparison: accuracy and speed of each detector → which one to take, in a sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.measure.summary import Figure
 
-# Less than this is no gain in speed, and no loss worth a warning in AP points.
+# A smaller gain in speed does not count, and a smaller loss of AP points is not worth a warning.
 _FASTER = 1.05
 _SMALL_LOSS = 2.0
 

@@ -1,4 +1,4 @@
-"""What happens between `streamdet tune` and its configuration?"""
+"""Tune: the options of `streamdet tune` → the configuration that is best when measured again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.app.assemble import checked_detector, default_inflight, default_threads, model_of
-from pipeline.app.compare.frame_sample import found_in_sample, sample_of
+from pipeline.app.compare.frame_sample import detections_in_sample, sample_of
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
@@ -33,10 +33,10 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.parity import FP16_BAR, FP32_BAR, compare
 from pipeline.sinks.writable import refuse_unwritable
 
-# So many frames of the beginning, which the trials read, must show that detections stay.
+# These frames of the beginning, which the trials read, must show that detections stay.
 _NUM_FRAMES, _OF_FIRST = 24, 300
 # A detection that is just shown finds its partner just below.
-_ASKED_SHARE = 0.8
+_LOWER_SHARE = 0.8
 _NUM_FINALISTS = 2
 _FINAL_REPEATS = 5
 # TensorRT builds a network for minutes before it runs.
@@ -52,7 +52,7 @@ _PRECISIONS: Mapping[str, tuple[str | None, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the search starts: the configuration as it was typed, and what it finds."""
+    """Where the search starts: the configuration as it was typed, and its detections."""
 
     config: RunConfig
     spec: DetectorSpec
@@ -60,7 +60,7 @@ class Start:
     precision: str
     is_live: bool
     sample: Sample
-    found: Sequence[Detections]
+    detections: Sequence[Detections]
     shown_score: float
 
     @property
@@ -98,13 +98,13 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
 
     knobs = _knobs(start, options)
     trials: list[Trial] = []
-    finals: dict[int, list[Trial]] = {}  # by place in `trials`
+    finals: dict[int, list[Trial]] = {}  # by index in `trials`
     interrupted: KeyboardInterrupt | None = None
     logger = logging.getLogger("pipeline")
     level, search_began = logger.level, time.monotonic()
 
     promises: list[Promise] = []
-    was_time_left: list[bool] = []  # each time that it was asked
+    was_time_left: list[bool] = []  # one answer a call
 
     def most_promising(trial: Trial) -> Knob | None:
         promise = None
@@ -118,22 +118,23 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
 
     def is_time_left() -> bool:
         now = time.monotonic()
-        each = (now - search_began) / len(trials)
+        seconds_per_trial = (now - search_began) / len(trials)
         num_finalists = min(_NUM_FINALISTS, max(1, sum(trial.beats(trials[0]) for trial in trials)))
-        was_time_left.append(now - began + each * (1 + _FINAL_REPEATS * (1 + num_finalists)) < options.budget_seconds)
+        num_more = 1 + _FINAL_REPEATS * (1 + num_finalists)
+        was_time_left.append(now - began + num_more * seconds_per_trial < options.budget_seconds)
         return was_time_left[-1]
 
     try:
-        logger.setLevel(logging.ERROR)  # what there is to say of the model has been said, and not for each trial again
+        logger.setLevel(logging.ERROR)  # the first load has warned of the model already
         for trial in coordinate_search(knobs, try_setting, is_time_left=is_time_left, turn_first=most_promising):
             trials.append(trial)
         better = [trials.index(trial) for trial in ranked(trials) if trial.beats(trials[0])][:_NUM_FINALISTS]
         if better:
             say("the best again, in turns with the defaults")
         for _ in range(_FINAL_REPEATS if better else 0):
-            for place in (0, *better):
-                again = _measured_again(trials[place].setting, start, goal, options, measure)
-                finals.setdefault(place, []).append(again)
+            for index in (0, *better):
+                again = _measured_again(trials[index].setting, start, goal, options, measure)
+                finals.setdefault(index, []).append(again)
                 say(f"{named(again.setting)}: {goal.words([again])}")
     except KeyboardInterrupt as error:
         if not trials:
@@ -197,20 +198,20 @@ def _start(config: RunConfig, options: TuneOptions) -> Start:
             )
     sample = sample_of(config, _NUM_FRAMES, of_first=_OF_FIRST)
     score = suppression_options(config.detection, spec).score_threshold
-    found, (device, precision) = found_in_sample(config, sample, score_threshold=_ASKED_SHARE * score)
+    detections, (device, precision) = detections_in_sample(config, sample, score_threshold=_LOWER_SHARE * score)
     is_live = config.flow.mode == "live" or (config.flow.mode == "auto" and sample.is_of_live)
-    return Start(config, spec, device, precision, is_live, sample, found, score)
+    return Start(config, spec, device, precision, is_live, sample, detections, score)
 
 
 def _knobs(start: Start, options: TuneOptions) -> list[Knob]:
     """What can be turned on this machine, but for what the user has set."""
-    given = {f"engine.{key}" for key in start.config.engine.model_fields_set}
-    given |= {f"flow.{key}" for key in start.config.flow.model_fields_set}
-    works = [each.device for each in probe_providers() if each.works]
-    if "engine.device" in given:
-        works = [each for each in works if each == start.device]
+    fixed = {f"engine.{key}" for key in start.config.engine.model_fields_set}
+    fixed |= {f"flow.{key}" for key in start.config.flow.model_fields_set}
+    works = [provider.device for provider in probe_providers() if provider.works]
+    if "engine.device" in fixed:
+        works = [device for device in works if device == start.device]
     elif options.budget_seconds < _TENSORRT_BUDGET_SECONDS:
-        works = [each for each in works if each != "tensorrt"]
+        works = [device for device in works if device != "tensorrt"]
 
     def device_now(setting: Setting) -> str:
         return str(setting.get("engine.device", start.device))
@@ -256,17 +257,17 @@ def _knobs(start: Start, options: TuneOptions) -> list[Knob]:
         "batch": batches,
         "queues": queues,
     }
-    return [Knob(name, _without(given, changes)) for name, changes in named.items()]
+    return [Knob(name, _without(fixed, changes)) for name, changes in named.items()]
 
 
 def _without(
-    given: set[str], changes: Callable[[Setting], Iterable[Setting]]
+    fixed: set[str], changes: Callable[[Setting], Iterable[Setting]]
 ) -> Callable[[Setting], Iterable[Setting]]:
     """The same changes, but for keys that the user has set."""
 
     def allowed(setting: Setting) -> Iterable[Setting]:
         for change in changes(setting):
-            yield {key: value for key, value in change.items() if key not in given}
+            yield {key: value for key, value in change.items() if key not in fixed}
 
     return allowed
 
@@ -275,13 +276,13 @@ def _shares_of_cores(cores: int, *, live_sources: int, device: str) -> Iterable[
     """How inferences share the cores: threads of each, times how many at once; just enough, and one more."""
     default = (default_threads(live_sources=live_sources), default_inflight(live_sources=live_sources, device=device))
     threads = sorted({1, *(2**power for power in range(1, cores.bit_length())), cores, max(1, cores - 1)})
-    for each in (each for each in threads if each <= cores):
-        enough = -(-cores // each)
+    for num_threads in (num for num in threads if num <= cores):
+        enough = -(-cores // num_threads)
         for inflight in (1, 2) if live_sources else (enough, enough + 1):
             yield (
                 {"engine.threads": None, "engine.inflight": None}
-                if (each, inflight) == default
-                else {"engine.threads": each, "engine.inflight": inflight}
+                if (num_threads, inflight) == default
+                else {"engine.threads": num_threads, "engine.inflight": inflight}
             )
 
 
@@ -320,12 +321,13 @@ def _disagreement(setting: Setting, start: Start, options: TuneOptions) -> str |
     """
     config = with_keys(start.config, setting)
     _, spec = model_of(config)
-    found, (device, precision) = found_in_sample(config, start.sample, score_threshold=_ASKED_SHARE * start.shown_score)
+    threshold = _LOWER_SHARE * start.shown_score
+    detections, (device, precision) = detections_in_sample(config, start.sample, score_threshold=threshold)
     is_same = "model" not in setting and precision == start.precision
     bar = replace(FP32_BAR if is_same else FP16_BAR, score_from=start.shown_score)
     parity = compare(
-        found,
-        start.found,
+        detections,
+        start.detections,
         bar,
         iou_threshold=suppression_options(config.detection, spec).iou_threshold if spec.needs_nms else None,
         max_detections=spec.max_detections,

@@ -1,4 +1,4 @@
-"""How is a search for settings told, to people, to programs and to `run --config`?"""
+"""Report of a search for settings: trials and their verdict → a table, JSON, and a file for `run --config`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Search:
     precision: str
     form: str | None  # of the one file that was tried; None: there were several
     trials: Sequence[Trial]  # the defaults first
-    finals: Mapping[int, Sequence[Trial]]  # repeats by the place of the trial
+    finals: Mapping[int, Sequence[Trial]]  # repeats by the index of the trial
     outcome: Outcome
     promise: Promise | None  # the knob that was turned whatever the budget; None: there was none to turn
     is_cut_to_promise: bool  # whether the budget allowed no other
@@ -96,10 +96,10 @@ def report_of_search(search: Search) -> dict[str, Any]:
         "device": search.device,
         "precision": search.precision,
         "min_agreement": search.min_agreement,
-        "trials": [_trial_report(each) for each in trials],
+        "trials": [_trial_report(trial) for trial in trials],
         "finals": [
-            {"setting": dict(trials[place].setting), "repeats": [_trial_report(each) for each in repeats]}
-            for place, repeats in search.finals.items()
+            {"setting": dict(trials[index].setting), "repeats": [_trial_report(trial) for trial in repeats]}
+            for index, repeats in search.finals.items()
         ],
         "most_promising": None
         if search.promise is None

@@ -89,7 +89,7 @@ def judge_trials(
 ) -> Outcome:
     """Choose a setting whose gain holds when measured again, or the defaults.
 
-    trials: of the search, the defaults first. finals: repeats by the place of the trial; without them, and where it was
+    trials: of the search, the defaults first. finals: repeats by the index of the trial; without them, and where it was
     interrupted, the search alone counts.
     """
     default = trials[0]
@@ -103,8 +103,8 @@ def judge_trials(
             f"{goal.words([default])}, measured once and not again.",
             True,
         )
-    places = [place for place in finals if place]
-    if not places:
+    finalists = [index for index in finals if index]
+    if not finalists:
         if default.reason is not None:
             return Outcome(None, f"Nothing that was tried keeps the limits: {default.reason} with the defaults.", False)
         if len(trials) == 1:
@@ -116,21 +116,23 @@ def judge_trials(
             f"The defaults were best of {len(trials)} settings: {goal.words([default])}; nothing is written.",
             True,
         )
-    place = min(places, key=lambda each: _middle(finals[each]))
-    words = f"{named(trials[place].setting)}: {goal.words(finals[place])} instead of {goal.words(finals[0])}"
-    if gain_holds(finals[0], finals[place]):
-        ratio = _middle(finals[0])[1] / _middle(finals[place])[1]
+    winner = min(finalists, key=lambda index: _middle(finals[index]))
+    words = f"{named(trials[winner].setting)}: {goal.words(finals[winner])} instead of {goal.words(finals[0])}"
+    if gain_holds(finals[0], finals[winner]):
+        ratio = _middle(finals[0])[1] / _middle(finals[winner])[1]
         gain = f"{ratio:.2f}× better than the defaults" if not _middle(finals[0])[0] else "the defaults miss the limits"
         return Outcome(
-            trials[place].setting, f"Take {words}, {gain}, measured {len(finals[place])} times in turns.", True
+            trials[winner].setting,
+            f"Take {words}, {gain}, measured {len(finals[winner])} times in turns.",
+            True,
         )
     if _middle(finals[0])[0] > 0:
-        reason = next((trial.reason for trial in finals[place] if trial.reason), "it kept them once")
+        reason = next((trial.reason for trial in finals[winner] if trial.reason), "it kept them once")
         return Outcome(None, f"Nothing that was tried keeps the limits; the nearest is {words}: {reason}.", False)
     return Outcome(
         None,
-        f"The defaults were best: {named(trials[place].setting)} looked better, but measured again it comes to "
-        f"{goal.words(finals[place])} instead of {goal.words(finals[0])}, not in every turn; nothing is written.",
+        f"The defaults were best: {named(trials[winner].setting)} looked better, but measured again it comes to "
+        f"{goal.words(finals[winner])} instead of {goal.words(finals[0])}, not in every turn; nothing is written.",
         True,
     )
 
@@ -142,4 +144,4 @@ def named(setting: Setting) -> str:
 
 def _middle(trials: Sequence[Trial]) -> tuple[float, float]:
     """Median shortfall and cost."""
-    return statistics.median(each.shortfall for each in trials), statistics.median(each.cost for each in trials)
+    return statistics.median(trial.shortfall for trial in trials), statistics.median(trial.cost for trial in trials)
