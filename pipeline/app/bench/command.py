@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
+from pipeline.accuracy.truth import LabelledData
 from pipeline.app.assemble import checked_detector
 from pipeline.app.bench.options import BenchOptions
 from pipeline.app.bench.report import (
@@ -51,13 +54,7 @@ def run_bench(options: BenchOptions) -> int:
     for candidate in candidates:
         checked_detector(candidate.config)
     data = None if options.data is None else labelled(options.data)
-    outputs = [("--report", options.report), ("--html", options.html)]
-    for inputs in [inputs_of(candidate.config) for candidate in candidates] or [{}]:
-        refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
-    if options.html is not None:
-        refuse_unwritable(options.html, "the HTML report")
-    if options.report is not None:
-        refuse_unwritable(options.report, "the report")
+    _refuse_outputs(options, candidates, data)
     console, say = wide_console(), progress_lines()
     checks: tuple[Check, ...] = ()
     if options.tests_itself:
@@ -67,18 +64,10 @@ def run_bench(options: BenchOptions) -> int:
     machine = describe_machine()
     interrupted: KeyboardInterrupt | None = None
     try:
-        measure_in_turns(candidates, options, say)
-        if options.finds_highest_rate:
-            for candidate in candidates:
-                candidate.highest_rate = highest_rate_held(candidate, options, say)
-        for candidate in candidates if data is not None else ():
-            assert data is not None
-            candidate.accuracy = average_precision(candidate.config, data)
-            say(f"{candidate.name}, AP: {candidate.accuracy}")
+        _measure(candidates, options, data, say)
     except KeyboardInterrupt as error:
         interrupted = error
         say("interrupted: what has been measured until now")
-    measured = [candidate for candidate in candidates if candidate.summaries()]
     bench = Bench(
         options.sources,
         options.data,
@@ -87,22 +76,50 @@ def run_bench(options: BenchOptions) -> int:
         options.warm_up_seconds,
         machine=machine,
         checks=checks,
-        candidates=measured,
+        candidates=[candidate for candidate in candidates if candidate.summaries()],
     )
     print_bench(bench, console)
+    if bench.candidates or checks:
+        _write(bench, options, console)
+    if interrupted is not None:
+        raise interrupted
+    return int(not all(check.passes for check in checks))
+
+
+def _refuse_outputs(options: BenchOptions, candidates: Sequence[Candidate], data: LabelledData | None) -> None:
+    """Find out before the work whether its reports can be written, and over nothing that it reads."""
+    outputs = [("--report", options.report), ("--html", options.html)]
+    for inputs in [inputs_of(candidate.config) for candidate in candidates] or [{}]:
+        refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
+    if options.html is not None:
+        refuse_unwritable(options.html, "the HTML report")
+    if options.report is not None:
+        refuse_unwritable(options.report, "the report")
+
+
+def _measure(candidates: Sequence[Candidate], options: BenchOptions, data: LabelledData | None, say: Say) -> None:
+    """Speed, the highest rate and accuracy, as far as the options ask for them."""
+    measure_in_turns(candidates, options, say)
+    if options.finds_highest_rate:
+        for candidate in candidates:
+            candidate.highest_rate = highest_rate_held(candidate, options, say)
+    if data is not None:
+        for candidate in candidates:
+            candidate.accuracy = average_precision(candidate.config, data)
+            say(f"{candidate.name}, AP: {candidate.accuracy}")
+
+
+def _write(bench: Bench, options: BenchOptions, console: Console) -> None:
     report = report_of_bench(bench)
-    if options.report is not None and (measured or checks):
+    if options.report is not None:
         write_report(report, options.report)
         tell(console, f"written  {options.report}")
-    if options.html is not None and (measured or checks):
+    if options.html is not None:
         from pipeline.app.roles import colours
         from pipeline.measure.html import write_html
 
         write_html(report, options.html, colours=colours())
         tell(console, f"written  {options.html}")
-    if interrupted is not None:
-        raise interrupted
-    return int(not all(check.passes for check in checks))
 
 
 def candidates_of(options: BenchOptions) -> list[Candidate]:

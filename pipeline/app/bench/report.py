@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from pipeline.app.config import RunConfig, without_secrets
 from pipeline.app.machine import available_cores, processor_name, versions
@@ -194,29 +195,7 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
         )
         if typical.agreement is not None:
             tell(console, f"agreement: {typical.agreement}", "dim")
-        table = table_of_numbers(
-            "stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame"
-        )
-        cpu_ms = summary.cpu_ms.median
-        cpu = apportioned(typical_cpu_ms_by_role(candidate.runs[name]), total=cpu_ms, digits=2)
-        for node, stage in typical.stages.items():
-            role = "source" if stage.kind == "source" else node.partition(" ")[0]
-            table.add_row(
-                role if stage.kind != "source" else f"source {node.rpartition('/')[2]}",
-                p50_and_p95(stage.service_ms),
-                p50_and_p95(stage.wait_ms),
-                "–" if stage.service_ms["p50"] is None else f"{stage.busy:.0%}",
-                str(stage.workers),
-                f"{cpu.pop(role):.2f}" if role in cpu else "",
-            )
-        for role, milliseconds in cpu.items():
-            table.add_row(role, "", "", "", "", f"{milliseconds:.2f}")
-        table.add_row("in all", "", "", "", "", f"{round(cpu_ms, 2):.2f}", style="bold")
-        if summary.floors is not None:
-            for part, floor in summary.floors.parts.items():
-                label = "bare network" if part == "network" else part
-                table.add_row(f"floor: {label}", "", "", "", "", f"{floor.cpu_ms.median:.2f}", style="dim")
-        console.print(table)
+        console.print(_stage_table(summary, candidate.runs[name]))
         memory = typical.memory_mb
         console.print(
             f"memory   {memory.started:.0f} MB started, {memory.opened:.0f} with sources and network, "
@@ -229,6 +208,31 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
         for line in _disturbances(candidate, name, summary):
             console.print(f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         console.print()
+
+
+def _stage_table(summary: Summary, runs: Sequence[Measured]) -> Table:
+    """Times of each stage, processor time of each role, and the floors."""
+    table = table_of_numbers("stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame")
+    cpu_ms = summary.cpu_ms.median
+    cpu = apportioned(typical_cpu_ms_by_role(runs), total=cpu_ms, digits=2)
+    for node, stage in summary.typical.stages.items():
+        role = "source" if stage.kind == "source" else node.partition(" ")[0]
+        table.add_row(
+            role if stage.kind != "source" else f"source {node.rpartition('/')[2]}",
+            p50_and_p95(stage.service_ms),
+            p50_and_p95(stage.wait_ms),
+            "–" if stage.service_ms["p50"] is None else f"{stage.busy:.0%}",
+            str(stage.workers),
+            f"{cpu.pop(role):.2f}" if role in cpu else "",
+        )
+    for role, milliseconds in cpu.items():
+        table.add_row(role, "", "", "", "", f"{milliseconds:.2f}")
+    table.add_row("in all", "", "", "", "", f"{round(cpu_ms, 2):.2f}", style="bold")
+    if summary.floors is not None:
+        for part, floor in summary.floors.parts.items():
+            label = "bare network" if part == "network" else part
+            table.add_row(f"floor: {label}", "", "", "", "", f"{floor.cpu_ms.median:.2f}", style="dim")
+    return table
 
 
 def print_table(candidates: Sequence[Candidate], console: Console) -> None:
