@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -30,8 +31,12 @@ class ProofImage:
     picture: Picture
 
 
+@cache
 def drawn_images() -> tuple[ProofImage, ...]:
-    """One image of each kind that breaks exports: square, wide, tall, extreme both ways, tiny, empty, crowded."""
+    """One image of each kind that breaks exports: square, wide, tall, extreme both ways, tiny, empty, crowded.
+
+    Drawn once; their pixels are read-only.
+    """
     crowd = _street(seed=5, size="960x540", density=3)
     strip = np.ascontiguousarray(_street(seed=6, size="2000x360", density=2)[200:232])  # [32, 2000, 3]
     images: dict[str, PixelArray] = {
