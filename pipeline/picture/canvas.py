@@ -1,4 +1,4 @@
-"""How do rectangles, dots, tints and plates of text get onto BGR pixels, or onto the planes of a video frame?
+"""Canvas: rectangles, dots, tints and plates of text → BGR pixels, or the planes of a video frame.
 
 Both are layers of samples: BGR is one layer of three channels; I420 is three layers of one, of which two have a
 sample for each 2 × 2 pixels. Whatever touches such a sample colours it.
@@ -27,8 +27,8 @@ Ink = tuple[tuple[int, ...], ...]
 """A colour as each layer has it."""
 
 _BGR_DARKER = (np.arange(256) // 3).astype(np.uint8)
-_Y_DARKER = (16 + np.maximum(np.arange(256) - 16, 0) // 3).astype(np.uint8)
-_NEUTRAL = np.full(256, 128, np.uint8)
+_LUMA_DARKER = (16 + np.maximum(np.arange(256) - 16, 0) // 3).astype(np.uint8)
+_CHROMA_NEUTRAL = np.full(256, 128, np.uint8)
 
 
 class Plate:
@@ -45,8 +45,9 @@ class Plate:
         if matrix is not None and matrix not in self._layers:
             (pixels,) = self._layers[None]
             halves = cv2.resize(pixels, (self.width // 2, self.height // 2), interpolation=cv2.INTER_AREA)
-            whole, small = yuv_of(pixels, matrix), yuv_of(np.asarray(halves, np.uint8), matrix)
-            self._layers[matrix] = (whole[..., 0].copy(), small[..., 1].copy(), small[..., 2].copy())
+            luma = yuv_of(pixels, matrix)[..., 0]  # [h, w]
+            chroma = yuv_of(np.asarray(halves, np.uint8), matrix)  # [h / 2, w / 2, 3]
+            self._layers[matrix] = (luma.copy(), chroma[..., 1].copy(), chroma[..., 2].copy())
         return self._layers[matrix]
 
 
@@ -56,21 +57,21 @@ class _Layer:
     step: int  # pixels from one sample to the next
     darker: npt.NDArray[np.uint8]  # [256], what becomes of a sample under dark glass
 
-    def window(self, place: Rectangle) -> npt.NDArray[np.uint8]:
+    def window(self, area: Rectangle) -> npt.NDArray[np.uint8]:
         """The samples that a rectangle within the picture touches."""
-        (left, top, right, bottom), step = place, self.step
+        (left, top, right, bottom), step = area, self.step
         return self.samples[top // step : -(-bottom // step), left // step : -(-right // step)]
 
-    def fill(self, place: Rectangle, ink: tuple[int, ...]) -> None:
+    def fill(self, area: Rectangle, ink: tuple[int, ...]) -> None:
         if len(ink) == 1:
-            self.window(place)[:] = ink
+            self.window(area)[:] = ink
         else:  # numpy takes three times as long to repeat three values
-            left, top, right, bottom = place
+            left, top, right, bottom = area
             cv2.rectangle(self.samples, (left, top), (right - 1, bottom - 1), ink, cv2.FILLED)
 
 
 class Canvas:
-    """What is drawn on, in place; what is outside of it is left out.
+    """A picture to draw on, in place; what is outside of it is left out.
 
     target: uint8 [H, W, 3] BGR, or planes.
     """
@@ -78,9 +79,13 @@ class Canvas:
     def __init__(self, target: PixelArray | I420) -> None:
         self._matrix: Matrix | None
         if isinstance(target, I420):
-            y, u, v = target.yuv
+            luma, cb, cr = target.yuv
             self.size_wh, self._matrix = target.size_wh, target.matrix
-            self._layers = [_Layer(y, 1, _Y_DARKER), _Layer(u, 2, _NEUTRAL), _Layer(v, 2, _NEUTRAL)]
+            self._layers = [
+                _Layer(luma, 1, _LUMA_DARKER),
+                _Layer(cb, 2, _CHROMA_NEUTRAL),
+                _Layer(cr, 2, _CHROMA_NEUTRAL),
+            ]
         else:
             self.size_wh, self._matrix = (target.shape[1], target.shape[0]), None
             self._layers = [_Layer(target, 1, _BGR_DARKER)]
@@ -134,14 +139,14 @@ class Canvas:
             np.maximum(layer.darker[ground], samples[: ground.shape[0], : ground.shape[1]], out=ground)
 
     def _under(self, plate: Plate, left: int, top: int) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-        place = self._clipped((left, top, left + plate.width, top + plate.height))
+        area = self._clipped((left, top, left + plate.width, top + plate.height))
         return [
-            (layer.window(place), samples)
+            (layer.window(area), samples)
             for layer, samples in zip(self._layers, plate.layers(self._matrix), strict=True)
         ]
 
-    def _clipped(self, place: Rectangle) -> Rectangle:
-        (left, top, right, bottom), (width, height) = place, self.size_wh
+    def _clipped(self, area: Rectangle) -> Rectangle:
+        (left, top, right, bottom), (width, height) = area, self.size_wh
         return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
 
@@ -149,5 +154,5 @@ class Canvas:
 def _ink(colour: Colour, matrix: Matrix | None) -> Ink:
     if matrix is None:
         return (colour,)
-    y, u, v = yuv_of(np.array([[colour]], np.uint8), matrix)[0, 0].tolist()
-    return (y,), (u,), (v,)
+    luma, cb, cr = yuv_of(np.array([[colour]], np.uint8), matrix)[0, 0].tolist()
+    return (luma,), (cb,), (cr,)

@@ -1,4 +1,4 @@
-"""What is a picture that one can draw on and record without ever making BGR of it?"""
+"""I420: a picture in three planes, which can be drawn on and recorded without ever making BGR of it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.picture.frame import PixelArray
-from pipeline.picture.nv12 import BT601, BT709, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, BT709, LumaWeights, yuv_to_bgr
 
 Matrix = Literal["bt601", "bt709"]
 
-_SHARES: dict[Matrix, tuple[float, float]] = {"bt601": BT601, "bt709": BT709}
+_WEIGHTS: dict[Matrix, LumaWeights] = {"bt601": BT601, "bt709": BT709}
 
 
 @dataclass(frozen=True, slots=True)
 class I420:
-    """A picture of even sides as Y, U and V in one buffer, 4:2:0, limited range (Y 16..235, U and V 16..240).
+    """A picture of even sides as Y, Cb and Cr in one buffer, 4:2:0, limited range (luma 16..235, chroma 16..240).
 
     Raises ValueError for another shape or dtype.
     """
@@ -48,16 +48,16 @@ class I420:
 
     @property
     def yuv(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Views: Y [H, W], U and V [H / 2, W / 2]."""
+        """Views: luma [H, W], Cb and Cr [H / 2, W / 2]."""
         width, height = self.size_wh
-        halves = self.planes[height:].reshape(2, height // 2, width // 2)
-        return self.planes[:height], halves[0], halves[1]
+        cb, cr = self.planes[height:].reshape(2, height // 2, width // 2)
+        return self.planes[:height], cb, cr
 
     def to_bgr(self) -> PixelArray:
         """uint8 [H, W, 3], new. Not for the hot path: whoever needs pixels of each frame asks its picture for them."""
-        y, u, v = self.yuv
-        full = [cv2.resize(half, self.size_wh, interpolation=cv2.INTER_LINEAR) for half in (u, v)]
-        return np.asarray(cv2.transform(cv2.merge([y, *full]), _to_bgr(self.matrix)), np.uint8)
+        luma, *chroma = self.yuv
+        full = [cv2.resize(plane, self.size_wh, interpolation=cv2.INTER_LINEAR) for plane in chroma]
+        return np.asarray(cv2.transform(cv2.merge([luma, *full]), _to_bgr(self.matrix)), np.uint8)
 
 
 @runtime_checkable
@@ -69,17 +69,17 @@ class HasI420(Protocol):
 
 
 def yuv_of(pixels: PixelArray, matrix: Matrix) -> PixelArray:
-    """uint8 [H, W, 3] BGR → Y, U, V in limited range."""
+    """uint8 [H, W, 3] BGR → Y, Cb, Cr in limited range."""
     return np.asarray(cv2.transform(pixels, _from_bgr(matrix)), np.uint8)
 
 
 @cache
 def _to_bgr(matrix: Matrix) -> npt.NDArray[np.float32]:
-    return yuv_to_bgr(_SHARES[matrix], full_range=False)
+    return yuv_to_bgr(_WEIGHTS[matrix], full_range=False)
 
 
 @cache
 def _from_bgr(matrix: Matrix) -> npt.NDArray[np.float32]:
     to_bgr = _to_bgr(matrix).astype(np.float64)
-    turn = np.linalg.inv(to_bgr[:, :3])
-    return np.hstack([turn, -turn @ to_bgr[:, 3:]]).astype(np.float32)
+    inverse = np.linalg.inv(to_bgr[:, :3])
+    return np.hstack([inverse, -inverse @ to_bgr[:, 3:]]).astype(np.float32)

@@ -20,10 +20,24 @@ NV12_INPUTS = ("y", "uv", "frame_wh", "yuv_to_bgr")
 _PITCH_STEP = 256
 """The pitch of a batch is a multiple of this, so that frames whose decoders pad differently share one shape."""
 
-BT601 = (0.299, 0.114)
-BT709 = (0.2126, 0.0722)
-BT2020 = (0.2627, 0.0593)
-"""The shares of red and of blue in brightness (ITU-R BT.601, BT.709, BT.2020)."""
+
+@dataclass(frozen=True, slots=True)
+class LumaWeights:
+    """The weights of red and of blue in luma; that of green is what they leave of 1."""
+
+    kr: float
+    kb: float
+
+    @property
+    def kg(self) -> float:
+        """The weight of green."""
+        return 1 - self.kr - self.kb
+
+
+BT601 = LumaWeights(kr=0.299, kb=0.114)
+BT709 = LumaWeights(kr=0.2126, kb=0.0722)
+BT2020 = LumaWeights(kr=0.2627, kb=0.0593)
+"""As ITU-R BT.601, BT.709 and BT.2020 define them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +63,7 @@ class Nv12:
     """
 
     y: Plane  # [1, H, pitch]
-    uv: Plane  # [1, ceil(H / 2), pitch], U and V in turns
+    uv: Plane  # [1, ceil(H / 2), pitch], Cb and Cr in turns
     size_wh: tuple[int, int]
     yuv_to_bgr: npt.NDArray[np.float32]  # [3, 4], see `yuv_to_bgr`
 
@@ -104,10 +118,10 @@ def inputs_of(pictures: Sequence[Nv12]) -> dict[str, PlaneBatch | npt.NDArray[np
     if len({picture.kind for picture in pictures}) != 1:
         raise ValueError("a batch of NV12 pictures must be of one size and one kind of colours, and not empty")
     width, height = pictures[0].size_wh
-    num_bytes, num_chroma_rows = width + width % 2, (height + 1) // 2
+    num_chroma_bytes, num_chroma_rows = width + width % 2, (height + 1) // 2
     values = (
         PlaneBatch(tuple(picture.y for picture in pictures), height, width),
-        PlaneBatch(tuple(picture.uv for picture in pictures), num_chroma_rows, num_bytes),
+        PlaneBatch(tuple(picture.uv for picture in pictures), num_chroma_rows, num_chroma_bytes),
         np.array((width, height), np.float32),
         pictures[0].yuv_to_bgr,
     )
@@ -153,21 +167,19 @@ def nv12_of(picture: Picture) -> Nv12:
 
 
 @cache
-def yuv_to_bgr(shares: tuple[float, float], *, full_range: bool) -> npt.NDArray[np.float32]:
-    """The matrix [3, 4] that makes B, G, R in 0..255 of Y, U, V and 1, as ITU-R BT.601 and its successors define it.
+def yuv_to_bgr(weights: LumaWeights, *, full_range: bool) -> npt.NDArray[np.float32]:
+    """The matrix [3, 4] that makes B, G, R in 0..255 of Y, Cb, Cr and 1, as ITU-R BT.601 and its successors define it.
 
     Read-only, and the same array each time.
 
-    shares: of red and blue in brightness, such as `BT709`. full_range: brightness has all of 0..255, else 16..235
-    (colour 16..240).
+    full_range: luma and chroma have all of 0..255, else luma has 16..235 and chroma 16..240.
     """
-    red, blue = shares
-    green = 1 - red - blue
-    scale, colour_scale, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
-    per_u = np.array([2 * (1 - blue), -2 * (1 - blue) * blue / green, 0]) * colour_scale  # B, G, R
-    per_v = np.array([0, -2 * (1 - red) * red / green, 2 * (1 - red)]) * colour_scale
-    per_y = np.full(3, scale)
-    offset = -black * per_y - 128 * (per_u + per_v)
-    matrix = np.stack([per_y, per_u, per_v, offset], axis=1).astype(np.float32)
+    kr, kg, kb = weights.kr, weights.kg, weights.kb
+    luma_scale, chroma_scale, black = (1.0, 1.0, 0.0) if full_range else (255 / 219, 255 / 224, 16.0)
+    per_luma = np.full(3, luma_scale)
+    per_cb = np.array([2 * (1 - kb), -2 * (1 - kb) * kb / kg, 0]) * chroma_scale  # B, G, R
+    per_cr = np.array([0, -2 * (1 - kr) * kr / kg, 2 * (1 - kr)]) * chroma_scale
+    offset = -black * per_luma - 128 * (per_cb + per_cr)
+    matrix = np.stack([per_luma, per_cb, per_cr, offset], axis=1).astype(np.float32)
     matrix.flags.writeable = False
     return matrix

@@ -38,8 +38,8 @@ class Nv12Picture:
         even = np.pad(self.pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_BGR2YUV_I420), np.uint8)  # [1.5 H', W']
         rows, columns = even.shape[:2]
-        u, v = planes[rows:].reshape(2, rows // 2, columns // 2)
-        uv = np.stack([u, v], axis=2).reshape(rows // 2, columns)
+        cb, cr = planes[rows:].reshape(2, rows // 2, columns // 2)
+        uv = np.stack([cb, cr], axis=2).reshape(rows // 2, columns)
         spare = ((0, 0), (0, _SPARE_BYTES))
         y, uv = (np.pad(plane, spare, constant_values=255)[None] for plane in (planes[:height], uv))
         return Nv12(y, uv, (width, height), yuv_to_bgr(BT601, full_range=False))

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.picture.nv12 import BT601, BT709, HasNv12, Nv12, inputs_of, nv12_of, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, BT709, HasNv12, LumaWeights, Nv12, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.sources.video.picture import VideoPicture, colours_of
 from pipeline.sources.video.source import VideoSource
 from tests.support.pictures import smooth
@@ -51,7 +51,7 @@ def opencv_pixels(planes: Nv12) -> PixelArray:
 
 
 @pytest.mark.parametrize(
-    ("shares", "full_range", "yuv", "bgr"),
+    ("weights", "full_range", "yuv", "bgr"),
     [  # the primaries and white of ITU-R BT.601 and BT.709 in 8 bits, and JFIF's red
         pytest.param(BT601, False, (81, 90, 240), (0, 0, 255), id="red, 601"),
         pytest.param(BT601, False, (41, 240, 110), (255, 0, 0), id="blue, 601"),
@@ -64,9 +64,9 @@ def opencv_pixels(planes: Nv12) -> PixelArray:
     ],
 )
 def test_the_colours_of_the_standards_come_out(
-    shares: tuple[float, float], full_range: bool, yuv: tuple[int, int, int], bgr: tuple[int, int, int]
+    weights: LumaWeights, full_range: bool, yuv: tuple[int, int, int], bgr: tuple[int, int, int]
 ) -> None:
-    made = yuv_to_bgr(shares, full_range=full_range) @ np.array([*yuv, 1], np.float32)
+    made = yuv_to_bgr(weights, full_range=full_range) @ np.array([*yuv, 1], np.float32)
     assert np.abs(made - bgr).max() < 1.5
 
 

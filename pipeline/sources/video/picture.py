@@ -22,7 +22,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
 from pipeline.picture.i420 import I420, Matrix
-from pipeline.picture.nv12 import BT601, BT709, BT2020, Nv12, yuv_to_bgr
+from pipeline.picture.nv12 import BT601, BT709, BT2020, LumaWeights, Nv12, yuv_to_bgr
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.video.orientation import Orientation
 
@@ -44,11 +44,11 @@ _PLANAR = {
     "p012le": "yuv420p12le",
     "p016le": "yuv420p16le",
 }
-_SHARES: dict[int, tuple[float, float]] = {
+_LUMA_WEIGHTS: dict[int, LumaWeights] = {
     Colorspace.ITU709: BT709,
     Colorspace.ITU601: BT601,
-    Colorspace.FCC: (0.30, 0.11),
-    Colorspace.SMPTE240M: (0.212, 0.087),
+    Colorspace.FCC: LumaWeights(kr=0.30, kb=0.11),
+    Colorspace.SMPTE240M: LumaWeights(kr=0.212, kb=0.087),
     Colorspace.BT2020: BT2020,
 }
 
@@ -141,7 +141,7 @@ class VideoPicture:
 def colours_of(frame: VideoFrame) -> npt.NDArray[np.float32]:
     """The coefficients from a frame's Y, U and V to B, G, R, by its tags; see `yuv_to_bgr`."""
     full_range = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    return yuv_to_bgr(_SHARES.get(_matrix(frame), BT601), full_range=full_range)
+    return yuv_to_bgr(_LUMA_WEIGHTS.get(_matrix(frame), BT601), full_range=full_range)
 
 
 def _converted(frame: VideoFrame, colour: ColourOrder, *, tags_of: VideoFrame) -> PixelArray:
