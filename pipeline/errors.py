@@ -1,4 +1,4 @@
-"""Which mistakes can a caller make, and what are they called?
+"""Errors: a caller's mistakes by kind, each an exception of its own.
 
     StreamdetError
     ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
@@ -50,7 +50,7 @@ class MissingExtraError(StreamdetError, ImportError):
 def reason_of(error: Exception) -> str:
     """Why a file cannot be used, in words: without the number, the path and the codec that Python's errors name."""
     if isinstance(error, UnicodeDecodeError):
-        return "it is no text in UTF-8"
+        return "it is not text in UTF-8"
     return str(getattr(error, "strerror", None) or error)
 
 

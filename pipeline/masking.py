@@ -113,10 +113,10 @@ def _masked_path(rest: str) -> str:
     host, *parts = path.split("/")
     first = 1 if parts and parts[0] in _PORTAL_FOLDERS else 0
     is_of_portal = len(parts) == first + 3 and _NUMBERED.fullmatch(parts[-1]) is not None
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         has_user_and_password = "=" not in part and ":" in unquote(part)
-        if has_user_and_password or _is_drawn_by_lot(part) or (is_of_portal and first <= place < first + 2):
-            parts[place] = MASK
+        if has_user_and_password or _is_drawn_by_lot(part) or (is_of_portal and first <= index < first + 2):
+            parts[index] = MASK
     return "/".join([host, *parts]) + mark + query
 
 

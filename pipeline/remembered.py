@@ -17,7 +17,7 @@ _KEPT_SECONDS = 30 * 24 * 3600.0
 def recall(kind: str, *key: object, now: Callable[[], float] = time.time) -> dict[str, Any] | None:
     """What was remembered under a key; None if nothing was, if it cannot be read, or if it is older than a month."""
     try:
-        values = json.loads(_place(kind, key).read_text(encoding="utf-8"))
+        values = json.loads(_path_of(kind, key).read_text(encoding="utf-8"))
         at, finding = float(values["at"]), values["finding"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -26,14 +26,14 @@ def recall(kind: str, *key: object, now: Callable[[], float] = time.time) -> dic
 
 def remember(kind: str, finding: dict[str, Any], *key: object, now: Callable[[], float] = time.time) -> None:
     """Keep a finding, where it can be kept; else it is found out again."""
-    place = _place(kind, key)
+    path = _path_of(kind, key)
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_text(json.dumps({"at": now(), "finding": finding}), encoding="utf-8")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"at": now(), "finding": finding}), encoding="utf-8")
     except OSError:
         return
 
 
-def _place(kind: str, key: tuple[object, ...]) -> Path:
-    digest = hashlib.sha256(json.dumps([str(each) for each in key]).encode()).hexdigest()[:24]
+def _path_of(kind: str, key: tuple[object, ...]) -> Path:
+    digest = hashlib.sha256(json.dumps([str(part) for part in key]).encode()).hexdigest()[:24]
     return cache_folder() / kind / f"{digest}.json"

@@ -99,7 +99,7 @@ def _exportable(request: ExportRequest, model: Any, processor: Any) -> Exportabl
 class _Body(nn.Module):
     """Normalised pixels [N, 3, h, w] → logits [N, Q, C], boxes [N, Q, 4] cx, cy, w, h in 0..1.
 
-    There is no pixel_mask: the network sees the padding of the letterbox, in the mean colour, as image.
+    The network takes no pixel_mask: it sees the padding of the letterbox, in the mean colour, as image.
     """
 
     def __init__(self, model: nn.Module) -> None:

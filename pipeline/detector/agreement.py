@@ -1,6 +1,6 @@
 """Agreement: an engine's detections against those of ONNX Runtime's own CPU provider in fp32, on the same pictures.
 
-A provider may load a file, run it without a word, and find something else in it: statically quantised YOLO files found
+A provider may load a file, run it without a word, and find something else in it: statically quantized YOLO files found
 nothing on OpenVINO. What is faster is used only once it has been seen to find the same.
 """
 
@@ -27,7 +27,7 @@ ROUNDED_BAR = Bar(
 
 _ENOUGH = 20  # detections of both sides together; with fewer, less sure ones are compared as well
 _LOWER_SCORES = (0.05, 0.01, 0.001)
-_ASKED_SHARE = 0.5  # both sides are asked for detections from half the score on, so that none lacks its partner
+_LOWER_SHARE = 0.5  # both sides are asked for detections from half the score on, so that none lacks its partner
 _OUTPUTS_APART = {True: 1e-3, False: 0.1}  # by whether it computes in fp32: of raw outputs, where nothing is found
 
 
@@ -85,16 +85,16 @@ def agreement_of(engine: OrtEngine, reference: OrtEngine, pictures: Sequence[Pic
     blank = Agreement(
         engine.device, engine.precision, False, len(pictures), 0, 0.0, 1.0, 0.0, bar.score_from, bar.least_matched_share
     )
-    asked = _ASKED_SHARE * _LOWER_SCORES[-1]
-    expected = _detections(reference, pictures, asked, batch=1)
+    lowest_score = _LOWER_SHARE * _LOWER_SCORES[-1]
+    expected = _detections(reference, pictures, lowest_score, batch=1)
     try:
-        found = _detections(engine, pictures, asked, batch=batch)
+        detections = _detections(engine, pictures, lowest_score, batch=batch)
     except ModelError as error:  # NaN, impossible scores: the reference had none
         return replace(blank, note=f"its outputs cannot be read: {error}")
     iou_threshold = engine.spec.iou_threshold if engine.spec.needs_nms else None
     for score_from in (bar.score_from, *(score for score in _LOWER_SCORES if score < bar.score_from)):
         lowered = replace(bar, score_from=score_from)
-        ours, theirs = (_from(each, _ASKED_SHARE * score_from) for each in (found, expected))
+        ours, theirs = (_from(side, _LOWER_SHARE * score_from) for side in (detections, expected))
         parity = compare(ours, theirs, lowered, iou_threshold=iou_threshold, max_detections=engine.spec.max_detections)
         agreement = replace(
             blank,
@@ -118,16 +118,17 @@ def agreement_of(engine: OrtEngine, reference: OrtEngine, pictures: Sequence[Pic
 def _detections(engine: Engine, pictures: Sequence[Picture], score: float, *, batch: int) -> list[Detections]:
     detect = Detector(engine, score_threshold=score)
     step = 1 if engine.spec.batch is not None else batch
-    return [each for start in range(0, len(pictures), step) for each in detect(pictures[start : start + step])]
+    batches = (pictures[start : start + step] for start in range(0, len(pictures), step))
+    return [detections for pictures_of_batch in batches for detections in detect(pictures_of_batch)]
 
 
 def _from(detections: Sequence[Detections], score: float) -> list[Detections]:
-    return [each.select(each.scores >= np.float32(score)) for each in detections]
+    return [of_image.select(of_image.scores >= np.float32(score)) for of_image in detections]
 
 
 def _outputs_apart(engine: OrtEngine, reference: OrtEngine) -> float:
     """How far the outputs for noise lie apart, as a share of their size; infinite for NaN."""
-    ours, theirs = (each.infer_noise() for each in (engine, reference))
+    ours, theirs = (side.infer_noise() for side in (engine, reference))
     worst = 0.0
     for name, expected in theirs.items():
         if expected.dtype.kind != "f" or not expected.size:

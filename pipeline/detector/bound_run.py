@@ -124,14 +124,14 @@ class _Buffers:
         self._output_names = output_names
         self._binding = session.io_binding()
         self._inputs = {name: _Input(shape, dtypes[name], device, copies) for name, shape in shapes.items()}
-        for name, each in self._inputs.items():
-            self._binding.bind_ortvalue_input(name, each.on_device)
+        for name, buffer in self._inputs.items():
+            self._binding.bind_ortvalue_input(name, buffer.on_device)
         self._lock: AbstractContextManager[Any] = nullcontext() if capture is None else capture.lock
         self._run_options = None if capture is None else capture.run_options()
-        declared = {each.name: each for each in session.get_outputs()}
+        declared = {output.name: output for output in session.get_outputs()}
         self._dtypes: dict[str, Any] = {name: _DTYPES.get(declared[name].type) for name in output_names}
         self._expected = fixed_shapes(
-            {each.name: each.shape for each in session.get_inputs()},
+            {node.name: node.shape for node in session.get_inputs()},
             shapes,
             {name: declared[name].shape for name in output_names},
         )
@@ -164,9 +164,9 @@ class _Buffers:
             self._binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(self._binding)
         values = list(self._binding.copy_outputs_to_cpu())
-        found = {name: value.shape for name, value in zip(self._output_names, values, strict=True)}
-        if found == self._expected and None not in self._dtypes.values():
-            for name, shape in found.items():
+        shapes = {name: value.shape for name, value in zip(self._output_names, values, strict=True)}
+        if shapes == self._expected and None not in self._dtypes.values():
+            for name, shape in shapes.items():
                 array = self._on_host[name] = self._copies.host_array(shape, self._dtypes[name])
                 self._binding.bind_output(name, "cpu", 0, self._dtypes[name], list(shape), array.ctypes.data)
         return values
@@ -222,9 +222,9 @@ def fixed_shapes(
     """The outputs' shapes where they follow from the inputs' by the names of sides, such as `batch`; else None."""
     sides: dict[Any, int] = {}
     for name, shape in inputs.items():
-        for said, side in zip(declared_inputs.get(name, ()), shape, strict=False):
-            if isinstance(said, str) and said:
-                sides[said] = side
+        for side_name, side in zip(declared_inputs.get(name, ()), shape, strict=False):
+            if isinstance(side_name, str) and side_name:
+                sides[side_name] = side
     shapes: dict[str, tuple[int, ...]] = {}
     for name, declared in declared_outputs.items():
         shape = tuple(side if isinstance(side, int) else sides.get(side, -1) for side in declared)

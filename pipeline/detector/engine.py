@@ -113,7 +113,7 @@ class OrtEngine:
         self.agreement: str | None = None  # in words
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
         self._session = opened.session
-        self._output_names = [each.name for each in self._session.get_outputs()]
+        self._output_names = [output.name for output in self._session.get_outputs()]
         self._each_thread = threading.local()
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
         self._capture = GraphCapture() if cuda_graph else None
@@ -132,7 +132,7 @@ class OrtEngine:
         return self._run(inputs_of(pictures), len(pictures))
 
     def infer_blank(self, batch: int = 1, *, frame_wh: tuple[int, int] | None = None) -> Outputs:
-        """Run the network on zeros of the shape and dtype that it takes, so many images at once.
+        """Run the network on zeros of the shape and dtype that it takes, `batch` images at once.
 
         frame_wh: the size of the frames of a network that takes any; None: the network's own.
         """

@@ -24,8 +24,8 @@ class Recognition:
     facts: ModelFacts
     accepted: tuple[DetectorSpec, ...]  # exactly one where the file can be run
     refused: tuple[str, ...]  # claims that the pictures did not bear out: what, and why not
-    near: tuple[str, ...]  # conventions that fit in part
-    far: tuple[str, ...]  # conventions that do not fit
+    near_misses: tuple[str, ...]  # conventions that fit in part
+    far_misses: tuple[str, ...]  # conventions that do not fit
     kind: str | None = None  # what it seems to be instead of a detector
     objections: tuple[str, ...] = ()  # `refused` in short
 
@@ -40,7 +40,7 @@ class Recognition:
                 f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
                 f"{settled_by}, and `streamdet adopt` writes the choice into a copy"
             )
-        with_a_way_out = sorted((*self.objections, *self.near), key=lambda reason: "--" not in reason)
+        with_a_way_out = sorted((*self.objections, *self.near_misses), key=lambda reason: "--" not in reason)
         reasons = "; ".join(
             _few([*filter(None, (self.kind,)), *with_a_way_out]) or ("no convention of streamdet has such outputs",)
         )

@@ -31,8 +31,8 @@ def intersection_over_union(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArra
 
 def share_inside(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
     """The share [N, M] of the area of boxes [N, 4] that lies inside of others [M, 4]; 0 for a box without area."""
-    overlap, whole = _intersections(boxes_xyxy, others_xyxy), areas(boxes_xyxy)[:, None]  # [N, M], [N, 1]
-    return np.asarray(np.divide(overlap, whole, out=np.zeros_like(overlap), where=whole > 0), np.float32)
+    overlap, area = _intersections(boxes_xyxy, others_xyxy), areas(boxes_xyxy)[:, None]  # [N, M], [N, 1]
+    return np.asarray(np.divide(overlap, area, out=np.zeros_like(overlap), where=area > 0), np.float32)
 
 
 def convert(boxes: npt.NDArray[Any], source: BoxFormat, target: BoxFormat) -> npt.NDArray[Any]:

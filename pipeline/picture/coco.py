@@ -1,4 +1,4 @@
-"""What are COCO's classes called, in the two orders in which detectors number them?"""
+"""COCO: the names of its classes, in the two orders in which detectors number them."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class DetectorSpec:
         for name in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
-        if not all(0 <= each <= 255 for each in self.pad_values):
+        if not all(0 <= value <= 255 for value in self.pad_values):
             raise ModelError(f"pad_value must lie within 0..255, got {self.pad_value}")
         if self.max_detections < 1:
             raise ModelError(f"max_detections must be at least 1, got {self.max_detections}")
@@ -135,16 +135,18 @@ class DetectorSpec:
             values = json.loads(text)
             schema = values.pop("schema")
         except (ValueError, AttributeError, KeyError, TypeError) as error:
-            raise ModelError(f"the {METADATA_KEY} metadata is no spec of ours: {error!r}; export it again") from error
-        known = {each.name for each in fields(cls)}
-        if schema != SCHEMA_VERSION or not values.keys() <= known:
             raise ModelError(
-                f"the {METADATA_KEY} metadata has schema {schema} with {sorted(values.keys() - known)}, "
+                f"the {METADATA_KEY} metadata must be a spec of ours, got {error!r}; export it again"
+            ) from error
+        names = {field.name for field in fields(cls)}
+        if schema != SCHEMA_VERSION or not values.keys() <= names:
+            raise ModelError(
+                f"the {METADATA_KEY} metadata has schema {schema} with {sorted(values.keys() - names)}, "
                 f"this version reads schema {SCHEMA_VERSION}; update streamdet or export it again"
             )
         try:
             values["extra_inputs"] = tuple(
-                ExtraInput(**{**each, "values": tuple(each["values"])}) for each in values.get("extra_inputs", ())
+                ExtraInput(**{**entry, "values": tuple(entry["values"])}) for entry in values.get("extra_inputs", ())
             )
             for name, value in values.items():
                 if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How are detections drawn on a picture?
+"""Drawing: detections and lines of text → a picture with them on it.
 
 Text is drawn once for each wording, size and colour onto a small plate, which is then copied wherever it is needed:
 a copy costs a few microseconds, the text of a label more than its box.
@@ -45,26 +45,26 @@ def draw_result(
 
 def _inside_first_surest(canvas: Canvas, result: Result) -> list[int]:
     """The detections that touch the picture, the surest first."""
-    found = result.detections
+    detections = result.detections
     right_bottom = np.array(canvas.size_wh, np.float32)
-    is_inside = np.logical_and(found.boxes_xyxy[:, 2:] > 0, found.boxes_xyxy[:, :2] < right_bottom)  # [N, 2]
-    order = np.argsort(-found.scores, kind="stable")
+    is_inside = np.logical_and(detections.boxes_xyxy[:, 2:] > 0, detections.boxes_xyxy[:, :2] < right_bottom)  # [N, 2]
+    order = np.argsort(-detections.scores, kind="stable")
     chosen: list[int] = order[is_inside[order].all(axis=1)].tolist()
     return chosen
 
 
 def _draw_shapes(canvas: Canvas, result: Result, order: list[int], boxes: list[list[int]], thickness: int) -> None:
     """Masks, boxes and keypoints, the surest last."""
-    found = result.detections
+    detections = result.detections
     width, height = canvas.size_wh
-    if found.masks is not None:
+    if detections.masks is not None:
         for index in reversed(order):
-            canvas.tint(found.masks[index], class_colour(result.class_name(int(found.class_ids[index]))))
+            canvas.tint(detections.masks[index], class_colour(result.class_name(int(detections.class_ids[index]))))
     for index in reversed(order):
-        colour = class_colour(result.class_name(int(found.class_ids[index])))
+        colour = class_colour(result.class_name(int(detections.class_ids[index])))
         canvas.outline(boxes[index], thickness, colour)
-        if found.keypoints is not None:
-            for x, y, score in found.keypoints[index].tolist():
+        if detections.keypoints is not None:
+            for x, y, score in detections.keypoints[index].tolist():
                 # A point that is not a number fails the comparison, and is left out as one outside is.
                 if score >= _KEYPOINT_SCORE and 0 <= x < width and 0 <= y < height:
                     canvas.dot(x, y, thickness + 1, colour)
@@ -81,14 +81,14 @@ def _draw_labels(
     scores: bool,
 ) -> None:
     """The surest chooses its place first and is pasted last."""
-    found, size = result.detections, _text_size(canvas)
+    detections, size = result.detections, _text_size(canvas)
     labels = []
     for index in order:
-        name = result.class_name(int(found.class_ids[index]))
+        name = result.class_name(int(detections.class_ids[index]))
         colour = class_colour(name)
-        words = [name if found.track_ids is None else f"#{found.track_ids[index]} {name}"]
+        words = [name if detections.track_ids is None else f"#{detections.track_ids[index]} {name}"]
         if scores:
-            words.append(f"{found.scores[index]:.0%}")
+            words.append(f"{detections.scores[index]:.0%}")
         # Plates of their own: there are as many scores as percents, but many more of names and scores together.
         plates = [_plate(word, size, colour) for word in words]
         width = sum(plate.width for plate in plates)
@@ -100,7 +100,7 @@ def _draw_labels(
 
 
 def _draw_overlay(canvas: Canvas, lines: Sequence[str]) -> Rectangle:
-    """Write lines over the top left on a darkened ground; returns the place that they take."""
+    """Write lines over the top left on a darkened ground; returns the area that they take."""
     size = _text_size(canvas)
     left = first = top = size // 4 * 2
     right = left
@@ -158,7 +158,7 @@ def _plate(text: str, size: int, ground: Colour) -> Plate:
 
 
 class _Taken:
-    """The places that are covered so far. All plates begin and end at even pixels, so a cell has 2 × 2 of them."""
+    """The areas that are covered so far. All plates begin and end at even pixels, so a cell has 2 × 2 of them."""
 
     def __init__(self, size_wh: tuple[int, int]) -> None:
         self._size_wh = size_wh
@@ -172,15 +172,15 @@ class _Taken:
         tops = [box[1] - height, box[1], box[3], box[3] - height]
         tops = [top for top in tops if 0 <= top <= lowest] or [min(max(0, tops[0]), lowest)]
         tops = [top // 2 * 2 for top in tops]
-        places = [(left, top, left + width, top + height) for top in tops]
-        chosen = next((place for place in places if not cv2.hasNonZero(self._window(place))), places[0])
+        areas = [(left, top, left + width, top + height) for top in tops]
+        chosen = next((area for area in areas if not cv2.hasNonZero(self._window(area))), areas[0])
         self.add(chosen)
         return chosen[:2]
 
-    def add(self, place: Rectangle) -> None:
-        """Take a place."""
-        self._window(place)[:] = 1
+    def add(self, area: Rectangle) -> None:
+        """Cover an area."""
+        self._window(area)[:] = 1
 
-    def _window(self, place: Rectangle) -> npt.NDArray[np.uint8]:
-        left, top, right, bottom = place
+    def _window(self, area: Rectangle) -> npt.NDArray[np.uint8]:
+        left, top, right, bottom = area
         return self._cells[top // 2 : bottom // 2, left // 2 : right // 2]

@@ -145,7 +145,7 @@ class _Pairs:
 def _compare_image(
     our_detections: Detections, their_detections: Detections, bar: Bar, nms: _Nms, proposed: Detections | None
 ) -> Parity:
-    ours, theirs = (Side.of(each, score_from=bar.score_from) for each in (our_detections, their_detections))
+    ours, theirs = (Side.of(detections, score_from=bar.score_from) for detections in (our_detections, their_detections))
     likeness = Likeness.of(ours.detections, theirs.detections)
     pairs = _pairs(ours, theirs, likeness, bar)
     ours, theirs = ours.agreeing(pairs.rows[pairs.is_within]), theirs.agreeing(pairs.columns[pairs.is_within])

@@ -169,7 +169,7 @@ def _suppress_soft(
         lowered.append(remaining[best])
         remaining[best] = -1
         iou = intersection_over_union(boxes[best : best + 1], boxes)[0]  # [M]
-        rivals = (classes == classes[best]) & (iou > 0) & (remaining >= 0)  # [M]; NaN is no rival
+        rivals = (classes == classes[best]) & (iou > 0) & (remaining >= 0)  # [M]; NaN is not a rival
         remaining[rivals] *= weigh(iou[rivals])
         remaining[remaining < thresholds] = -1
     return np.array(kept, np.intp), np.array(lowered, np.float32)

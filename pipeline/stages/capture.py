@@ -17,7 +17,7 @@ class Capture:
     is_live: whether frames may be dropped for newer ones; a recorded source is then played at its own pace.
     frames_per_second: at which pace a recorded source is played where it is live; its own media time's by default.
     every: hand out only each `every`-th frame, from the first on; each keeps the number that it has in the source.
-    max_frames: end after so many that were handed out.
+    max_frames: end after as many frames that were handed out.
     clock: monotonic seconds.
     """
 

@@ -59,10 +59,10 @@ class Preprocess:
     def _padded_tensor(self, letterbox: Letterbox) -> Tensor:
         """A buffer whose padding is in place, best one that was used for the same geometry."""
         with self._free_lock:
-            for place in reversed(range(len(self._free))):  # the last one back is still in the cache
-                if self._free[place][0] == letterbox:
-                    return self._free.pop(place)[1]
-            fitting = [place for place, (other, _) in enumerate(self._free) if other.network_wh == letterbox.network_wh]
+            for index in reversed(range(len(self._free))):  # the last one back is still in the cache
+                if self._free[index][0] == letterbox:
+                    return self._free.pop(index)[1]
+            fitting = [index for index, (other, _) in enumerate(self._free) if other.network_wh == letterbox.network_wh]
             tensor = self._free.pop(fitting[0])[1] if fitting else self._writer.new_tensor(letterbox)
         self._writer.pad(tensor)
         return tensor

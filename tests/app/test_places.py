@@ -133,5 +133,5 @@ def test_text_is_read_with_the_marks_of_other_systems(tmp_path: Path, encoding: 
 @needs_fifo
 def test_what_might_never_end_is_no_text(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="is no regular file"):
+    with pytest.raises(OSError, match="is not a regular file"):
         read_text(tmp_path / "pipe")

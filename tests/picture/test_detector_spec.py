@@ -96,7 +96,7 @@ def test_one_pad_value_is_three() -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "3", "{}", "null", "{'schema': 1}"])
 def test_text_of_another_shape_is_refused_with_the_way_out(text: str) -> None:
-    with pytest.raises(ModelError, match=r"is no spec of ours.*export it again"):
+    with pytest.raises(ModelError, match=r"must be a spec of ours.*export it again"):
         DetectorSpec.from_json(text)
 
 

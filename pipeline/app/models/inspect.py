@@ -38,7 +38,7 @@ def print_reasons(path: Path, hints: Hints) -> None:
         for reason in spec.provenance[1:]:
             console.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
     kinds = (found.kind,) if found.kind else ()
-    for sign, reasons in (("✗", (*kinds, *found.refused)), ("–", found.near), ("·", found.far)):
+    for sign, reasons in (("✗", (*kinds, *found.refused)), ("–", found.near_misses), ("·", found.far_misses)):
         for reason in reasons:
             console.print(f"{sign} {reason}", style="dim", markup=False, highlight=False, soft_wrap=True)
     console.print()

@@ -92,7 +92,7 @@ def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: Tens
         if hints.score_activation not in (None, activation):
             continue
         if activation == "none" and hints.head is None and (logits.shape[1] or boxes.shape[1] or 0) > 300:
-            continue  # so many are anchors
+            continue  # more than queries: these are anchors
         has_spare = (
             activation == "softmax"
             or (bool(names) and len(names) == num_columns - 1)
@@ -121,7 +121,7 @@ def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: Tens
                 **recipe,
             )
             if box_format == "xyxy" and (logits.shape[1] or boxes.shape[1] or 0) > 300:
-                certainty = Certainty.UNLIKELY  # so many corners come from anchors
+                certainty = Certainty.UNLIKELY  # more than queries: these come from anchors
             yield Claim(spec, _objection, certainty, other_recipes=others)
 
 
@@ -171,7 +171,7 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
         logits.shape[1] > 1 and float(np.mean(shares > 0.5)) > 0.5 and float(np.median(logits[:, -1])) > _FAR_BELOW
     )
     if spec.score_activation == "softmax" and not has_nothing:
-        return "most queries are not in the last column, as they are where it is no object"
+        return "most queries are not in the last column, as they are where that column means no object"
     if spec.score_activation == "sigmoid" and has_nothing:
-        return "most queries are in the last column, which is so where it is no object"
+        return "most queries are in the last column, as they are where that column means no object"
     return None
