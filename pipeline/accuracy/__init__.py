@@ -1,1 +1,1 @@
-"""How well do detections agree with what is there?"""
+"""Accuracy: detections and labelled images → figures, charts and files of how well they agree."""

@@ -1,4 +1,4 @@
-"""How does accuracy look as a picture? Drawn with matplotlib, without its global state, so in any thread."""
+"""Charts: accuracy → PNG files, drawn with matplotlib, without its global state, so in any thread."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Of more classes the counts would not be legible in their cells.
 _MOST_COUNTED = 24
 _INK, _FAINT = "#1f2933", "#9aa5b1"
-# From the best class to the worst; of more classes only so many are drawn.
+# From the best class to the worst; of more classes only the extremes are drawn.
 _CURVES = ("#0b5f59", "#1f8a7e", "#4fb0a2", "#8ccfc4", "#f0b183", "#e8894a", "#cf5a22", "#94330c")
 
 
@@ -32,13 +32,14 @@ def draw_precision_recall(path: Path, accuracy: CocoAccuracy, class_names: Seque
     Raises SinkError if it cannot be written, and MissingExtraError without matplotlib.
     """
     figure, axes = _figure(8.0, 5.2)
-    ranked = sorted(accuracy.classes, key=lambda each: -each.ap50)
+    ranked = sorted(accuracy.classes, key=lambda of_class: -of_class.ap50)
     shown = _extremes(ranked)
-    for each, place in zip(shown, np.linspace(0, len(_CURVES) - 1, len(shown)).round().astype(int), strict=True):
-        label = f"{class_names[each.class_id]}  {each.ap50:.2f}"
-        axes.plot(*_reached(each.precisions), color=_CURVES[place], linewidth=1.4, label=label)
+    colours = np.linspace(0, len(_CURVES) - 1, len(shown)).round().astype(int)  # indices into _CURVES
+    for of_class, colour in zip(shown, colours, strict=True):
+        label = f"{class_names[of_class.class_id]}  {of_class.ap50:.2f}"
+        axes.plot(*_reached(of_class.precisions), color=_CURVES[colour], linewidth=1.4, label=label)
     if ranked:
-        mean = np.mean([each.precisions for each in ranked], axis=0)  # [101]
+        mean = np.mean([of_class.precisions for of_class in ranked], axis=0)  # [101]
         label = f"mean of {len(ranked)}  {mean.mean():.2f}"
         axes.plot(*_reached(mean), color=_INK, linewidth=3, label=label, zorder=3)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")

@@ -1,4 +1,4 @@
-"""Which class of the data does a detector mean?"""
+"""Classes: the names of a detector's and of the data's → which of the data's each of the detector's is."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _COCO_NAMES = {voc: coco for coco, voc in _VOC_NAMES.items()}
 
 
 def match_classes(detector_names: Sequence[str], data_names: Sequence[str]) -> IntArray:
-    """For each of a detector's classes its place in the data's, -1 for one that the data does not have.
+    """For each of a detector's classes its index in the data's, -1 for one that the data does not have.
 
     COCO's and Pascal VOC's names of the same thing match, and case does not matter.
     """
-    places = {meaning_of(name): place for place, name in enumerate(data_names)}
-    return np.array([places.get(meaning_of(name), -1) for name in detector_names], np.int64)
+    indices = {meaning_of(name): index for index, name in enumerate(data_names)}
+    return np.array([indices.get(meaning_of(name), -1) for name in detector_names], np.int64)
 
 
-def in_classes_of_data(found: Detections, classes: IntArray) -> Detections:
+def in_classes_of_data(detections: Detections, classes: IntArray) -> Detections:
     """The detections of classes that the data has, numbered as there; `classes` is of `match_classes`."""
-    known = found.select(found.class_ids < len(classes))
-    class_ids = classes[known.class_ids]  # [N]
-    kept = known.select(class_ids >= 0)
+    named = detections.select(detections.class_ids < len(classes))
+    class_ids = classes[named.class_ids]  # [N]
+    kept = named.select(class_ids >= 0)
     return Detections(
         kept.boxes_xyxy, kept.scores, class_ids[class_ids >= 0], kept.masks, kept.keypoints, kept.track_ids
     )

@@ -1,4 +1,4 @@
-"""How accurate are detections, as COCO counts it?
+"""COCO's AP: detections and the truth of images → how accurate they are, as COCO counts it.
 
 AP is the mean over IoU thresholds .50 to .95 and classes, as pycocotools computes it (Lin et al. 2014,
 https://arxiv.org/abs/1405.0312).
@@ -50,74 +50,75 @@ class CocoAccuracy:
     classes: tuple[ClassAccuracy, ...]
 
 
-def coco_accuracy(found: Sequence[Detections], truths: Sequence[Truth]) -> CocoAccuracy:
-    """Judge what was found in images by what is in them, image by image.
+def coco_accuracy(detections: Sequence[Detections], truths: Sequence[Truth]) -> CocoAccuracy:
+    """Judge the detections of images by the truth, image by image.
 
-    What was found of a class that has no object counts for nothing, an ignored object counts as a crowd, and of one
+    Detections of a class that has no object count for nothing, an ignored object counts as a crowd, and of one
     image and class the best 100 count. Raises MissingExtraError without pycocotools.
     """
     truth_rows: list[dict[str, Any]] = []
-    found_rows: list[dict[str, Any]] = []
-    for image_id, (detections, truth) in enumerate(zip(found, truths, strict=True)):
+    detection_rows: list[dict[str, Any]] = []
+    for image_id, (in_image, truth) in enumerate(zip(detections, truths, strict=True)):
         truth_rows += _rows(truth.objects, image_id, areas=truth.areas, is_crowd=False)
         truth_rows += _rows(truth.ignored, image_id, is_crowd=True)
-        found_rows += _rows(detections, image_id, is_crowd=False)
+        detection_rows += _rows(in_image, image_id, is_crowd=False)
     objects = np.concatenate([np.zeros(0, np.int64), *(truth.objects.class_ids for truth in truths)])
     class_ids, nums = np.unique(objects, return_counts=True)  # [C], [C]
     if not len(class_ids):
         return CocoAccuracy(dict.fromkeys(COCO_NUMBERS), ())
-    evaluation = _evaluate(truth_rows, found_rows, range(len(truths)), class_ids.tolist())
+    evaluation = _evaluate(truth_rows, detection_rows, range(len(truths)), class_ids.tolist())
     precision = evaluation.eval["precision"][..., 0, 2]  # [10, 101, C], of all sizes, with 100 detections
     recall = evaluation.eval["recall"][..., 0, 2]  # [10, C]
     return CocoAccuracy(
-        {name: _known(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)},
+        {name: _number(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)},
         tuple(
             ClassAccuracy(
                 class_id,
                 num,
-                float(precision[..., place].mean()),
-                float(precision[0, :, place].mean()),
-                float(recall[:, place].mean()),
-                precision[0, :, place],
+                float(precision[..., index].mean()),
+                float(precision[0, :, index].mean()),
+                float(recall[:, index].mean()),
+                precision[0, :, index],
             )
-            for place, (class_id, num) in enumerate(zip(class_ids.tolist(), nums.tolist(), strict=True))
+            for index, (class_id, num) in enumerate(zip(class_ids.tolist(), nums.tolist(), strict=True))
         ),
     )
 
 
 def precision_on_labels(
-    found: Sequence[Detections], image_names: Sequence[str], class_names: Sequence[str], labels: LabelledData
+    detections: Sequence[Detections], image_names: Sequence[str], class_names: Sequence[str], labels: LabelledData
 ) -> tuple[float, float]:
-    """AP and AP50 of what was found in images, given by their files' names. Classes that have no labels do not count.
+    """AP and AP50 of the detections of images, named by their files; classes without labels do not count.
 
     Raises ConfigError if no image, or no class, has labels, and MissingExtraError without pycocotools.
     """
     classes = match_classes(class_names, labels.class_names)
     truths = {Path(image.name).name: image.truth for image in labels.images}
     judged = [
-        (in_classes_of_data(detections, classes), truths[name])
-        for detections, name in zip(found, image_names, strict=True)
+        (in_classes_of_data(in_image, classes), truths[name])
+        for in_image, name in zip(detections, image_names, strict=True)
         if name in truths
     ]
     if not judged or (classes < 0).all():
         raise ConfigError(
             f"{labels.origin}: must label some of the images and of the model's classes, it has none of them"
         )
-    return _ap_and_ap50([each for each, _ in judged], [truth for _, truth in judged])
+    return _ap_and_ap50([in_image for in_image, _ in judged], [truth for _, truth in judged])
 
 
 def precision_against(
-    found: Sequence[Detections], reference: Sequence[Detections], *, score_threshold: float
+    detections: Sequence[Detections], reference: Sequence[Detections], *, score_threshold: float
 ) -> tuple[float, float]:
-    """AP and AP50 where what another detector is sure of, from `score_threshold` on, is taken for the truth.
+    """AP and AP50 where the detections of another detector, from `score_threshold` on, are taken for the truth.
 
     Raises MissingExtraError without pycocotools.
     """
-    sure = [each.select(each.scores >= np.float32(score_threshold)) for each in reference]
+    sure = [in_image.select(in_image.scores >= np.float32(score_threshold)) for in_image in reference]
     if not any(map(len, sure)):
-        is_sure = any((each.scores >= score_threshold).any() for each in found)
+        is_sure = any((in_image.scores >= score_threshold).any() for in_image in detections)
         return (0.0, 0.0) if is_sure else (1.0, 1.0)
-    return _ap_and_ap50(found, [Truth.of(marked(each.boxes_xyxy.tolist(), each.class_ids.tolist())) for each in sure])
+    truths = [Truth.of(marked(in_image.boxes_xyxy.tolist(), in_image.class_ids.tolist())) for in_image in sure]
+    return _ap_and_ap50(detections, truths)
 
 
 def boxes_xywh(boxes_xyxy: FloatArray) -> npt.NDArray[np.float64]:
@@ -129,8 +130,8 @@ def boxes_xywh(boxes_xyxy: FloatArray) -> npt.NDArray[np.float64]:
     return np.round(convert(boxes_xyxy.astype(np.float64), "xyxy", "xywh"), 3)
 
 
-def _ap_and_ap50(found: Sequence[Detections], truths: Sequence[Truth]) -> tuple[float, float]:
-    numbers = coco_accuracy(found, truths).numbers
+def _ap_and_ap50(detections: Sequence[Detections], truths: Sequence[Truth]) -> tuple[float, float]:
+    numbers = coco_accuracy(detections, truths).numbers
     return numbers["AP"] or 0.0, numbers["AP50"] or 0.0
 
 
@@ -155,7 +156,7 @@ def _rows(
 
 
 def _evaluate(
-    truth: list[dict[str, Any]], found: list[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
+    truth: list[dict[str, Any]], detections: list[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
 ) -> Any:
     """COCOeval after all its work."""
     try:
@@ -165,13 +166,13 @@ def _evaluate(
         raise MissingExtraError('AP needs pycocotools: pip install "streamdet[measure]"') from error
     datasets = []
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
-        for rows in (truth, found):
+        for rows in (truth, detections):
             dataset = COCO()
             dataset.dataset = {
-                "images": [{"id": each} for each in image_ids],
+                "images": [{"id": image_id} for image_id in image_ids],
                 # From 1, because it takes the number 0 for no match.
                 "annotations": [{**row, "id": number} for number, row in enumerate(rows, 1)],
-                "categories": [{"id": each} for each in category_ids],
+                "categories": [{"id": category_id} for category_id in category_ids],
             }
             dataset.createIndex()
             datasets.append(dataset)
@@ -182,5 +183,5 @@ def _evaluate(
     return evaluation
 
 
-def _known(value: float) -> float | None:
+def _number(value: float) -> float | None:
     return None if value < 0 else float(value)

@@ -1,4 +1,4 @@
-"""COCO JSON: a file becomes images with the objects in them.
+"""COCO JSON: a file → images with the objects in them.
 
 https://cocodataset.org/#format-data: boxes are left, top, width, height in pixels, counted from 0.
 """
@@ -31,66 +31,72 @@ def read_coco_json(path: Path) -> LabelledData:
     """
     sections = _sections(path)
     categories = _entries(sections["categories"], "category", path)
-    class_names = {number: _name(each, "name", f"{path}: category {_said(each['id'])}") for number, each in categories}
-    places = {number: place for place, number in enumerate(class_names)}
+    class_names = {
+        number: _name(category, "name", f"{path}: category {_in_words(category['id'])}")
+        for number, category in categories
+    }
+    class_indices = {number: index for index, number in enumerate(class_names)}
     images = _entries(sections["images"], "image", path)
-    file_names = {number: _name(each, "file_name", f"{path}: image {_said(each['id'])}") for number, each in images}
+    file_names = {
+        number: _name(image, "file_name", f"{path}: image {_in_words(image['id'])}") for number, image in images
+    }
     _refuse_images_named_twice(file_names, path)
-    sizes = {number: _size_of(each, f"{path}: image {_said(each['id'])}") for number, each in images}
+    sizes = {number: _size_of(image, f"{path}: image {_in_words(image['id'])}") for number, image in images}
     rows: dict[str, list[_Row]] = {number: [] for number in file_names}
-    for number, each in enumerate(sections["annotations"], 1):
-        where = f"{path}: annotation {each.get('id', number) if isinstance(each, dict) else number}"
-        if not isinstance(each, dict):
-            raise ConfigError(f"{where}: must be an object with image_id, category_id and bbox, got {_said(each)}")
-        image, category = (_key(each, name, where) for name in ("image_id", "category_id"))
-        if category not in places:
-            raise ConfigError(f"{where}: category {each['category_id']} is not among the file's categories")
-        if image not in rows:
-            raise ConfigError(f"{where}: image {each['image_id']} is not among the file's images")
-        row = _Row(each, places[category], where)
-        refuse_outside(row.box_xyxy, sizes[image], where=where)
-        rows[image].append(row)
+    for number, annotation in enumerate(sections["annotations"], 1):
+        where = f"{path}: annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
+        if not isinstance(annotation, dict):
+            raise ConfigError(
+                f"{where}: must be an object with image_id, category_id and bbox, got {_in_words(annotation)}"
+            )
+        image_key, category_key = (_key(annotation, name, where) for name in ("image_id", "category_id"))
+        if category_key not in class_indices:
+            raise ConfigError(f"{where}: category {annotation['category_id']} is not among the file's categories")
+        if image_key not in rows:
+            raise ConfigError(f"{where}: image {annotation['image_id']} is not among the file's images")
+        row = _Row(annotation, class_indices[category_key], where)
+        refuse_outside(row.box_xyxy, sizes[image_key], where=where)
+        rows[image_key].append(row)
     labelled = tuple(
-        LabelledImage(file_names[number], each["id"], _truth(rows[number]), sizes[number])
-        for number, each in sorted(images, key=lambda image: _order(image[1]["id"]))
+        LabelledImage(file_names[number], image["id"], _truth(rows[number]), sizes[number])
+        for number, image in sorted(images, key=lambda entry: _order(entry[1]["id"]))
     )
-    category_ids = tuple(each["id"] for _, each in categories)
+    category_ids = tuple(category["id"] for _, category in categories)
     return LabelledData(str(path), tuple(class_names.values()), category_ids, labelled, (path,))
 
 
 def find_coco_json(folder: Path) -> LabelledData | None:
     """The labels of a folder of images: the one COCO JSON in it, beside it, or in `annotations`; or None.
 
-    Raises ConfigError for several, and for a JSON file that is none.
+    Raises ConfigError for several, and for a JSON file of another kind.
     """
-    places = (folder, folder / "annotations", folder.parent)
-    found = [
+    paths = [
         path
-        for place in places
-        if place.is_dir()
-        for path in sorted(place.iterdir())
+        for parent in (folder, folder / "annotations", folder.parent)
+        if parent.is_dir()
+        for path in sorted(parent.iterdir())
         if path.suffix.lower() == ".json" and not path.name.startswith("._") and path.is_file()
     ]
-    found = [path for path in found if path.name.startswith("instances") or path.parent != folder.parent]
-    if not found:
+    paths = [path for path in paths if path.name.startswith("instances") or path.parent != folder.parent]
+    if not paths:
         return None
-    if len(found) > 1:
-        raise ConfigError(f"{folder}: one COCO JSON must be with the images, found {', '.join(map(str, found))}")
-    return read_coco_json(found[0])
+    if len(paths) > 1:
+        raise ConfigError(f"{folder}: one COCO JSON must be with the images, found {', '.join(map(str, paths))}")
+    return read_coco_json(paths[0])
 
 
 class _Row:
-    """What counts of an annotation."""
+    """An annotation: its box, area and class, and whether it is a crowd."""
 
-    __slots__ = ("area", "box_xyxy", "is_crowd", "place")
+    __slots__ = ("area", "box_xyxy", "class_index", "is_crowd")
 
-    def __init__(self, annotation: Mapping[str, Any], place: int, where: str) -> None:
+    def __init__(self, annotation: Mapping[str, Any], class_index: int, where: str) -> None:
         self.box_xyxy = _box_of(annotation, where)
         left, top, right, bottom = self.box_xyxy
         area = annotation.get("area")
         self.area = (right - left) * (bottom - top) if area in (None, "") else _number(area, f"{where}: area")
         self.is_crowd = _truth_value(annotation.get("iscrowd"), f"{where}: iscrowd")
-        self.place = place
+        self.class_index = class_index
 
 
 def _sections(path: Path) -> dict[str, list[Any]]:
@@ -110,15 +116,15 @@ def _sections(path: Path) -> dict[str, list[Any]]:
 
 def _entries(values: Sequence[Any], what: str, path: Path) -> list[tuple[str, Mapping[str, Any]]]:
     """Entries with an id, by the key of it; one that is written twice alike counts once."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for number, each in enumerate(values, 1):
+    entries: dict[str, Mapping[str, Any]] = {}
+    for number, entry in enumerate(values, 1):
         where = f"{path}: {what} {number} of {len(values)}"
-        if not isinstance(each, dict):
-            raise ConfigError(f"{where}: must be an object with an id, got {_said(each)}")
-        key = _key(each, "id", where)
-        if found.setdefault(key, each) != each:
-            raise ConfigError(f"{where}: the id {each['id']} must be of one {what}, it is given to two")
-    return list(found.items())
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{where}: must be an object with an id, got {_in_words(entry)}")
+        key = _key(entry, "id", where)
+        if entries.setdefault(key, entry) != entry:
+            raise ConfigError(f"{where}: the id {entry['id']} must be of one {what}, two have it")
+    return list(entries.items())
 
 
 def _refuse_images_named_twice(file_names: Mapping[str, str], path: Path) -> None:
@@ -138,7 +144,7 @@ def _key(entry: Mapping[str, Any], name: str, where: str) -> str:
         raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {what} has no {name}")
     is_id = isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not is_id or value == "":
-        raise ConfigError(f"{where}: {name} must be a whole number or a string, got {_said(value)}")
+        raise ConfigError(f"{where}: {name} must be a whole number or a string, got {_in_words(value)}")
     return same_id(value)
 
 
@@ -150,7 +156,7 @@ def _order(value: int | float | str) -> tuple[bool, float, str]:
 def _name(entry: Mapping[str, Any], key: str, where: str) -> str:
     value = entry.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise ConfigError(f"{where}: {key} must be a name, got {_said(value)}")
+        raise ConfigError(f"{where}: {key} must be a name, got {_in_words(value)}")
     return str(value)
 
 
@@ -159,8 +165,8 @@ def _box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, fl
     if bbox in (None, [], ""):
         return _box_of_outline(annotation.get("segmentation"), where)
     if not isinstance(bbox, list) or len(bbox) != 4:
-        raise ConfigError(f"{where}: bbox must be left, top, width and height, got {_said(bbox)}")
-    left, top, width, height = (_number(each, f"{where}: bbox", finite=False) for each in bbox)
+        raise ConfigError(f"{where}: bbox must be left, top, width and height, got {_in_words(bbox)}")
+    left, top, width, height = (_number(side, f"{where}: bbox", finite=False) for side in bbox)
     return left, top, left + width, top + height
 
 
@@ -180,16 +186,16 @@ def _number(value: Any, where: str, *, finite: bool = True) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (ValueError, TypeError, OverflowError):
-        raise ConfigError(f"{where} must be a number, got {_said(value)}") from None
+        raise ConfigError(f"{where} must be a number, got {_in_words(value)}") from None
     if finite and not (math.isfinite(number) and number >= 0):
-        raise ConfigError(f"{where} must be a number from 0 on, got {_said(value)}")
+        raise ConfigError(f"{where} must be a number from 0 on, got {_in_words(value)}")
     return number
 
 
 def _truth_value(value: Any, where: str) -> bool:
     word = "" if value is None else str(value).strip().lower()
     if word not in (*_YES, *_NO):
-        raise ConfigError(f"{where} must be 0 or 1, got {_said(value)}")
+        raise ConfigError(f"{where} must be 0 or 1, got {_in_words(value)}")
     return word in _YES
 
 
@@ -205,12 +211,12 @@ def _size_of(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:
 def _truth(rows: list[_Row]) -> Truth:
     objects, crowds = ([row for row in rows if row.is_crowd == is_crowd] for is_crowd in (False, True))
     return Truth(
-        marked([row.box_xyxy for row in objects], [row.place for row in objects]),
+        marked([row.box_xyxy for row in objects], [row.class_index for row in objects]),
         np.array([row.area for row in objects], np.float64),
-        marked([row.box_xyxy for row in crowds], [row.place for row in crowds]),
+        marked([row.box_xyxy for row in crowds], [row.class_index for row in crowds]),
     )
 
 
-def _said(value: Any) -> str:
+def _in_words(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:60] + "…"

@@ -1,4 +1,4 @@
-"""Labelled data: a word on the command line becomes images with their labels and their paths."""
+"""Labelled data: a word on the command line → images with their labels and their paths."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def with_images(data: LabelledData, folder: Path | None) -> LabelledData:
     """
     if all(image.path is not None for image in data.images):
         return data
-    places = [folder] if folder is not None else _usual_places(user_path(data.origin))
+    folders = [folder] if folder is not None else _usual_folders(user_path(data.origin))
     if any(image.label_file for image in data.images):
-        by_stem = [_images_by_stem(place) for place in places]
-        found = [_beside_labels(image, places, by_stem) for image in data.images]
+        by_stem = list(map(_images_by_stem, folders))
+        paths = [_beside_labels(image, folders, by_stem) for image in data.images]
     else:
-        found = [_find(image, places) for image in data.images]
-    missing = [image.name for image, path in zip(data.images, found, strict=True) if path is None]
+        paths = [_find(image, folders) for image in data.images]
+    missing = [image.name for image, path in zip(data.images, paths, strict=True) if path is None]
     if missing:
         raise ConfigError(
-            f"{data.origin}: {len(missing)} of {len(found)} labelled images are missing, such as {missing[0]}; looked "
-            f"in {', '.join(map(str, places))}; say where they are with --images FOLDER"
+            f"{data.origin}: {len(missing)} of {len(paths)} labelled images are missing, such as {missing[0]}; looked "
+            f"in {', '.join(map(str, folders))}; say where they are with --images FOLDER"
         )
-    images = tuple(replace(image, path=path) for image, path in zip(data.images, found, strict=True))
+    images = tuple(replace(image, path=path) for image, path in zip(data.images, paths, strict=True))
     _refuse_labelled_twice(data.origin, images)
     return replace(data, images=images)
 
@@ -69,25 +69,25 @@ def with_each_name_once(data: LabelledData) -> LabelledData:
     Raises ConfigError for two classes that are both used and called the same, in whatever case.
     """
     used = {
-        int(each)
+        int(class_id)
         for image in data.images
         for part in (image.truth.objects, image.truth.ignored)
-        for each in part.class_ids
+        for class_id in part.class_ids
     }
     by_name: dict[str, list[int]] = {}
-    for place, name in enumerate(data.class_names):
-        by_name.setdefault(meaning_of(name), []).append(place)
+    for index, name in enumerate(data.class_names):
+        by_name.setdefault(meaning_of(name), []).append(index)
     kept = []
-    for places in by_name.values():
-        in_use = [place for place in places if place in used]
+    for indices in by_name.values():
+        in_use = [index for index in indices if index in used]
         if len(in_use) > 1:
-            one, other, *_ = (data.class_names[place] for place in in_use)
-            first, second, *_ = (data.category_ids[place] for place in in_use)
+            one, other, *_ = (data.class_names[index] for index in in_use)
+            first, second, *_ = (data.category_ids[index] for index in in_use)
             raise ConfigError(
                 f"{data.origin}: every class must have a name of its own, {first} is {one!r} and {second} is "
                 f"{other!r}; give them one number or two names"
             )
-        kept.append((in_use or places)[0])
+        kept.append((in_use or indices)[0])
     if len(kept) == len(data.class_names):
         return data
     kept.sort()
@@ -95,14 +95,14 @@ def with_each_name_once(data: LabelledData) -> LabelledData:
     moved[kept] = np.arange(len(kept))
     return replace(
         data,
-        class_names=tuple(data.class_names[place] for place in kept),
-        category_ids=tuple(data.category_ids[place] for place in kept),
+        class_names=tuple(data.class_names[index] for index in kept),
+        category_ids=tuple(data.category_ids[index] for index in kept),
         images=tuple(replace(image, truth=_renumbered(image.truth, moved)) for image in data.images),
     )
 
 
 def _renumbered(truth: Truth, moved: npt.NDArray[np.int64]) -> Truth:
-    objects, ignored = (replace(each, class_ids=moved[each.class_ids]) for each in (truth.objects, truth.ignored))
+    objects, ignored = (replace(part, class_ids=moved[part.class_ids]) for part in (truth.objects, truth.ignored))
     return replace(truth, objects=objects, ignored=ignored)
 
 
@@ -112,7 +112,7 @@ def _refuse_labelled_twice(origin: str, images: Sequence[LabelledImage]) -> None
         assert image.path is not None
         other = first.setdefault(image.path.resolve(), image)
         if other is not image:
-            one, two = (each.label_file or f"image {each.image_id}" for each in (other, image))
+            one, two = (labelled.label_file or f"image {labelled.image_id}" for labelled in (other, image))
             raise ConfigError(f"{origin}: every image must be labelled once, {one} and {two} are both of {image.path}")
 
 
@@ -131,56 +131,56 @@ def _read(path: Path) -> LabelledData | None:
     return find_coco_json(path)
 
 
-def _usual_places(labels: Path) -> list[Path]:
+def _usual_folders(labels: Path) -> list[Path]:
     """Beside the labels, in `images` or `JPEGImages`, and val2017 for annotations/instances_val2017.json."""
-    here = labels if labels.is_dir() else labels.parent
+    folder = labels if labels.is_dir() else labels.parent
     split = re.sub(r"^instances_", "", labels.stem)
-    bases = (here, here.parent)
-    places = [base / name for base in bases for name in ("", "images", "JPEGImages", split, f"images/{split}")]
-    return [each for each in dict.fromkeys(places) if each.is_dir()]
+    bases = (folder, folder.parent)
+    folders = [base / name for base in bases for name in ("", "images", "JPEGImages", split, f"images/{split}")]
+    return [path for path in dict.fromkeys(folders) if path.is_dir()]
 
 
-def _images_by_stem(place: Path) -> dict[str, list[Path]]:
+def _images_by_stem(folder: Path) -> dict[str, list[Path]]:
     """The images in a folder, by their names without suffix."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(place.iterdir()):
+    images: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("._"):
-            found.setdefault(path.stem, []).append(path)
-    return found
+            images.setdefault(path.stem, []).append(path)
+    return images
 
 
 def _beside_labels(
-    image: LabelledImage, places: Sequence[Path], by_stem: Sequence[Mapping[str, Sequence[Path]]]
+    image: LabelledImage, folders: Sequence[Path], by_stem: Sequence[Mapping[str, Sequence[Path]]]
 ) -> Path | None:
     """In the first folder that has one of both: the image called as its file of labels, else as the labels name it."""
     if image.label_file is None:
-        return _find(image, places)
-    for place, images in zip(places, by_stem, strict=True):
-        found = images.get(image.label_file.stem, ())
-        named = _find(image, [place])
-        if len(found) > 1 and named not in found:
-            names = " and ".join(path.name for path in found)
+        return _find(image, folders)
+    for folder, images in zip(folders, by_stem, strict=True):
+        paths = images.get(image.label_file.stem, ())
+        named = _find(image, [folder])
+        if len(paths) > 1 and named not in paths:
+            names = " and ".join(path.name for path in paths)
             raise ConfigError(
                 f"{image.label_file} must be of one image, {names} bear its name, and it says {image.name}"
             )
-        if found or named:
-            return named if len(found) > 1 or not found else found[0]
+        if paths or named:
+            return named if len(paths) > 1 or not paths else paths[0]
     return None
 
 
-def _find(image: LabelledImage, places: Sequence[Path]) -> Path | None:
+def _find(image: LabelledImage, folders: Sequence[Path]) -> Path | None:
     """Under the name in the labels, or its last part, which Windows' tools write behind a backslash."""
     name = image.name.lstrip("/")
     last = PureWindowsPath(name).name
     names = dict.fromkeys((name, name.replace("\\", "/"), last))
-    candidates = [place / each for place in places for each in names if each and not PureWindowsPath(each).drive]
+    candidates = [folder / word for folder in folders for word in names if word and not PureWindowsPath(word).drive]
     if not Path(last).suffix:  # some tools leave it out
-        candidates += [each for place in places for each in sorted(place.glob(f"{glob.escape(last)}.*"))]
-    return next((each for each in candidates if _is_image_file(each)), None)
+        candidates += [path for folder in folders for path in sorted(folder.glob(f"{glob.escape(last)}.*"))]
+    return next((path for path in candidates if _is_image_file(path)), None)
 
 
 def _is_image_file(path: Path) -> bool:
     try:
         return path.is_file() and path.suffix.lower() not in (".xml", ".txt")
     except (OSError, ValueError):
-        return False  # no name that a file could have
+        return False  # not a name that a file could have

@@ -1,4 +1,4 @@
-"""Outlines: polygons and run-length masks, as labels have them, become the boxes around them."""
+"""Outlines: polygons and run-length masks, as labels have them → the boxes around them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def box_of_polygons(polygons: Any) -> Box | None:
     if not polygons:
         return None
     flat = (
-        polygons if all(isinstance(each, int | float) for each in polygons) else [x for each in polygons for x in each]
+        polygons
+        if all(isinstance(number, int | float) for number in polygons)
+        else [x for polygon in polygons for x in polygon]
     )
     points = np.array(flat, np.float64)
     if points.ndim != 1 or len(points) % 2 or len(points) < 6 or not np.isfinite(points).all():

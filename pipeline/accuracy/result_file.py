@@ -1,4 +1,4 @@
-"""How are detections kept in a file? In COCO's result format, https://cocodataset.org/#format-results."""
+"""Result files: detections → JSON and back, in COCO's result format, https://cocodataset.org/#format-results."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
 
 
-def write_result_file(path: Path, found: Sequence[Detections], data: LabelledData) -> None:
-    """Write what was found in the images of `data`, in its classes, all or nothing.
+def write_result_file(path: Path, detections: Sequence[Detections], data: LabelledData) -> None:
+    """Write the detections of the images of `data`, in its classes, all or nothing.
 
     Raises SinkError if it cannot be written.
     """
     rows = [
         {"image_id": image.image_id, "category_id": data.category_ids[class_id], "bbox": box, "score": score}
-        for image, detections in zip(data.images, found, strict=True)
+        for image, in_image in zip(data.images, detections, strict=True)
         for class_id, box, score in zip(
-            detections.class_ids.tolist(),
-            boxes_xywh(detections.boxes_xyxy).tolist(),
-            detections.scores.tolist(),
+            in_image.class_ids.tolist(),
+            boxes_xywh(in_image.boxes_xyxy).tolist(),
+            in_image.scores.tolist(),
             strict=True,
         )
     ]
@@ -38,12 +38,12 @@ def write_result_file(path: Path, found: Sequence[Detections], data: LabelledDat
 
 
 def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
-    """What was found in each image of `data`, in its classes; rows of other images are left out.
+    """The detections of each image of `data`, in its classes; rows of other images are left out.
 
-    Raises ConfigError for a file that cannot be read, anything else in it, a category that the data does not have,
+    Raises ConfigError for a file that cannot be read or holds something else, a category that the data does not have,
     and where not one row is of the data's images.
     """
-    places = {same_id(category_id): place for place, category_id in enumerate(data.category_ids)}
+    class_indices = {same_id(category_id): index for index, category_id in enumerate(data.category_ids)}
     by_image: dict[str, list[tuple[float, ...]]] = {same_id(image.image_id): [] for image in data.images}
     others = 0
     try:
@@ -60,7 +60,7 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
                 raise ValueError(f"result {number} has no {error}") from error
             except (ValueError, TypeError) as error:
                 raise ValueError(f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
-            if category not in places:
+            if category not in class_indices:
                 raise ConfigError(f"{where}: {data.origin} has no category {row['category_id']}")
             if not (0 <= score <= 1 and all(map(math.isfinite, (left, top, width, height)))):
                 raise ConfigError(
@@ -69,7 +69,7 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
             if image not in by_image:
                 others += 1
                 continue
-            by_image[image].append((left, top, left + width, top + height, score, places[category]))
+            by_image[image].append((left, top, left + width, top + height, score, class_indices[category]))
     except ConfigError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -78,7 +78,7 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
         ) from error
     if rows and others == len(rows):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")
-    return [_detections(each) for each in by_image.values()]
+    return [_detections(rows_of_image) for rows_of_image in by_image.values()]
 
 
 def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:

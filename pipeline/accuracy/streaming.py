@@ -1,7 +1,7 @@
-"""What does a detector show at each frame's time, when its answers come late?
+"""Streaming accuracy: detections and their latencies → the newest answer that there is at each frame's time.
 
-Streaming accuracy (Li, Wang, Ramanan, "Towards Streaming Perception", ECCV 2020, https://arxiv.org/abs/2005.10420):
-the truth y_i of time t_i is compared not with what is found in frame i, but with the newest answer finished by then,
+Streaming AP (Li, Wang, Ramanan, "Towards Streaming Perception", ECCV 2020, https://arxiv.org/abs/2005.10420):
+the truth y_i of time t_i is compared not with the detections of frame i, but with the newest answer finished by then,
 
     L = L({(y_i, ŷ_φ(t_i))}),    φ(t) = argmax_k { k : s_k ≤ t },    s_k: when the answer to frame k is finished,
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 
-# So near, two times are one: n / 30 is not the sum of n thirtieths, and no latency is known so well.
+# Closer than this, two times are one: n / 30 is not the sum of n thirtieths, and no latency is measured so well.
 _SAME_INSTANT_SECONDS = 1e-6
 
 TimeArray = npt.NDArray[np.float64]
@@ -87,10 +87,10 @@ def latest_finished(times_seconds: Sequence[float], answers: Iterable[Answer]) -
 
 
 def streaming_detections(
-    found: Sequence[Detections] | Mapping[int, Detections], shown: Iterable[int | None]
+    detections: Sequence[Detections] | Mapping[int, Detections], shown: Iterable[int | None]
 ) -> list[Detections]:
-    """What is seen at each time, of what is found by frame index and of `latest_finished`; empty where that is None."""
-    return [Detections.empty() if frame_index is None else found[frame_index] for frame_index in shown]
+    """The detections shown at each time, by frame index as `latest_finished` gives it; empty where that is None."""
+    return [Detections.empty() if frame_index is None else detections[frame_index] for frame_index in shown]
 
 
 def _num_by(times: TimeArray, now: float) -> int:
@@ -104,8 +104,8 @@ def _checked(times_seconds: Sequence[float]) -> TimeArray:
         raise ConfigError("frames' times must be finite numbers of seconds, got some that are not")
     back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
-        place = int(back[0])
+        index = int(back[0])
         raise ConfigError(
-            f"frames' times must not go back, got {times[place]} s of frame {place} before {times[place + 1]} s"
+            f"frames' times must not go back, got {times[index]} s of frame {index} before {times[index + 1]} s"
         )
     return times

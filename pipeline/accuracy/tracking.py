@@ -1,4 +1,4 @@
-"""How well do tracks follow the objects of a video, as HOTA, MOTA and IDF1 count it?
+"""Tracking: tracks and the objects of a video → how well they follow them, as HOTA, MOTA and IDF1 count it.
 
 HOTA: Luiten et al., IJCV 2021, https://arxiv.org/abs/2009.07736. MOTA: Bernardin and Stiefelhagen 2008. IDF1: Ristani
 et al. 2016, https://arxiv.org/abs/1609.01775. All are counted by Roboflow's trackers, whose numbers are TrackEval's.
@@ -16,9 +16,9 @@ import numpy as np
 from pipeline.errors import ConfigError, MissingExtraError
 from pipeline.picture.detections import Detections, IntArray
 
-# From this overlap on MOTA and IDF1 take a box for found.
+# From this overlap on a box counts as found in MOTA and IDF1.
 _LEAST_IOU = 0.5
-# What ByteTrack takes for nothing at all.
+# Below it ByteTrack takes a detection for nothing at all.
 _LEAST_SCORE = 0.1
 
 
@@ -27,8 +27,8 @@ class TrackingNumbers:
     """How well objects were followed: shares are at most 1, and MOTA may be negative."""
 
     hota: float  # the mean over IoU thresholds .05 to .95 of the geometric mean of:
-    deta: float  # how well objects are found
-    assa: float  # how well what is found is held together
+    deta: float  # how well objects are detected
+    assa: float  # how well the detections of an object are held together
     mota: float  # 1 - (misses + false alarms + id switches) / objects
     idf1: float  # F1 of boxes that bear the one right identity
     num_objects: int  # boxes in the truth
@@ -47,31 +47,34 @@ class TrackingAccuracy:
 
 
 def tracking_accuracy(
-    found: Sequence[Detections], truths: Sequence[Detections], *, ignored: Sequence[Detections] | None = None
+    detections: Sequence[Detections],
+    truths: Sequence[Detections],
+    *,
+    ignored: Sequence[Detections] | None = None,
 ) -> TrackingAccuracy:
     """Judge the tracks found in the frames of one video by the objects in it, frame by frame.
 
-    An identity belongs to its class: what is found as another class is a miss and a false alarm. Scores do not matter.
-    What is found where something `ignored` of its class is, and no object, does not count. Over all, each box weighs
+    An identity belongs to its class: a detection as another class is a miss and a false alarm. Scores do not matter.
+    A detection where something `ignored` of its class is, and no object, does not count. Over all, each box weighs
     the same, whatever its class.
-    Raises ConfigError where identities are not known or not unique in a frame, and MissingExtraError without trackers.
+    Raises ConfigError where identities are missing or not unique in a frame, and MissingExtraError without trackers.
     """
     evaluation = _library("trackers.eval")
-    for frame_index, (each, truth) in enumerate(zip(found, truths, strict=True)):
-        _check_identities(each, where=f"what is found in frame {frame_index}")
+    for frame_index, (in_frame, truth) in enumerate(zip(detections, truths, strict=True)):
+        _check_identities(in_frame, where=f"the detections of frame {frame_index}")
         _check_identities(truth, where=f"the truth of frame {frame_index}")
     if ignored is not None:
-        found = [_without_ignored(*each, evaluation) for each in zip(found, truths, ignored, strict=True)]
+        detections = [_without_ignored(*frame, evaluation) for frame in zip(detections, truths, ignored, strict=True)]
     counts: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = []
     classes: dict[int, TrackingNumbers] = {}
     num_identities = 0
-    for class_id in _class_ids([*found, *truths]):
-        theirs, ours = _of_class(truths, class_id), _of_class(found, class_id)
+    for class_id in _class_ids([*detections, *truths]):
+        theirs, ours = _of_class(truths, class_id), _of_class(detections, class_id)
         overlaps = [
-            evaluation.box_iou(truth.boxes_xyxy, each.boxes_xyxy)  # [N, M]
-            for truth, each in zip(theirs, ours, strict=True)
+            evaluation.box_iou(truth.boxes_xyxy, in_frame.boxes_xyxy)  # [N, M]
+            for truth, in_frame in zip(theirs, ours, strict=True)
         ]
-        tracks = [_ids(each) for each in theirs], [_ids(each) for each in ours], overlaps
+        tracks = [_ids(truth) for truth in theirs], [_ids(in_frame) for in_frame in ours], overlaps
         count = (
             evaluation.compute_hota_metrics(*tracks),
             evaluation.compute_clear_metrics(*tracks, threshold=_LEAST_IOU),
@@ -95,33 +98,35 @@ def tracking_accuracy(
 
 
 def with_track_ids(
-    found: Sequence[Detections], *, frames_per_second: float, score_threshold: float = 0.6
+    detections: Sequence[Detections], *, frames_per_second: float, score_threshold: float = 0.6
 ) -> list[Detections]:
-    """Give what is found in the frames of one video identities, by ByteTrack, class by class.
+    """Give the detections of one video's frames identities, by ByteTrack, class by class.
 
-    From `score_threshold` on a detection starts a track; from .1 on it continues one. What belongs to no track is left
-    out, and so is the first detection of each: a track is sure from its second frame on.
+    From `score_threshold` on a detection starts a track; from .1 on it continues one. A detection of no track is left
+    out, and so is the first of each track: a track is sure from its second frame on.
     Zhang et al., "ByteTrack", ECCV 2022, https://arxiv.org/abs/2110.06864.
     Raises MissingExtraError without trackers.
     """
     tracking = _library("trackers")
-    track_ids = [np.full(len(each), -1, np.int64) for each in found]  # -1: of no track
-    for class_id in _class_ids(found):
+    track_ids = [np.full(len(in_frame), -1, np.int64) for in_frame in detections]  # -1: of no track
+    for class_id in _class_ids(detections):
         num_tracks = 1 + max(int(ids.max(initial=-1)) for ids in track_ids)  # of the classes before
         tracker = tracking.ByteTrackTracker(
             frame_rate=frames_per_second,
             track_activation_threshold=score_threshold,
             high_conf_det_threshold=score_threshold,
         )
-        for each, ids in zip(found, track_ids, strict=True):
-            places = np.flatnonzero((each.class_ids == class_id) & (each.scores >= _LEAST_SCORE))  # [M]
-            given = each.select(places).to_supervision()
-            given.data["place"] = places
-            tracked = tracker.update(given)  # [M] in another order
+        for in_frame, ids in zip(detections, track_ids, strict=True):
+            indices = np.flatnonzero((in_frame.class_ids == class_id) & (in_frame.scores >= _LEAST_SCORE))  # [M]
+            untracked = in_frame.select(indices).to_supervision()
+            untracked.data["index"] = indices
+            tracked = tracker.update(untracked)  # [M] in another order
             if len(tracked):
                 tracked = tracked[tracked.tracker_id >= 0]
-                ids[tracked.data["place"]] = num_tracks + tracked.tracker_id
-    return [replace(each, track_ids=ids).select(ids >= 0) for each, ids in zip(found, track_ids, strict=True)]
+                ids[tracked.data["index"]] = num_tracks + tracked.tracker_id
+    return [
+        replace(in_frame, track_ids=ids).select(ids >= 0) for in_frame, ids in zip(detections, track_ids, strict=True)
+    ]
 
 
 def _numbers(
@@ -141,13 +146,13 @@ def _numbers(
     )
 
 
-def _without_ignored(found: Detections, truth: Detections, ignored: Detections, evaluation: Any) -> Detections:
-    """As COCO does with crowds: it is enough that the found box lies within what is ignored."""
-    is_there = found.class_ids[:, None] == truth.class_ids[None]  # [N, M]
-    is_there &= evaluation.box_iou(found.boxes_xyxy, truth.boxes_xyxy) >= _LEAST_IOU
-    is_ignored = found.class_ids[:, None] == ignored.class_ids[None]  # [N, K]
-    is_ignored &= evaluation.box_ioa(found.boxes_xyxy, ignored.boxes_xyxy) >= _LEAST_IOU
-    return found.select(is_there.any(axis=1) | ~is_ignored.any(axis=1))
+def _without_ignored(detections: Detections, truth: Detections, ignored: Detections, evaluation: Any) -> Detections:
+    """As COCO does with crowds: it is enough that a box lies within what is ignored."""
+    is_there = detections.class_ids[:, None] == truth.class_ids[None]  # [N, M]
+    is_there &= evaluation.box_iou(detections.boxes_xyxy, truth.boxes_xyxy) >= _LEAST_IOU
+    is_ignored = detections.class_ids[:, None] == ignored.class_ids[None]  # [N, K]
+    is_ignored &= evaluation.box_ioa(detections.boxes_xyxy, ignored.boxes_xyxy) >= _LEAST_IOU
+    return detections.select(is_there.any(axis=1) | ~is_ignored.any(axis=1))
 
 
 def _check_identities(detections: Detections, *, where: str) -> None:
@@ -164,11 +169,11 @@ def _check_identities(detections: Detections, *, where: str) -> None:
 
 
 def _class_ids(frames: Sequence[Detections]) -> list[int]:
-    return sorted({int(class_id) for each in frames for class_id in each.class_ids})
+    return sorted({int(class_id) for in_frame in frames for class_id in in_frame.class_ids})
 
 
 def _of_class(frames: Sequence[Detections], class_id: int) -> list[Detections]:
-    return [each.select(each.class_ids == class_id) for each in frames]
+    return [in_frame.select(in_frame.class_ids == class_id) for in_frame in frames]
 
 
 def _ids(detections: Detections) -> IntArray:

@@ -1,4 +1,4 @@
-"""What is in images, as people or the machine that drew them have marked it?"""
+"""Truth: labelled images, and the objects in them that people, or the machine that drew them, have marked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AreaArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is in one image, in its pixels; class ids are places in `LabelledData.class_names`."""
+    """What is in one image, in its pixels; class ids are indices into `LabelledData.class_names`."""
 
     objects: Detections  # score 1; with track_ids where the data has identities
     areas: AreaArray  # [N] square pixels by which COCO tells small from large: of the outline, where it was drawn
@@ -45,7 +45,7 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelledData:
-    """Images whose objects are known."""
+    """Images and their labels."""
 
     origin: str  # what the user typed, for errors
     class_names: tuple[str, ...]
@@ -59,7 +59,7 @@ class LabelledData:
         return (*self.label_files, *(image.path for image in self.images if image.path is not None))
 
     def first(self, num_images: int | None) -> LabelledData:
-        """The same data with so many images at most; None: all."""
+        """The same data with at most `num_images` images; None: all."""
         return replace(self, images=self.images[:num_images])
 
     def num_objects_by_class(self) -> npt.NDArray[np.int64]:
@@ -97,4 +97,4 @@ def refuse_outside(box_xyxy: Sequence[float], size_wh: tuple[int, int] | None, *
 
 
 def _written(box_xyxy: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{each:g}" for each in box_xyxy) + ")"
+    return "(" + ", ".join(f"{corner:g}" for corner in box_xyxy) + ")"

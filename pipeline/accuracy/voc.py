@@ -1,4 +1,4 @@
-"""How accurate are detections, as Pascal VOC counts it?
+"""Pascal VOC's AP: detections and the truth of images → how accurate they are, as Pascal VOC counts it.
 
 Everingham et al. 2010, https://doi.org/10.1007/s11263-009-0275-4, section 4.2, and the development kit's VOCevaldet.
 The kit counts whole pixels, from xmin to xmax inclusive; our boxes end where a pixel ends, so that plain IoU is the
@@ -22,7 +22,7 @@ _Claims = npt.NDArray[np.int64]
 
 
 def voc_precisions(
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     truths: Sequence[Truth],
     *,
     num_classes: int,
@@ -43,7 +43,7 @@ def voc_precisions(
         if not num_objects:
             precisions.append(None)
             continue
-        is_right = _judge(found, truths, class_id, iou_threshold)  # [N], best first
+        is_right = _judge(detections, truths, class_id, iou_threshold)  # [N], best first
         num_right = np.cumsum(is_right, dtype=np.int64)  # [N]
         precision = num_right / np.arange(1, len(is_right) + 1)  # [N]
         # At that recall or any higher one.
@@ -53,15 +53,15 @@ def voc_precisions(
 
 
 def _judge(
-    found: Sequence[Detections], truths: Sequence[Truth], class_id: int, iou_threshold: float
+    detections: Sequence[Detections], truths: Sequence[Truth], class_id: int, iou_threshold: float
 ) -> npt.NDArray[np.bool_]:
     """Whether each detection of a class is right, best score first, without those that are neither."""
     scores, is_right, counts = [], [], []
-    for detections, truth in zip(found, truths, strict=True):
-        is_of_class = detections.class_ids == class_id
+    for in_image, truth in zip(detections, truths, strict=True):
+        is_of_class = in_image.class_ids == class_id
         if not is_of_class.any():
             continue
-        chosen = detections.select(is_of_class)
+        chosen = in_image.select(is_of_class)
         chosen = chosen.select(np.argsort(-chosen.scores, kind="stable").astype(np.int64))
         objects = truth.objects.boxes_xyxy[truth.objects.class_ids == class_id]
         ignored = truth.ignored.boxes_xyxy[truth.ignored.class_ids == class_id]
@@ -89,4 +89,4 @@ def _area(num_right: _Claims, precision: npt.NDArray[np.float64], num_objects: i
 def _mean_of_eleven(num_right: _Claims, precision: npt.NDArray[np.float64], num_objects: int) -> float:
     """Recalls are compared as whole numbers: 3 of 10 is at least .3, which floats may deny."""
     reached = [10 * num_right >= tenth * num_objects for tenth in range(11)]
-    return float(np.mean([precision[each].max(initial=0) for each in reached]))
+    return float(np.mean([precision[mask].max(initial=0) for mask in reached]))

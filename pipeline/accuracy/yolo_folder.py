@@ -1,4 +1,4 @@
-"""YOLO datasets: a data.yaml, and what it leads to, become images with the objects in them.
+"""YOLO datasets: a data.yaml and the files that it names → images with the objects in them.
 
 https://docs.ultralytics.com/datasets/detect: beside `images/…/name.jpg` stands `labels/…/name.txt` with a line an
 object: class, then centre x, centre y, width and height as shares of the image's, or the corners of an outline. Where
@@ -23,7 +23,7 @@ from pipeline.errors import ConfigError, reason_of
 from pipeline.picture.boxes import convert
 from pipeline.text_file import read_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset((".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
 _SPLITS = ("val", "test", "train")
@@ -44,25 +44,25 @@ def read_yolo_folder(path: Path) -> LabelledData:
     values = _read_yaml(path)
     class_names = _class_names(values, path)
     num_point_numbers = _num_point_numbers(values.get("kpt_shape"), path)
-    split = next((each for each in _SPLITS if values.get(each)), None)
+    split = next((split for split in _SPLITS if values.get(split)), None)
     if split is None:
         raise ConfigError(f"{path} must be a YAML file with names and val, as YOLO datasets have it: it has no val")
     root = values.get("path")
     if root is not None and not isinstance(root, str):
         raise ConfigError(f"{path}: path must be a folder, got {root!r}"[:300])
-    paths = [each for place in _listed(values[split]) for each in _images_in(place, path, root)]
-    labels = [_label_file(each) for each in paths]
-    if not any(each.is_file() for each in labels):
+    paths = [image for word in _listed(values[split]) for image in _images_in(word, path, root)]
+    labels = list(map(_label_file, paths))
+    if not any(label.is_file() for label in labels):
         raise ConfigError(f"{path}: {split} must have labels beside its {len(paths)} images, such as {labels[0]}")
-    places = {number: place for place, number in enumerate(class_names)}
-    rows = [_read_labels(label, places) for label in labels]
+    class_indices = {number: index for index, number in enumerate(class_names)}
+    rows = [_read_labels(label, class_indices) for label in labels]
     if num_point_numbers is None:
-        _refuse_points([row for each in rows for row in each], path)
+        _refuse_points([row for in_image in rows for row in in_image], path)
     images = []
-    for number, (image, label, found) in enumerate(zip(paths, labels, rows, strict=True), 1):
+    for number, (image, label, in_image) in enumerate(zip(paths, labels, rows, strict=True), 1):
         size_wh = _size_of(image)
-        boxes = [_box_of(row, size_wh, num_point_numbers) for row in found]
-        truth = Truth.of(marked(boxes, [row.place for row in found]))
+        boxes = [_box_of(row, size_wh, num_point_numbers) for row in in_image]
+        truth = Truth.of(marked(boxes, [row.class_index for row in in_image]))
         images.append(LabelledImage(str(image), number, truth, size_wh, image, label_file=label))
     read = (path, *(label for label in labels if label.is_file()))
     return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), tuple(images), read)
@@ -72,7 +72,7 @@ def read_yolo_folder(path: Path) -> LabelledData:
 class _Row:
     """A line of a file of labels."""
 
-    place: int  # of its class
+    class_index: int
     shares: tuple[float, ...]  # all numbers after the class
     where: str
 
@@ -94,7 +94,7 @@ def _class_names(values: Mapping[str, Any], path: Path) -> dict[int, str]:
     """Names by number: a list, numbers before names, where the numbers may be written as strings, or one in all."""
     names = values.get("names")
     if isinstance(names, str):
-        names = [each.strip() for each in names.split(",")]
+        names = [name.strip() for name in names.split(",")]
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
@@ -103,13 +103,15 @@ def _class_names(values: Mapping[str, Any], path: Path) -> dict[int, str]:
             f"or numbers before names, got {names!r}"[:400]
         )
     try:
-        found = {int(str(number)): str(name) for number, name in names.items()}
+        by_number = {int(str(number)): str(name) for number, name in names.items()}
     except ValueError as error:
         raise ConfigError(f"{path}: names must have whole numbers before them: {error}") from error
     num = values.get("nc")
-    if len(found) != len(names) or (num is not None and str(num) != str(len(found))):
-        raise ConfigError(f"{path}: nc and names must be of as many classes, nc is {num}, and {len(found)} are named")
-    return found
+    if len(by_number) != len(names) or (num is not None and str(num) != str(len(by_number))):
+        raise ConfigError(
+            f"{path}: nc and names must be of as many classes, nc is {num}, and {len(by_number)} are named"
+        )
+    return by_number
 
 
 def _num_point_numbers(shape: Any, path: Path) -> int | None:
@@ -137,15 +139,15 @@ def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
         return
     says_what_is_seen = (shares.shape[1] - 4) % 3 == 0 and np.isin(shares[:, 6::3], (0, 1, 2)).all()
     sample = shares[:: max(1, len(shares) // 200)]
-    if says_what_is_seen or np.mean([crosses_itself(each.reshape(-1, 2)) for each in sample]) >= 0.25:
+    if says_what_is_seen or np.mean([crosses_itself(row.reshape(-1, 2)) for row in sample]) >= 0.25:
         raise ConfigError(
-            f"{long[0].where}: its {shares.shape[1]} numbers after the class are no outline but a box and points; say "
-            f"so in {path}: kpt_shape: [{(shares.shape[1] - 4) // 2}, 2], or 3 numbers a point"
+            f"{long[0].where}: its {shares.shape[1]} numbers after the class are not an outline but a box and points; "
+            f"say so in {path}: kpt_shape: [{(shares.shape[1] - 4) // 2}, 2], or 3 numbers a point"
         )
 
 
 def _listed(value: Any) -> list[str]:
-    return [str(each)[:4096] for each in value] if isinstance(value, list) else [str(value)[:4096]]
+    return [str(word)[:4096] for word in value] if isinstance(value, list) else [str(value)[:4096]]
 
 
 def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
@@ -154,22 +156,22 @@ def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     if root is not None and "\\" in root:
         roots.append(yaml_path.parent / root.replace("\\", "/"))
     # Some tools write ../valid/images for what stands beside the file itself, and Windows' have backslashes.
-    words = dict.fromkeys(each.removeprefix(up) for each in (word, word.replace("\\", "/")) for up in ("", "../"))
-    places = [base / each for base in roots for each in words]
-    place = next((each for each in places if _is_there(each)), None)
-    if place is None:
-        raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {places[0]}")
-    if place.is_dir():
-        found = sorted(
-            each
-            for each in place.rglob("*")
-            if each.suffix.lower() in IMAGE_SUFFIXES and not each.name.startswith("._")
+    spellings = dict.fromkeys(form.removeprefix(up) for form in (word, word.replace("\\", "/")) for up in ("", "../"))
+    candidates = [base / spelling for base in roots for spelling in spellings]
+    path = next((candidate for candidate in candidates if _is_there(candidate)), None)
+    if path is None:
+        raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {candidates[0]}")
+    if path.is_dir():
+        images = sorted(
+            image
+            for image in path.rglob("*")
+            if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith("._")
         )
     else:
-        found = _images_of_list(place, yaml_path)
-    if not found:
-        raise ConfigError(f"{yaml_path}: there must be images at {word}, {place} has none")
-    return found
+        images = _images_of_list(path, yaml_path)
+    if not images:
+        raise ConfigError(f"{yaml_path}: there must be images at {word}, {path} has none")
+    return images
 
 
 def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
@@ -178,15 +180,15 @@ def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error)
         raise ConfigError(f"{yaml_path}: {path} must be a text file with an image a line: {reason}") from error
-    found = [path.parent / line for line in lines if line]
-    return [each if _is_there(each) else path.parent / str(each).replace("\\", "/") for each in found]
+    images = [path.parent / line for line in lines if line]
+    return [image if _is_there(image) else path.parent / str(image).replace("\\", "/") for image in images]
 
 
 def _is_there(path: Path) -> bool:
     try:
         return path.exists()
     except (OSError, ValueError):
-        return False  # no name that a file could have
+        return False  # not a name that a file could have
 
 
 def _label_file(image: Path) -> Path:
@@ -209,7 +211,7 @@ def _size_of(path: Path) -> tuple[int, int]:
     return pixels.shape[1], pixels.shape[0]
 
 
-def _read_labels(path: Path, places: Mapping[int, int]) -> list[_Row]:
+def _read_labels(path: Path, class_indices: Mapping[int, int]) -> list[_Row]:
     """The rows of a file of labels; one that is there twice counts once, as where YOLO is trained."""
     if not path.is_file():
         return []
@@ -227,12 +229,12 @@ def _read_labels(path: Path, places: Mapping[int, int]) -> list[_Row]:
             class_id, *shares = map(float, line.split())
         except ValueError as error:
             raise ConfigError(f"{where}: must be numbers, got {line.strip()[:40]!r}") from error
-        if class_id not in places:
-            raise ConfigError(f"{where}: class {class_id:g} is not among the {len(places)} names")
+        if class_id not in class_indices:
+            raise ConfigError(f"{where}: class {class_id:g} is not among the {len(class_indices)} names")
         num_doubled += (class_id, *shares) in rows
-        rows[class_id, *shares] = _Row(places[int(class_id)], tuple(shares), where)
+        rows[class_id, *shares] = _Row(class_indices[int(class_id)], tuple(shares), where)
     if num_doubled:
-        log.warning("%s: %d lines are there twice and count once", path, num_doubled)
+        logger.warning("%s: %d lines are there twice and count once", path, num_doubled)
     return list(rows.values())
 
 
@@ -254,7 +256,7 @@ def _box_of(row: _Row, size_wh: tuple[int, int], num_point_numbers: int | None) 
             "numbers; for points behind a box, data.yaml must have kpt_shape"
         )
     corners = (left, top, right, bottom)
-    if not all(-_ROUNDING <= each <= 1 + _ROUNDING for each in corners) or left > right or top > bottom:
+    if not all(-_ROUNDING <= corner <= 1 + _ROUNDING for corner in corners) or left > right or top > bottom:
         hint = (
             "; for points behind a box, data.yaml must have kpt_shape"
             if len(shares) > 4 and not num_point_numbers

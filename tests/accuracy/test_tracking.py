@@ -170,7 +170,7 @@ def test_boxes_without_identities_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"the truth of frame 2 must have track_ids to judge tracks by, got 1 boxes"):
         tracking_accuracy(ONE, [*ONE[:2], bare, bare])
     with pytest.raises(
-        ConfigError, match=r"what is found in frame 3 must have track_ids to judge tracks by, got 1 box"
+        ConfigError, match=r"the detections of frame 3 must have track_ids to judge tracks by, got 1 box"
     ):
         tracking_accuracy([*ONE[:3], bare], ONE)
 
