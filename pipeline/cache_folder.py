@@ -1,4 +1,4 @@
-"""The cache folder: where what was measured and built on this machine is kept for the next run."""
+"""Cache folder: measurements and builds of this machine, kept for the next run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
@@ -39,7 +39,7 @@ def _temporary_folder() -> Path:
     """Private and of this process alone: what others could have put there must not be trusted."""
     folder = Path(tempfile.mkdtemp(prefix="streamdet-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    log.warning("there is no home folder to keep measurements in, so each run measures anew; set XDG_CACHE_HOME")
+    logger.warning("there is no home folder to keep measurements in, so each run measures anew; set XDG_CACHE_HOME")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Remembered findings: what was measured on this machine → small JSON files in the cache folder, for a while."""
+"""Remembered findings: measurements of this machine → small JSON files in the cache folder, for a while."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KEPT_SECONDS = 30 * 24 * 3600.0
 
 
 def recall(kind: str, *key: object, now: Callable[[], float] = time.time) -> dict[str, Any] | None:
-    """What was remembered under a key; None if nothing was, if it cannot be read, or if it is older than a month."""
+    """The finding under a key; None if there is none, if it cannot be read, or if it is older than a month."""
     try:
         values = json.loads(_path_of(kind, key).read_text(encoding="utf-8"))
         at, finding = float(values["at"]), values["finding"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.picture.detections import Detections, IntArray
 
-# What COCO's classes are called in Pascal VOC.
+# COCO's names of classes → Pascal VOC's.
 _VOC_NAMES = {
     "potted plant": "pottedplant",
     "motorcycle": "motorbike",
@@ -40,6 +40,6 @@ def in_classes_of_data(detections: Detections, classes: IntArray) -> Detections:
 
 
 def meaning_of(name: str) -> str:
-    """What is the same for all names of a class: COCO's word, in small letters."""
+    """One word for all names of a class: COCO's, in small letters."""
     name = name.strip().casefold()
     return _COCO_NAMES.get(name, name)

@@ -124,7 +124,7 @@ def precision_against(
 def boxes_xywh(boxes_xyxy: FloatArray) -> npt.NDArray[np.float64]:
     """Left, top, width and height [N, 4], to a thousandth of a pixel.
 
-    As much as float32 corners are good for up to 4096 pixels; and what was written with three decimals comes out as
+    As much as float32 corners are good for up to 4096 pixels; and a number written with three decimals comes out as
     it was, which decides where an IoU meets a threshold exactly.
     """
     return np.round(convert(boxes_xyxy.astype(np.float64), "xyxy", "xywh"), 3)

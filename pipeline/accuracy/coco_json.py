@@ -24,8 +24,8 @@ def read_coco_json(path: Path) -> LabelledData:
     """Read images, objects, and crowds, which are ignored; the images are not looked for.
 
     Images are in the order of their ids, which decides between equal scores, as it does where pycocotools reads.
-    Ids may be numbers or strings, also of one in the place of the other. Some tools write the outline alone, or the
-    box alone, or count from 0: where box, area, crowd and number of an annotation are missing, what is certain is read.
+    Ids may be numbers or strings, also one instead of the other. Some tools write the outline alone, or the
+    box alone, or count from 0: an annotation may lack box, area, crowd and number; the certain rest is read.
     Raises ConfigError, which names the entry, for anything else, for an image or category that an annotation names and
     the file does not have, for one that is there twice, and for a box outside its image.
     """

@@ -147,7 +147,7 @@ def _numbers(
 
 
 def _without_ignored(detections: Detections, truth: Detections, ignored: Detections, evaluation: Any) -> Detections:
-    """As COCO does with crowds: it is enough that a box lies within what is ignored."""
+    """As COCO does with crowds: it is enough that a box lies within an ignored one."""
     is_there = detections.class_ids[:, None] == truth.class_ids[None]  # [N, M]
     is_there &= evaluation.box_iou(detections.boxes_xyxy, truth.boxes_xyxy) >= _LEAST_IOU
     is_ignored = detections.class_ids[:, None] == ignored.class_ids[None]  # [N, K]

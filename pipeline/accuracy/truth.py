@@ -17,7 +17,7 @@ AreaArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is in one image, in its pixels; class ids are indices into `LabelledData.class_names`."""
+    """The objects of one image, in its pixels; class ids are indices into `LabelledData.class_names`."""
 
     objects: Detections  # score 1; with track_ids where the data has identities
     areas: AreaArray  # [N] square pixels by which COCO tells small from large: of the outline, where it was drawn
@@ -32,7 +32,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """One image, and what is in it."""
+    """One image and its objects."""
 
     name: str  # as the labels have it
     image_id: int | float | str  # in a file of results
@@ -80,7 +80,7 @@ def marked(boxes_xyxy: Sequence[Sequence[float]], class_ids: Sequence[int]) -> D
 
 
 def same_id(value: object) -> str:
-    """What is the same for the id 2, "2" and 2.0, which tools write for one another."""
+    """One string for the ids 2, "2" and 2.0, which tools write for one another."""
     return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
 
 

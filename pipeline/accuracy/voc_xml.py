@@ -39,12 +39,12 @@ def read_voc_folder(folder: Path) -> LabelledData:
 
 
 def xml_files(folder: Path) -> list[Path]:
-    """The XML files of a folder, without those that macOS leaves on foreign disks: they begin with ._ and are none."""
+    """The XML files of a folder, without macOS's on foreign disks, which begin with ._ and are not XML."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".xml" and not path.name.startswith("._"))
 
 
 class _Page:
-    """What one XML file says."""
+    """The content of one XML file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

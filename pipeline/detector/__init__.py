@@ -1,1 +1,1 @@
-"""What an ONNX file means, and how it is run."""
+"""Detector: an ONNX file → the meaning of its outputs, and runs of it."""

@@ -1,1 +1,1 @@
-"""Where pictures meet the flow; one file a stage."""
+"""Stages: the flow's items → pictures, detections and drawn frames; one file a stage."""
