@@ -1,4 +1,4 @@
-"""User and password of an address: characters that should have been escaped are, so that libav reads it as meant."""
+"""User and password of an address: characters that should be escaped → escaped, so that libav reads it as meant."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _end_of_user(rest: str) -> int | None:
     if (usual < 0 and not has_no_host) or (usual >= 0 and _HOST.match(rest, usual + 1)):
         return None if usual < 0 else usual
     query = rest.find("?", usual + 1)
-    later = [each.start() for each in re.finditer("@", rest) if each.start() > usual]
-    before_query: list[int] = [place for place in later if query < 0 or place < query]
-    for places, host in ((before_query, _HOST), *(((before_query, _WORD), (later, _WORD)) if has_no_host else ())):
-        found: list[int] = [place for place in places if host.match(rest, place + 1)]
-        if found:
-            return found[-1]
+    later = [index for index, letter in enumerate(rest) if letter == "@" and index > usual]
+    before_query = [index for index in later if query < 0 or index < query]
+    for indices, host in ((before_query, _HOST), *(((before_query, _WORD), (later, _WORD)) if has_no_host else ())):
+        before_hosts = [index for index in indices if host.match(rest, index + 1)]
+        if before_hosts:
+            return before_hosts[-1]
     return None if usual < 0 else usual
 
 
