@@ -70,7 +70,7 @@ def decode(job: Job) -> Outcome:
 
 def convert(job: Job) -> Outcome:
     """Network inputs of decoded pictures, as the preprocess stage makes them."""
-    from pipeline.app.run.command import prepare_process
+    from pipeline.app.process import prepare_process
     from pipeline.detector.recognise import recognise
     from pipeline.stages.preprocess import Preprocess
 

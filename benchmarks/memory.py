@@ -28,7 +28,7 @@ from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.machine import describe_machine
 from pipeline.app.assemble import assemble
 from pipeline.app.config import load_config
-from pipeline.app.run.command import prepare_process
+from pipeline.app.process import prepare_process
 from pipeline.flow.running import Running
 from pipeline.measure.processor import memory_mb
 

@@ -10,7 +10,8 @@ from typing import Any
 from benchmarks.job import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, Stopwatch, do_job
 from pipeline.app.assemble import assemble
 from pipeline.app.config import RunConfig, load_config
-from pipeline.app.run.command import OverlayText, prepare_process
+from pipeline.app.overlay import OverlayText
+from pipeline.app.process import prepare_process
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe_machine
-from pipeline.app.run.command import prepare_process
+from pipeline.app.process import prepare_process
 from pipeline.detector.heads import Outputs
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running

@@ -111,7 +111,7 @@ def _output_apart(case: Case) -> dict[str, Any]:
 
 def measure(case: Case) -> Measured:
     """Measure a pipeline in this process. Raises a StreamdetError for what cannot be run, or ends before it is warm."""
-    from pipeline.app.run.command import prepare_process
+    from pipeline.app.process import prepare_process
 
     prepare_process()
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ def measure(case: Case) -> Measured:
 
 def measure_floor(case: Case) -> FloorMeasured:
     """Measure sources, network or encoder in this process. Raises a StreamdetError as `measure` does."""
-    from pipeline.app.run.command import prepare_process
+    from pipeline.app.process import prepare_process
 
     prepare_process()
     config = RunConfig.model_validate(case.config)
@@ -172,7 +172,7 @@ class _Stopwatch:
 def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
     from pipeline.app.assemble import assemble
     from pipeline.app.machine import available_cores
-    from pipeline.app.run.command import OverlayText
+    from pipeline.app.overlay import OverlayText
     from pipeline.app.run.report import report_of
     from pipeline.app.run.verdict import ProcessorUse, judge
     from pipeline.app.stages import DETECT

@@ -46,7 +46,7 @@ def _end_of_user(rest: str) -> int | None:
     later = [index for index, letter in enumerate(rest) if letter == "@" and index > usual]
     before_query = [index for index in later if query < 0 or index < query]
     for indices, host in ((before_query, _HOST), *(((before_query, _WORD), (later, _WORD)) if has_no_host else ())):
-        before_hosts = [index for index in indices if host.match(rest, index + 1)]
+        before_hosts: list[int] = [index for index in indices if host.match(rest, index + 1)]
         if before_hosts:
             return before_hosts[-1]
     return None if usual < 0 else usual

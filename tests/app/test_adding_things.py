@@ -13,8 +13,8 @@ import pytest
 from pipeline.app import outputs, stages
 from pipeline.app.assemble import assemble
 from pipeline.app.config import RunConfig, load_config
-from pipeline.app.evaluate.command import average_precision
-from pipeline.app.evaluate.data import labelled
+from pipeline.app.detection_run import average_precision
+from pipeline.app.labelled_data import labelled
 from pipeline.app.outputs import OUTPUTS, Output, SinkRequest
 from pipeline.app.roles import advice_for, colours
 from pipeline.app.run.verdict import judge

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.app.run.command import OverlayText
+from pipeline.app.overlay import OverlayText
+from pipeline.app.report_file import write_report
 from pipeline.app.run.panel import LivePanel, PlainLines, panel_for
-from pipeline.app.run.report import print_report, report_of, write_report
+from pipeline.app.run.report import print_report, report_of
 from pipeline.app.run.verdict import judge
 from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow

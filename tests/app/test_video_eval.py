@@ -14,8 +14,8 @@ pytest.importorskip("trackers", reason="tracking metrics need trackers")
 
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
-from pipeline.app.evaluate.data import drawn_data
 from pipeline.app.evaluate.streaming import frame_times, latency_of, pretended, tracked
+from pipeline.app.labelled_data import drawn_data
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 from tests.support.command_line import run_streamdet

@@ -49,6 +49,7 @@ EXPORT_MAY_USE = {
     "pipeline.version",
     "pipeline.telemetry",
 }
+COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models")  # folders of pipeline.app
 HEAVY = {
     "torch": ("export/",),
     "torchvision": ("export/",),
@@ -98,6 +99,14 @@ def test_imports_look_down(path: Path) -> None:
         assert FLOORS[there] < FLOORS[here], f"{path}: {here} must not import {imported}, which stands above or beside"
         if here == "export":
             assert there in EXPORT_MAY_USE, f"{path}: export must not import {imported}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_does_not_import_another(command: str) -> None:
+    others = tuple(f"pipeline.app.{other}." for other in COMMANDS if other != command)
+    for path in (ROOT / "pipeline" / "app" / command).rglob("*.py"):
+        strays = [imported for imported in imports_of(path) if f"{imported}.".startswith(others)]
+        assert not strays, f"{path} imports {strays}: what commands share stands in pipeline/app/ itself"
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -25,11 +25,11 @@ from pipeline.app.bench.report import (
     report_of_bench,
 )
 from pipeline.app.config import RunConfig
-from pipeline.app.evaluate.command import average_precision
-from pipeline.app.evaluate.data import labelled
+from pipeline.app.detection_run import average_precision
+from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart, measure_floor_apart
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
-from pipeline.app.run.report import write_report
+from pipeline.app.report_file import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.errors import ConfigError
 from pipeline.measure.measured import Measured

@@ -12,15 +12,15 @@ import numpy as np
 
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import checked_detector, model_of
-from pipeline.app.compare.frame_sample import detections_in_sample, sample_of
+from pipeline.app.class_names import names_of, some_of
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.engines import open_engine
+from pipeline.app.extras import load
+from pipeline.app.frame_sample import detections_in_sample, sample_of
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
-from pipeline.app.models.class_names import names_of, some_of
-from pipeline.app.models.export import load
 from pipeline.app.options import size
 from pipeline.app.output_paths import (
     files_of_model,
@@ -29,8 +29,8 @@ from pipeline.app.output_paths import (
     refuse_folder_of_images,
     refuse_output_over_input,
 )
-from pipeline.app.run.command import prepare_process
-from pipeline.app.run.report import write_report
+from pipeline.app.process import prepare_process
+from pipeline.app.report_file import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, Detector

@@ -5,9 +5,8 @@ Each model runs through the pipeline, as it would in use, so that what is judged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,16 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
-from pipeline.accuracy.classes import in_classes_of_data, match_classes
+from pipeline.accuracy.classes import match_classes
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.confusion import confusion_matrix
 from pipeline.accuracy.result_file import read_result_file, write_result_file
-from pipeline.accuracy.truth import LabelledData, LabelledImage
+from pipeline.accuracy.truth import LabelledData
 from pipeline.accuracy.voc import voc_precisions
-from pipeline.app.assemble import assemble, checked_detector, model_of
+from pipeline.app.assemble import checked_detector
+from pipeline.app.class_names import names_of, some_of
 from pipeline.app.config import RunConfig
-from pipeline.app.evaluate.data import labelled
+from pipeline.app.detection_run import MAX_DETECTIONS, SCORE_THRESHOLD, ModelRun, detect_all
 from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.evaluate.report import Judged, draw_charts, print_eval, report_of_eval
 from pipeline.app.evaluate.streaming import (
@@ -36,40 +36,17 @@ from pipeline.app.evaluate.streaming import (
     run_live,
     tracked,
 )
-from pipeline.app.models.class_names import names_of, some_of
+from pipeline.app.labelled_data import labelled
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_output_over_input
-from pipeline.app.run.command import prepare_process
-from pipeline.app.run.report import write_report
-from pipeline.app.stages import DETECT
+from pipeline.app.process import prepare_process
+from pipeline.app.report_file import write_report
 from pipeline.app.thresholds import suppression_options
-from pipeline.errors import ConfigError, SourceError
-from pipeline.flow.running import Running, RunStatistics
+from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.images import ImagesSource
 
-# What stands below the threshold that one would show counts for AP.
-_SCORE_THRESHOLD = 0.001
-_MAX_DETECTIONS = 100  # of an image, as in COCO's competition
 _SURE_SCORE = 0.25  # of a file of detections, whose detector's own threshold is not known
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRun:
-    """What a model found in labelled images, and how that went."""
-
-    found: tuple[Detections, ...]  # image by image, in the classes of the data
-    statistics: RunStatistics
-    device: str
-    precision: str
-    agreement: str | None  # with the CPU in fp32; None: it is that
-
-    @property
-    def detect_ms(self) -> float | None:
-        """The network's median time for an image, or batch."""
-        detect = self.statistics.of_role(DETECT.role)
-        return None if detect is None or detect.service.p50 is None else 1000 * detect.service.p50
 
 
 def run_eval(options: EvalOptions) -> int:
@@ -130,40 +107,9 @@ def _on_video(
     return replace(judged, streaming=tuple(streaming), tracking=tracking)
 
 
-def detect_all(
-    config: RunConfig, data: LabelledData, spec: DetectorSpec, *, on_image: Callable[[], None] = lambda: None
-) -> ModelRun:
-    """Run a model over every image of `data`, or frame of drawn traffic, through the pipeline.
-
-    Raises a StreamdetError for what cannot run, an image that cannot be read, and one of another size than labelled.
-    """
-    paths = [image.path for image in data.images if image.path is not None]
-    source = ImagesSource(data.origin, paths=paths) if paths else None
-    assembly = assemble(config, source=source)
-    classes = match_classes(spec.class_names, data.class_names)
-    found: dict[int, Detections] = {}
-    with ExitStack() as stack:
-        stack.callback(assembly.engine.close)
-        running = stack.enter_context(Running(assembly.flow, results=True))
-        for result in running:
-            place = result.frame.index if source is None else int(result.frame.pts_seconds)
-            _refuse_other_size(data.images[place], result.frame.size_wh)
-            found[place] = in_classes_of_data(result.detections, classes)
-            on_image()
-    if len(found) < len(data.images):
-        damage = [line for each in assembly.sources.values() for line in each.damage]
-        raise SourceError(
-            f"{data.origin}: every labelled image must be readable, {len(data.images) - len(found)} of "
-            f"{len(data.images)} are not: {'; '.join(damage[:1])}"
-        )
-    ordered = tuple(found[place] for place in range(len(found)))
-    engine = assembly.engine
-    return ModelRun(ordered, running.statistics(), engine.device, engine.precision, engine.agreement)
-
-
 def _config(options: EvalOptions, model: str | None) -> RunConfig:
     """Every frame counts, whatever the source; the rest is as the user says."""
-    defaults = (f"detection.score_threshold={_SCORE_THRESHOLD}", f"detection.max_detections={_MAX_DETECTIONS}")
+    defaults = (f"detection.score_threshold={SCORE_THRESHOLD}", f"detection.max_detections={MAX_DETECTIONS}")
     is_drawn = options.data is not None and options.data.startswith("sim:")
     request = replace(options.config, settings=(*defaults, *options.config.settings))
     config = request.load(
@@ -225,37 +171,11 @@ def _word_of_data(options: EvalOptions) -> str:
     return options.data
 
 
-def average_precision(config: RunConfig, data: LabelledData) -> float | None:
-    """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
-    asked = config.without_outputs().model_copy(
-        update={
-            "sources": (data.origin,) if data.origin.startswith("sim:") else (),
-            "detection": config.detection.model_copy(
-                update={"score_threshold": _SCORE_THRESHOLD, "max_detections": _MAX_DETECTIONS}
-            ),
-            "flow": config.flow.model_copy(
-                update={"mode": "every-frame", "every": 1, "max_frames": None, "rate_fps": None}
-            ),
-        }
-    )
-    _, spec = model_of(asked)
-    run = detect_all(asked, data, spec)
-    return coco_accuracy(run.found, [image.truth for image in data.images]).numbers["AP"]
-
-
 def _refuse_stranger(name: str, spec: DetectorSpec, data: LabelledData) -> None:
     if (match_classes(spec.class_names, data.class_names) < 0).all():
         raise ConfigError(
             f"{name} must know one of the classes of {data.origin} ({some_of(data.class_names)}), it knows "
             f"{some_of(spec.class_names) or 'no names; give them with --set hints.class_names=FILE'}"
-        )
-
-
-def _refuse_other_size(image: LabelledImage, size_wh: tuple[int, int]) -> None:
-    if image.size_wh not in (None, size_wh):
-        labelled = "×".join(map(str, image.size_wh or ()))
-        raise ConfigError(
-            f"{image.path or image.name}: the labels are of an image of {labelled}, it is {size_wh[0]}×{size_wh[1]}"
         )
 
 

@@ -14,9 +14,9 @@ from rich.console import Console
 from pipeline.accuracy.coco import CocoAccuracy
 from pipeline.accuracy.tracking import TrackingAccuracy
 from pipeline.accuracy.truth import LabelledData
+from pipeline.app.class_names import some_of
 from pipeline.app.evaluate.streaming import Streaming
 from pipeline.app.machine import versions
-from pipeline.app.models.class_names import some_of
 from pipeline.app.terminal import table_of_numbers, tell, wide_console
 
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
+from pipeline.app.extras import load
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.models.options import ExportOptions
 from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
-from pipeline.errors import ConfigError, MissingExtraError
+from pipeline.errors import ConfigError
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import files_of
 
@@ -90,16 +90,6 @@ def _inputs(options: ExportOptions, model: str) -> Inputs:
         "what is read": named,
         "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
     }
-
-
-def load(module: str, *, extra: str = "export") -> Any:
-    """A module of `export`. Raises MissingExtraError if a package that it needs, all in `extra`, is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        if isinstance(error, MissingExtraError):
-            raise
-        raise MissingExtraError(f'this needs {error.name}: pip install "streamdet[{extra}]"') from error
 
 
 def _wanted(options: ExportOptions, model: str) -> ExportRequest:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.app.models.export import load
+from pipeline.app.extras import load
 from pipeline.app.models.options import FlopsOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
-from pipeline.app.run.report import write_report
+from pipeline.app.report_file import write_report
 from pipeline.sinks.writable import refuse_unwritable
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
-from pipeline.app.models.export import load
+from pipeline.app.extras import load
 from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.detector.recognise import recognise

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import certificate_mismatch, rows_of
-from pipeline.app.models.export import load
+from pipeline.app.extras import load
 from pipeline.app.models.options import VerifyOptions
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.detector.engine import OrtEngine

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +16,16 @@ from rich.console import Console
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config import RunConfig
 from pipeline.app.output_paths import make_folder
+from pipeline.app.overlay import OverlayText
+from pipeline.app.process import prepare_process
+from pipeline.app.report_file import write_report
 from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import panel_for
-from pipeline.app.run.report import print_report, report_of, write_report
+from pipeline.app.run.report import print_report, report_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import judge
 from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
-from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
 from pipeline.sources.source import HasGroundTruth
@@ -98,47 +98,6 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     if caught:
         return 128 + caught[0]
     return 1 if damage and config.strict else 0
-
-
-def prepare_process() -> None:
-    """Set what holds for the whole process and pays for a pipeline of threads."""
-    import cv2
-
-    # A thread that comes back from native code waits this long for the interpreter lock, and a frame makes
-    # a dozen such trips; the default of 5 ms costs more than the drawing does.
-    sys.setswitchinterval(0.0005)
-    # Several stages call OpenCV at once; its own pool beside them costs more than it gives.
-    cv2.setNumThreads(1)
-
-
-class OverlayText:
-    """The lines over a picture; renewed twice a second, because a snapshot of a run costs more than to draw it."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._lines: dict[str, str] = {}
-        self._due_at_seconds = 0.0
-        self.statistics: Callable[[], RunStatistics] | None = None
-
-    def __call__(self, result: Result) -> Sequence[str]:
-        now = self._clock()
-        if self.statistics is not None and now >= self._due_at_seconds:
-            by_source = self.statistics().frames_by_source
-            is_begun = all(counts.recent_delivered_rate is not None for counts in by_source.values())
-            self._due_at_seconds = now + (0.5 if is_begun else 0.05)
-            self._lines = {source_id: _overlay_line(counts) for source_id, counts in by_source.items()}
-        return (self._lines.get(result.frame.source_id, "FPS –"),)
-
-
-def _overlay_line(counts: FrameCounts) -> str:
-    rate, latency = counts.recent_delivered_rate, counts.latency.p50
-    return " · ".join(
-        (
-            "FPS –" if rate is None else f"FPS {rate:.1f}",
-            "latency –" if latency is None else f"latency {1000 * latency:.0f} ms",
-            f"dropped {counts.dropped}",
-        )
-    )
 
 
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:

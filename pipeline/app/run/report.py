@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,11 +11,9 @@ from rich.table import Table
 from pipeline.app.machine import versions
 from pipeline.app.run.verdict import Verdict
 from pipeline.app.stages import DETECT
-from pipeline.errors import SinkError
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
-from pipeline.whole_file import write_whole
 
 
 def report_of(
@@ -53,16 +49,6 @@ def report_of(
             for source_id, counts in statistics.frames_by_source.items()
         },
     }
-
-
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report as JSON, all or nothing. Raises SinkError if it cannot be written."""
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        # A name need not be valid UTF-8; what backslashreplace writes for it is JSON's own escape.
-        write_whole(path, text.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise SinkError(f"the report cannot be written to {path}: {error.strerror or error}") from error
 
 
 def print_report(report: Mapping[str, Any], console: Console) -> None:

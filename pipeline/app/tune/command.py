@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline.app.assemble import checked_detector, default_inflight, default_threads, model_of
-from pipeline.app.compare.frame_sample import detections_in_sample, sample_of
 from pipeline.app.config import RunConfig, with_keys
+from pipeline.app.frame_sample import detections_in_sample, sample_of
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
 from pipeline.app.output_paths import files_of_model, inputs_of, refuse_output_over_input
-from pipeline.app.run.command import prepare_process
-from pipeline.app.run.report import write_report
+from pipeline.app.process import prepare_process
+from pipeline.app.report_file import write_report
 from pipeline.app.terminal import progress_lines
 from pipeline.app.thresholds import suppression_options
 from pipeline.app.tune.options import TuneOptions
