@@ -28,7 +28,7 @@ from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import kinds_in_words, open_source
+from pipeline.sources.opening import is_drawn, kinds_in_words, open_source
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.capture import Capture
@@ -118,9 +118,7 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
 
 def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
     """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
-    not_drawn = [
-        name for name, source in sources.items() if not (name.startswith("sim:") or isinstance(source, HasGroundTruth))
-    ]
+    not_drawn = [name for name, source in sources.items() if not (is_drawn(name) or isinstance(source, HasGroundTruth))]
     if config.model is None and not_drawn:
         raise ConfigError(
             f"--model must be given for {not_drawn[0]}: the detector that comes with streamdet knows only streets "
@@ -185,10 +183,10 @@ def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
 
 
 def checked_detector(config: RunConfig) -> tuple[Path, DetectorSpec]:
-    """The same, once all that takes no inference has been found out, before work that takes long.
+    """The same, after every check that takes no inference, before work that takes long.
 
-    Raises ModelError for what is no detector, ConfigError for classes that it does not know, and DeviceError for a
-    device or a precision that this installation does not have.
+    Raises ModelError for a file that is not a detector, ConfigError for classes that it does not know, and DeviceError
+    for a device or a precision that this installation does not have.
     """
     path, spec = model_of(config)
     suppression_options(config.detection, spec)

@@ -1,4 +1,4 @@
-"""What is a file's parity certificate worth?"""
+"""Certificates: a file's parity certificate → why it does not hold, or its rows in words."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def rows_of(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "against", f"{parity['against']}, {parity['date']}"
     verdict = "met" if parity["passed"] else "NOT met" + (", written by force" if parity["forced"] else "")
     if parity.get("largest_ap_drop") is not None:
-        asked = f"at most {100 * parity['largest_ap_drop']:g} AP points lost"
+        bound = f"at most {100 * parity['largest_ap_drop']:g} AP points lost"
     else:
-        asked = (
+        bound = (
             f"{bar['least_matched_share']:.1%} of all detections from score {bar['score_from']:g} at IoU "
             f"{bar['least_iou']:g} and {bar['largest_score_difference']:g} in score"
         )
-    yield "bar", f"{verdict}: {asked}"
+    yield "bar", f"{verdict}: {bound}"
     edge = f", {parity['num_on_edge']} more on the edge of NMS" if parity["num_on_edge"] else ""
     yield (
         "matched",

@@ -1,4 +1,4 @@
-"""How are models and classes named in a line?"""
+"""Names: models and classes → the short names and lists of them in a line."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def names_of(models: Sequence[str]) -> list[str]:
 
 
 def some_of(names: Sequence[str], *, most: int = 8) -> str:
-    """At most so many names, and whether there are more."""
+    """At most `most` names, and … where there are more."""
     return ", ".join(names[:most]) + (" …" if len(names) > most else "")

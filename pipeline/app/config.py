@@ -1,4 +1,4 @@
-"""What can be configured, and what is wrong with a given file, key or value?
+"""Configuration: a file or preset, `--set` and the command line → a run's settings, or an error that names the key.
 
 Three layers, each validated on its own so that an error can name where it stands: a file or preset,
 `--set key=value`, and the command line's options. The later wins.
@@ -61,7 +61,7 @@ class DetectionConfig(_Section):
 
 
 class HintsConfig(_Section):
-    """What is said about a foreign model file. None says nothing: it is recognised."""
+    """Hints on a foreign model file. None gives no hint: the value is recognised."""
 
     head: Annotated[str | None, Flag("How the outputs of a foreign model are read: yolox, detr, lists …")] = None
     size: Annotated[
@@ -83,7 +83,7 @@ class HintsConfig(_Section):
     ] = None
     std: Annotated[
         tuple[float, float, float] | None,
-        Flag("Per-channel standard deviation, by which they are divided.", metavar="R,G,B", parse=triple),
+        Flag("Per-channel standard deviation, by which the pixels are divided.", metavar="R,G,B", parse=triple),
     ] = None
     pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
     box_format: Annotated[
@@ -128,10 +128,10 @@ class EngineConfig(_Section):
     unproved: Annotated[
         bool, Flag("Accept a device whose detections differ from the CPU's in fp32.", typed=bool | None)
     ] = False
-    spin_us: Annotated[int, Field(ge=0)] | None = None  # an idle thread burns its core so long; None: 200
+    spin_us: Annotated[int, Field(ge=0)] | None = None  # for so long an idle thread burns its core; None: 200
     batch: Annotated[
         Count | None,
-        Flag("The most frames that the network runs at once; 1 if left out, and on a GPU as a short trial finds."),
+        Flag("The most frames that the network runs at once; by default 1, on a GPU the best of a short trial."),
     ] = None
     cuda_graph: bool | None = None  # record each run on the GPU once and play it back; None: as the trial finds
     channels_last: bool | None = (
@@ -159,7 +159,7 @@ class FlowConfig(_Section):
     max_latency_ms: Annotated[
         Positive | None,
         Flag(
-            "Let a batch of live frames wait to be full while none of them gets older than this.",
+            "Let a batch of live frames fill up as long as none of them is older than this.",
             ("--max-latency",),
             metavar="MS",
         ),
@@ -179,7 +179,7 @@ class RenderConfig(_Section):
 
 
 class OutputConfig(_Section):
-    """Where results go. `show` None: a window if there is a display and nothing else was asked for."""
+    """Where results go. `show` None: a window if there is a display and no other output."""
 
     video: Annotated[
         str | None,
@@ -301,15 +301,15 @@ def load_config(
     if word is not None:
         path = find_config(word)
         layers.append((path.name, _read(path)))
-    layers += [("--set", _setting(each)) for each in settings]
+    layers += [("--set", _setting(text)) for text in settings]
     if not all(isinstance(key, str) for key in options or ()):
         raise ConfigError(f"{origin}: keys must be strings such as detection.score_threshold")
-    given = {
+    present = {
         key: value
         for key, value in (options or {}).items()
         if value is not None and not (isinstance(value, tuple) and not value)
     }
-    layers += [(origin, _nested(key, value)) for key, value in given.items()]
+    layers += [(origin, _nested(key, value)) for key, value in present.items()]
     merged: dict[str, Any] = {}
     for where, values in layers:
         _validate(values, where)
@@ -325,10 +325,10 @@ def with_keys(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     values = config.model_dump()
     for key, value in changes.items():
         *sections, last = key.split(".")
-        place = values
+        target = values
         for section in sections:
-            place = place[section]
-        place[last] = value
+            target = target[section]
+        target[last] = value
     changed = RunConfig.model_validate(values)
     changed._file = config.file
     return changed
@@ -371,8 +371,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {reason_of(error)}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{place}: is no YAML: {getattr(error, 'problem', error)}") from error
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise ConfigError(f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -387,7 +387,7 @@ def _setting(text: str) -> dict[str, Any]:
     try:
         return _nested(key.strip(), yaml.safe_load(value))
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {key}: {_Shown(key).repr(value)} is no YAML value") from error
+        raise ConfigError(f"--set {key}: {_Shown(key).repr(value)} is not a YAML value") from error
 
 
 def _nested(dotted_key: str, value: Any) -> dict[str, Any]:
@@ -410,7 +410,7 @@ def _validate(values: dict[str, Any], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(dict(each), where) for each in error.errors())) from error
+        raise ConfigError("; ".join(_explain(dict(problem), where) for problem in error.errors())) from error
 
 
 def _explain(problem: dict[str, Any], where: str) -> str:
@@ -452,18 +452,18 @@ class _Shown(reprlib.Repr):
 def without_secrets(value: Any) -> Any:
     """A value of JSON types with the addresses in it masked."""
     if isinstance(value, dict):
-        return {name: without_secrets(each) for name, each in value.items()}
+        return {name: without_secrets(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [without_secrets(each) for each in value]
+        return [without_secrets(part) for part in value]
     return masked_address(value) if isinstance(value, str) else value
 
 
 def _nearest_key(key: str) -> str | None:
-    known = _known_keys(RunConfig)
-    by_last = {each.rpartition(".")[2]: each for each in known}
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    near_last = difflib.get_close_matches(key.rpartition(".")[2], list(by_last), n=1, cutoff=0.7)
-    return near[0] if near else by_last[near_last[0]] if near_last else None
+    keys = _known_keys(RunConfig)
+    by_last = {dotted.rpartition(".")[2]: dotted for dotted in keys}
+    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    nearest_last = difflib.get_close_matches(key.rpartition(".")[2], list(by_last), n=1, cutoff=0.7)
+    return nearest[0] if nearest else by_last[nearest_last[0]] if nearest_last else None
 
 
 def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
@@ -471,7 +471,7 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     for name, info in model.model_fields.items():
         kind = info.annotation
         if get_origin(kind) in (Union, UnionType):
-            kind = next(each for each in get_args(kind) if each is not type(None))
+            kind = next(member for member in get_args(kind) if member is not type(None))
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             keys += _known_keys(kind, f"{prefix}{name}.")
         elif isinstance(kind, type) and is_dataclass(kind):
@@ -480,6 +480,6 @@ def _known_keys(model: type[BaseModel], prefix: str = "") -> list[str]:
     return keys
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+def _did_you_mean(word: str, words: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""

@@ -20,17 +20,18 @@ from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.images import ImagesSource
+from pipeline.sources.opening import is_drawn
 
-# What stands below the threshold that one would show counts for AP.
+# AP counts detections far below a threshold for showing them.
 SCORE_THRESHOLD = 0.001
 MAX_DETECTIONS = 100  # of an image, as in COCO's competition
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRun:
-    """What a model found in labelled images, and how that went."""
+    """The detections of a model in labelled images, and the statistics of its run."""
 
-    found: tuple[Detections, ...]  # image by image, in the classes of the data
+    detections: tuple[Detections, ...]  # image by image, in the classes of the data
     statistics: RunStatistics
     device: str
     precision: str
@@ -54,31 +55,31 @@ def detect_all(
     source = ImagesSource(data.origin, paths=paths) if paths else None
     assembly = assemble(config, source=source)
     classes = match_classes(spec.class_names, data.class_names)
-    found: dict[int, Detections] = {}
+    by_index: dict[int, Detections] = {}
     with ExitStack() as stack:
         stack.callback(assembly.engine.close)
         running = stack.enter_context(Running(assembly.flow, results=True))
         for result in running:
-            place = result.frame.index if source is None else int(result.frame.pts_seconds)
-            _refuse_other_size(data.images[place], result.frame.size_wh)
-            found[place] = in_classes_of_data(result.detections, classes)
+            index = result.frame.index if source is None else int(result.frame.pts_seconds)
+            _refuse_other_size(data.images[index], result.frame.size_wh)
+            by_index[index] = in_classes_of_data(result.detections, classes)
             on_image()
-    if len(found) < len(data.images):
-        damage = [line for each in assembly.sources.values() for line in each.damage]
+    if len(by_index) < len(data.images):
+        damage = [line for opened in assembly.sources.values() for line in opened.damage]
         raise SourceError(
-            f"{data.origin}: every labelled image must be readable, {len(data.images) - len(found)} of "
+            f"{data.origin}: every labelled image must be readable, {len(data.images) - len(by_index)} of "
             f"{len(data.images)} are not: {'; '.join(damage[:1])}"
         )
-    ordered = tuple(found[place] for place in range(len(found)))
+    ordered = tuple(by_index[index] for index in range(len(by_index)))
     engine = assembly.engine
     return ModelRun(ordered, running.statistics(), engine.device, engine.precision, engine.agreement)
 
 
 def average_precision(config: RunConfig, data: LabelledData) -> float | None:
     """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
-    asked = config.without_outputs().model_copy(
+    judged = config.without_outputs().model_copy(
         update={
-            "sources": (data.origin,) if data.origin.startswith("sim:") else (),
+            "sources": (data.origin,) if is_drawn(data.origin) else (),
             "detection": config.detection.model_copy(
                 update={"score_threshold": SCORE_THRESHOLD, "max_detections": MAX_DETECTIONS}
             ),
@@ -87,9 +88,9 @@ def average_precision(config: RunConfig, data: LabelledData) -> float | None:
             ),
         }
     )
-    _, spec = model_of(asked)
-    run = detect_all(asked, data, spec)
-    return coco_accuracy(run.found, [image.truth for image in data.images]).numbers["AP"]
+    _, spec = model_of(judged)
+    run = detect_all(judged, data, spec)
+    return coco_accuracy(run.detections, [image.truth for image in data.images]).numbers["AP"]
 
 
 def _refuse_other_size(image: LabelledImage, size_wh: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""What can this machine do, and what is wrong with the installation?"""
+"""Doctor: this machine and this installation → findings: what works, what is missing, what is broken."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pipeline.app import trial
 from pipeline.app.machine import available_cores, versions
 from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
 from pipeline.app.run.options import DoctorOptions
+from pipeline.app.terminal import tell
 from pipeline.errors import DeviceError, MissingExtraError, StreamdetError, first_line
 
 Mark = Literal["ok", "no", "wrong"]
@@ -43,10 +44,8 @@ def print_diagnosis() -> bool:
     for finding in findings:
         if finding.part != part:
             part = finding.part
-            console.print(part, style="bold", markup=False)
-        console.print(
-            f"  {_SIGN[finding.mark]} {finding.text}", style=_STYLE[finding.mark], markup=False, soft_wrap=True
-        )
+            tell(console, part, "bold")
+        tell(console, f"  {_SIGN[finding.mark]} {finding.text}", _STYLE[finding.mark])
     return all(finding.mark != "wrong" for finding in findings)
 
 
@@ -96,13 +95,13 @@ def _codecs() -> Iterator[Finding]:
         from pipeline.sinks.recording import CODECS, encoder_failure
         from pipeline.sources.video.opening import decodable
 
-        wanted = ("h264", "hevc", "av1", "vp9", "mjpeg")
-        known = decodable(wanted)
+        codecs = ("h264", "hevc", "av1", "vp9", "mjpeg")
+        decoded = decodable(codecs)
         failures = {codec: encoder_failure(codec) for codec in CODECS}
     except Exception as error:  # as above
         yield Finding("video", "wrong", _failure("PyAV", error, "av"))
         return
-    yield Finding("video", "ok" if known == wanted else "no", f"decodes {', '.join(known)}")
+    yield Finding("video", "ok" if decoded == codecs else "no", f"decodes {', '.join(decoded)}")
     for codec, failure in failures.items():
         text = f"does not encode with {codec}: {failure}" if failure else f"encodes with {codec}"
         yield Finding("video", "no" if failure else "ok", text)

@@ -56,15 +56,15 @@ def open_engine(
     run, 0 in a recorded one. frame_wh: the size of the frames to come. pictures: what it is proved on; by default drawn
     ones and those of the configuration's sources.
 
-    Raises DeviceError for a device that cannot run it, and for one that was asked for and finds something else.
+    Raises DeviceError for a device that cannot run it, and for one that was requested and detects something else.
     """
-    asked = config.engine
+    section = config.engine
     pictures = pictures or partial(proof_pictures, config.sources, as_planes=spec.pixels == "nv12")
     digest = model_digest(path)
     fixed = {
         name: value
         for name in ("batch", "cuda_graph", "channels_last", "inflight")
-        if (value := getattr(asked, name)) is not None
+        if (value := getattr(section, name)) is not None
     }
 
     def opened(candidate: Candidate, settings: GpuSettings) -> OrtEngine:
@@ -72,8 +72,8 @@ def open_engine(
             path,
             spec,
             device=candidate.device,
-            intra_op_threads=asked.threads or threads,
-            spin_microseconds=spin_us if asked.spin_us is None else asked.spin_us,
+            intra_op_threads=section.threads or threads,
+            spin_microseconds=spin_us if section.spin_us is None else section.spin_us,
             precision=candidate.precision,
             max_batch=settings.batch,
             cuda_graph=settings.cuda_graph,
@@ -85,18 +85,18 @@ def open_engine(
     def prove(engine: OrtEngine, settings: GpuSettings) -> Agreement:
         return _proved(engine, digest, pictures, {**asdict(settings), "precision": engine.precision})
 
-    said = None if asked.precision == "auto" else asked.precision
+    precision = None if section.precision == "auto" else section.precision
     first = GpuSettings(**fixed)
-    if asked.device == "auto":
+    if section.device == "auto":
         choice = open_best(
-            lambda candidate: opened(Candidate(candidate.device, said or candidate.precision), first),
+            lambda candidate: opened(Candidate(candidate.device, precision or candidate.precision), first),
             partial(prove, settings=first),
             _run_blank,
-            key=(digest, platform.node(), _versions(), said),
+            key=(digest, platform.node(), _versions(), precision),
         )
         engine, agreement, engine.reason = choice.engine, choice.agreement, choice.reason
     else:
-        engine, agreement = opened(Candidate(asked.device, said), first), None
+        engine, agreement = opened(Candidate(section.device, precision), first), None
     if engine.device == "cuda" and len(fixed) < len(asdict(first)):
         engine, settings = _settled(engine, opened, config, digest, fixed, live_sources, frame_wh)
         config = with_keys(config, {f"engine.{name}": value for name, value in asdict(settings).items()})
@@ -108,19 +108,19 @@ def open_engine(
         engine.agreement = str(agreement)
         logger.info("%s in %s: %s", engine.device, engine.precision, agreement)
         if not agreement.passes:
-            told = f"{engine.device} in {engine.precision} finds something else in {path}: {agreement}"
-            if not asked.unproved:
+            damage = f"{engine.device} in {engine.precision} finds something else in {path}: {agreement}"
+            if not section.unproved:
                 engine.close()
-                raise DeviceError(f"{told}; use --device cpu, or --unproved to go on")
-            logger.warning("%s", told)
+                raise DeviceError(f"{damage}; use --device cpu, or --unproved to go on")
+            logger.warning("%s", damage)
     return engine, config
 
 
 def known_agreements(path: Path) -> dict[str, Agreement]:
-    """What has been found about a file on this machine, with these versions, by device and settings."""
-    known = recall(_KIND, *_key(model_digest(path))) or {}
+    """The remembered agreements of a file on this machine, with these versions, by device and settings."""
+    memory = recall(_KIND, *_key(model_digest(path))) or {}
     agreements = {}
-    for name, values in known.items():
+    for name, values in memory.items():
         try:
             agreements[name] = Agreement.from_json(values)
         except TypeError:  # of another version
@@ -131,8 +131,8 @@ def known_agreements(path: Path) -> dict[str, Agreement]:
 def model_digest(path: Path) -> str:
     """SHA-256 of a model: of its file, and of those in which it keeps its weights."""
     digest = hashlib.sha256()
-    for each in files_of_model(path):
-        with each.open("rb") as file:
+    for part in files_of_model(path):
+        with part.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
@@ -143,18 +143,18 @@ def _run_blank(engine: OrtEngine) -> None:
 
 def _proved(engine: OrtEngine, digest: str, pictures: Pictures, settings: dict[str, Any]) -> Agreement:
     """How an engine agrees with the reference, as remembered, or found out now."""
-    told = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if value not in (False, None))
-    name = f"{engine.device}: {told}"
-    known = recall(_KIND, *_key(digest)) or {}
+    words = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if value not in (False, None))
+    name = f"{engine.device}: {words}"
+    memory = recall(_KIND, *_key(digest)) or {}
     try:
-        return Agreement.from_json(known[name])
+        return Agreement.from_json(memory[name])
     except (KeyError, TypeError):
         pass
     logger.info("%s: compared with ONNX Runtime on the CPU in fp32, once", engine.describe())
     reference = OrtEngine(engine.path, engine.spec, device="cpu")
     agreement = agreement_of(engine, reference, pictures(), batch=max(engine.batch_sizes))
     reference.close()
-    remember(_KIND, {**known, name: agreement.to_json()}, *_key(digest))
+    remember(_KIND, {**memory, name: agreement.to_json()}, *_key(digest))
     return agreement
 
 
@@ -178,8 +178,8 @@ def _settled(
     frame_wh: tuple[int, int] | None,
 ) -> tuple[OrtEngine, GpuSettings]:
     """The engine with the settings that a trial found best on this GPU."""
-    asked, spec = config.engine, engine.spec
-    candidate = Candidate("cuda", None if asked.precision == "auto" else asked.precision)
+    section, spec = config.engine, engine.spec
+    candidate = Candidate("cuda", None if section.precision == "auto" else section.precision)
     most_batch = 1 if spec.batch is not None else min(live_sources or MOST_BATCH, MOST_BATCH)
     frame_wh, on_device = frame_wh or spec.network_wh, config.decode.device == "cuda"
     settings, reason = best_settings(
@@ -187,12 +187,12 @@ def _settled(
         fixed=fixed,
         most_batch=most_batch,
         rate=partial(blank_rate, frame_wh=frame_wh, on_device=on_device),
-        key=(digest, _versions(), asked.precision, frame_wh, on_device),
+        key=(digest, _versions(), section.precision, frame_wh, on_device),
     )
     if settings != GpuSettings(**fixed):
-        told = engine.reason
+        reason_of_device = engine.reason
         engine.close()
         engine = opened(candidate, settings)
-        engine.reason = told
+        engine.reason = reason_of_device
     engine.reason = f"{engine.reason}; {reason}"
     return engine, settings

@@ -1,4 +1,4 @@
-"""Frame sample: a configuration → sampled frames of its source, and its detections in them."""
+"""Frame sample: a configuration → sampled frames of its one source, and its detections in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.sources.source import HasGroundTruth
 
 
 def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None, refuses_live: bool = False) -> Sample:
-    """`num_frames` frames of a configuration's one source, within its first `of_first` and its flow.max_frames.
+    """`num_frames` frames of a configuration's one source, of its first `of_first` and its flow.max_frames.
 
     Raises a StreamdetError for a source that cannot be opened or read twice, that never ends, or is live where that is
     refused.

@@ -54,11 +54,11 @@ def best_settings(
 
     fixed: settings that are not tried, because somebody has said them. key: what decides about it beside them.
     """
-    known = recall("gpu", *key, sorted(fixed.items()), most_batch)
-    if known is not None:
+    memory = recall("gpu", *key, sorted(fixed.items()), most_batch)
+    if memory is not None:
         return GpuSettings(
-            **{name: known[name] for name in asdict(GpuSettings())}
-        ), f"{known['reason']}, as found before"
+            **{name: memory[name] for name in asdict(GpuSettings())}
+        ), f"{memory['reason']}, as found before"
     trial = _Trial(open_engine, rate)
     one = replace(GpuSettings(batch=1), **fixed)
     best = replace(one, batch=fixed.get("batch", most_batch))

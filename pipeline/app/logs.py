@@ -1,4 +1,4 @@
-"""Where do log lines go?"""
+"""Logs: `--verbose` and the loggers → lines on stderr."""
 
 from __future__ import annotations
 

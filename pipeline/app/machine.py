@@ -1,4 +1,4 @@
-"""What is this machine, and what is installed on it?"""
+"""Machine: its cores, its processor, and the versions installed on it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _PACKAGES = ("streamdet", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-open
 
 def versions() -> dict[str, str]:
     """The versions of what a run's numbers depend on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def available_cores() -> int:

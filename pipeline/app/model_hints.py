@@ -1,4 +1,4 @@
-"""Model hints: the `hints` section of a configuration → what is known of a foreign model file before it is read."""
+"""Model hints: the `hints` section of a configuration → the hints with which a foreign model file is recognised."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def hints_of(section: HintsConfig) -> Hints:
 
 
 def recognised(path: Path, hints: Hints) -> DetectorSpec:
-    """The detector in a file. Raises ModelError for what is none, and for anchors or columns that it has no use for."""
+    """The detector in a file. Raises ModelError for a file that is none, and for anchors or columns without a use."""
     spec = recognise(path, hints)
     anchors = "" if hints.anchors is None else pack_anchors(read_anchors(hints.anchors)[:, [1, 0, 3, 2]])
-    for option, told, said in (("--anchors", anchors, spec.anchors), ("--columns", hints.columns or (), spec.columns)):
-        if told and told != said:
-            why = f"its metadata has others of head {spec.head}" if said else f"head {spec.head} has none"
+    for option, hint, value in (("--anchors", anchors, spec.anchors), ("--columns", hints.columns or (), spec.columns)):
+        if hint and hint != value:
+            why = f"its metadata has others of head {spec.head}" if value else f"head {spec.head} has none"
             raise ModelError(f"{option} cannot be heeded by {path}: {why}; leave it out")
     return spec
 

@@ -37,7 +37,7 @@ def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
         if identity in written:
             raise SinkError(f"{written[identity]} and {option} must be two files, got {word} for both")
         written[identity] = option
-    if not existing:  # what is not there yet is no input
+    if not existing:  # a file that does not exist yet is not an input
         return
     for what, paths in inputs.items():
         for path in paths:
@@ -68,7 +68,7 @@ def files_of_model(model: str | Path | None) -> list[Path]:
         return []
     path = Path(model)
     if path.is_dir():
-        return [each for each in path.iterdir() if each.is_file()]
+        return [file for file in path.iterdir() if file.is_file()]
     return [path, *weight_files(path)]
 
 
@@ -86,16 +86,16 @@ def make_folder(option: str, folder: Path) -> None:
 def refuse_folder_of_images(option: str, folder: Path, images: Iterable[Path]) -> None:
     """Raise ConfigError for a folder that would be filled with pictures although its images are what is read."""
     where = _identity(folder)
-    if where is not None and any(_identity(each) == where for each in {image.parent for image in images}):
+    if where is not None and any(_identity(parent) == where for parent in {image.parent for image in images}):
         raise ConfigError(f"{option} must not be the folder of the images that are read, got {folder}")
 
 
 def _identity(path: Path) -> object | None:
     """What is the same for every name of a file: of one that is there, device and number; else its whole path."""
     try:
-        found = path.stat()
+        status = path.stat()
         if path.is_file() or path.is_dir():
-            return found.st_dev, found.st_ino
+            return status.st_dev, status.st_ino
         return None
     except (OSError, ValueError):
         pass

@@ -1,4 +1,4 @@
-"""Proof pictures: what an engine is compared with the reference on: a drawn street, textures, and the source's own."""
+"""Proof pictures: words of sources → pictures to compare engines on: a drawn street, textures, the sources' own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.errors import StreamdetError
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.nv12 import HasNv12
 from pipeline.picture.nv12_picture import Nv12Picture
-from pipeline.sources.opening import open_source
+from pipeline.sources.opening import is_drawn, open_source
 from pipeline.sources.street.traffic import TrafficSource
 
 _SIZE = "640x360"
@@ -28,7 +28,7 @@ def proof_pictures(words: Sequence[str], *, as_planes: bool) -> tuple[Picture, .
     """
     pictures = [*_of_sources(words), *_textures(), *_street()]
     if as_planes:
-        pictures = [each if isinstance(each, HasNv12) else Nv12Picture(each) for each in pictures]
+        pictures = [picture if isinstance(picture, HasNv12) else Nv12Picture(picture) for picture in pictures]
     return tuple(pictures)
 
 
@@ -50,7 +50,7 @@ def _textures() -> Iterator[Picture]:
 def _of_sources(words: Sequence[str]) -> list[Picture]:
     """First frames of files, in turn; a camera or a stream cannot be opened twice."""
     pictures: list[Picture] = []
-    files = [word for word in words if word.startswith("sim:") or Path(word).is_file() or Path(word).is_dir()]
+    files = [word for word in words if is_drawn(word) or Path(word).is_file() or Path(word).is_dir()]
     for word in files[:_NUM_OF_SOURCE]:
         try:
             source = open_source(word)

@@ -1,4 +1,4 @@
-"""The requirements of the installed streamdet: which packages are here in versions that it does not know."""
+"""The requirements of the installed streamdet: its declared bounds → packages that are missing or out of them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Unmet:
     def cure(self) -> str:
         """One line: what must hold, what is there, and the way out."""
         there = "is not installed" if self.version is None else f"is installed in version {self.version}"
-        wanted = f"{self.requirement.name}{self.requirement.specifier}"
-        return f'streamdet needs {wanted}, which {there}: pip install "{wanted}"'
+        bounded = f"{self.requirement.name}{self.requirement.specifier}"
+        return f'streamdet needs {bounded}, which {there}: pip install "{bounded}"'
 
 
 def unmet_requirements(requirements: Iterable[str]) -> Iterator[Unmet]:
-    """Those that do not hold here. Of an extra only packages that are installed count."""
+    """Those that do not hold on this machine. Of an extra only packages that are installed count."""
     for requirement in map(Requirement, requirements):
         extra = _extra_of(requirement)
         if requirement.name == "streamdet" or not (
@@ -56,10 +56,10 @@ def declared_requirements() -> list[str] | None:
 
 def requirement_of(name: str) -> str:
     """A package with the bounds that streamdet declares for it, as pip takes it."""
-    declared = (Requirement(each) for each in declared_requirements() or ())
-    return next((f"{each.name}{each.specifier}" for each in declared if each.name == name), name)
+    declared = (Requirement(text) for text in declared_requirements() or ())
+    return next((f"{row.name}{row.specifier}" for row in declared if row.name == name), name)
 
 
 def _extra_of(requirement: Requirement) -> str:
-    found = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ""))
-    return found[1] if found else ""
+    match = re.search(r"""extra == ['"]([\w-]+)""", str(requirement.marker or ""))
+    return match[1] if match else ""

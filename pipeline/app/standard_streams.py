@@ -132,11 +132,11 @@ def encodable(text: str, encoding: str) -> str:
         text.encode(encoding)
         return text
     except UnicodeEncodeError:
-        return "".join(_encodable_character(each, encoding) for each in text)
+        return "".join(_encodable_character(character, encoding) for character in text)
 
 
 def _encodable_character(character: str, encoding: str) -> str:
-    bare = "".join(each for each in unicodedata.normalize("NFKD", character) if not unicodedata.combining(each))
+    bare = "".join(part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part))
     byte = f"\\x{ord(character) - 0xDC00:02x}" if "\udc80" <= character <= "\udcff" else "?"  # of a name not in UTF-8
     for candidate in (character, _PLAIN.get(character, bare), byte):
         with suppress(UnicodeEncodeError):

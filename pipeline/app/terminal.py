@@ -1,4 +1,4 @@
-"""How does a command that measures print its tables and lines?"""
+"""Terminal: tables, lines and progress → the console, whole in a log as well."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.table import Table
 Say = Callable[[str], None]
 
 
-def wide_console(log_width: int = 160) -> Console:
-    """The console on stdout; where that is a log, which has no edge, so wide, because rich would cut tables at 80."""
-    console = Console()
+def wide_console(log_width: int = 160, *, stderr: bool = False) -> Console:
+    """The console on stdout or stderr; in a log, which has no edge, `log_width` wide: rich would cut tables at 80."""
+    console = Console(stderr=stderr)
     if not console.is_terminal:
         console.width = log_width
     return console
@@ -34,7 +34,7 @@ def tell(console: Console, line: str, style: str | None = None) -> None:
 
 
 def progress_lines() -> Say:
-    """Says on stderr what is being done, with the seconds since now."""
+    """A function that prints a line of progress on stderr, with the seconds since this call."""
     console, began = Console(stderr=True), time.monotonic()
 
     def say(line: str) -> None:

@@ -84,6 +84,11 @@ def files_of(word: str) -> tuple[Path, ...]:
         return ()  # what cannot be opened cannot be overwritten; opening it says why
 
 
+def is_drawn(word: str) -> bool:
+    """Whether a word means a drawn street, whose truth is known."""
+    return word.startswith("sim:")
+
+
 def kinds_in_words() -> str:
     """Every kind of source and how it is written, for help texts and errors."""
     return ", ".join(f"{kind.name} ({kind.help})" for kind in SOURCE_KINDS)
@@ -248,7 +253,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
     SourceKind(
         "drawn street",
         "sim:traffic?seed=1",
-        matches=lambda word: word.startswith("sim:"),
+        matches=is_drawn,
         open=_open_street,
         is_repeatable=True,
     ),

@@ -219,7 +219,7 @@ def one_row(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "--data must say what to judge by: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim"),
+        ((), "--data must name the labels: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim"),
         (("--data", "nowhere.json"), "--data must be a COCO JSON, a folder of Pascal VOC's XML files"),
         (("--data", "sim:trafic"), "the one drawn scene is sim:traffic"),
         (("--data", "sim:traffic?seconds=inf"), "sim:traffic?seconds=inf must end: give it seconds=20"),
@@ -227,7 +227,7 @@ def one_row(path: Path, **changes: Any) -> Path:
         (("--data", "LABELS", "--model", "nowhere.onnx"), "nowhere.onnx"),
         (("--data", "LABELS", "--images", "nowhere"), "--images must be a folder, got nowhere"),
         (("--data", "LABELS", "--detections", "nowhere.json"), "nowhere.json must hold COCO's results"),
-        (("--data", "LABELS", "--detections", "ROW", "--save-detections", "f.json"), "--save-detections takes what"),
+        (("--data", "LABELS", "--detections", "ROW", "--save-detections", "f.json"), "--save-detections takes those of one"),
         (("--data", "LABELS", "--report", "nowhere/r.json"), "nowhere/r.json: report cannot be written there"),
         (("--data", "LABELS", "--report", "LABELS"), "--report must not be what is read, got LABELS"),
         (("--data", "LABELS", "--detections", "ROW", "--charts", "LABELS"), "--charts must be a folder, got "),
@@ -284,7 +284,7 @@ def test_what_is_found_stands_image_by_image_in_the_classes_of_the_data(small_de
     for each, classes in ((data, [0, 1]), (turned, [1, 0])):
         seen: list[None] = []
         run = detect_all(config, each, recognise(small_detector), on_image=partial(seen.append, None))
-        assert [found.class_ids.tolist() for found in run.found] == [classes, classes]
+        assert [found.class_ids.tolist() for found in run.detections] == [classes, classes]
         assert len(seen) == 2
         assert run.device == "cpu"
         assert run.statistics.frames.delivered == 2

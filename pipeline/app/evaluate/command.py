@@ -1,7 +1,4 @@
-"""What happens between `streamdet eval` and its table?
-
-Each model runs through the pipeline, as it would in use, so that what is judged is what really runs.
-"""
+"""Command `eval`: models and labelled images → how accurate each is, as a table, a report and charts."""
 
 from __future__ import annotations
 
@@ -45,12 +42,13 @@ from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.opening import is_drawn
 
 _SURE_SCORE = 0.25  # of a file of detections, whose detector's own threshold is not known
 
 
 def run_eval(options: EvalOptions) -> int:
-    """Run, judge, print and write; 0. Raises a StreamdetError for what cannot be judged or written."""
+    """Run, judge, print and write; 0. Raises a StreamdetError for a model, data or an output that will not do."""
     prepare_process()
     configs = [_config(options, model) for model in options.models or ((None,) if options.detections is None else ())]
     word = _word_of_data(options)
@@ -62,7 +60,7 @@ def run_eval(options: EvalOptions) -> int:
     for name, (_, _, spec) in zip(names, subjects, strict=True):
         _refuse_stranger(name, spec, data)  # before any of them runs
     judged: list[Judged] = []
-    found: Sequence[Detections] = ()
+    detections: Sequence[Detections] = ()
     if options.detections is not None:
         judged.append(_judge_file(options.detections, data))
     console = Console(stderr=True)
@@ -70,11 +68,11 @@ def run_eval(options: EvalOptions) -> int:
         for name, (config, path, spec) in zip(names, subjects, strict=True):
             task = progress.add_task(name, total=len(data.images))
             run = detect_all(config, data, spec, on_image=partial(progress.advance, task))
-            found = run.found
+            detections = run.detections
             of_images = _judge_run(name, path, config, spec, data, run)
-            judged.append(_on_video(of_images, found, config, data, spec, options))
+            judged.append(_on_video(of_images, detections, config, data, spec, options))
     if options.save_detections is not None:
-        write_result_file(options.save_detections, found, data)
+        write_result_file(options.save_detections, detections, data)
     if options.report is not None:
         write_report(report_of_eval(judged, data), options.report)
     if options.charts is not None:
@@ -85,13 +83,13 @@ def run_eval(options: EvalOptions) -> int:
 
 def _on_video(
     judged: Judged,
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     config: RunConfig,
     data: LabelledData,
     spec: DetectorSpec,
     options: EvalOptions,
 ) -> Judged:
-    """The same, with what holds of a video only, where that was asked for."""
+    """The same, with streaming and tracking where the options request them."""
     if not (options.streams or options.pretended_latencies or options.tracks):
         return judged
     times = frame_times(data, options.frames_per_second)
@@ -100,24 +98,24 @@ def _on_video(
         seconds = latency_of(word)
         latencies = measured_latencies(config, data) if seconds is None else seconds
         name = f"{1000 * np.median(latencies):.0f} ms" + (" (measured)" if seconds is None else "")
-        streaming.append(pretended(found, data, times, latencies, name))
+        streaming.append(pretended(detections, data, times, latencies, name))
     if options.streams:
         streaming.append(run_live(config, data))
-    tracking = tracked(found, data, times, score_threshold=spec.score_threshold) if options.tracks else None
+    tracking = tracked(detections, data, times, score_threshold=spec.score_threshold) if options.tracks else None
     return replace(judged, streaming=tuple(streaming), tracking=tracking)
 
 
 def _config(options: EvalOptions, model: str | None) -> RunConfig:
     """Every frame counts, whatever the source; the rest is as the user says."""
     defaults = (f"detection.score_threshold={SCORE_THRESHOLD}", f"detection.max_detections={MAX_DETECTIONS}")
-    is_drawn = options.data is not None and options.data.startswith("sim:")
+    is_street = options.data is not None and is_drawn(options.data)
     request = replace(options.config, settings=(*defaults, *options.config.settings))
     config = request.load(
-        sources=(options.data,) if is_drawn else (),
+        sources=(options.data,) if is_street else (),
         model=model,
         detection__score_threshold=options.score_threshold,
         flow__mode="every-frame",
-        flow__max_frames=options.max_images if is_drawn else None,
+        flow__max_frames=options.max_images if is_street else None,
         output__show=False,
     )
     if config.flow.every != 1:
@@ -126,7 +124,7 @@ def _config(options: EvalOptions, model: str | None) -> RunConfig:
 
 
 def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: LabelledData) -> None:
-    """Find out before the work whether everything can be written."""
+    """Refuse, before the work, outputs that cannot be written."""
     read = [path for config in configs for paths in inputs_of(config).values() for path in paths]
     read += [] if options.detections is None else [options.detections]
     outputs = [("--save-detections", options.save_detections), ("--report", options.report)]
@@ -135,25 +133,24 @@ def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: La
         if path is not None:
             refuse_unwritable(path, option.removeprefix("--"))
     if options.save_detections is not None and len(configs) != 1:
-        raise ConfigError(f"--save-detections takes what one --model finds, got {len(configs)}; run them one by one")
+        raise ConfigError(f"--save-detections takes those of one --model, got {len(configs)}; run them one by one")
     if options.charts is not None:
         refuse_folder_of_images(
-            "--charts", options.charts, [each.path for each in data.images if each.path is not None]
+            "--charts", options.charts, [image.path for image in data.images if image.path is not None]
         )
         make_folder("--charts", options.charts)
 
 
 def _refuse_no_video(options: EvalOptions, data: LabelledData, *, has_models: bool) -> None:
-    """Find out before the work whether what holds of a video only can be had of this data."""
+    """Refuse, before the work, streaming and tracking of data that is not a video."""
     for word in options.pretended_latencies:
         latency_of(word)
-    asked = options.streams or options.pretended_latencies or options.tracks
-    if not asked:
+    if not (options.streams or options.pretended_latencies or options.tracks):
         return
     if not has_models:
         raise ConfigError("--streaming, --pretend-latency and --tracking need a model that runs, not --detections")
     frame_times(data, options.frames_per_second)
-    if not data.origin.startswith("sim:") and (options.streams or MEASURED in options.pretended_latencies):
+    if not is_drawn(data.origin) and (options.streams or MEASURED in options.pretended_latencies):
         raise ConfigError(
             f"{data.origin}: a live run needs sim:traffic; of images use --pretend-latency 80ms with --fps"
         )
@@ -164,7 +161,7 @@ def _refuse_no_video(options: EvalOptions, data: LabelledData, *, has_models: bo
 def _word_of_data(options: EvalOptions) -> str:
     if options.data is None:
         raise ConfigError(
-            "--data must say what to judge by: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim:traffic"
+            "--data must name the labels: a COCO JSON, a folder with Pascal VOC's XML, a data.yaml, or sim:traffic"
         )
     if options.images is not None and not options.images.is_dir():
         raise ConfigError(f"--images must be a folder, got {options.images}")
@@ -180,52 +177,58 @@ def _refuse_stranger(name: str, spec: DetectorSpec, data: LabelledData) -> None:
 
 
 def _judge_file(path: Path, data: LabelledData) -> Judged:
-    found = read_result_file(path, data)
-    return _judge(path.name, found, data, sure_score=_SURE_SCORE, known=None, about={"detections": str(path)})
+    detections = read_result_file(path, data)
+    return _judge(path.name, detections, data, sure_score=_SURE_SCORE, known_ids=None, about={"detections": str(path)})
 
 
 def _judge_run(
     name: str, path: Path, config: RunConfig, spec: DetectorSpec, data: LabelledData, run: ModelRun
 ) -> Judged:
-    asked = config.detection
+    section = config.detection
     about = {
         "model": str(path),
         "device": run.device,
         "precision": run.precision,
         "agreement": run.agreement,
-        "score_threshold": asked.score_threshold,
-        "max_detections": asked.max_detections,
-        "nms_iou_threshold": suppression_options(asked, spec).iou_threshold if spec.needs_nms else None,
+        "score_threshold": section.score_threshold,
+        "max_detections": section.max_detections,
+        "nms_iou_threshold": suppression_options(section, spec).iou_threshold if spec.needs_nms else None,
         "seconds": round(run.statistics.elapsed_seconds, 3),
     }
-    known = set(match_classes(spec.class_names, data.class_names).tolist())
+    known_ids = set(match_classes(spec.class_names, data.class_names).tolist())
     return _judge(
-        name, run.found, data, sure_score=spec.score_threshold, known=known, detect_ms=run.detect_ms, about=about
+        name,
+        run.detections,
+        data,
+        sure_score=spec.score_threshold,
+        known_ids=known_ids,
+        detect_ms=run.detect_ms,
+        about=about,
     )
 
 
 def _judge(
     name: str,
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     data: LabelledData,
     *,
     sure_score: float,
-    known: set[int] | None,
+    known_ids: set[int] | None,
     about: dict[str, Any],
     detect_ms: float | None = None,
 ) -> Judged:
     truths = [image.truth for image in data.images]
     num_classes = len(data.class_names)
-    coco = coco_accuracy(found, truths)
-    unknown = [each.class_id for each in coco.classes if known is not None and each.class_id not in known]
+    coco = coco_accuracy(detections, truths)
+    unknown = [row.class_id for row in coco.classes if known_ids is not None and row.class_id not in known_ids]
     return Judged(
         name,
         coco,
-        tuple(voc_precisions(found, truths, num_classes=num_classes)),
-        tuple(voc_precisions(found, truths, num_classes=num_classes, rule="11-point")),
-        confusion_matrix(found, truths, num_classes=num_classes, score_threshold=sure_score),
+        tuple(voc_precisions(detections, truths, num_classes=num_classes)),
+        tuple(voc_precisions(detections, truths, num_classes=num_classes, rule="11-point")),
+        confusion_matrix(detections, truths, num_classes=num_classes, score_threshold=sure_score),
         sure_score,
-        tuple(data.class_names[each] for each in unknown),
+        tuple(data.class_names[class_id] for class_id in unknown),
         detect_ms,
         about,
     )

@@ -1,4 +1,4 @@
-"""How is an evaluation told, to people and to programs?"""
+"""Report of `eval`: judged models → tables for a person, JSON for a program, charts."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ class Judged:
 
 
 def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool) -> None:
-    """Tell a person: tables, and what must be known to read them."""
+    """Print tables, and the conditions under which their numbers hold."""
     console = wide_console(140)
     table = table_of_numbers("model", *_COLUMNS, "VOC AP50", "ms")
-    for each in judged:
+    for model in judged:
         table.add_row(
-            each.name,
-            *(_number(each.coco.numbers[name]) for name in _COLUMNS),
-            _number(_mean(each.voc_area)),
-            _number(each.detect_ms, 1),
+            model.name,
+            *(_number(model.coco.numbers[name]) for name in _COLUMNS),
+            _number(_mean(model.voc_area)),
+            _number(model.detect_ms, 1),
         )
     console.print(table, markup=False, highlight=False)
-    for each in judged if per_class else ():
-        classes = table_of_numbers(each.name, "objects", "AP", "AP50", "AR100", "VOC AP50")
-        for one in each.coco.classes:
-            numbers = (one.ap, one.ap50, one.ar100, each.voc_area[one.class_id])
-            classes.add_row(data.class_names[one.class_id], str(one.num_objects), *map(_number, numbers))
+    for model in judged if per_class else ():
+        classes = table_of_numbers(model.name, "objects", "AP", "AP50", "AR100", "VOC AP50")
+        for row in model.coco.classes:
+            numbers = (row.ap, row.ap50, row.ar100, model.voc_area[row.class_id])
+            classes.add_row(data.class_names[row.class_id], str(row.num_objects), *map(_number, numbers))
         console.print()
         console.print(classes, markup=False, highlight=False)
     _print_video(judged, len(data.images), console)
@@ -64,49 +64,49 @@ def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool)
         f"{data.origin}: {counts['num_images']} images, {counts['num_objects']} objects of {counts['num_classes']} "
         f"classes, {counts['num_ignored']} more that are ignored"
     ]
-    for each in judged:
-        if "device" in each.about:
-            about = each.about
+    for model in judged:
+        if "device" in model.about:
+            about = model.about
             lines.append(
-                f"{each.name}: on {about['device']}, scores from {about['score_threshold']:g} on, at most "
+                f"{model.name}: on {about['device']}, scores from {about['score_threshold']:g} on, at most "
                 f"{about['max_detections']} detections an image; ms is the median time of the stage detect"
             )
-        if each.unknown_classes:
+        if model.unknown_classes:
             lines.append(
-                f"{each.name}: does not know {len(each.unknown_classes)} of these classes, each of which counts 0: "
-                f"{some_of(each.unknown_classes)}"
+                f"{model.name}: does not know {len(model.unknown_classes)} of these classes, each of which counts 0: "
+                f"{some_of(model.unknown_classes)}"
             )
     for line in lines:
         tell(console, line, "dim")
 
 
 def report_of_eval(judged: Sequence[Judged], data: LabelledData) -> dict[str, Any]:
-    """Everything that was found out, in JSON types."""
+    """The report of an evaluation, in JSON types."""
     return {
         "data": {"origin": data.origin, **_counts(data)},
-        "results": [_result(each, data.class_names) for each in judged],
+        "results": [_result(model, data.class_names) for model in judged],
         "versions": versions(),
     }
 
 
 def draw_charts(judged: Sequence[Judged], data: LabelledData, folder: Path) -> None:
-    """Draw as PNG how precise and complete each is, and what it takes for what, into a folder that is there."""
+    """Draw precision over recall and the confusion of classes of each model as PNG, into an existing folder."""
     from pipeline.accuracy.charts import draw_confusion, draw_precision_recall
 
     where = f"on {Path(data.origin).name}\n"
-    for each in judged:
-        stem = re.sub(r"[^\w.-]+", "_", each.name.removesuffix(".json")).strip("_")
+    for model in judged:
+        stem = re.sub(r"[^\w.-]+", "_", model.name.removesuffix(".json")).strip("_")
         draw_precision_recall(
             folder / f"{stem}-precision-recall.png",
-            each.coco,
+            model.coco,
             data.class_names,
-            title=f"{each.name}: how precise, how complete\n{where}IoU .50",
+            title=f"{model.name}: how precise, how complete\n{where}IoU .50",
         )
         draw_confusion(
             folder / f"{stem}-confusion.png",
-            each.confusion,
+            model.confusion,
             data.class_names,
-            title=f"{each.name}: what is taken for what\n{where}scores from {each.sure_score:g} on, IoU .50",
+            title=f"{model.name}: what is taken for what\n{where}scores from {model.sure_score:g} on, IoU .50",
         )
 
 
@@ -123,30 +123,30 @@ def _result(judged: Judged, class_names: Sequence[str]) -> dict[str, Any]:
         "unknown_classes": list(judged.unknown_classes),
         "classes": [
             {
-                "name": class_names[each.class_id],
-                "num_objects": each.num_objects,
-                "AP": _rounded(each.ap),
-                "AP50": _rounded(each.ap50),
-                "AR100": _rounded(each.ar100),
-                "VOC AP50": _rounded(judged.voc_area[each.class_id]),
-                "precision at recall 0, .01 … 1": [round(value, 4) for value in each.precisions.tolist()],
+                "name": class_names[row.class_id],
+                "num_objects": row.num_objects,
+                "AP": _rounded(row.ap),
+                "AP50": _rounded(row.ap50),
+                "AR100": _rounded(row.ar100),
+                "VOC AP50": _rounded(judged.voc_area[row.class_id]),
+                "precision at recall 0, .01 … 1": [round(value, 4) for value in row.precisions.tolist()],
             }
-            for each in judged.coco.classes
+            for row in judged.coco.classes
         ],
         "streaming": [
             {
-                "latency": each.latency,
-                "num_answered": each.num_answered,
-                "mean_lag_frames": _rounded(each.mean_lag_frames, 3),
-                "coco": {name: _rounded(value) for name, value in each.coco.numbers.items()},
+                "latency": row.latency,
+                "num_answered": row.num_answered,
+                "mean_lag_frames": _rounded(row.mean_lag_frames, 3),
+                "coco": {name: _rounded(value) for name, value in row.coco.numbers.items()},
             }
-            for each in judged.streaming
+            for row in judged.streaming
         ],
         "tracking": None
         if judged.tracking is None
         else {
             "all": None if judged.tracking.overall is None else asdict(judged.tracking.overall),
-            "classes": {class_names[each]: asdict(numbers) for each, numbers in judged.tracking.classes.items()},
+            "classes": {class_names[class_id]: asdict(row) for class_id, row in judged.tracking.classes.items()},
         },
         "confusion": {
             "score_threshold": judged.sure_score,
@@ -157,32 +157,32 @@ def _result(judged: Judged, class_names: Sequence[str]) -> dict[str, Any]:
 
 
 def _print_video(judged: Sequence[Judged], num_images: int, console: Console) -> None:
-    if any(each.streaming for each in judged):
+    if any(model.streaming for model in judged):
         table = table_of_numbers("streaming", "latency", "sAP", "sAP50", "AP", "frames answered", "frames behind")
-        for each in judged:
-            for row in each.streaming:
+        for model in judged:
+            for row in model.streaming:
                 numbers = row.coco.numbers
                 table.add_row(
-                    each.name,
+                    model.name,
                     row.latency,
                     _number(numbers["AP"]),
                     _number(numbers["AP50"]),
-                    _number(each.coco.numbers["AP"]),
+                    _number(model.coco.numbers["AP"]),
                     f"{row.num_answered} of {num_images}",
                     _number(row.mean_lag_frames, 1),
                 )
         console.print()
         console.print(table, markup=False, highlight=False)
-    if any(each.tracking is not None for each in judged):
+    if any(model.tracking is not None for model in judged):
         table = table_of_numbers(
             "tracking by ByteTrack", "HOTA", "DetA", "AssA", "MOTA", "IDF1", "switches", "identities"
         )
-        for each in judged:
-            overall = None if each.tracking is None else each.tracking.overall
+        for model in judged:
+            overall = None if model.tracking is None else model.tracking.overall
             if overall is not None:
                 shares = (overall.hota, overall.deta, overall.assa, overall.mota, overall.idf1)
                 counts = (overall.num_id_switches, overall.num_identities)
-                table.add_row(each.name, *map(_number, shares), *map(str, counts))
+                table.add_row(model.name, *map(_number, shares), *map(str, counts))
         console.print()
         console.print(table, markup=False, highlight=False)
 
@@ -198,8 +198,8 @@ def _counts(data: LabelledData) -> dict[str, int]:
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present else None
 
 
 def _rounded(value: float | None, digits: int = 6) -> float | None:

@@ -1,4 +1,4 @@
-"""How accurate is a detector on a video, when its answers come late, and when it must know who is who?"""
+"""Streaming and tracking: detections in the frames of a video → accuracy with latency priced in, and of tracks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NUM_TIMED = 60  # frames whose latency is measured
 class Streaming:
     """Accuracy with latency priced in."""
 
-    latency: str  # what it was: `80 ms`, `measured`, or `a run`
+    latency: str  # `80 ms`, `measured`, or `a run`
     coco: CocoAccuracy
     num_answered: int  # frames that the detector worked on
     mean_lag_frames: float  # by how many frames what is shown is behind, where something is
@@ -46,24 +46,24 @@ def latency_of(word: str) -> float | None:
 
 
 def frame_times(data: LabelledData, frames_per_second: float | None) -> list[float]:
-    """When each image was taken, in seconds: its own time, or its place at that rate; ConfigError for neither."""
+    """When each image was taken, in seconds: its own time, or its index at that rate; ConfigError for neither."""
     if frames_per_second is not None:
-        return [place / frames_per_second for place in range(len(data.images))]
+        return [index / frames_per_second for index in range(len(data.images))]
     times = [image.pts_seconds for image in data.images]
-    if any(each is None for each in times):
-        raise ConfigError(f"{data.origin}: streaming and tracking need frames of a video; say with --fps at what rate")
-    return [each for each in times if each is not None]
+    if any(seconds is None for seconds in times):
+        raise ConfigError(f"{data.origin}: streaming and tracking need frames of a video; give their rate with --fps")
+    return [seconds for seconds in times if seconds is not None]
 
 
 def pretended(
-    found: Sequence[Detections],
+    detections: Sequence[Detections],
     data: LabelledData,
     times: Sequence[float],
     latencies: float | Sequence[float],
     name: str,
 ) -> Streaming:
-    """What would be shown with such latencies, on a simulated clock, of what was found in every frame."""
-    return _judge(dict(enumerate(found)), data, times, simulate(times, latencies), name)
+    """Accuracy of the detections of every frame, shown with these latencies on a simulated clock."""
+    return _judge(dict(enumerate(detections)), data, times, simulate(times, latencies), name)
 
 
 def run_live(config: RunConfig, data: LabelledData) -> Streaming:
@@ -71,13 +71,13 @@ def run_live(config: RunConfig, data: LabelledData) -> Streaming:
     flow = config.flow.model_copy(update={"mode": "live"})
     assembly = assemble(config.model_copy(update={"flow": flow}))
     classes = match_classes(assembly.engine.spec.class_names, data.class_names)
-    found: dict[int, Detections] = {}
+    by_index: dict[int, Detections] = {}
     stamps: list[tuple[int, float, float, float]] = []  # index, media time, captured, finished
     with Running(assembly.flow, results=True) as running:
         for result in running:
             frame = result.frame
             stamps.append((frame.index, frame.pts_seconds, frame.captured_at_seconds, time.monotonic()))
-            found[frame.index] = in_classes_of_data(result.detections, classes)
+            by_index[frame.index] = in_classes_of_data(result.detections, classes)
     assembly.engine.close()
     if not stamps:
         raise ConfigError(f"{data.origin}: no frame came through; is the video too short for a live run?")
@@ -85,21 +85,21 @@ def run_live(config: RunConfig, data: LabelledData) -> Streaming:
     began = min(captured - pts for _, pts, captured, _ in stamps)
     answers = [Answer(index, captured - began, finished - began) for index, _, captured, finished in stamps]
     times = frame_times(data, None)
-    return _judge(found, data, times, answers, "a run")
+    return _judge(by_index, data, times, answers, "a run")
 
 
 def measured_latencies(config: RunConfig, data: LabelledData) -> list[float]:
     """Seconds from a picture to its detections, one after the other, on this machine now."""
     path, spec = model_of(config)
     engine, _ = open_engine(config, path, spec, threads=default_threads(live_sources=1), live_sources=1)
-    whole = Detector(engine, score_threshold=config.detection.score_threshold)
+    detector = Detector(engine, score_threshold=config.detection.score_threshold)
     source = open_source(data.origin)
     seconds = []
     for number, timed in enumerate(source.pictures(threading.Event())):
         if number == min(_NUM_TIMED, len(data.images)):
             break
         began = time.perf_counter()
-        whole([timed.picture])
+        detector([timed.picture])
         seconds.append(time.perf_counter() - began)
     source.close()
     engine.close()
@@ -107,21 +107,21 @@ def measured_latencies(config: RunConfig, data: LabelledData) -> list[float]:
 
 
 def tracked(
-    found: Sequence[Detections], data: LabelledData, times: Sequence[float], *, score_threshold: float
+    detections: Sequence[Detections], data: LabelledData, times: Sequence[float], *, score_threshold: float
 ) -> TrackingAccuracy:
-    """Give what was found identities, by ByteTrack, and judge them; ConfigError without track ids in the truth."""
+    """Give detections identities, by ByteTrack, and judge them; ConfigError without track ids in the truth."""
     truths = [image.truth for image in data.images]
     rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 30.0
-    sure = [each.select(each.scores >= np.float32(0.5 * score_threshold)) for each in found]
+    sure = [rows.select(rows.scores >= np.float32(0.5 * score_threshold)) for rows in detections]
     ours = with_track_ids(sure, frames_per_second=rate, score_threshold=score_threshold)
     return tracking_accuracy(ours, [truth.objects for truth in truths], ignored=[truth.ignored for truth in truths])
 
 
 def _judge(
-    found: dict[int, Detections], data: LabelledData, times: Sequence[float], answers: Sequence[Answer], name: str
+    by_index: dict[int, Detections], data: LabelledData, times: Sequence[float], answers: Sequence[Answer], name: str
 ) -> Streaming:
     shown = latest_finished(times, answers)
     lags = [now - then for now, then in enumerate(shown) if then is not None]
     truths = [image.truth for image in data.images]
-    accuracy = coco_accuracy(streaming_detections(found, shown), truths)
+    accuracy = coco_accuracy(streaming_detections(by_index, shown), truths)
     return Streaming(name, accuracy, len(answers), float(np.mean(lags)) if lags else 0.0)

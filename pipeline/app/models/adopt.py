@@ -1,4 +1,4 @@
-"""How does a foreign file come to say what it is?"""
+"""Command `adopt`: a foreign ONNX file and hints → a copy whose metadata says what it is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import AdoptOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.terminal import tell
 from pipeline.detector.onnx_file import copy_with_metadata
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ModelError
@@ -33,14 +34,10 @@ def run_adopt(options: AdoptOptions) -> int:
     }
     refuse_output_over_input([("--output", output)], inputs)
     refuse_unwritable(output, "the copy")
-    # A certificate is about a graph and how it is read; said anew, it has to be shown anew.
+    # A certificate is about a graph and how it is read; read in another way, it needs another proof.
     copy_with_metadata(model, output, {METADATA_KEY: dataclasses.replace(spec, parity=None).to_json()})
-    Console().print(
-        f"{output}: {spec.head}, {spec.network_wh[0]} × {spec.network_wh[1]}, {len(spec.class_names)} classes",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    console, (width, height) = Console(), spec.network_wh
+    tell(console, f"{output}: {spec.head}, {width} × {height}, {len(spec.class_names)} classes")
     for assumption in assumptions_of(spec):
-        Console().print(f"    {assumption}", markup=False, highlight=False, soft_wrap=True)
+        tell(console, f"    {assumption}")
     return 0

@@ -1,4 +1,4 @@
-"""What happens between `streamdet build` and an engine that is ready before the first frame comes?"""
+"""Command `build`: an ONNX file → a TensorRT engine that is ready before the first frame comes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from pipeline.app.models.options import BuildOptions
+from pipeline.app.terminal import tell
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensorrt import has_engine, input_shapes, tensorrt_folder
@@ -36,12 +37,7 @@ def run_build(options: BuildOptions) -> int:
     engine.close()
     if folder is None or not has_engine(folder):
         raise ModelError(f"{options.model}: TensorRT took no part of it, so that nothing is kept; run it on cuda")
-    console.print(
-        f"{engine.describe()}: ready after {time.monotonic() - began:.0f} s, kept in {folder}",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+    tell(console, f"{engine.describe()}: ready after {time.monotonic() - began:.0f} s, kept in {folder}")
     return 0
 
 

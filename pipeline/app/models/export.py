@@ -1,8 +1,7 @@
-"""What happens between `streamdet export` and its file?"""
+"""Command `export`: a detector in PyTorch → an ONNX file, with proof that it detects the same."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from pipeline.app.extras import load
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.models.options import ExportOptions
 from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
+from pipeline.app.terminal import progress_lines, tell
 from pipeline.errors import ConfigError
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import files_of
@@ -28,9 +28,9 @@ def print_names() -> None:
     """Print the names that export knows."""
     console = Console()
     for library, names in load("export.known").NAMES.items():
-        console.print(library, style="bold", markup=False)
+        tell(console, library, "bold")
         console.print("  " + "  ".join(names), markup=False, highlight=False)
-    console.print("or a hub id or folder of transformers, or package.module:function with --adapter", markup=False)
+    tell(console, "or a hub id or folder of transformers, or package.module:function with --adapter")
 
 
 def run_export(options: ExportOptions) -> int:
@@ -46,23 +46,16 @@ def run_export(options: ExportOptions) -> int:
     output = options.output or Path(f"{name}.onnx")
     refuse_output_over_input([("--output", output)], _inputs(options, options.model))
     refuse_unwritable(output, "the ONNX file")
-    wanted = _wanted(options, options.model)  # loads PyTorch, after all that can be said without it
-    console = Console(stderr=True)
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        console.print(
-            f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
-        )
-
+    request = _request(options, options.model)  # loads PyTorch, after every check that does without it
+    say = progress_lines()
     proof_images = load("export.proof.images")
-    given, labels = (), None
+    user_images, labels = (), None
     if options.verify_on is not None:
-        given = proof_images.images_of(options.verify_on, most=options.max_images)
+        user_images = proof_images.images_of(options.verify_on, most=options.max_images)
         labels = find_coco_json(Path(options.verify_on))
     say(f"building {options.model}")
-    exportable = load("export.detectors").build(wanted, adapter=options.adapter)
-    images = (*proof_images.drawn_images(), *given)
+    exportable = load("export.detectors").build(request, adapter=options.adapter)
+    images = (*proof_images.drawn_images(), *user_images)
     say(f"exporting the {options.form} form, then comparing on {len(images)} images")
     exported = load("export.exporting").export_detector(
         exportable,
@@ -81,22 +74,22 @@ def run_export(options: ExportOptions) -> int:
 
 
 def _inputs(options: ExportOptions, model: str) -> Inputs:
-    """What is read, by what it is."""
+    """The files that are read, by what they are."""
     modules = [word.partition(":")[0] for word in (model, options.adapter or "") if ":" in word]
-    named = [each for each in (options.checkpoint, options.class_names) if each is not None]
+    named = [path for path in (options.checkpoint, options.class_names) if path is not None]
     return {
         "the model": files_of_model(model) if Path(model).exists() else [],
-        "the module of --adapter or the model": [Path(f"{each.replace('.', '/')}.py") for each in modules],
+        "the module of --adapter or the model": [Path(f"{module.replace('.', '/')}.py") for module in modules],
         "what is read": named,
         "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
     }
 
 
-def _wanted(options: ExportOptions, model: str) -> ExportRequest:
+def _request(options: ExportOptions, model: str) -> ExportRequest:
     names = None if options.class_names is None else read_class_names(options.class_names)
     if names is not None and options.num_classes not in (None, len(names)):
         raise ConfigError(f"--num-classes is {options.num_classes}, but --class-names names {len(names)}")
-    wanted: ExportRequest = load("export.exportable").ExportRequest(
+    request: ExportRequest = load("export.exportable").ExportRequest(
         name=model,
         weights=options.weights,
         checkpoint=options.checkpoint,
@@ -104,7 +97,7 @@ def _wanted(options: ExportOptions, model: str) -> ExportRequest:
         class_names=names,
         network_wh=options.network_wh,
     )
-    return wanted
+    return request
 
 
 def _print_outcome(exported: Exported) -> None:

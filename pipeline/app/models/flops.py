@@ -1,4 +1,4 @@
-"""What does `streamdet flops` print?"""
+"""Command `flops`: an ONNX file or the name of a detector → its parameters and operations, as tables and JSON."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipeline.app.extras import load
 from pipeline.app.models.options import FlopsOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.app.report_file import write_report
+from pipeline.app.terminal import tell
 from pipeline.sinks.writable import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def run_flops(options: FlopsOptions) -> int:
     if Path(model).suffix == ".onnx" or Path(model).is_file():
         counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model, network_wh)
     else:
-        Console(stderr=True).print(f"building {model}, with random weights", style="dim", markup=False, highlight=False)
+        tell(Console(stderr=True), f"building {model}, with random weights", "dim")
         load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
         counted = load("export.graph.torch_flops").count_detector(model, network_wh)
     console = Console()
@@ -82,18 +83,23 @@ def _ops_of(counted: Flops) -> Table:
 
 def _layers_of(counted: Flops) -> Table:
     table = _table("layer", "kind", "output", "parameters", "MACs", "FLOPs", num_left=3)
-    for each in counted.layers:
-        shape = "?" if each.output_shape is None else "×".join(map(str, each.output_shape))
+    for layer in counted.layers:
+        shape = "?" if layer.output_shape is None else "×".join(map(str, layer.output_shape))
         table.add_row(
-            each.name or "(itself)", each.op, shape, f"{each.num_parameters:,}", _short(each.macs), _short(each.flops)
+            layer.name or "(itself)",
+            layer.op,
+            shape,
+            f"{layer.num_parameters:,}",
+            _short(layer.macs),
+            _short(layer.flops),
         )
     return table
 
 
 def _table(*titles: str, num_left: int = 1) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for place, title in enumerate(titles):
-        table.add_column(title, justify="left" if place < num_left else "right", overflow="fold")
+    for index, title in enumerate(titles):
+        table.add_column(title, justify="left" if index < num_left else "right", overflow="fold")
     return table
 
 

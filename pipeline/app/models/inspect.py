@@ -1,4 +1,4 @@
-"""What is in this ONNX file?"""
+"""Command `inspect`: an ONNX file → its inputs, outputs, head and certificate, and the evidence for them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.engines import known_agreements
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import InspectOptions
+from pipeline.app.terminal import tell
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import examine
@@ -30,17 +31,17 @@ def run_inspect(options: InspectOptions) -> int:
 
 
 def print_reasons(path: Path, hints: Hints) -> None:
-    """Print what speaks for and against each reading of a file. Raises ModelError for what is no ONNX model."""
-    found = examine(path, hints)
+    """Print the evidence for and against each reading of a file. Raises ModelError for one that is not ONNX."""
+    findings = examine(path, hints)
     console = Console()
-    for spec in found.accepted:
-        console.print(f"✓ {spec.provenance[0]}", style="green", markup=False, highlight=False, soft_wrap=True)
+    for spec in findings.accepted:
+        tell(console, f"✓ {spec.provenance[0]}", "green")
         for reason in spec.provenance[1:]:
-            console.print(f"    {reason}", markup=False, highlight=False, soft_wrap=True)
-    kinds = (found.kind,) if found.kind else ()
-    for sign, reasons in (("✗", (*kinds, *found.refused)), ("–", found.near_misses), ("·", found.far_misses)):
+            tell(console, f"    {reason}")
+    kinds = (findings.kind,) if findings.kind else ()
+    for sign, reasons in (("✗", (*kinds, *findings.refused)), ("–", findings.near_misses), ("·", findings.far_misses)):
         for reason in reasons:
-            console.print(f"{sign} {reason}", style="dim", markup=False, highlight=False, soft_wrap=True)
+            tell(console, f"{sign} {reason}", "dim")
     console.print()
 
 

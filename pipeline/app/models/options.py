@@ -28,7 +28,7 @@ class InspectOptions:
     """
 
     model: Annotated[Path, Argument("An ONNX file.", "MODEL")]
-    why: Annotated[bool, Flag("Say what it was taken for and why, and why for nothing else.")] = False
+    why: Annotated[bool, Flag("Show the evidence for and against each reading of the outputs.")] = False
     config: Annotated[ConfigRequest, ConfigFlags(("hints",), file=False, settings=False)] = ConfigRequest()
 
 

@@ -1,8 +1,7 @@
-"""What happens between `streamdet quantize` and its file?"""
+"""Command `quantize`: a float32 ONNX file and images → an INT8 file within a bound of accuracy."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from pipeline.app.certificates import rows_of
 from pipeline.app.extras import load
 from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.terminal import progress_lines
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.sinks.writable import refuse_unwritable
@@ -20,7 +20,7 @@ from pipeline.sources.opening import files_of
 
 
 def run_quantize(options: QuantizeOptions) -> int:
-    """Search, write, and print what was kept in float; 0. Raises ModelError, and writes nothing, beyond the bound."""
+    """Search, write, and print which layers stay in float; 0. Raises ModelError, writing nothing, beyond the bound."""
     model, calibrate = options.model, options.calibrate
     output = options.output or model.with_name(f"{model.stem}-int8.onnx")
     if output.exists() and model.exists() and output.samefile(model):
@@ -30,14 +30,7 @@ def run_quantize(options: QuantizeOptions) -> int:
     )
     refuse_unwritable(output, "the INT8 file")
     spec = recognise(model)
-    console = Console(stderr=True)
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        console.print(
-            f"{time.monotonic() - began:6.1f} s  {line}", style="dim", markup=False, highlight=False, soft_wrap=True
-        )
-
+    say = progress_lines()
     images = load("export.proof.images").images_of(calibrate, most=options.max_images)
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")

@@ -1,4 +1,4 @@
-"""What happens between `streamdet verify` and its verdict?"""
+"""Command `verify`: an ONNX file and a reference → the evidence that they detect the same, and a verdict."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.extras import load
 from pipeline.app.models.options import VerifyOptions
+from pipeline.app.terminal import tell
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
@@ -29,9 +30,9 @@ def run_verify(options: VerifyOptions) -> int:
     bar = _BARS[options.bar]
     proof, proof_images = load("export.proof.verify"), load("export.proof.images")
     spec = recognise(options.model)
-    asked = bar.score_from * proof.ASKED_SHARE
+    least_score = bar.score_from * proof.ASKED_SHARE
     engine = OrtEngine(options.model, spec, device=options.device)
-    reference, against = _reference(options, spec, asked)
+    reference, against = _reference(options, spec, least_score)
     if options.images is None:
         images, labels = proof_images.drawn_images(), None
     else:
@@ -39,9 +40,9 @@ def run_verify(options: VerifyOptions) -> int:
         labels = find_coco_json(Path(options.images))
     if spec.pixels == "nv12":
         images = proof_images.as_decoded(images)
-    found_by = Detector(engine, score_threshold=asked)
+    detector = Detector(engine, score_threshold=least_score)
     evidence = proof.gather_evidence(
-        found_by,
+        detector,
         reference,
         images,
         bar=bar,
@@ -49,14 +50,12 @@ def run_verify(options: VerifyOptions) -> int:
         labels=labels,
         class_names=spec.class_names,
         max_detections=spec.max_detections,
-        proposals=found_by.proposals if spec.needs_nms else None,
+        proposals=detector.proposals if spec.needs_nms else None,
         iou_threshold=spec.iou_threshold if spec.needs_nms else None,
     )
     console = Console()
     doubt = certificate_mismatch(options.model, spec)
-    console.print(
-        f"in the file: {doubt or 'a certificate of this graph'}", markup=False, highlight=False, soft_wrap=True
-    )
+    tell(console, f"in the file: {doubt or 'a certificate of this graph'}")
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
@@ -64,24 +63,24 @@ def run_verify(options: VerifyOptions) -> int:
         table.add_row(name, value)
     console.print(table, markup=False, highlight=False)
     if evidence.passes:
-        console.print("It says the same.", style="green", markup=False)
+        tell(console, "It says the same.", "green")
     else:
         verdict = "It is ruined" if evidence.is_ruined else "It does NOT say the same"
-        console.print(f"{verdict}: {evidence.shortfall()}", style="red", markup=False, soft_wrap=True)
+        tell(console, f"{verdict}: {evidence.shortfall()}", "red")
     return int(not evidence.passes)
 
 
-def _reference(options: VerifyOptions, spec: DetectorSpec, asked: float) -> tuple[DetectFunction, str]:
-    """What the file is compared with, and what that is called."""
+def _reference(options: VerifyOptions, spec: DetectorSpec, least_score: float) -> tuple[DetectFunction, str]:
+    """The reference that the file is compared with, and its name."""
     against = options.against
     if against is None or Path(against).suffix == ".onnx":
         path = options.model if against is None else Path(against)
         their_spec = recognise(path)
         # Alone: image by image, also where it could take several.
-        found_by: DetectFunction = Detector(OrtEngine(path, their_spec, device="cpu"), score_threshold=asked)
-        renamed = load("export.proof.verify").with_class_names(found_by, their_spec.class_names, spec.class_names)
+        detector: DetectFunction = Detector(OrtEngine(path, their_spec, device="cpu"), score_threshold=least_score)
+        renamed = load("export.proof.verify").with_class_names(detector, their_spec.class_names, spec.class_names)
         return renamed, f"{path} on the CPU"
-    wanted = load("export.exportable").ExportRequest(
+    request = load("export.exportable").ExportRequest(
         name=against,
         num_classes=len(spec.class_names),
         class_names=spec.class_names,
@@ -93,10 +92,10 @@ def _reference(options: VerifyOptions, spec: DetectorSpec, asked: float) -> tupl
                 f"{options.model} does not say which network it was exported from, so {against} cannot be loaded; "
                 "give --against the name of the network, or another ONNX file"
             )
-        wanted = replace(wanted, name=spec.model_name, checkpoint=Path(against))
+        request = replace(request, name=spec.model_name, checkpoint=Path(against))
     elif options.adapter is None:
-        wanted = replace(wanted, num_classes=None, class_names=None)
-    exportable = load("export.detectors").build(wanted, adapter=options.adapter)
+        request = replace(request, num_classes=None, class_names=None)
+    exportable = load("export.detectors").build(request, adapter=options.adapter)
     form = spec.form or "boxes"
     torch_path = load("export.exporting").TorchPath
-    return torch_path(exportable, score_threshold=asked, form=form, pixels=spec.pixels), f"PyTorch {against}"
+    return torch_path(exportable, score_threshold=least_score, form=form, pixels=spec.pixels), f"PyTorch {against}"

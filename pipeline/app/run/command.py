@@ -1,4 +1,4 @@
-"""What happens between `streamdet run` and its exit code?"""
+"""Command `run`, and `demo`: a configuration → a run shown as it goes, its report and an exit code."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from pipeline.app.run.panel import panel_for
 from pipeline.app.run.report import print_report, report_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import judge
+from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
@@ -32,7 +33,7 @@ from pipeline.sources.source import HasGroundTruth
 
 
 def run_sources(options: RunOptions) -> int:
-    """Run what a command line asks for; returns the exit code, see `run_and_report`."""
+    """Run the sources of a command line; returns the exit code, see `run_and_report`."""
     return _run(options.config.load(), dry_run=options.dry_run)
 
 
@@ -64,18 +65,16 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     Raises a StreamdetError for what cannot run or breaks on the way, after the report.
     """
     prepare_process()
-    console = Console(stderr=config.output.jsonl == "-")
-    if not console.is_terminal:
-        console.width = 140  # a log has no edge; rich would cut the tables at 80
+    console = wide_console(140, stderr=config.output.jsonl == "-")
     overlay = OverlayText()
     assembly = assemble(config, overlay=overlay)
     if dry_run:
-        console.print(str(assembly.flow), markup=False, highlight=False, soft_wrap=True)
+        tell(console, str(assembly.flow))
         assembly.close()
         return 0
     for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
         if line is not None:
-            console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+            tell(console, line, "dim")
     flow, truth = _with_truth(assembly)
     running = Running(flow)
     overlay.statistics = running.statistics
@@ -131,7 +130,7 @@ def _report(
     print_report(report, console)
     for name, lines in damage.items():
         for line in lines:
-            console.print(f"warning: {name}: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            tell(console, f"warning: {name}: {line}", "yellow")
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
     files = [path for path in assembly.files if path != "-"]
@@ -139,19 +138,19 @@ def _report(
         write_report(report, Path(config.output.report))
     written = [path for path in files if not str(broken_by).startswith(f"{path}: ")]
     if written:
-        console.print("written  " + ", ".join(written), markup=False, soft_wrap=True)
+        tell(console, "written  " + ", ".join(written))
 
 
 def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console) -> None:
-    there, found, false = (sum(getattr(each, name) for each in tally) for name in ("there", "found", "false"))
-    parts = [f"{each.name} {each.found}/{each.there}" for each in tally]
-    share = f"{found / there:.1%}" if there else "–"
-    console.print(
-        f"truth    in {num_frames} frames: found {found} of {there} objects ({share}; {', '.join(parts)}), "
-        f"reported {false} where nothing is",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
+    num_there, num_found, num_false = (
+        sum(getattr(row, name) for row in tally) for name in ("num_there", "num_found", "num_false")
+    )
+    parts = [f"{row.name} {row.num_found}/{row.num_there}" for row in tally]
+    share = f"{num_found / num_there:.1%}" if num_there else "–"
+    tell(
+        console,
+        f"truth    in {num_frames} frames: found {num_found} of {num_there} objects ({share}; {', '.join(parts)}), "
+        f"reported {num_false} where nothing is",
     )
 
 

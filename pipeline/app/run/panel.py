@@ -1,4 +1,4 @@
-"""What does a person see while a run goes on?"""
+"""Panel: snapshots of a run → a live table on a terminal, a line a second in a log."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.app.stages import DETECT
+from pipeline.app.terminal import tell
 from pipeline.flow.running import RunStatistics
 
 
@@ -66,7 +67,7 @@ class PlainLines:
         statistics = self._statistics()
         if statistics.elapsed_seconds >= self._next_seconds:
             self._next_seconds = int(statistics.elapsed_seconds) + 1
-            self._console.print(summary_line(statistics), highlight=False, markup=False, soft_wrap=True)
+            tell(self._console, summary_line(statistics))
 
 
 class LivePanel:

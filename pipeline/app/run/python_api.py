@@ -69,10 +69,10 @@ def detect(
             if value is not None and not isinstance(value, kinds):
                 raise ConfigError(f"{name} must be a string or a path, got {type(value).__name__}")
         options = {"sources": words, "model": None if model is None else str(model), "output.show": False}
-        said = {
+        values = {
             key: value.item() if isinstance(value, np.generic) else value for key, value in (settings or {}).items()
         }
-        loaded = load_config(config, options=options | said, origin="detect()")
+        loaded = load_config(config, options=options | values, origin="detect()")
         assembly = assemble(loaded, source=ArraysSource(arrays) if arrays else None)
     except StreamdetError as error:
         raise in_python(error) from error
@@ -82,7 +82,7 @@ def detect(
 def recognise(path: str | PathLike[str], hints: Hints | None = None) -> DetectorSpec:
     """The spec of the detector in an ONNX file.
 
-    Raises ModelError, with the reason and the fields of `hints` that settle it, for what is no detector known here.
+    Raises ModelError, with the reason and the fields of `hints` that settle it, for a file that is not recognised.
     """
     try:
         spec = recognise_file(Path(path) if isinstance(path, PathLike) else path, hints)

@@ -1,4 +1,4 @@
-"""What is said about a run when it ends: to a person as a table, to a program as JSON."""
+"""Report of a run: its statistics → JSON for a program, a table for a person."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from pipeline.app.machine import versions
 from pipeline.app.run.verdict import Verdict
 from pipeline.app.stages import DETECT
+from pipeline.app.terminal import tell
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
@@ -28,7 +29,7 @@ def report_of(
 ) -> dict[str, Any]:
     """The report of a run, in JSON types; times in milliseconds unless named otherwise.
 
-    damage: what could not be read, by source. every: of so many frames one was captured; told where it is not 1.
+    damage: what could not be read, by source. every: one of this many frames was captured; reported where not 1.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     """
     inferred = statistics.of_role(DETECT.role)
@@ -81,7 +82,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
         f"latency  p50 {_number(latency['p50'])} ms, p95 {_number(latency['p95'])} ms, "
         f"p99 {_number(latency['p99'])} ms, capture to sink"
     )
-    console.print(report["advice"], style="bold", markup=False, highlight=False, soft_wrap=True)
+    tell(console, report["advice"], "bold")
 
 
 def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:

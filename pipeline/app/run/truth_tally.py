@@ -1,4 +1,4 @@
-"""How much of what is truly there did a detector find?"""
+"""Truth tally: results and the truth of their source → objects there, found and falsely reported, by class."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class ClassTally:
     """Objects of one class over all frames: truly there, found at IoU >= 0.5, and reported where nothing is."""
 
     name: str
-    there: int
-    found: int
-    false: int
+    num_there: int
+    num_found: int
+    num_false: int
 
 
 class TruthTally:
-    """A sink that compares every so-manieth result with what its source knows to be there.
+    """A sink that compares every `every`th result with the truth of its source.
 
-    To know it costs more than to detect; each frame's truth would make the run wait for its own examination.
+    The truth costs more than detection: with that of every frame, the run would wait for its own examination.
     """
 
     def __init__(self, source: HasGroundTruth, *, every: int = 5) -> None:
@@ -43,17 +43,17 @@ class TruthTally:
         self.num_frames += 1
         truth = self._source.truth(item.frame.index)
         there = np.array([self._class_names[class_id] for class_id in truth.class_ids], dtype=str)  # [M]
-        said = np.array([item.class_name(int(class_id)) for class_id in item.detections.class_ids], dtype=str)  # [N]
+        names = np.array([item.class_name(int(class_id)) for class_id in item.detections.class_ids], dtype=str)  # [N]
         boxes = item.detections.boxes_xyxy
         iou = intersection_over_union(boxes, truth.boxes_xyxy)  # [N, M]
-        iou[said[:, None] != there[None, :]] = 0.0
+        iou[names[:, None] != there[None, :]] = 0.0
         ignored = intersection_over_union(boxes, self._source.ignored(item.frame.index).boxes_xyxy)  # [N, L]
         is_false = ~np.any(ignored >= 0.5, axis=1)  # [N]
         matched, _ = match_greedily(iou, at_least=0.5, by=(turns(item.detections.scores), iou))
         is_false[matched] = False
         self._there.update(there.tolist())
-        self._found.update(said[matched].tolist())
-        self._false.update(said[is_false].tolist())
+        self._found.update(names[matched].tolist())
+        self._false.update(names[is_false].tolist())
 
     def close(self) -> None: ...
 
