@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import typer
 
-from pipeline.app.config import ConfigRequest, marked_keys
+from pipeline.app.config import ConfigRequest, marked_keys, preset_names
 from pipeline.app.logs import log_to_stderr
 from pipeline.app.options import Argument, ConfigFlags, Flag, flag_names
 from pipeline.errors import ConfigError
@@ -22,7 +22,7 @@ from pipeline.errors import ConfigError
 T = TypeVar("T")
 
 _CONFIG_FILE = Flag(
-    "A YAML file, or a preset: demo, file, gpu, rtsp, throughput, webcam.",
+    f"A YAML file, or a preset: {', '.join(preset_names())}.",
     ("--config", "-c"),
     metavar="FILE.yaml|PRESET",
 )

@@ -85,7 +85,9 @@ class HintsConfig(_Section):
         tuple[float, float, float] | None,
         Flag("Per-channel standard deviation, by which the pixels are divided.", metavar="R,G,B", parse=triple),
     ] = None
-    pad_value: Annotated[int, Field(ge=0, le=255)] | None = None
+    pad_value: Annotated[
+        Annotated[int, Field(ge=0, le=255)] | None, Flag("The grey of a foreign model's letterbox padding, 0..255.")
+    ] = None
     box_format: Annotated[
         Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"] | None, Flag("The box format of a foreign model.")
     ] = None

@@ -29,7 +29,6 @@ Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
 _KEYS = {
     **{flag.removeprefix("--"): key for key, flag in FLAGS.items()},
     "pixel-boxes": "hints.normalised_boxes",
-    "pad-value": "hints.pad_value",
     "config": "config",
 }
 _HINTS = {
