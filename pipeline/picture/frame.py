@@ -44,6 +44,7 @@ class TimedPicture(NamedTuple):
     picture: Picture
     pts_seconds: float
     number: int | None = None  # None: the next one in turn
+    image: str | None = None  # the file or address, of a picture that is an image of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class Frame:
     """One picture of one source, never mutated.
 
     `index` counts the source's frames from 0; `pts_seconds` is media time; `captured_at_seconds`
-    is the monotonic time at which the source handed it out.
+    is the monotonic time at which the source handed it out. `image` is the file or address of a picture that is an
+    image of its own; None for one of a video.
     """
 
     picture: Picture
@@ -59,6 +61,7 @@ class Frame:
     index: int
     pts_seconds: float
     captured_at_seconds: float
+    image: str | None = None
 
     @classmethod
     def from_pixels(
@@ -69,12 +72,13 @@ class Frame:
         index: int = 0,
         pts_seconds: float = 0.0,
         captured_at_seconds: float = 0.0,
+        image: str | None = None,
     ) -> Frame:
         """Make a frame of an array uint8 [H, W, 3] BGR, which is kept, not copied.
 
         Raises ValueError if the array has another dtype or shape, or no pixels.
         """
-        return cls(ArrayPicture(pixels), source_id, index, pts_seconds, captured_at_seconds)
+        return cls(ArrayPicture(pixels), source_id, index, pts_seconds, captured_at_seconds, image)
 
     @property
     def size_wh(self) -> tuple[int, int]:

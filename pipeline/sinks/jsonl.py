@@ -3,7 +3,8 @@
     {"source": str, "frame": int, "pts": seconds,
      "detections": [{"box": [x1, y1, x2, y2], "score": f, "class_id": i, "class_name": s}]}
 
-Boxes are in source pixels, x right, y down. Some fields depend on the detector: `track_id`; `keypoints`, a list of
+Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
+its own. Some fields depend on the detector: `track_id`; `keypoints`, a list of
 [x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
 """
 
@@ -85,6 +86,7 @@ def as_json(result: Result) -> dict[str, Any]:
     rows = zip(boxes, scores, detections.class_ids.tolist(), track_ids, strict=True)
     return {
         "source": result.frame.source_id,
+        **({} if result.frame.image is None else {"image": result.frame.image}),
         "frame": result.frame.index,
         "pts": round(result.frame.pts_seconds, 6),
         "detections": [

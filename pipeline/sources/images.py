@@ -66,7 +66,7 @@ class ImagesSource:
             num = num_pictures(content)
             if num > 1:
                 self._several.append((str(path), num))
-            yield TimedPicture(ArrayPicture(pixels), float(position))
+            yield TimedPicture(ArrayPicture(pixels), float(position), image=str(path))
         if len(self._damage) == len(positions):
             raise SourceError(f"{self.source_id}: none of its images could be read; the first: {self._damage[0]}")
 
@@ -90,7 +90,7 @@ class StillSource:
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         if not stop.is_set():
-            yield TimedPicture(self._picture, 0.0)
+            yield TimedPicture(self._picture, 0.0, image=self.source_id)
 
     def close(self) -> None:
         pass

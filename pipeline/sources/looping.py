@@ -44,12 +44,12 @@ class LoopingSource:
         first_number, shift_seconds, last_seconds = 0, 0.0, 0.0
         while True:
             number = -every
-            for picture, pts_seconds, own_number in self._source.pictures(stop, every=every):
+            for timed in self._source.pictures(stop, every=every):
                 if number < 0 and self.num_loops:
-                    shift_seconds = last_seconds + step_seconds - pts_seconds
-                number = number + every if own_number is None else own_number
-                last_seconds = pts_seconds + shift_seconds
-                yield TimedPicture(picture, last_seconds, first_number + number)
+                    shift_seconds = last_seconds + step_seconds - timed.pts_seconds
+                number = number + every if timed.number is None else timed.number
+                last_seconds = timed.pts_seconds + shift_seconds
+                yield timed._replace(pts_seconds=last_seconds, number=first_number + number)
             if stop.is_set() or number < 0:  # a source without a picture would have none again
                 return
             first_number += number + every

@@ -55,11 +55,11 @@ class ReconnectingSource:
         while True:
             reason = f"{self.source_id}: the stream ended"
             try:
-                for picture, pts_seconds, _ in self._stream.pictures(stop, every=every):
+                for timed in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
-                        shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - pts_seconds
-                    last_pts_seconds, last_at_seconds = pts_seconds + shift_seconds, self._clock()
-                    yield TimedPicture(picture, last_pts_seconds)
+                        shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - timed.pts_seconds
+                    last_pts_seconds, last_at_seconds = timed.pts_seconds + shift_seconds, self._clock()
+                    yield timed._replace(pts_seconds=last_pts_seconds, number=None)
             except SourceError as error:
                 reason = str(error)
             if stop.is_set() or not self._reconnect(reason, stop):

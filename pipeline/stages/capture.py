@@ -45,14 +45,14 @@ class Capture:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         began: float | None = None
         index = -self._every
-        for count, (picture, pts_seconds, number) in enumerate(self._source.pictures(stop, every=self._every)):
-            index = index + self._every if number is None else number
+        for count, timed in enumerate(self._source.pictures(stop, every=self._every)):
+            index = index + self._every if timed.number is None else timed.number
             if self._is_paced:
-                due = pts_seconds if self._frames_per_second is None else index / self._frames_per_second
+                due = timed.pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
                 if stop.wait(max(0.0, began + due - self._clock())):
                     return
-            yield Frame(picture, self.source_id, index, pts_seconds, self._clock())
+            yield Frame(timed.picture, self.source_id, index, timed.pts_seconds, self._clock(), timed.image)
             if count + 1 == self._max_frames:
                 return
 

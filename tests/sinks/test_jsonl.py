@@ -50,6 +50,15 @@ def test_each_line_is_in_the_file_before_the_next_is_written(tmp_path: Path) -> 
     sink.close()
 
 
+def test_a_line_names_the_image_that_the_frame_is(tmp_path: Path) -> None:
+    frame = Frame.from_pixels(np.zeros((9, 9, 3), np.uint8), source_id="photos", image="photos/bus.jpg")
+    sink = JsonLines(tmp_path / "o.jsonl")
+    sink.write(Result(frame, Detections.empty(), ()))
+    sink.close()
+    line = json.loads((tmp_path / "o.jsonl").read_text())
+    assert (line["source"], line["image"]) == ("photos", "photos/bus.jpg")
+
+
 def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
     sink = JsonLines(tmp_path / "o.jsonl")
     sink.write(result(track_ids=[5, 6]))

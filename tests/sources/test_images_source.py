@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray
 from pipeline.sources.images import ImagesSource
+from pipeline.stages.capture import Capture
 from tests.support.assets import ASSETS, needs_assets
 from tests.support.videos import read_all
 
@@ -166,3 +167,14 @@ def test_a_cmyk_photograph_has_its_colours() -> None:
     (timed,) = read_all(ImagesSource(ASSETS / "images" / "stills" / "tc_cmyk.jpg"))
     corners = timed.picture.pixels[[0, 0, -1, -1], [0, -1, 0, -1]].astype(int)
     assert np.abs(corners - [(0, 0, 0), (128, 0, 255), (128, 255, 0), (255, 255, 255)]).max() < 12
+
+
+def test_a_frame_names_its_image_also_behind_a_broken_one(tmp_path: Path) -> None:
+    for name in ("a.png", "c.png"):
+        save(tmp_path / name, paint(BLUE))
+    (tmp_path / "b.png").write_bytes(b"nothing")
+    frames = list(Capture(ImagesSource(tmp_path)).items(threading.Event()))
+    assert [(frame.index, frame.image) for frame in frames] == [
+        (0, str(tmp_path / "a.png")),
+        (1, str(tmp_path / "c.png")),
+    ]

@@ -506,9 +506,9 @@ def test_a_password_in_an_address_is_not_told_to_anybody() -> None:
 def test_every_frame_of_an_awkward_file_comes_out(name: str) -> None:
     source = VideoSource(ASSETS / "awkward" / name)
     times, sizes = [], set()
-    for picture, pts_seconds, _ in source.pictures(threading.Event()):
-        times.append(pts_seconds)
-        sizes.add(picture.size_wh)
+    for timed in source.pictures(threading.Event()):
+        times.append(timed.pts_seconds)
+        sizes.add(timed.picture.size_wh)
     source.close()
     num_frames, size_wh = AWKWARD[name]
     assert (len(times), sizes, source.size_wh) == (num_frames, {size_wh}, size_wh)
