@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -68,3 +69,12 @@ def test_the_prose_of_a_page_is_plain() -> None:
     lines = [(path.name, line) for path in PAGES for line in path.read_text(encoding="utf-8").splitlines()]
     prose = [(name, line) for name, line in lines if not line.startswith("    ")]  # not the output of a command
     assert not [(name, line) for name, line in prose if PHRASES.search(line)]
+
+
+@pytest.mark.parametrize(
+    ("path", "calls_untyped"),
+    [("export/graph/ops.py", True), ("export/families/effdet_detectors.py", True), ("tools/figures.py", False)],
+    ids=["by an import", "by the name of a module", "not at all"],
+)
+def test_figures_know_who_calls_a_library_without_types(path: str, calls_untyped: bool) -> None:
+    assert SourceFile(Path(path)).calls_untyped == calls_untyped
