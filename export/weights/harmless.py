@@ -12,14 +12,18 @@ import pickle
 import re
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 _MOST_TYPES = 200  # in one file
 _UNKNOWN = re.compile(r"GLOBAL (\S+) was not an allowed global|Trying to load unsupported GLOBAL (\S+) whose module")
+
+
+StandIn = Callable[..., object]
+"""Replaces a class or function that a file names."""
 
 
 class CodeError(Exception):
@@ -34,12 +38,12 @@ class CodeError(Exception):
 class _Value:
     """Stands in for a value that nothing uses, such as a date; it may be a key of a dict."""
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: object) -> None: ...
 
-    def __setstate__(self, state: Any) -> None: ...
+    def __setstate__(self, state: object) -> None: ...
 
 
-def _mapping(*_: Any) -> OrderedDict[Any, Any]:
+def _mapping(*_: object) -> OrderedDict[object, object]:
     """Stands in for an object with attributes or entries, which are filled in."""
     return OrderedDict()
 
@@ -47,11 +51,11 @@ def _mapping(*_: Any) -> OrderedDict[Any, Any]:
 class _Mapping:
     """The same for an object that __new__ makes."""
 
-    def __new__(cls, *_: Any) -> Any:
+    def __new__(cls, *_: object) -> OrderedDict[object, object]:  # type: ignore[misc]  # on purpose another class
         return OrderedDict()
 
 
-def _list(items: Any = (), *_: Any) -> list[Any]:
+def _list(items: Iterable[object] = (), *_: object) -> list[object]:
     return list(items)
 
 
@@ -75,53 +79,61 @@ _PACKAGES = frozenset((*_SETTINGS, "lightning", "lightning_fabric", "mmcv", "mme
 _REBUILT = ("_reconstruct", "scalar", "_frombuffer")
 
 
-def load_without_code(path: Path) -> Any:
-    """The content of a checkpoint; no code from the file is run.
+def load_without_code(path: Path) -> object:
+    """The content of a checkpoint, its tensors on the CPU; no code from the file is run.
 
     Raises CodeError for a file that needs its code, pickle.UnpicklingError for one that torch.save did not write, and
     the exceptions of torch.load for a broken one.
     """
-    stand_ins = _first_stand_ins()
     unknown: list[str] = []
-    while True:
-        try:
-            loaded = _load(path, stand_ins)
-            break
-        except pickle.UnpicklingError as error:
-            match = _UNKNOWN.search(str(error))
-            name = "" if match is None else match[1] or match[2]
-            if not name or name in stand_ins or len(stand_ins) > _MOST_TYPES + len(_first_stand_ins()):
-                if not unknown:
-                    raise
-                raise CodeError(tuple(unknown), _cure(path, None)) from error
-            if not _is_harmless(name):
-                unknown.append(name)
-                if match is not None and match[2]:  # torch refuses these even with a stand-in
-                    raise CodeError(tuple(unknown), _cure(path, None)) from error
-            # With a stand-in, the rest of the file shows further code, and where the weights are.
-            stand_ins[name] = _Value if name.startswith("numpy.") else _Mapping
-        except Exception as error:
-            if not unknown:
-                raise
-            raise CodeError(tuple(unknown), _cure(path, None)) from error
+    try:
+        loaded = _load_adding_stand_ins(path, unknown)
+    except Exception as error:
+        if not unknown:
+            raise
+        raise CodeError(tuple(unknown), _cure(path, None)) from error
     if unknown:
         raise CodeError(tuple(unknown), _cure(path, loaded))
     return loaded
 
 
-def _load(path: Path, stand_ins: dict[str, Any]) -> Any:
+def _load_adding_stand_ins(path: Path, unknown: list[str]) -> object:
+    """Load with a stand-in for every name that torch refuses; those that are not harmless go into `unknown`.
+
+    With a stand-in, the rest of the file shows further code, and where the weights are.
+    """
+    stand_ins = _first_stand_ins()
+    most = len(stand_ins) + _MOST_TYPES
+    while True:
+        try:
+            return _load(path, stand_ins)
+        except pickle.UnpicklingError as error:
+            match = _UNKNOWN.search(str(error))
+            if match is None:
+                raise
+            name = match[1] or match[2]
+            if name in stand_ins or len(stand_ins) > most:
+                raise
+            if not _is_harmless(name):
+                unknown.append(name)
+                if match[2]:  # torch refuses these even with a stand-in
+                    raise
+            stand_ins[name] = _Value if name.startswith("numpy.") else _Mapping
+
+
+def _load(path: Path, stand_ins: dict[str, StandIn]) -> object:
     with (
         warnings.catch_warnings(),
         torch.serialization.safe_globals([(value, key) for key, value in stand_ins.items()]),
     ):
         warnings.simplefilter("ignore")  # torch warns before it fails
-        return torch.load(path, map_location="cpu", weights_only=True)
+        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+        return loaded
 
 
-def _first_stand_ins() -> dict[str, Any]:
-    stand_ins: dict[str, Any] = {
-        f"{module}.{name}": _Value for module, names in _VALUES.items() for name in names
-    } | dict.fromkeys(_MAPPINGS, _mapping)
+def _first_stand_ins() -> dict[str, StandIn]:
+    stand_ins: dict[str, StandIn] = {f"{module}.{name}": _Value for module, names in _VALUES.items() for name in names}
+    stand_ins |= dict.fromkeys(_MAPPINGS, _mapping)
     stand_ins["argparse.Namespace"] = stand_ins["types.SimpleNamespace"] = _Mapping
     stand_ins["collections.deque"] = _list
     core = importlib.import_module("numpy._core.multiarray" if hasattr(np, "_core") else "numpy.core.multiarray")
@@ -136,24 +148,30 @@ def _is_harmless(name: str) -> bool:
     return name.partition(".")[0] in _PACKAGES or name.startswith("numpy.random.")
 
 
-def _cure(path: Path, loaded: Any) -> str:
+def _cure(path: Path, loaded: object) -> str:
     """Python that saves only the weights, for the training machine; `loaded` shows where they are."""
     if loaded is None:
         return f"checkpoint = torch.load({path.name!r}, weights_only=False), and torch.save of the weights in it alone"
-    inside, value = "", loaded
+    keys, value = _weights_in(loaded)
+    is_module = isinstance(value, dict) and "_modules" in getattr(value, "__dict__", {})
+    state = ".state_dict()" if is_module or not keys else ""
+    return f"torch.save(torch.load({path.name!r}, weights_only=False){keys}{state}, 'weights.pth')"
+
+
+def _weights_in(loaded: object) -> tuple[str, object]:
+    """The keys, as Python, that lead to the dict or module with the weights, and that value."""
+    keys, value = "", loaded
     for _ in range(4):
         if not isinstance(value, dict) or any(isinstance(entry, torch.Tensor) for entry in value.values()):
             break
         key = next((key for key, entry in value.items() if _holds_tensors(entry)), None)
         if key is None or key in ("_parameters", "_buffers", "_modules"):
             break
-        inside, value = f"{inside}[{key!r}]", value[key]
-    is_module = isinstance(value, dict) and "_modules" in getattr(value, "__dict__", {})
-    state = ".state_dict()" if is_module or not inside else ""
-    return f"torch.save(torch.load({path.name!r}, weights_only=False){inside}{state}, 'weights.pth')"
+        keys, value = f"{keys}[{key!r}]", value[key]
+    return keys, value
 
 
-def _holds_tensors(value: Any, depth: int = 0) -> bool:
+def _holds_tensors(value: object, depth: int = 0) -> bool:
     if isinstance(value, torch.Tensor):
         return True
     if depth > 8 or not isinstance(value, dict):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -52,13 +51,7 @@ def load_checkpoint(module: nn.Module, path: Path) -> None:
             f"{path} must hold the weights of this detector: {'; '.join(best.problems)}; "
             "--num-classes must be the number in training"
         )
-    chosen = min(fitting, key=lambda fit: fit.rank)
-    for other in fitting:
-        if other.rank[0] == chosen.rank[0] == _OTHER and not _are_alike(other.weights, chosen.weights):
-            raise ModelError(
-                f"{path} must hold one set of weights for this detector, {chosen.path} and {other.path} fit and "
-                f"differ; save one of them, as torch.save({{'model': weights}}, 'weights.pth')"
-            )
+    chosen = _best(fitting, path)
     if chosen.num_left_out:
         logger.warning("%s: %d tensors outside of %s are left out", path, chosen.num_left_out, chosen.path)
     module.load_state_dict(chosen.weights, strict=False)
@@ -96,48 +89,75 @@ class _Fit:
     num_left_out: int  # tensors outside of the prefix
 
 
+def _best(fitting: Sequence[_Fit], path: Path) -> _Fit:
+    """The fit of the least rank. Raises ModelError if several fit under no usual key and differ."""
+    best = min(fitting, key=lambda fit: fit.rank)
+    rivals = [fit for fit in fitting if fit.rank[0] == best.rank[0] == _OTHER]
+    for other in rivals:
+        if not _are_alike(other.weights, best.weights):
+            raise ModelError(
+                f"{path} must hold one set of weights for this detector, {best.path} and {other.path} fit and "
+                f"differ; save one of them, as torch.save({{'model': weights}}, 'weights.pth')"
+            )
+    return best
+
+
 def _fits(state: _State, expected: Mapping[str, Tensor]) -> Iterator[_Fit]:
     """One fit for every prefix of names, in the checkpoint or in the module, under which some weights fit."""
     needed = [name for name in expected if not name.endswith("num_batches_tracked")] or list(expected)
+    for prefix in ("", *_prefixes(state, needed)):
+        yield _fit(state, expected, prefix=prefix, dropped="")
     firsts = {name.split(".")[0] + "." for name in needed}
-    ours = firsts.pop() if len(firsts) == 1 else ""  # a wrapper of the module that is not in the checkpoint
+    wrapper = firsts.pop() if len(firsts) == 1 else ""  # of the module, and not in the checkpoint
+    if wrapper and not any(name.startswith(wrapper) for name in state.tensors):
+        yield _fit(state, expected, prefix="", dropped=wrapper)
+
+
+def _prefixes(state: _State, needed: Sequence[str]) -> list[str]:
+    """What stands before the first or the last needed name in a checkpoint."""
     probes = {needed[0], needed[-1]} if needed else set()
-    theirs = {name.removesuffix(probe) for name in state.tensors for probe in probes if name.endswith(probe)}
-    prefixes = sorted(prefix for prefix in theirs if prefix.endswith("."))
-    pairs = [("", ""), *((prefix, "") for prefix in prefixes), *([("", ours)] if ours else [])]
-    for prefix, dropped in pairs:
-        if dropped and any(name.startswith(dropped) for name in state.tensors):
-            continue
-        yield _fit(state, expected, prefix=prefix, dropped=dropped)
+    prefixes = {name.removesuffix(probe) for name in state.tensors for probe in probes if name.endswith(probe)}
+    return sorted(prefix for prefix in prefixes if prefix.endswith("."))
 
 
 def _fit(state: _State, expected: Mapping[str, Tensor], *, prefix: str, dropped: str) -> _Fit:
     inside = {
         dropped + name.removeprefix(prefix): value for name, value in state.tensors.items() if name.startswith(prefix)
     }
-    missing = [name for name in expected if name not in inside and not name.endswith("num_batches_tracked")]
-    unknown = [name for name in inside if name not in expected]
-    other_shapes = [
-        f"{name} {list(inside[name].shape)} instead of {list(expected[name].shape)}"
-        for name in expected
-        if name in inside and inside[name].shape != expected[name].shape
-    ]
-    kinds = (("missing", missing), ("unknown", unknown), ("of another shape", other_shapes))
-    words = [*state.keys, *prefix.lower().split(".")]
-    key_ranks = [_KEYS.index(key) for key in state.keys if key in _KEYS]
-    is_average = any(mark in word.lower() for word in words for mark in _AVERAGED)
-    has_usual_key = bool(key_ranks) or not state.keys
-    kind = _AVERAGE if is_average else _USUAL if has_usual_key and _is_usual(prefix) else _OTHER
+    problems = _problems(inside, expected)
     path = "".join(f"[{key!r}]" for key in state.keys) or "the file"
     return _Fit(
         f"{path}, names after {prefix}" if prefix else path,
-        (kind, min(key_ranks, default=len(_KEYS)), len(state.keys) + len(prefix)),
+        _rank(state.keys, prefix),
         inside,
-        tuple(f"{len(names)} {problem}, such as {names[0]}" for problem, names in kinds if names),
-        len(missing) + len(unknown) + len(other_shapes),
-        sum(value.numel() > 1 for value in state.tensors.values())
-        - sum(value.numel() > 1 for value in inside.values()),
+        tuple(f"{len(names)} {problem}, such as {names[0]}" for problem, names in problems.items() if names),
+        sum(map(len, problems.values())),
+        _num_weights(state.tensors) - _num_weights(inside),
     )
+
+
+def _problems(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """The names of a module's weights that are missing, unknown or of another shape."""
+    return {
+        "missing": [name for name in expected if name not in weights and not name.endswith("num_batches_tracked")],
+        "unknown": [name for name in weights if name not in expected],
+        "of another shape": [
+            f"{name} {list(weights[name].shape)} instead of {list(tensor.shape)}"
+            for name, tensor in expected.items()
+            if name in weights and weights[name].shape != tensor.shape
+        ],
+    }
+
+
+def _rank(keys: tuple[str, ...], prefix: str) -> tuple[int, int, int]:
+    """`_Fit.rank` of the tensors under these keys of a checkpoint, whose names have this prefix."""
+    words = [*keys, *prefix.lower().split(".")]
+    key_ranks = [_KEYS.index(key) for key in keys if key in _KEYS]
+    if any(mark in word.lower() for word in words for mark in _AVERAGED):
+        kind = _AVERAGE
+    else:
+        kind = _USUAL if (key_ranks or not keys) and _is_usual(prefix) else _OTHER
+    return kind, min(key_ranks, default=len(_KEYS)), len(keys) + len(prefix)
 
 
 def _num_weights(tensors: Mapping[str, Tensor]) -> int:
@@ -165,31 +185,35 @@ def _state_dicts(path: Path) -> list[_State]:
     return states
 
 
-def _search(value: Any, keys: tuple[str, ...], visited: set[int]) -> Iterator[_State]:
+def _search(value: object, keys: tuple[str, ...], visited: set[int]) -> Iterator[_State]:
     if id(value) in visited or len(keys) > _DEEPEST:  # a dict may hold itself
         return
-    if isinstance(value, Mapping):
+    entries = _entries(value)
+    if entries:
         visited.add(id(value))
+    if isinstance(value, Mapping):
         tensors = {name: _tensor(entry) for name, entry in value.items() if isinstance(name, str)}
         state = {name: tensor for name, tensor in tensors.items() if tensor is not None}
         if state:
             yield _State(keys, state)
-        for name, entry in value.items():
-            yield from _search(entry, (*keys, str(name)), visited)
-    elif isinstance(value, list | tuple):
-        visited.add(id(value))
-        for index, entry in enumerate(value):
-            yield from _search(entry, (*keys, str(index)), visited)
+    for name, entry in entries:
+        yield from _search(entry, (*keys, str(name)), visited)
 
 
-def _tensor(value: Any) -> Tensor | None:
-    if isinstance(value, Tensor):
-        return value
-    is_of_numbers = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
-    return torch.from_numpy(value.copy()) if is_of_numbers else None
+def _entries(value: object) -> list[tuple[object, object]]:
+    """The entries of a dict, a list or a tuple with their keys or indices; nothing for any other value."""
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list | tuple) else []
 
 
-def _load(path: Path) -> Any:
+def _tensor(value: object) -> Tensor | None:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy()) if value.dtype.kind in "fiub" else None
+    return value if isinstance(value, Tensor) else None
+
+
+def _load(path: Path) -> object:
     if not path.is_file():
         raise ModelError(f"{path}: no such file; --checkpoint takes a PyTorch checkpoint or a .safetensors file")
     try:
@@ -205,13 +229,17 @@ def _load(path: Path) -> Any:
             f"save model.state_dict() instead of the whole model, or run on the training machine: {error.cure}"
         ) from error
     except pickle.UnpicklingError as error:
-        if "Unsupported operand" in str(error):
-            raise ModelError(f"{path} must be a PyTorch checkpoint: torch.save did not write it") from error
-        raise ModelError(
-            f"{path} must hold tensors only: reading it would run code from the file, which is refused "
-            f"({first_line(error)}); save model.state_dict() instead of the whole model"
-        ) from error
+        raise ModelError(f"{path} must {_refusal(error)}") from error
     except ImportError as error:
         raise ModelError(f"{path}: reading it needs safetensors: pip install safetensors") from error
     except Exception as error:  # a broken zip, a truncated file, a text file: all different exceptions
         raise ModelError(f"{path} must be a PyTorch checkpoint: {first_line(error)}") from error
+
+
+def _refusal(error: pickle.UnpicklingError) -> str:
+    if "Unsupported operand" in str(error):
+        return "be a PyTorch checkpoint: torch.save did not write it"
+    return (
+        f"hold tensors only: reading it would run code from the file, which is refused ({first_line(error)}); "
+        "save model.state_dict() instead of the whole model"
+    )
