@@ -32,7 +32,7 @@ from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form, Pixels
 from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, PlaneBatch, inputs_of, nv12_of, yuv_to_bgr
-from pipeline.picture.parity import FP16_BAR, FP32_BAR
+from pipeline.picture.parity import FP16_BAR, FP32_BAR, Bar
 
 logger = logging.getLogger(__name__)
 
@@ -83,41 +83,60 @@ def export_detector(
         plain = Path(folder) / path.name
         write_model(model, plain)
         seconds = time.monotonic() - started
-        bar = FP16_BAR if half else FP32_BAR
-        least_score = bar.score_from * ASKED_SHARE
-        detector = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=least_score)
-        evidence = gather_evidence(
-            detector,
-            TorchPath(exportable, score_threshold=least_score, form=form, pixels=pixels),
-            images,
-            bar=bar,
-            batch_sizes=batch_sizes,
-            labels=labels,
-            class_names=spec.class_names,
-            max_detections=exportable.spec.max_detections,
-            proposals=detector.proposals if spec.needs_nms else None,
-            iou_threshold=spec.iou_threshold if exportable.spec.needs_nms else exportable.inner_iou_threshold,
+        evidence = _evidence_of(
+            plain, spec, exportable, images, bar=FP16_BAR if half else FP32_BAR, batch_sizes=batch_sizes, labels=labels
         )
         if not evidence.passes and not force:
             raise ModelError(
                 f"{path} was not written: ONNX Runtime must find what PyTorch finds, but {evidence.shortfall()}; "
                 "--force writes it anyway and marks it"
             )
-        described = dataclasses.replace(
-            spec,
-            parity=certificate(
-                evidence,
-                against=f"PyTorch {spec.model_name}",
-                graph_sha256=graph_hash(plain),
-                weights_sha256=weights_hash(exportable.body),
-                is_forced=not evidence.passes,
-            ),
+        parity = certificate(
+            evidence,
+            against=f"PyTorch {spec.model_name}",
+            graph_sha256=graph_hash(plain),
+            weights_sha256=weights_hash(exportable.body),
+            is_forced=not evidence.passes,
         )
-        side_file = plain.with_name(f"{plain.name}.data")
-        if side_file.exists():
-            shutil.move(side_file, path.with_name(side_file.name))  # across disks if need be
-        copy_with_metadata(plain, path, {METADATA_KEY: described.to_json()})
+        described = dataclasses.replace(spec, parity=parity)
+        _write_described(plain, path, described)
     return Exported(path, described, evidence, len(model.graph.node), seconds, time.monotonic() - started - seconds)
+
+
+def _evidence_of(
+    plain: Path,
+    spec: DetectorSpec,
+    exportable: Exportable,
+    images: Sequence[ProofImage],
+    *,
+    bar: Bar,
+    batch_sizes: Sequence[int],
+    labels: LabelledData | None,
+) -> Evidence:
+    """The comparison of a file, which is read by this spec, with PyTorch."""
+    assert spec.form is not None  # it is our own file
+    least_score = bar.score_from * ASKED_SHARE
+    detector = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=least_score)
+    return gather_evidence(
+        detector,
+        TorchPath(exportable, score_threshold=least_score, form=spec.form, pixels=spec.pixels),
+        images,
+        bar=bar,
+        batch_sizes=batch_sizes,
+        labels=labels,
+        class_names=spec.class_names,
+        max_detections=exportable.spec.max_detections,
+        proposals=detector.proposals if spec.needs_nms else None,
+        iou_threshold=spec.iou_threshold if exportable.spec.needs_nms else exportable.inner_iou_threshold,
+    )
+
+
+def _write_described(plain: Path, path: Path, spec: DetectorSpec) -> None:
+    """Write a file once more with its spec inside; weights beside it move along."""
+    side_file = plain.with_name(f"{plain.name}.data")
+    if side_file.exists():
+        shutil.move(side_file, path.with_name(side_file.name))  # across disks if need be
+    copy_with_metadata(plain, path, {METADATA_KEY: spec.to_json()})
 
 
 class TorchPath:

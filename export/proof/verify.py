@@ -8,10 +8,9 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -32,6 +31,17 @@ _RUINED_AP = 0.5
 
 
 @dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Accuracy on labelled images, 0 to 1: of a file, and of the reference of its comparison."""
+
+    ap: float
+    ap50: float
+    reference_ap: float
+    reference_ap50: float
+    difference_ap: float  # below 0 if the file is worse
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The outcome of a comparison of two detectors."""
 
@@ -41,7 +51,7 @@ class Evidence:
     images_sha256: str
     batch_sizes: tuple[int, ...]
     worst_image: str | None
-    accuracy: Mapping[str, float] | None  # AP, AP50 of both and their difference; None without labels
+    accuracy: Accuracy | None  # None without labels
     agreement_ap: float | None = None  # AP against the reference's confident detections, if the bar is not met
     largest_ap_drop: float | None = None  # replaces the bar, for a file that is meant to be less exact
 
@@ -54,7 +64,7 @@ class Evidence:
     def passes(self) -> bool:
         """Whether the bar is met."""
         if self.largest_ap_drop is not None and self.accuracy is not None:
-            return self.accuracy["difference_ap"] >= -self.largest_ap_drop
+            return self.accuracy.difference_ap >= -self.largest_ap_drop
         return self.bar.passed_by(self.parity)
 
     def shortfall(self) -> str:
@@ -64,21 +74,19 @@ class Evidence:
                 f"nothing was found in {self.num_images} images by either detector, so nothing was compared; "
                 "pass photographs with objects in them: --verify-on FOLDER"
             )
-        return (
+        bar = (
             f"{self.parity}; the bar is {self.bar.least_matched_share:.1%} at IoU {self.bar.least_iou:g} and "
             f"{self.bar.largest_score_difference:g} in score"
-            + (f", the worst image is {self.worst_image!r}" if self.worst_image else "")
-            + (
-                ""
-                if self.agreement_ap is None
-                else f"; AP is {self.agreement_ap:.3f} against the other's confident detections"
-            )
-            + (
-                ""
-                if self.accuracy is None
-                else f"; AP is {self.accuracy['ap']:.3f} instead of {self.accuracy['reference_ap']:.3f}"
-            )
         )
+        return bar + "".join(self._remarks())
+
+    def _remarks(self) -> Iterator[str]:
+        if self.worst_image:
+            yield f", the worst image is {self.worst_image!r}"
+        if self.agreement_ap is not None:
+            yield f"; AP is {self.agreement_ap:.3f} against the other's confident detections"
+        if self.accuracy is not None:
+            yield f"; AP is {self.accuracy.ap:.3f} instead of {self.accuracy.reference_ap:.3f}"
 
 
 def gather_evidence(
@@ -105,22 +113,14 @@ def gather_evidence(
     rounds = [alone]
     if max(batch_sizes) > 1:
         batches = in_batches(images, batch_sizes)
-        rounds.append(
-            [detected for batch in batches for detected in detector([images[index].picture for index in batch])]
-        )
+        rounds.append([one for batch in batches for one in detector([images[index].picture for index in batch])])
     agreement = partial(compare, theirs=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
     parities = [agreement(ours) for ours in rounds]
-    if proposals is not None and iou_threshold is not None and any(one.worst_image is not None for one in parities):
+    all_match = all(parity.worst_image is None for parity in parities)
+    if proposals is not None and iou_threshold is not None and not all_match:
         before_nms = [proposals([image.picture])[0] for image in images]
         parities = [agreement(ours, proposals=before_nms) for ours in rounds]
     parity = min(parities, key=lambda p: (p.matched_share, p.least_iou, -p.largest_score_difference))
-    accuracy = None
-    if labels is not None:
-        names = [image.name for image in images]
-        accuracy = accuracy_of(
-            precision_on_labels(alone, names, class_names, labels),
-            precision_on_labels(theirs, names, class_names, labels),
-        )
     worst = parity.worst_image
     return Evidence(
         parity,
@@ -129,20 +129,34 @@ def gather_evidence(
         images_hash(images),
         tuple(sorted(set(batch_sizes))),
         None if worst is None else images[worst].name,
-        accuracy,
+        None if labels is None else _accuracy_on(labels, images, class_names, alone, theirs),
         None if bar.passed_by(parity) else _agreement(alone, theirs),
     )
 
 
-def accuracy_of(ours: tuple[float, float], reference: tuple[float, float]) -> dict[str, float]:
-    """AP and AP50 of a file and of its reference, and their difference, as `Evidence.accuracy` holds them."""
-    return {
-        "ap": round(ours[0], 5),
-        "ap50": round(ours[1], 5),
-        "reference_ap": round(reference[0], 5),
-        "reference_ap50": round(reference[1], 5),
-        "difference_ap": round(ours[0] - reference[0], 5),
-    }
+def _accuracy_on(
+    labels: LabelledData,
+    images: Sequence[ProofImage],
+    class_names: Sequence[str],
+    ours: Sequence[Detections],
+    reference: Sequence[Detections],
+) -> Accuracy:
+    names = [image.name for image in images]
+    return accuracy_of(
+        precision_on_labels(ours, names, class_names, labels),
+        precision_on_labels(reference, names, class_names, labels),
+    )
+
+
+def accuracy_of(ours: tuple[float, float], reference: tuple[float, float]) -> Accuracy:
+    """AP and AP50 of a file and of its reference, rounded to five places, and the difference in AP."""
+    return Accuracy(
+        ap=round(ours[0], 5),
+        ap50=round(ours[1], 5),
+        reference_ap=round(reference[0], 5),
+        reference_ap50=round(reference[1], 5),
+        difference_ap=round(ours[0] - reference[0], 5),
+    )
 
 
 def _agreement(ours: Sequence[Detections], reference: Sequence[Detections]) -> float | None:
@@ -163,7 +177,7 @@ def certificate(
     weights_sha256: str | None = None,
     is_forced: bool = False,
     devices: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The evidence as written into a file's metadata, in JSON types.
 
     devices: the outcome of each further device of this machine against the CPU.
@@ -186,7 +200,7 @@ def certificate(
         "least_mask_iou": parity.least_mask_iou,
         "least_points_share": parity.least_points_share,
         "agreement_ap": evidence.agreement_ap,
-        "accuracy": None if evidence.accuracy is None else dict(evidence.accuracy),
+        "accuracy": None if evidence.accuracy is None else asdict(evidence.accuracy),
         "batch_sizes": list(evidence.batch_sizes),
         "largest_ap_drop": evidence.largest_ap_drop,
         "bar": asdict(evidence.bar),

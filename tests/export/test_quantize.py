@@ -95,7 +95,7 @@ def test_it_says_nearly_the_same(quantized: tuple[Path, Path, Any]) -> None:
     assert evidence.parity.num_detections >= 50
     assert evidence.parity.least_iou >= 0.5
     assert evidence.parity.largest_score_difference <= 0.1
-    assert done.evidence.accuracy["ap"] >= 0.5
+    assert done.evidence.accuracy.ap >= 0.5
 
 
 def test_the_float_file_is_not_touched(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_layers_that_hurt_are_kept_in_float(tmp_path: Path) -> None:
     done = quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=None, largest_drop=0.1)
     assert done.kept_in_float == ("first", "second")
     assert done.evidence.accuracy is not None
-    assert done.evidence.accuracy["ap"] >= 0.9
+    assert done.evidence.accuracy.ap >= 0.9
     assert num_int8_kernels(done.path) == 3
     assert "INT8: 3 of 5 layers, float32: the decoding and first, second" in recognise(done.path).provenance
 
@@ -131,7 +131,7 @@ def test_labels_judge_where_there_are_any(tmp_path: Path) -> None:
     labels = LabelledData("labels.json", ("cat",), (1,), (image,))
     done = quantize(model, recognise(model), tmp_path / "int8.onnx", images=images(), labels=labels, largest_drop=0.0)
     assert done.evidence.accuracy is not None
-    assert done.evidence.accuracy["reference_ap"] == 0
+    assert done.evidence.accuracy.reference_ap == 0
     assert done.kept_in_float == ()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from export.proof.images import ProofImage, images_hash, images_of
-from export.proof.verify import Evidence, certificate, gather_evidence, with_class_names
+from export.proof.verify import Evidence, accuracy_of, certificate, gather_evidence, with_class_names
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.app.certificates import rows_of
 from pipeline.detector.detector import Detector
@@ -104,10 +104,10 @@ def test_labels_add_how_accurate_both_are() -> None:
         Recorder(blind_to=3), reference, IMAGES, bar=FP32_BAR, labels=labels(11), class_names=("cat",)
     )
     assert evidence.accuracy is not None
-    assert evidence.accuracy["reference_ap"] == 1
-    assert 0.8 < evidence.accuracy["ap"] < 1
-    assert evidence.accuracy["difference_ap"] == pytest.approx(evidence.accuracy["ap"] - 1)
-    assert f"; AP is {evidence.accuracy['ap']:.3f} instead of 1.000" in evidence.shortfall()
+    assert evidence.accuracy.reference_ap == 1
+    assert 0.8 < evidence.accuracy.ap < 1
+    assert evidence.accuracy.difference_ap == pytest.approx(evidence.accuracy.ap - 1)
+    assert f"; AP is {evidence.accuracy.ap:.3f} instead of 1.000" in evidence.shortfall()
 
 
 @pytest.mark.parametrize(("drop", "passes"), [(0.01, True), (0.0099, False)])
@@ -121,7 +121,7 @@ def test_a_rougher_file_is_judged_by_its_accuracy_alone(drop: float, passes: boo
         evidence.images_sha256,
         (1,),
         None,
-        {"difference_ap": -0.01},
+        accuracy_of((0.49, 0.7), (0.5, 0.7)),
         largest_ap_drop=drop,
     )
     assert judged.passes is passes
