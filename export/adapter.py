@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +33,7 @@ class Adapter:
 
     network_wh: tuple[int, int]
     class_names: tuple[str, ...]
-    read: Callable[[Any], tuple[Tensor, Tensor]] = lambda outputs: outputs
+    read: Callable[..., tuple[Tensor, Tensor]] = lambda outputs: outputs
     colour: ColourOrder = "rgb"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
@@ -62,23 +61,27 @@ def build_own(request: ExportRequest, adapter_word: str | None) -> Exportable:
             f"{request.name} needs --adapter package.module:NAME, an export.adapter.Adapter that describes "
             "its input and outputs"
         )
-    loaded, adapter = _load(request.name, "MODEL"), _load(adapter_word, "--adapter")
-    if not isinstance(adapter, Adapter):
-        raise ModelError(f"--adapter must name an export.adapter.Adapter, {adapter_word} is a {type(adapter).__name__}")
-    module = loaded if isinstance(loaded, nn.Module) else _called(loaded, request.name)
-    if not isinstance(module, nn.Module):
-        raise ModelError(f"{request.name} must be or return a torch.nn.Module, got {type(module).__name__}")
+    module, adapter = _module_of(request.name), _adapter_of(adapter_word, request)
     if request.checkpoint is not None:
         load_checkpoint(module, request.checkpoint)
-    if request.network_wh is not None:
-        adapter = replace(adapter, network_wh=request.network_wh)
-    if request.class_names is not None:
-        adapter = replace(adapter, class_names=request.class_names)
+    return adapt(module, adapter, name=request.name.rpartition(":")[2])
+
+
+def _adapter_of(word: str, request: ExportRequest) -> Adapter:
+    """The adapter `package.module:NAME`, with the size and the class names of a request."""
+    adapter = _load(word, "--adapter")
+    if not isinstance(adapter, Adapter):
+        raise ModelError(f"--adapter must name an export.adapter.Adapter, {word} is a {type(adapter).__name__}")
+    adapter = replace(
+        adapter,
+        network_wh=request.network_wh or adapter.network_wh,
+        class_names=adapter.class_names if request.class_names is None else request.class_names,
+    )
     if request.num_classes not in (None, len(adapter.class_names)):
         raise ModelError(
             f"--num-classes is {request.num_classes}, but the adapter names {len(adapter.class_names)} classes"
         )
-    return adapt(module, adapter, name=request.name.rpartition(":")[2])
+    return adapter
 
 
 def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
@@ -120,7 +123,7 @@ def adapt(module: nn.Module, adapter: Adapter, *, name: str) -> Exportable:
 class OwnBody(nn.Module):
     """Normalised pixels [N, 3, h, w] → class values [N, A, C] and boxes [N, A, 4]."""
 
-    def __init__(self, module: nn.Module, read: Callable[[Any], tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, module: nn.Module, read: Callable[..., tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.module = module
         self.read = read
@@ -176,9 +179,18 @@ def _check_outputs(body: OwnBody, adapter: Adapter, name: str) -> None:
         )
 
 
-def _called(make: Any, word: str) -> Any:
+def _module_of(word: str) -> nn.Module:
+    """The module `package.module:name`, or the one that a function of this name makes."""
+    loaded = _load(word, "MODEL")
+    module = loaded if isinstance(loaded, nn.Module) else _made_by(loaded, word)
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{word} must be or return a torch.nn.Module, got {type(module).__name__}")
+    return module
+
+
+def _made_by(make: object, word: str) -> object:
     try:
-        return make()
+        return make()  # type: ignore[operator]  # what cannot be called raises TypeError
     except Exception as error:  # the owner's code may raise anything
         raise ModelError(
             f"{word} must be a torch.nn.Module or return one when called without arguments: {_in_one_line(error)}"
@@ -189,7 +201,7 @@ def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first_line(error)}"
 
 
-def _load(word: str, what: str) -> Any:
+def _load(word: str, what: str) -> object:
     """The object `package.module:name`; the working folder is searched first, as by `python -m`."""
     module_name, _, name = word.partition(":")
     if not module_name or not name:
@@ -198,7 +210,7 @@ def _load(word: str, what: str) -> Any:
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        value: Any = importlib.import_module(module_name)
+        value: object = importlib.import_module(module_name)
     except Exception as error:  # the owner's code may raise anything
         raise ModelError(f"{what}: {module_name} cannot be imported: {_in_one_line(error)}") from error
     for part in name.split("."):

@@ -13,11 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import onnx
 
 from export.graph.tensor_shapes import Shape
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +57,15 @@ def work_of(node: onnx.NodeProto, inputs: Sequence[Shape | None], outputs: Seque
     return None if rule is None else rule(node, input_shapes, output_shapes)
 
 
-def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
-    """An attribute's value; text as str."""
+def attribute(node: onnx.NodeProto, name: str, default: T) -> T:
+    """An attribute's value, of the type of its default by ONNX's operators; text as str."""
     for candidate in node.attribute:
         if candidate.name == name:
             value = onnx.helper.get_attribute_value(candidate)
-            return value.decode() if isinstance(value, bytes) else value
+            if isinstance(value, bytes):
+                value = value.decode()
+            typed: T = value
+            return typed
     return default
 
 

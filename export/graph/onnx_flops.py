@@ -141,7 +141,8 @@ class _Counter:
     def _runs_at_loading(self, node: onnx.NodeProto, scope: _Scope) -> bool:
         """Whether a node depends on constants and shapes only; then its outputs are constants too."""
         if node.op_type == "Constant":
-            value, name = attribute(node, "value", None), node.output[0]
+            value: onnx.TensorProto | None = attribute(node, "value", None)
+            name = node.output[0]
             scope.constants[name] = frozenset() if value is None else self._constant(scope.prefix + name, value)
             return True
         names = [name for name in node.input if name]

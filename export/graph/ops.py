@@ -18,6 +18,9 @@ from onnx import TensorProto, helper, parser
 from onnxscript import ir
 from torch import Tensor
 
+Value = Any
+"""A value of the graph that is being written; onnxscript has no type for all of its kinds."""
+
 op: Any = onnxscript.opset20  # its own types lack values that are computed later
 
 _NO_LIMIT = 2**63 - 1
@@ -61,7 +64,7 @@ def _(boxes: Tensor, scores: Tensor, iou_threshold: float, score_threshold: floa
     return torch.empty_like(scores, dtype=torch.bool)
 
 
-def _keep_best_in_onnx(boxes: Any, scores: Any, iou_threshold: float, score_threshold: float) -> Any:
+def _keep_best_in_onnx(boxes: Value, scores: Value, iou_threshold: float, score_threshold: float) -> Value:
     picked = op.NonMaxSuppression(boxes, op.Unsqueeze(scores, [1]), _NO_LIMIT, iou_threshold, score_threshold)  # [S, 3]
     slots = op.Gather(picked, op.Constant(value_ints=[0, 2]), axis=1)  # [S, 2]: image, box
     zeros = op.ConstantOfShape(op.Shape(scores), value=helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]))
@@ -97,13 +100,13 @@ def _(
 
 
 def _pool_regions_in_onnx(
-    features: Sequence[Any],
-    regions: Any,
-    levels: Any,
+    features: Sequence[Value],
+    regions: Value,
+    levels: Value,
     scales: Sequence[float],
     side: int,
     sampling_ratio: int,
-) -> Any:
+) -> Value:
     flat_levels = op.Reshape(levels, op.Constant(value_ints=[-1]))  # [N * R]
     rois = op.Reshape(regions, op.Constant(value_ints=[-1, 4]))  # [N * R, 4]
     num_regions = op.Shape(levels, start=1, end=2)  # [1]
@@ -156,7 +159,7 @@ def _(maps: Tensor, sizes: Tensor) -> Tensor:
     return maps.new_empty(maps.shape[0], maps.shape[1], 3)
 
 
-def _find_peaks_in_onnx(maps: Any, sizes: Any) -> Any:
+def _find_peaks_in_onnx(maps: Value, sizes: Value) -> Value:
     # Two matrix products a region instead of Resize, whose cubic mode is slow on a CPU. Two more cells on each side
     # repeat the border, so that the kernel needs no special case there.
     around = op.Constant(value_ints=[0, 0, 2, 2, 0, 0, 2, 2])
@@ -235,12 +238,12 @@ def _peaks_of_one_region() -> ir.Graph:
 
 
 def _grid_sampler_in_onnx(
-    input: Any,  # noqa: A002 - as PyTorch calls it
-    grid: Any,
+    input: Value,  # noqa: A002 - as PyTorch calls it
+    grid: Value,
     interpolation_mode: int,
     padding_mode: int,
     align_corners: bool,
-) -> Any:
+) -> Value:
     """Bilinear sampling of [N, C, H, W] at [N, h, w, 2] by GatherND, zeros outside.
 
     ONNX's GridSample has no kernel for CUDA in ONNX Runtime, which would then copy the features of each decoder layer
@@ -278,13 +281,13 @@ def _grid_sampler_in_onnx(
     return op.Transpose(op.ReduceSum(op.Mul(values, weights), [3], keepdims=0), perm=[0, 3, 1, 2])
 
 
-def _floats(values: Sequence[Any]) -> Any:
+def _floats(values: Sequence[float] | Sequence[Sequence[float]]) -> Value:
     """A float32 constant."""
     array = np.array(values, np.float32)
     return op.Constant(value=helper.make_tensor("", TensorProto.FLOAT, array.shape, array.ravel().tolist()))
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+TRANSLATIONS: dict[Callable[..., object], Callable[..., object]] = {
     torch.ops.streamdet.keep_best.default: _keep_best_in_onnx,
     torch.ops.streamdet.pool_regions.default: _pool_regions_in_onnx,
     torch.ops.streamdet.find_peaks.default: _find_peaks_in_onnx,

@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
-from onnxruntime.quantization.calibrate import create_calibrator
+from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.graph.float_graph import WEIGHTED, has_weights, prepare, tail_of
@@ -77,18 +77,18 @@ def quantize(
         raise ModelError(f"{model} must be float32, its input is float16")
     with tempfile.TemporaryDirectory(prefix="streamdet-quantize-") as folder:
         search = _Search(model, spec, Path(folder), images, labels, say)
-        kept, trial, judged = search.least_in_float(largest_drop)
-        evidence = search.evidence(judged, largest_drop)
+        trial = search.least_in_float(largest_drop)
+        kept, evidence = trial.kept_in_float, search.evidence(trial.judged, largest_drop)
         described = dataclasses.replace(
             spec,
-            parity=certificate(evidence, against=f"{model.name} in float32", graph_sha256=graph_hash(trial)),
+            parity=certificate(evidence, against=f"{model.name} in float32", graph_sha256=graph_hash(trial.path)),
             provenance=(
                 *spec.provenance,
                 f"INT8: {len(search.layers) - len(kept)} of {len(search.layers)} layers, float32: the decoding"
                 + (f" and {', '.join(kept)}" if kept else ""),
             ),
         )
-        copy_with_metadata(trial, output, {METADATA_KEY: described.to_json()})
+        copy_with_metadata(trial.path, output, {METADATA_KEY: described.to_json()})
         return Quantized(output, described, evidence, len(search.layers), kept, tuple(sorted(search.tail)))
 
 
@@ -99,6 +99,15 @@ class _Judged:
     detections: list[Detections]
     ap: float
     ap50: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A file in which all layers but these are INT8."""
+
+    kept_in_float: tuple[str, ...]
+    path: Path
+    judged: _Judged
 
 
 class _Search:
@@ -130,37 +139,45 @@ class _Search:
         self._reference = self._detect(model)
         self._original = self._judge(self._reference)
 
-    def least_in_float(self, largest_drop: float) -> tuple[tuple[str, ...], Path, _Judged]:
-        """The layers that must stay in float, the fewest blocks of them, and the file that has the others in INT8."""
-        blocks = [tuple(map(str, block)) for block in np.array_split(self.layers, min(_NUM_BLOCKS, len(self.layers)))]
-        tried: dict[int, tuple[tuple[str, ...], Path, _Judged]] = {}
+    def least_in_float(self, largest_drop: float) -> _Trial:
+        """The trial with the fewest blocks of layers in float that loses at most `largest_drop` AP.
 
-        def attempt(num: int) -> bool:
-            kept = tuple(layer for block in ranked[:num] for layer in block)
-            path = self._quantized(set(self.layers) - set(kept), f"trial-{num}")
-            judged = self._judge(self._detect(path))
-            tried[num] = (tuple(layer for layer in self.layers if layer in kept), path, judged)
-            drop = self._original.ap - judged.ap
-            share = f"{len(self.layers) - len(kept)} of {len(self.layers)} layers in INT8"
-            self._say(f"{share}: AP {judged.ap:.4f} ({-drop:+.4f})")
-            return drop <= largest_drop
-
-        ranked: list[tuple[str, ...]] = []
-        if attempt(0):
-            return tried[0]
-        self._say(f"ranking {len(blocks)} blocks of layers by their cost")
-        cost = {block: self._cost_of(block) for block in blocks}
-        ranked += sorted(blocks, key=lambda block: -cost[block])
+        Raises ModelError if none does.
+        """
+        trials = [self._attempt((), "trial-0")]
+        if self._drop_of(trials[0]) <= largest_drop:
+            return trials[0]
+        ranked = self._ranked_blocks()
         # One by one: accuracy does not fall evenly with the number of layers, so that halving would miss the least.
-        for num in range(1, len(blocks)):
-            if attempt(num):
-                return tried[num]
-        judged_last = tried[max(tried)][2]
-        best = max(judged.ap for _, _, judged in tried.values())
+        for num in range(1, len(ranked)):
+            trial = self._attempt([layer for block in ranked[:num] for layer in block], f"trial-{num}")
+            if self._drop_of(trial) <= largest_drop:
+                return trial
+            trials.append(trial)
+        best = max(trial.judged.ap for trial in trials)
         raise ModelError(
             f"no file was written: even with {len(ranked[-1])} layers in INT8, AP falls from {self._original.ap:.4f} "
-            f"to {judged_last.ap:.4f} (best: {best:.4f}), by more than the {100 * largest_drop:g} points of --max-drop"
+            f"to {trials[-1].judged.ap:.4f} (best: {best:.4f}), by more than the {100 * largest_drop:g} points of "
+            "--max-drop"
         )
+
+    def _attempt(self, kept: Sequence[str], name: str) -> _Trial:
+        path = self._quantized(set(self.layers) - set(kept), name)
+        trial = _Trial(tuple(layer for layer in self.layers if layer in kept), path, self._judge(self._detect(path)))
+        share = f"{len(self.layers) - len(kept)} of {len(self.layers)} layers in INT8"
+        self._say(f"{share}: AP {trial.judged.ap:.4f} ({-self._drop_of(trial):+.4f})")
+        return trial
+
+    def _drop_of(self, trial: _Trial) -> float:
+        """The AP that a trial loses against the float32 file, 0 to 1; below 0 if it gains some."""
+        return self._original.ap - trial.judged.ap
+
+    def _ranked_blocks(self) -> list[tuple[str, ...]]:
+        """The layers in blocks of neighbours, the block whose quantization costs most first."""
+        blocks = [tuple(map(str, block)) for block in np.array_split(self.layers, min(_NUM_BLOCKS, len(self.layers)))]
+        self._say(f"ranking {len(blocks)} blocks of layers by their cost")
+        cost = {block: self._cost_of(block) for block in blocks}
+        return sorted(blocks, key=lambda block: -cost[block])
 
     def evidence(self, judged: _Judged, largest_drop: float) -> Evidence:
         """The comparison of the chosen file with the original."""
@@ -177,7 +194,7 @@ class _Search:
             largest_ap_drop=largest_drop,
         )
 
-    def _calibrated(self, prepared: Path) -> Any:
+    def _calibrated(self, prepared: Path) -> TensorsData:
         calibrator = create_calibrator(
             str(prepared),
             list(_QUANTIZED),
@@ -192,13 +209,6 @@ class _Search:
 
     def _quantized(self, layers: set[str], name: str) -> Path:
         """A file in which these layers and the nodes between them are INT8."""
-        nodes = []
-        in_int8: set[str] = set()  # outputs of INT8 layers and of the nodes that pass them on
-        for node in self._graph.graph.node:
-            passes_on = node.op_type not in WEIGHTED and any(name in in_int8 for name in node.input)
-            if node.op_type in _QUANTIZED and node.name not in self.tail and (node.name in layers or passes_on):
-                nodes.append(node.name)
-                in_int8.update(node.output)
         graph = onnx.ModelProto()
         graph.CopyFrom(self._graph)
         quantizer = QDQQuantizer(
@@ -208,7 +218,7 @@ class _Search:
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=self._ranges,
-            nodes_to_quantize=nodes if layers else [],
+            nodes_to_quantize=self._nodes_between(layers) if layers else [],
             nodes_to_exclude=[],
             op_types_to_quantize=list(_QUANTIZED),
             extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
@@ -217,6 +227,17 @@ class _Search:
         path = self._folder / f"{name}.onnx"
         quantizer.model.save_model_to_file(str(path), False)
         return path
+
+    def _nodes_between(self, layers: set[str]) -> list[str]:
+        """The names of these layers and of the nodes that pass their outputs on."""
+        names: list[str] = []
+        in_int8: set[str] = set()  # outputs of these nodes
+        for node in self._graph.graph.node:
+            passes_on = node.op_type not in WEIGHTED and any(name in in_int8 for name in node.input)
+            if node.op_type in _QUANTIZED and node.name not in self.tail and (node.name in layers or passes_on):
+                names.append(node.name)
+                in_int8.update(node.output)
+        return names
 
     def _cost_of(self, block: tuple[str, ...]) -> float:
         """The cost of one block in INT8, the others in float: the mean relative change of the network's outputs."""
@@ -231,7 +252,7 @@ class _Search:
                     changes.append(float(change / (np.linalg.norm(values.astype(np.float64)) + 1e-9)))
         return float(np.mean(changes)) if changes else 0.0
 
-    def _tensors(self, num: int) -> Iterator[Any]:
+    def _tensors(self, num: int) -> Iterator[npt.NDArray[np.generic]]:
         """The network's input for `num` images, spread evenly over all."""
         num = min(num, len(self._images))
         for index in range(num):
@@ -255,11 +276,11 @@ class _Search:
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
     """Hands tensors to the calibrator one by one."""
 
-    def __init__(self, spec: DetectorSpec, tensors: Iterator[Any]) -> None:
+    def __init__(self, spec: DetectorSpec, tensors: Iterator[npt.NDArray[np.generic]]) -> None:
         self._spec = spec
         self._tensors = tensors
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> dict[str, npt.NDArray[np.generic]] | None:
         tensor = next(self._tensors, None)
         if tensor is None:
             return None

@@ -7,7 +7,8 @@ measured shapes outside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import onnx
 import onnx.shape_inference
 
-from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
+from pipeline.detector.facts import ImageInput, ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.recognise import recognise
@@ -25,7 +26,7 @@ from pipeline.errors import ModelError, first_line
 from pipeline.picture.frame import ArrayPicture
 
 Shape = tuple[int, ...]
-Feed = Mapping[str, npt.NDArray[Any]]
+Feed = Mapping[str, npt.NDArray[np.generic]]
 
 _SUFFIX = "/measured_shape"
 _BYTES = {"tensor(float)": 4, "tensor(double)": 8, "tensor(bool)": 1, "tensor(string)": 0}
@@ -54,18 +55,14 @@ def _plain_feed(facts: ModelFacts, network_wh: tuple[int, int] | None, reason: M
         image = image_input(facts)
     except ModelError:
         image = None
-    sides = {}
+    sides: dict[tuple[str, int], int] = {}
     if network_wh is not None:
-        if image is None or any(own not in (None, side) for own, side in zip(image.size_wh, network_wh, strict=True)):
-            raise ModelError(f"{facts.path}: --size must fit the file, got {network_wh[0]}x{network_wh[1]} ({facts})")
-        axes = {"nchw": (3, 2), "chw": (2, 1), "nhwc": (2, 1), "hwc": (1, 0)}[image.layout]
-        sides = {(image.name, axis): side for axis, side in zip(axes, network_wh, strict=True)}
-    feed: dict[str, npt.NDArray[Any]] = {}
+        sides = _sides_of(image, network_wh, facts)
+    feed: dict[str, npt.NDArray[np.generic]] = {}
     for tensor in facts.inputs:
-        shape = [
-            sides.get((tensor.name, axis), 1 if axis == 0 else None) if side is None else side
-            for axis, side in enumerate(tensor.shape)
-        ]
+        shape = [sides.get((tensor.name, axis), side) for axis, side in enumerate(tensor.shape)]
+        if shape and shape[0] is None:
+            shape[0] = 1
         fixed = [side for side in shape if side is not None]
         if len(fixed) < len(shape):
             raise ModelError(
@@ -75,7 +72,15 @@ def _plain_feed(facts: ModelFacts, network_wh: tuple[int, int] | None, reason: M
     return feed
 
 
-def _noise_or_ones(dtype: np.dtype[Any], shape: list[int]) -> npt.NDArray[Any]:
+def _sides_of(image: ImageInput | None, network_wh: tuple[int, int], facts: ModelFacts) -> dict[tuple[str, int], int]:
+    """The sides that a size sets, by the name of the input and the axis. Raises ModelError if the file has others."""
+    if image is None or any(own not in (None, side) for own, side in zip(image.size_wh, network_wh, strict=True)):
+        raise ModelError(f"{facts.path}: --size must fit the file, got {network_wh[0]}x{network_wh[1]} ({facts})")
+    axes = {"nchw": (3, 2), "chw": (2, 1), "nhwc": (2, 1), "hwc": (1, 0)}[image.layout]
+    return {(image.name, axis): side for axis, side in zip(axes, network_wh, strict=True)}
+
+
+def _noise_or_ones(dtype: np.dtype[np.generic], shape: list[int]) -> npt.NDArray[np.generic]:
     if dtype.kind == "f" or dtype == np.uint8:
         return np.random.default_rng(0).uniform(0, 256 if dtype == np.uint8 else 1, shape).astype(dtype)
     return np.ones(shape, dtype)
@@ -91,17 +96,11 @@ def measure(model: onnx.ModelProto, feed: Feed, path: Path) -> dict[str, tuple[S
     names = [*inputs, *(name for node in model.graph.node for name in node.output if name)]
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    _set_outputs(probe, (onnx.ValueInfoProto(name=name) for name in names))
     try:
         types = {output.name: output.type for output in _session(probe).get_outputs()}
         tensors = [name for name in names if types[name].startswith("tensor(")]
-        del probe.graph.output[:]
-        for name in tensors:
-            probe.graph.node.append(onnx.helper.make_node("Shape", [name], [name + _SUFFIX]))
-            probe.graph.output.append(
-                onnx.helper.make_tensor_value_info(name + _SUFFIX, onnx.TensorProto.INT64, [None])
-            )
+        _return_shapes(probe, tensors)
         shapes = _session(probe).run(None, dict(feed))
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(f"{path} must run to be counted: {first_line(error)}") from error
@@ -109,6 +108,21 @@ def measure(model: onnx.ModelProto, feed: Feed, path: Path) -> dict[str, tuple[S
         name: (tuple(shape.tolist()), _bytes_of(types[name])) for name, shape in zip(tensors, shapes, strict=True)
     }
     return measured | {tensor.name: (tuple(tensor.dims), 0) for tensor in model.graph.initializer}
+
+
+def _set_outputs(model: onnx.ModelProto, outputs: Iterable[onnx.ValueInfoProto]) -> None:
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+
+
+def _return_shapes(model: onnx.ModelProto, tensors: Sequence[str]) -> None:
+    """Make the shapes of these tensors the only outputs of a graph, in place."""
+    names = [name + _SUFFIX for name in tensors]
+    model.graph.node.extend(
+        onnx.helper.make_node("Shape", [tensor], [name]) for tensor, name in zip(tensors, names, strict=True)
+    )
+    int64 = onnx.TensorProto.INT64
+    _set_outputs(model, (onnx.helper.make_tensor_value_info(name, int64, [None]) for name in names))
 
 
 def with_shapes_inside(model: onnx.ModelProto, measured: Mapping[str, tuple[Shape, int]]) -> onnx.ModelProto:
@@ -145,7 +159,6 @@ def _session(model: onnx.ModelProto) -> Any:
 def _bytes_of(type_name: str) -> int:
     if type_name in _BYTES:
         return _BYTES[type_name]
-    bits = "".join(letter if letter.isdigit() else " " for letter in type_name).split()[
-        0
-    ]  # int64, float16, float8e4m3fn
-    return max(1, int(bits) // 8)
+    match = re.search(r"\d+", type_name)  # int64, float16, float8e4m3fn
+    assert match is not None, type_name
+    return max(1, int(match[0]) // 8)

@@ -8,7 +8,6 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +22,10 @@ logger = logging.getLogger(__name__)
 OPSET = 20
 _LARGEST_FILE = 2**31 - 1  # a protobuf message cannot be larger
 _MOST_IMAGES = 1024
+_LARGEST_SIDE = 16384
+
+Axes = dict[int, torch.export.Dim]
+"""The dynamic axes of an input, by number."""
 
 
 def to_onnx(
@@ -41,14 +44,7 @@ def to_onnx(
     """
     examples = (example,) if isinstance(example, Tensor) else tuple(example)
     names = [input_name] if isinstance(input_name, str) else list(input_name)
-    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
-    axes: list[dict[int, Any]] = [{0: batch} if tensor.dim() > 2 else {} for tensor in examples]
-    if any_size:
-        for name, dynamic in zip(names, axes, strict=True):
-            prefix = f"{name}_" if len(names) > 1 else ""
-            if dynamic:
-                dynamic[1] = torch.export.Dim(f"{prefix}height", min=1, max=16384)
-                dynamic[2] = torch.export.Dim(f"{prefix}width", min=1, max=16384)
+    axes = _dynamic_axes(names, examples, any_size=any_size)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -64,11 +60,7 @@ def to_onnx(
                 verbose=False,
             )
     except Exception as error:  # the exporter's exceptions have no common base
-        cause = error.__cause__ or error
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        raise ModelError(
-            f"PyTorch's exporter refuses the module: {type(cause).__name__}: {' '.join(lines[:2])[:400]}"
-        ) from error
+        raise ModelError(f"PyTorch's exporter refuses the module: {_cause_of(error)}") from error
     assert program is not None
     model = program.model_proto
     # The exporter may fix the example's batch without a warning.
@@ -79,11 +71,30 @@ def to_onnx(
     return model
 
 
-def _dynamic_shapes(module: nn.Module, axes: list[dict[int, Any]]) -> tuple[Any, ...]:
+def _dynamic_axes(names: Sequence[str], examples: Sequence[Tensor], *, any_size: bool) -> list[Axes]:
+    """The dynamic axes of every input; none for one of fewer than three axes."""
+    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
+    axes: list[Axes] = [{0: batch} if tensor.dim() > 2 else {} for tensor in examples]
+    for name, dynamic in zip(names, axes, strict=True):
+        if any_size and dynamic:
+            prefix = f"{name}_" if len(names) > 1 else ""
+            dynamic[1] = torch.export.Dim(f"{prefix}height", min=1, max=_LARGEST_SIDE)
+            dynamic[2] = torch.export.Dim(f"{prefix}width", min=1, max=_LARGEST_SIDE)
+    return axes
+
+
+def _dynamic_shapes(module: nn.Module, axes: list[Axes]) -> tuple[Axes, ...] | tuple[tuple[Axes, ...]]:
     """The dynamic axes of the inputs in torch.export's form for `forward(self, *inputs)` or for named inputs."""
     parameters = inspect.signature(module.forward).parameters.values()
     takes_any = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
     return (tuple(axes),) if takes_any else tuple(axes)
+
+
+def _cause_of(error: Exception) -> str:
+    """The first lines of the exporter's own message."""
+    cause = error.__cause__ or error
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    return f"{type(cause).__name__}: {' '.join(lines[:2])[:400]}"
 
 
 def write_model(model: onnx.ModelProto, path: Path) -> None:

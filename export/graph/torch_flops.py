@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -35,58 +35,69 @@ def count_torch(module: nn.Module, *inputs: Tensor, name: str = "") -> Flops:
     It counts convolutions and matrix products, those of attention included; the other operations are in `not_counted`.
     """
     names = {part: title for title, part in module.named_modules()}
-    inside: list[nn.Module] = []
-    flops: Counter[nn.Module] = Counter()
-    shapes: dict[nn.Module, Shape] = {}
-    not_counted: Counter[str] = Counter()
-    counter = FlopCounterMode(display=False)
-
-    class Attributing(TorchDispatchMode):  # type: ignore[no-untyped-call]  # not typed in PyTorch
-        """Adds the FLOPs of every operation to its innermost module."""
-
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            before = counter.get_total_flops()
-            result = func(*args, **(kwargs or {}))
-            num_flops = counter.get_total_flops() - before
-            if num_flops:
-                flops[inside[-1] if inside else module] += num_flops
-            elif not func.is_view:
-                title = str(func).rpartition(".")[0]  # without the overload
-                if title.removeprefix("aten.").rstrip("_") not in _TORCH_MOVES:
-                    not_counted[title] += 1
-            return result
-
-    def leave(part: nn.Module, _: Any, output: Any) -> None:
-        inside.pop()
-        if isinstance(output, torch.Tensor):
-            shapes[part] = tuple(output.shape)
-
-    hooks = [
-        register_module_forward_pre_hook(lambda part, _: inside.append(part)),
-        register_module_forward_hook(leave),
-    ]
+    counts = _Counts(module)
+    hooks = [register_module_forward_pre_hook(counts.enter), register_module_forward_hook(counts.leave)]
     was_training, had_fast_path = module.training, torch.backends.mha.get_fastpath_enabled()
     # FlopCounterMode does not know fused attention, which PyTorch chooses by processor.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter, Attributing():  # type: ignore[no-untyped-call]
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counts.counter, counts:
             module.eval()(*inputs)
     finally:
         module.train(was_training)
         torch.backends.mha.set_fastpath_enabled(had_fast_path)
         for hook in hooks:
             hook.remove()
-    layers = _layers_of(names, flops, shapes)
+    layers = _layers_of(names, counts.flops, counts.shapes)
     return Flops(
         name or type(module).__name__,
         {f"input {index}": tuple(value.shape) for index, value in enumerate(inputs)},
         sum(layer.num_parameters for layer in layers),
         sum(value.numel() for value in module.buffers() if value.is_floating_point()),
         tuple(layers),
-        dict(not_counted.most_common()),
+        dict(counts.not_counted.most_common()),
         ("PyTorch counts convolutions, matrix products and attention only; the ONNX file counts everything",),
         None,
     )
+
+
+class _Counts(TorchDispatchMode):
+    """Adds the FLOPs of every operation to its innermost module, while it is entered together with `counter`."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # not typed in PyTorch
+        self.counter = FlopCounterMode(display=False)
+        self.flops: Counter[nn.Module] = Counter()
+        self.shapes: dict[nn.Module, Shape] = {}
+        self.not_counted: Counter[str] = Counter()
+        self._inside = [module]
+
+    def __torch_dispatch__(
+        self,
+        func: OpOverload[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        before = self.counter.get_total_flops()
+        result = func(*args, **(kwargs or {}))
+        num_flops = self.counter.get_total_flops() - before
+        title = str(func).rpartition(".")[0]  # without the overload
+        if num_flops:
+            self.flops[self._inside[-1]] += num_flops
+        elif not func.is_view and title.removeprefix("aten.").rstrip("_") not in _TORCH_MOVES:
+            self.not_counted[title] += 1
+        return result
+
+    def enter(self, part: nn.Module, _inputs: object) -> None:
+        """The hook before a module's forward."""
+        self._inside.append(part)
+
+    def leave(self, part: nn.Module, _inputs: object, output: object) -> None:
+        """The hook behind it."""
+        self._inside.pop()
+        if isinstance(output, torch.Tensor):
+            self.shapes[part] = tuple(output.shape)
 
 
 def _layers_of(
