@@ -28,6 +28,21 @@ class ExportRequest:
     class_names: tuple[str, ...] | None = None
     network_wh: tuple[int, int] | None = None
 
+    @property
+    def uses_published_weights(self) -> bool:
+        """Neither a checkpoint nor random ones."""
+        return self.weights != "none" and self.checkpoint is None
+
+    @property
+    def uses_random_weights(self) -> bool:
+        """Whether there are no others."""
+        return self.weights == "none" and self.checkpoint is None
+
+    @property
+    def num_requested_classes(self) -> int:
+        """By number or by names; 0 if the request says neither."""
+        return self.num_classes or len(self.class_names or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Exportable:

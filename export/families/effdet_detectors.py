@@ -48,7 +48,7 @@ def build(request: ExportRequest) -> Exportable:
     anchors = _anchors(config)  # [A, 4]
     body_spec = _body_spec(request, config, anchors)
     spec = boxes_spec_of(body_spec)
-    if request.weights == "none" and request.checkpoint is None:
+    if request.uses_random_weights:
         _randomise_weights(model, spec)
     return Exportable(
         body=_Body(model),
@@ -173,40 +173,46 @@ def _class_names(request: ExportRequest, num_classes: int) -> tuple[str, ...]:
 
 def _model(request: ExportRequest, config: Any) -> Any:
     """The network with its weights; sets the requested number of classes in `config`."""
-    num_classes = request.num_classes or len(request.class_names or ()) or config.num_classes
-    if request.class_names is not None and len(request.class_names) != num_classes:
-        raise ModelError(
-            f"{request.name}: {num_classes} classes need {num_classes} names, got {len(request.class_names)}"
-        )
-    has_own_weights = request.weights != "none" and request.checkpoint is None
-    if has_own_weights and num_classes != config.num_classes:
-        raise ModelError(
-            f"{request.name}'s weights have {config.num_classes} classes, got {num_classes}; "
-            "for another number pass --checkpoint or --weights none"
-        )
-    if has_own_weights and not config.url:
-        raise ModelError(
-            f"effdet has no weights of {request.name}; pass --checkpoint or --weights none, or export a model tf_…"
-        )
-    config.num_classes = num_classes
+    config.num_classes = _num_classes(request, config)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm warns about its own names
         torch.manual_seed(SEED)
         model = _effdet("effdet").EfficientDet(config, pretrained_backbone=False)
     if request.checkpoint is not None:
         load_checkpoint(model, request.checkpoint)
-    elif has_own_weights:
-        try:
-            state = torch.hub.load_state_dict_from_url(
-                config.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-            )
-            model.load_state_dict(state)
-        except (OSError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise ModelError(
-                f"{request.name}: its weights must be downloaded from {config.url}, which failed: {reason}"
-            ) from error
+    elif request.uses_published_weights:
+        model.load_state_dict(_published_weights(request.name, config.url))
     return model
+
+
+def _num_classes(request: ExportRequest, config: Any) -> int:
+    """The number of classes of a request. Raises ModelError for names or weights that contradict it."""
+    num_classes = int(request.num_requested_classes or config.num_classes)
+    if request.class_names is not None and len(request.class_names) != num_classes:
+        raise ModelError(
+            f"{request.name}: {num_classes} classes need {num_classes} names, got {len(request.class_names)}"
+        )
+    if request.uses_published_weights and num_classes != config.num_classes:
+        raise ModelError(
+            f"{request.name}'s weights have {config.num_classes} classes, got {num_classes}; "
+            "for another number pass --checkpoint or --weights none"
+        )
+    if request.uses_published_weights and not config.url:
+        raise ModelError(
+            f"effdet has no weights of {request.name}; pass --checkpoint or --weights none, or export a model tf_…"
+        )
+    return num_classes
+
+
+def _published_weights(name: str, url: str) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
+            url, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{name}: its weights must be downloaded from {url}, which failed: {reason}") from error
+    return state
 
 
 def _effdet(module: str) -> Any:

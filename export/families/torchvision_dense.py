@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection.fcos import FCOS, FCOSClassificationHead
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.retinanet import RetinaNet, RetinaNetClassificationHead
+from torchvision.models.detection.ssd import SSD
 
 from export.exportable import Exportable, Reference, boxes_spec_of
 from export.families.two_stage import apply_deltas, clip_to_image
 from export.graph.ops import best_pairs, take_rows
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
+
+Dense: TypeAlias = SSD | RetinaNet | FCOS
 
 KINDS = ("SSD", "RetinaNet", "FCOS")
 
@@ -25,7 +30,7 @@ _NOT_IN_HALF = {"ssd300_vgg16": "its VGG squares activations of thousands"}
 _NUM_CANDIDATES = {"SSD": 1000, "RetinaNet": 2000, "FCOS": 1000}
 
 
-def dense_exportable(model: Any, body_spec: DetectorSpec, *, backbone: nn.Module, reference: Reference) -> Exportable:
+def dense_exportable(model: Dense, body_spec: DetectorSpec, *, backbone: nn.Module, reference: Reference) -> Exportable:
     """The two parts of an SSD, a RetinaNet or an FCOS; `backbone` is that of the body."""
     kind = type(model).__name__
     anchors = _anchors(model, body_spec.network_wh)
@@ -48,7 +53,7 @@ def dense_exportable(model: Any, body_spec: DetectorSpec, *, backbone: nn.Module
 class DenseBody(nn.Module):
     """Normalised pixels [N, 3, h, w] → class logits [N, A, C], box deltas [N, A, 4], for FCOS centerness [N, A, 1]."""
 
-    def __init__(self, backbone: nn.Module, head: Any) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -65,7 +70,7 @@ class DenseDecode(nn.Module):
     and have their boxes decoded.
     """
 
-    def __init__(self, model: Any, kind: str, anchors: Tensor, network_wh: tuple[int, int]) -> None:
+    def __init__(self, model: Dense, kind: str, anchors: Tensor, network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.kind = kind
         self.network_wh = network_wh
@@ -105,7 +110,7 @@ class DenseDecode(nn.Module):
         return clip_to_image(torch.cat([centre - deltas[..., :2], centre + deltas[..., 2:]], dim=2), self.network_wh)
 
 
-def _anchors(model: Any, network_wh: tuple[int, int]) -> Tensor:
+def _anchors(model: Dense, network_wh: tuple[int, int]) -> Tensor:
     """The model's own anchors [A, 4] for a size, xyxy in network pixels."""
     width, height = network_wh
     pixels = torch.zeros(1, 3, height, width)
@@ -115,7 +120,7 @@ def _anchors(model: Any, network_wh: tuple[int, int]) -> Tensor:
     return torch.clone(anchors)
 
 
-def _read_by_ssd_raw(spec: DetectorSpec, model: Any, kind: str, anchors: Tensor) -> DetectorSpec:
+def _read_by_ssd_raw(spec: DetectorSpec, model: Dense, kind: str, anchors: Tensor) -> DetectorSpec:
     """The spec of a `DenseBody` whose outputs the head `ssd_raw` reads."""
     size = torch.tensor(spec.network_wh)
     centre, extent = (anchors[:, :2] + anchors[:, 2:]) / 2, anchors[:, 2:] - anchors[:, :2]  # [A, 2]
@@ -131,7 +136,7 @@ def _read_by_ssd_raw(spec: DetectorSpec, model: Any, kind: str, anchors: Tensor)
     )
 
 
-def _drop_background(head: Any) -> None:
+def _drop_background(head: RetinaNetClassificationHead | FCOSClassificationHead) -> None:
     """Remove column 0 of a head with sigmoid scores, in place: torchvision reserves it, and no label ever trains it."""
     for name in ("weight", "bias"):
         old = getattr(head.cls_logits, name)

@@ -6,12 +6,15 @@ import copy
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 from urllib.error import URLError
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models import Weights
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.ssd import SSD
 from torchvision.ops import FrozenBatchNorm2d
 
 from export import known
@@ -32,6 +35,9 @@ _DEFAULT_NETWORK_WH = {  # of all others _LARGE
     "fasterrcnn_mobilenet_v3_large_320_fpn": (576, 320),
 }
 NAMES = known.NAMES["torchvision"]
+
+Detector: TypeAlias = SSD | RetinaNet | FCOS | FasterRCNN
+"""FasterRCNN is also the base of Mask R-CNN and of Keypoint R-CNN."""
 
 # Their published weights were trained with batch norms without epsilon; torchvision sets it to 0 when it loads them.
 _NORMS_WITHOUT_EPS = (
@@ -58,7 +64,7 @@ def build(request: ExportRequest) -> Exportable:
     network_wh = _network_wh(request)
     class_names = _class_names(request)
     model = _load(request, len(class_names))
-    if request.weights == "none" and request.checkpoint is None:
+    if request.uses_random_weights:
         _fix_size(model, network_wh)
         background = _BACKGROUND.get(request.name[:3])
         randomise_weights(
@@ -71,13 +77,15 @@ def build(request: ExportRequest) -> Exportable:
     return exportable_of(model, request.name, class_names=class_names, network_wh=network_wh)
 
 
-def exportable_of(model: Any, name: str, *, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> Exportable:
+def exportable_of(
+    model: Detector, name: str, *, class_names: tuple[str, ...], network_wh: tuple[int, int]
+) -> Exportable:
     """Split a torchvision detector that has a background class and the named ones.
 
     The body is a copy of the model's, so that it may run in float16; the rest is shared.
     """
     _fix_size(model, network_wh)
-    parts: Any = model.roi_heads if hasattr(model, "roi_heads") else model
+    parts = model.roi_heads if hasattr(model, "roi_heads") else model
     parts.score_thresh = min(parts.score_thresh, _LEAST_SCORE)  # FCOS stops at 0.2
     model.eval().requires_grad_(False)
     body_spec = _body_spec(model, name, class_names, network_wh)
@@ -101,7 +109,7 @@ def exportable_of(model: Any, name: str, *, class_names: tuple[str, ...], networ
 class _Affine(nn.Module):
     """A frozen batch norm as one scale and shift, computed in float32: variances of 1e-12 become 0 in float16."""
 
-    def __init__(self, norm: Any) -> None:
+    def __init__(self, norm: FrozenBatchNorm2d) -> None:
         super().__init__()
         scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
         self.scale: Tensor
@@ -123,7 +131,7 @@ def _with_affine_norms(module: nn.Module) -> nn.Module:
     return copied
 
 
-def _body_spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> DetectorSpec:
+def _body_spec(model: Detector, name: str, class_names: tuple[str, ...], network_wh: tuple[int, int]) -> DetectorSpec:
     """The input of the body; most bodies have no head."""
     mean = [255 * value for value in model.transform.image_mean]
     std = [255 * value for value in model.transform.image_std]
@@ -148,7 +156,7 @@ def _body_spec(model: Any, name: str, class_names: tuple[str, ...], network_wh: 
     )
 
 
-def _reference(model: Any, detect: Callable[[Any, list[Tensor]], list[dict[str, Tensor]]]) -> Reference:
+def _reference(model: Detector, detect: Callable[[Detector, list[Tensor]], list[dict[str, Tensor]]]) -> Reference:
     def reference(pixels: Tensor) -> Sequence[Candidates]:
         images = pixels.permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
@@ -169,7 +177,7 @@ def _candidates(result: dict[str, Tensor]) -> Candidates:
     return Candidates(boxes, scores, class_ids - 1, masks, keypoints)
 
 
-def _detections_of_two_stages(model: Any, images: list[Tensor]) -> list[dict[str, Tensor]]:
+def _detections_of_two_stages(model: Detector, images: list[Tensor]) -> list[dict[str, Tensor]]:
     """GeneralizedRCNN.forward without its last step, which pastes the masks into images of the original size."""
     transformed, _ = model.transform(images)
     features = model.backbone(transformed.tensors)
@@ -178,7 +186,7 @@ def _detections_of_two_stages(model: Any, images: list[Tensor]) -> list[dict[str
     return list(detections)
 
 
-def _fix_size(model: Any, network_wh: tuple[int, int]) -> None:
+def _fix_size(model: Detector, network_wh: tuple[int, int]) -> None:
     """Set the model's own transform so that it leaves images of the network's size unchanged."""
     if model.transform.fixed_size is None:
         model.transform.min_size = (min(network_wh),)
@@ -198,49 +206,48 @@ def _network_wh(request: ExportRequest) -> tuple[int, int]:
     return width, height
 
 
-def _default_weights(name: str) -> Any:
+def _default_weights(name: str) -> Weights:
     return torchvision.models.get_model_weights(name).DEFAULT
 
 
 def _class_names(request: ExportRequest) -> tuple[str, ...]:
     trained = tuple(_default_weights(request.name).meta["categories"][1:])  # without the background
+    num_classes = _num_classes(request, len(trained))
+    if request.class_names is not None:
+        return request.class_names
+    return trained if num_classes == len(trained) else tuple(f"class {index}" for index in range(num_classes))
+
+
+def _num_classes(request: ExportRequest, num_trained: int) -> int:
+    """The number of classes without the background. Raises ModelError for a request that contradicts itself."""
     names = request.class_names
+    if request.num_classes is None and names is None:
+        return num_trained
     if request.num_classes is not None and names is not None and request.num_classes != len(names):
         raise ModelError(f"{request.name}: {len(names)} class names contradict {request.num_classes} classes")
-    num_classes = request.num_classes if names is None else len(names)
-    if num_classes is None:
-        return trained
-    if num_classes < 1:
-        raise ModelError(f"{request.name} needs at least one class beside the background, got {num_classes}")
-    if (
-        request.weights == "DEFAULT"
-        and request.checkpoint is None
-        and (request.num_classes or num_classes != len(trained))
-    ):
+    if request.num_requested_classes < 1:
         raise ModelError(
-            f"{request.name}: the trained weights know {len(trained)} classes, so --num-classes cannot be chosen; "
+            f"{request.name} needs at least one class beside the background, got {request.num_requested_classes}"
+        )
+    if request.uses_published_weights and (request.num_classes or request.num_requested_classes != num_trained):
+        raise ModelError(
+            f"{request.name}: the trained weights know {num_trained} classes, so --num-classes cannot be chosen; "
             "pass --checkpoint with weights for your classes, or --weights none"
         )
-    if names is not None:
-        return names
-    return trained if num_classes == len(trained) else tuple(f"class {index}" for index in range(num_classes))
+    return request.num_requested_classes
 
 
 def _keypoint_names(name: str, decode: TwoStageDecode) -> tuple[str, ...]:
     return tuple(_default_weights(name).meta["keypoint_names"]) if "keypoints" in decode.more_outputs else ()
 
 
-def _load(request: ExportRequest, num_classes: int) -> Any:
-    make, published = getattr(torchvision.models.detection, request.name), _default_weights(request.name)
-    if request.checkpoint is not None or request.weights == "none":
+def _load(request: ExportRequest, num_classes: int) -> Detector:
+    make = getattr(torchvision.models.detection, request.name)
+    if not request.uses_published_weights:
         torch.manual_seed(SEED)
         model = make(weights=None, weights_backbone=None, num_classes=num_classes + 1)
         if request.checkpoint is not None:
-            load_checkpoint(model, request.checkpoint)
-            if request.name in _NORMS_WITHOUT_EPS and request.checkpoint.name == Path(published.url).name:
-                for module in model.backbone.modules():
-                    if isinstance(module, nn.BatchNorm2d):
-                        module.eps = 0.0
+            _load_checkpoint(model, request.name, request.checkpoint)
         return model
     try:
         return make(weights="DEFAULT", weights_backbone=None)
@@ -249,3 +256,12 @@ def _load(request: ExportRequest, num_classes: int) -> Any:
             f"{request.name}: its trained weights must be downloaded once, from PyTorch's model server into "
             f"{torch.hub.get_dir()}, which failed ({error}); go online once, or pass --checkpoint or --weights none"
         ) from error
+
+
+def _load_checkpoint(model: Detector, name: str, checkpoint: Path) -> None:
+    """Put the weights of a file into a detector, in place; with torchvision's own, as torchvision does."""
+    load_checkpoint(model, checkpoint)
+    if name in _NORMS_WITHOUT_EPS and checkpoint.name == Path(_default_weights(name).url).name:
+        for module in model.backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = 0.0

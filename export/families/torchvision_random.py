@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor, nn
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
+from torchvision.models.detection.ssd import SSD, SSDScoringHead
 
 from export.proof.random_weights import LogitScale, calibrate, scale_logits
 
 
-def randomise_weights(model: Any, name: str, *, num_columns: int, pixels: Tensor, background: float | None) -> None:
+def randomise_weights(
+    model: SSD | RetinaNet | FCOS | FasterRCNN, name: str, *, num_columns: int, pixels: Tensor, background: float | None
+) -> None:
     """Scale the weights of a detector, in place, whose transform is set to the size of the pixels already.
 
     pixels: uint8 [N, h, w, 3], like those that it will see. num_columns: classes and background. background: added to
@@ -31,9 +34,9 @@ def randomise_weights(model: Any, name: str, *, num_columns: int, pixels: Tensor
         _scale_two_stages(model, run, 3.0 if background is None else background)
 
 
-def _scale_ssd(model: Any, run: Callable[[], object], num_columns: int, background: float) -> None:
-    def last(part: Any) -> list[nn.Module]:
-        return [[layer for layer in level.modules() if isinstance(layer, nn.Conv2d)][-1] for level in part.module_list]
+def _scale_ssd(model: SSD, run: Callable[[], object], num_columns: int, background: float) -> None:
+    def last(head: SSDScoringHead) -> list[nn.Module]:
+        return [[layer for layer in level.modules() if isinstance(layer, nn.Conv2d)][-1] for level in head.module_list]
 
     classes = LogitScale(last(model.head.classification_head), std=2.0)
     scale_logits(run, classes, LogitScale(last(model.head.regression_head), std=1.0))
@@ -42,7 +45,7 @@ def _scale_ssd(model: Any, run: Callable[[], object], num_columns: int, backgrou
         layer.bias.data.view(-1, num_columns)[:, 0] += background
 
 
-def _scale_sigmoid(model: Any, run: Callable[[], object], num_columns: int, background: float) -> None:
+def _scale_sigmoid(model: RetinaNet | FCOS, run: Callable[[], object], num_columns: int, background: float) -> None:
     classes = model.head.classification_head.cls_logits
     boxes = model.head.regression_head
     scales = [LogitScale([classes], std=2.0, mean=None, share=0.003)]
@@ -55,7 +58,7 @@ def _scale_sigmoid(model: Any, run: Callable[[], object], num_columns: int, back
     classes.bias.data.view(-1, num_columns)[:, 0] = -30  # never trained
 
 
-def _scale_two_stages(model: Any, run: Callable[[], object], background: float) -> None:
+def _scale_two_stages(model: FasterRCNN, run: Callable[[], object], background: float) -> None:
     scale_logits(run, LogitScale([model.rpn.head.cls_logits], std=2.0), LogitScale([model.rpn.head.bbox_pred], std=0.2))
     heads = model.roi_heads
     predictor = heads.box_predictor

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
-from export.families.transformers_loading import FAMILIES, NAMES, Family, accepts, load
+from export.families.transformers_loading import FAMILIES, NAMES, Config, Family, Loaded, Processor, accepts, load
 from export.graph.forms import Normalise
 from export.graph.ops import best_pairs, take_rows
 from export.proof.random_weights import LogitScale, calibrate, proof_pixels, scale_logits
@@ -30,10 +30,10 @@ def build(request: ExportRequest) -> Exportable:
     Raises ModelError for a name that transformers does not have, for weights that are missing or do not fit and for a
     size that the network does not take, MissingExtraError without transformers.
     """
-    model, processor = load(request)
-    model.eval().requires_grad_(False)
-    exportable = _exportable(request, model, processor)
-    if request.weights == "none" and request.checkpoint is None:
+    loaded = load(request)
+    loaded.model.eval().requires_grad_(False)
+    exportable = _exportable(request, loaded)
+    if request.uses_random_weights:
         _randomise_weights(exportable)
     return exportable
 
@@ -44,13 +44,7 @@ def _randomise_weights(exportable: Exportable) -> None:
     assert head is not None
     by_softmax = head.score_activation == "softmax"
     pixels = Normalise(exportable.spec)(proof_pixels(head.network_wh))
-    for name, module in body.named_modules():
-        if name.endswith((".query_feat", ".reference_point_embed")):
-            # The encoder's proposals go to queries in the order of their scores: where these nearly tie, the
-            # assignment must not matter.
-            module.weight.data.copy_(module.weight.data[:1].expand_as(module.weight))
-        elif isinstance(module, nn.Embedding):  # queries that are all alike detect the same object
-            module.weight.data.div_(module.weight.data.std())
+    _scale_queries(body)
     calibrate(body, lambda: body(pixels))
     columns = len(head.class_names) + by_softmax
     layers = [layer for layer in body.modules() if isinstance(layer, nn.Linear) and layer.out_features == columns]
@@ -71,10 +65,23 @@ def _randomise_weights(exportable: Exportable) -> None:
             layer.bias.data += 1.0
 
 
-def _exportable(request: ExportRequest, model: Any, processor: Any) -> Exportable:
+def _scale_queries(body: nn.Module) -> None:
+    """Make learned queries that take the encoder's proposals alike, and all others different, in place."""
+    for name, module in body.named_modules():
+        if name.endswith((".query_feat", ".reference_point_embed")):
+            # The encoder's proposals go to queries in the order of their scores: where these nearly tie, the
+            # assignment must not matter.
+            assert isinstance(module.weight, Tensor)
+            module.weight.data.copy_(module.weight.data[:1].expand_as(module.weight))
+        elif isinstance(module, nn.Embedding):  # queries that are all alike detect the same object
+            module.weight.data.div_(module.weight.data.std())
+
+
+def _exportable(request: ExportRequest, loaded: Loaded) -> Exportable:
     """The two parts of a model, and its spec by its image processor."""
-    family = FAMILIES[model.config.model_type]
-    body_spec = _body_spec(request, model.config, family, processor)
+    model, config, processor = loaded
+    family = FAMILIES[config.model_type]
+    body_spec = _body_spec(request, config, family, processor)
     body = _Body(model)
     num_queries, num_columns = _logits_shape(body, body_spec)
     num_classes = num_columns - (family.activation == "softmax")
@@ -144,7 +151,7 @@ def _boxes_of(queries: Tensor, pred_boxes: Tensor, network_wh: tuple[int, int]) 
     return torch.cat([centres - halves, centres + halves], dim=2) * boxes.new_tensor(network_wh * 2)
 
 
-def _reference(model: Any, processor: Any, network_wh: tuple[int, int]) -> Reference:
+def _reference(model: nn.Module, processor: Processor, network_wh: tuple[int, int]) -> Reference:
     """The original model with transformers' own postprocessing, normalised by the image processor's numbers."""
     scale = processor.rescale_factor if processor.do_rescale else 1.0
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ((0,) * 3, (1,) * 3)
@@ -164,7 +171,7 @@ def _reference(model: Any, processor: Any, network_wh: tuple[int, int]) -> Refer
     return reference
 
 
-def _body_spec(request: ExportRequest, config: Any, family: Family, processor: Any) -> DetectorSpec:
+def _body_spec(request: ExportRequest, config: Config, family: Family, processor: Processor) -> DetectorSpec:
     resize: Literal["stretch", "letterbox-topleft"]
     resize, network_wh = _resize_and_size(request, config, family, processor)
     unit = 1 / processor.rescale_factor if processor.do_rescale else 1.0
@@ -194,7 +201,7 @@ def _body_spec(request: ExportRequest, config: Any, family: Family, processor: A
 
 
 def _resize_and_size(
-    request: ExportRequest, config: Any, family: Family, processor: Any
+    request: ExportRequest, config: Config, family: Family, processor: Processor
 ) -> tuple[Literal["stretch", "letterbox-topleft"], tuple[int, int]]:
     size = dict(processor.size)
     if size.get("height") and size.get("width"):
@@ -208,7 +215,7 @@ def _resize_and_size(
     return "letterbox-topleft", request.network_wh or (-(-longest // 32) * 32, -(-shortest // 32) * 32)
 
 
-def _class_names(request: ExportRequest, config: Any, family: Family) -> tuple[str, ...]:
+def _class_names(request: ExportRequest, config: Config, family: Family) -> tuple[str, ...]:
     if request.class_names is not None:
         return request.class_names
     names = tuple(str(config.id2label[index]) for index in range(config.num_labels))
@@ -254,5 +261,5 @@ def _exporting(model: nn.Module) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _dynamic_len(value: Any) -> Any:
+def _dynamic_len(value: Sized) -> int | torch.SymInt:
     return value.shape[0] if isinstance(value, Tensor) else len(value)

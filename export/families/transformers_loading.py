@@ -11,11 +11,13 @@ import copy
 import importlib
 import re
 import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
+from torch import Tensor, nn
 
 from export import known
 from export.exportable import ExportRequest
@@ -36,6 +38,39 @@ class Family:
     max_detections: int | None  # of `post_process_object_detection`; None: as many as queries
     class_names: tuple[str, ...]  # of the published weights
     network_wh: tuple[int, int] | None = None  # images are stretched to this size; None: the processor's
+
+
+class Config(Protocol):
+    """The parts of a transformers config that are read here."""
+
+    model_type: str  # a key of FAMILIES
+    num_labels: int
+    id2label: Mapping[int, str]
+    image_size: Sequence[int]  # height, width; YOLOS only
+
+
+class Processor(Protocol):
+    """The parts of a transformers image processor that are read here."""
+
+    do_rescale: bool
+    rescale_factor: float
+    do_normalize: bool
+    image_mean: Sequence[float]  # red, green, blue
+    image_std: Sequence[float]
+    size: Iterable[tuple[str, int]]  # height and width, or shortest_edge and longest_edge
+
+    def post_process_object_detection(
+        self, outputs: object, threshold: float, target_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Tensor]]:
+        """`boxes` [M, 4] xyxy, `scores` [M] and `labels` [M] of each image, in pixels of its (height, width)."""
+
+
+class Loaded(NamedTuple):
+    """A detector of transformers."""
+
+    model: nn.Module
+    config: Config
+    processor: Processor
 
 
 FAMILIES = {
@@ -61,8 +96,8 @@ def accepts(name: str) -> bool:
     return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name) is not None and not Path(name).exists()
 
 
-def load(request: ExportRequest) -> tuple[Any, Any]:
-    """The model of a request with its weights, and its image processor.
+def load(request: ExportRequest) -> Loaded:
+    """The model of a request with its weights, its config and its image processor.
 
     Raises ModelError for a name that transformers does not have and for weights that are missing or do not fit,
     MissingExtraError without transformers.
@@ -87,59 +122,65 @@ def load(request: ExportRequest) -> tuple[Any, Any]:
         processor = _processor(request, config.model_type)
     if request.checkpoint is not None:
         load_checkpoint(model, request.checkpoint)
-    return model, processor
+    return Loaded(model, config, processor)
 
 
 def _config(request: ExportRequest) -> Any:
     """The model's config with the requested number of classes. Raises ModelError if the weights contradict it."""
-    transformers = _transformers()
-    num_classes = request.num_classes or (None if request.class_names is None else len(request.class_names))
+    num_classes = request.num_requested_classes or None
     if request.name in FAMILIES:
-        if request.weights != "none" and request.checkpoint is None:
+        if request.uses_published_weights:
             example = next(name for name in NAMES if "/" in name)
             raise ModelError(
                 f"{request.name} is an architecture without weights: pass --checkpoint or --weights none, "
                 f"or export a model of the hub such as {example}"
             )
-        num_labels = num_classes or len(FAMILIES[request.name].class_names)
-        return _default_config(request.name, num_labels)
-    try:
-        config = transformers.AutoConfig.from_pretrained(request.name)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{request.name}: its config cannot be loaded from the folder or the hub: {first_line(error)}"
-        ) from error
-    if config.model_type not in FAMILIES:
-        raise ModelError(
-            f"{request.name} must be a detector of {', '.join(FAMILIES)}; its config says {config.model_type}"
-        )
+        return _default_config(request.name, num_classes or len(FAMILIES[request.name].class_names))
+    config = _config_of(request.name)
     if num_classes is not None and num_classes != config.num_labels:
-        if request.weights != "none" and request.checkpoint is None:
+        if request.uses_published_weights:
             raise ModelError(
                 f"{request.name}'s weights have {config.num_labels} classes, got {num_classes}; "
                 "for another number pass --checkpoint or --weights none"
             )
         config = copy.deepcopy(config)
         config.num_labels = num_classes
-    backbone: Any = getattr(config, "backbone_config", None)
-    if getattr(backbone, "use_pretrained_backbone", False):  # the checkpoint holds its weights too
+    backbone = getattr(config, "backbone_config", None)
+    # The checkpoint holds the weights of the backbone too.
+    if backbone is not None and getattr(backbone, "use_pretrained_backbone", False):
         backbone.use_pretrained_backbone = False
+    return config
+
+
+def _config_of(name: str) -> Any:
+    """The config of a folder or of a model on the hub. Raises ModelError if there is none of a detector."""
+    try:
+        config = _transformers().AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"{name}: its config cannot be loaded from the folder or the hub: {first_line(error)}"
+        ) from error
+    if config.model_type not in FAMILIES:
+        raise ModelError(f"{name} must be a detector of {', '.join(FAMILIES)}; its config says {config.model_type}")
     return config
 
 
 def _default_config(model_type: str, num_labels: int) -> Any:
     """The library's default architecture; that of LW-DETR has no feature level and cannot run without one."""
-    settings: dict[str, Any] = {"projector_scale_factors": [1.0]} if model_type == "lw_detr" else {}
+    settings = {"projector_scale_factors": [1.0]} if model_type == "lw_detr" else {}
     return _transformers().AutoConfig.for_model(model_type, num_labels=num_labels, **settings)
 
 
-def _processor(request: ExportRequest, model_type: str) -> Any:
+def _processor(request: ExportRequest, model_type: str) -> Processor:
     transformers = _transformers()
+    processor: Processor
     if request.name not in FAMILIES:
         # Without a file of its own: the defaults of its class.
         with contextlib.suppress(OSError, ValueError):
-            return transformers.AutoImageProcessor.from_pretrained(request.name)
-    return getattr(transformers, FAMILIES[model_type].processor)()
+            processor = transformers.AutoImageProcessor.from_pretrained(request.name)
+            return processor
+    processor = getattr(transformers, FAMILIES[model_type].processor)()
+    return processor
 
 
 def _transformers() -> Any:

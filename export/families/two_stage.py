@@ -6,12 +6,13 @@ number of boxes, best first; padding scores `_PADDING`, takes no part in suppres
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
+from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.image_list import ImageList
-from torchvision.ops.poolers import _setup_scales
+from torchvision.models.detection.roi_heads import RoIHeads
+from torchvision.models.detection.rpn import RegionProposalNetwork
+from torchvision.ops.poolers import MultiScaleRoIAlign, _setup_scales
 
 from export.graph.ops import best_pairs, find_peaks, keep_best, pool_regions, take_rows
 
@@ -52,7 +53,7 @@ class Features(nn.Module):
 class TwoStageDecode(nn.Module):
     """The feature pyramid → the best K detections after suppression, and their masks or keypoints."""
 
-    def __init__(self, model: Any, network_wh: tuple[int, int]) -> None:
+    def __init__(self, model: FasterRCNN, network_wh: tuple[int, int]) -> None:
         super().__init__()
         width, height = network_wh
         pixels = torch.zeros(1, 3, height, width)
@@ -110,7 +111,7 @@ class TwoStageDecode(nn.Module):
 class Proposals(nn.Module):
     """The feature pyramid → regions [N, R, 4] that may hold an object, best first, and which are real [N, R]."""
 
-    def __init__(self, rpn: Any, features: list[Tensor], network_wh: tuple[int, int]) -> None:
+    def __init__(self, rpn: RegionProposalNetwork, features: list[Tensor], network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.network_wh = network_wh
         self.head = rpn.head
@@ -154,7 +155,7 @@ class Proposals(nn.Module):
 class Masks(nn.Module):
     """Boxes [N, K, 4] and their classes [N, K] → masks [N, K, 28, 28] in 0..1, each stretched over its box."""
 
-    def __init__(self, heads: Any, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
+    def __init__(self, heads: RoIHeads, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.pool = Pool(heads.mask_roi_pool, features, network_wh)
         self.head, self.predictor = heads.mask_head, heads.mask_predictor
@@ -171,7 +172,7 @@ class Masks(nn.Module):
 class Keypoints(nn.Module):
     """Boxes [N, K, 4] → keypoints [N, K, points, 3]: x, y in network pixels, score."""
 
-    def __init__(self, heads: Any, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
+    def __init__(self, heads: RoIHeads, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.pool = Pool(heads.keypoint_roi_pool, features, network_wh)
         self.head, self.predictor = heads.keypoint_head, heads.keypoint_predictor
@@ -190,7 +191,7 @@ class Keypoints(nn.Module):
 class Pool(nn.Module):
     """torchvision's MultiScaleRoIAlign for a fixed size: each region from the level that fits its size."""
 
-    def __init__(self, pool: Any, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
+    def __init__(self, pool: MultiScaleRoIAlign, features: dict[str, Tensor], network_wh: tuple[int, int]) -> None:
         super().__init__()
         width, height = network_wh
         names = list(features)

@@ -37,13 +37,13 @@ def build(request: ExportRequest) -> Exportable:
     """
     if request.name not in NAMES:
         raise ModelError(f"a YOLOX detector must be one of {', '.join(NAMES)}, got {request.name}")
-    if request.weights != "none" and request.checkpoint is None:
+    if request.uses_published_weights:
         raise ModelError(
             f"{request.name} comes without weights: take {request.name.replace('-', '_')}.pth from YOLOX's releases "
             "and pass it as --checkpoint, or pass --weights none"
         )
     experiment = _yolox("yolox.exp").get_exp(None, request.name)
-    experiment.num_classes = request.num_classes or len(request.class_names or ()) or experiment.num_classes
+    experiment.num_classes = request.num_requested_classes or experiment.num_classes
     torch.manual_seed(SEED)
     model = experiment.get_model()
     if request.checkpoint is not None:
@@ -78,18 +78,11 @@ def exportable_of(model: Any, request: ExportRequest, *, num_classes: int, own_w
         raise ModelError(
             f"{request.name} needs a width and a height that are multiples of {_STRIDES[-1]}, got {width} x {height}"
         )
-    names = request.class_names or (
-        COCO_80
-        if request.num_classes is None and num_classes == 80
-        else tuple(f"class {i}" for i in range(num_classes))
-    )
-    if len(names) != num_classes:
-        raise ModelError(f"{request.name}: {num_classes} classes need {num_classes} names, got {len(names)}")
     body_spec = DetectorSpec(
         input_name="images",
         network_wh=network_wh,
         head="yolox",
-        class_names=names,
+        class_names=_class_names(request, num_classes),
         batch=None,
         resize="letterbox-topleft",
         pad_value=114,
@@ -108,6 +101,18 @@ def exportable_of(model: Any, request: ExportRequest, *, num_classes: int, own_w
         body_outputs=("cells",),
         body_head=body_spec,
     )
+
+
+def _class_names(request: ExportRequest, num_classes: int) -> tuple[str, ...]:
+    """Those of the request, of COCO, or numbers. Raises ModelError for names that are too few or too many."""
+    if not request.class_names:
+        is_coco = request.num_classes is None and num_classes == len(COCO_80)
+        return COCO_80 if is_coco else tuple(f"class {index}" for index in range(num_classes))
+    if len(request.class_names) != num_classes:
+        raise ModelError(
+            f"{request.name}: {num_classes} classes need {num_classes} names, got {len(request.class_names)}"
+        )
+    return request.class_names
 
 
 class _Body(nn.Module):
