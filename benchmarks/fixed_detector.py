@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +44,7 @@ def write_fixed_detector(path: Path, num_boxes: int, *, side: int = 320) -> Path
     return path
 
 
-def _outputs(num_boxes: int, side: int) -> dict[str, npt.NDArray[Any]]:
+def _outputs(num_boxes: int, side: int) -> dict[str, npt.NDArray[np.generic]]:
     columns = max(1, math.ceil(math.sqrt(num_boxes)))
     pitch = side / columns
     corners = np.stack(np.divmod(np.arange(num_boxes), columns)[::-1], axis=1) * pitch  # [N, 2] x, y

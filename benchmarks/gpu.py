@@ -228,7 +228,7 @@ def decode(options: argparse.Namespace, number: int) -> Row:
 
 def measure_run(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
     """The whole path for `number` streams; see `Case`."""
-    chosen: dict[str, Any] = {"sources": (options.video,) * number, "model": model, "output.show": False}
+    chosen: dict[str, object] = {"sources": (options.video,) * number, "model": model, "output.show": False}
     chosen |= {"engine.device": options.device}
     if recognise(model).pixels == "nv12":
         chosen["decode.device"] = options.device
@@ -273,7 +273,7 @@ def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
     network = network.half().cuda() if is_gpu else network
     weight = next(network.parameters())
     pixels = torch.rand(batch, 3, *_TORCH_HW, dtype=weight.dtype, device=weight.device)
-    module: Callable[..., Any] = torch.compile(network) if compiled else network
+    module: Callable[..., object] = torch.compile(network) if compiled else network
 
     def run() -> None:
         with torch.inference_mode():
@@ -376,7 +376,7 @@ def _most_served(cameras: list[Row]) -> int:
     return max(served, default=0)
 
 
-def _rate(run: Callable[[], Any], seconds: float) -> float:
+def _rate(run: Callable[[], object], seconds: float) -> float:
     for _ in range(4):
         run()
     began, count = time.perf_counter(), 0
@@ -386,7 +386,7 @@ def _rate(run: Callable[[], Any], seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _row(part: str, what: str, measure: Callable[..., Row], *arguments: Any) -> Row:
+def _row(part: str, what: str, measure: Callable[..., Row], *arguments: object) -> Row:
     try:
         return dataclasses.replace(measure(*arguments), part=part, what=what)
     except Exception as error:  # a part that cannot be measured must not hide the others

@@ -17,9 +17,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -37,6 +37,34 @@ MOST_MB = 5.0
 """By which memory may grow in the time that counts, and still be noise."""
 
 PARTS = ("frames", "frames-mp4", "sources")
+
+
+@dataclass(frozen=True, slots=True)
+class FramesGrowth:
+    """Memory of one long run."""
+
+    frames: int
+    memory_mb: Sequence[tuple[int, float]]  # delivered frames, MB
+    mb_per_100000_frames: float
+    grown_mb: float  # over the last two thirds
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """What this process holds after a source was closed; None without /proc."""
+
+    memory_mb: float
+    python_threads: int
+    threads: int | None
+    open_files: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourcesGrowth:
+    """Memory, threads and files of many sources, one after the other."""
+
+    sources: Sequence[Residue]
+    grown_mb: float  # over the last third
 
 
 def run_once(
@@ -57,7 +85,7 @@ def run_once(
     assembly.engine.close()
 
 
-def over_frames(folder: Path, num_frames: int, *, suffix: str) -> dict[str, Any]:
+def over_frames(folder: Path, num_frames: int, *, suffix: str) -> FramesGrowth:
     """Memory at every tenth of the frames, its slope, and by how much it grew over the last two thirds."""
     prepare_process()
     detector = write_fixed_detector(folder / "ten.onnx", 10)
@@ -72,33 +100,21 @@ def over_frames(folder: Path, num_frames: int, *, suffix: str) -> dict[str, Any]
     run_once(str(video), detector, folder / f"out{suffix}", look=look)
     late = np.array([sample for sample in samples if sample[0] >= num_frames / 3])  # [N, 2]
     slope = float(np.polyfit(late[:, 0], late[:, 1], 1)[0]) if len(late) > 1 else float("nan")
-    return {
-        "frames": num_frames,
-        "memory_mb": samples,
-        "mb_per_100000_frames": 1e5 * slope,
-        "grown_mb": slope * (num_frames * 2 / 3),
-    }
+    return FramesGrowth(num_frames, samples, 1e5 * slope, slope * (num_frames * 2 / 3))
 
 
-def over_sources(folder: Path, num_sources: int) -> dict[str, Any]:
+def over_sources(folder: Path, num_sources: int) -> SourcesGrowth:
     """Memory, threads and open files after each source was opened, run for 20 frames, and closed."""
     prepare_process()
     detector = write_fixed_detector(folder / "ten.onnx", 10)
     video = write_street(folder / "street.mp4", size_wh=SIZE_WH, num_frames=60, num_drawn=20)
-    rows: list[dict[str, Any]] = []
+    rows: list[Residue] = []
     for number in range(num_sources):
         word = str(video) if number % 2 else f"sim:traffic?seed={number}&size={SIZE_WH[0]}x{SIZE_WH[1]}"
         run_once(word, detector, folder / "out.mp4", max_frames=20, look=lambda _: None)
         gc.collect()
-        rows.append(
-            {
-                "memory_mb": memory_mb(),
-                "python_threads": threading.active_count(),
-                "threads": _num_in("task"),
-                "open_files": _num_in("fd"),
-            }
-        )
-    return {"sources": rows, "grown_mb": rows[-1]["memory_mb"] - rows[2 * len(rows) // 3]["memory_mb"]}
+        rows.append(Residue(memory_mb(), threading.active_count(), _num_in("task"), _num_in("fd")))
+    return SourcesGrowth(rows, rows[-1].memory_mb - rows[2 * len(rows) // 3].memory_mb)
 
 
 def main() -> None:
@@ -111,58 +127,68 @@ def main() -> None:
     options = parser.parse_args()
     if options.part is not None:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(measure_part(options.part, Path(folder), options.frames, options.sources)))
+            print(json.dumps(asdict(measure_part(options.part, Path(folder), options.frames, options.sources))))
         return
 
     print(describe_machine())
-    measured = {}
-    for part in PARTS:
-        command = [sys.executable, "-m", "benchmarks.memory", "--part", part]
-        command += ["--frames", str(options.frames), "--sources", str(options.sources)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(done.stderr)
-        measured[part] = json.loads(done.stdout.splitlines()[-1])
-    print_frames(measured["frames"], "Matroska and JSON lines", verdict=_verdict(measured["frames"]["grown_mb"]))
-    print_frames(measured["frames-mp4"], "MP4 and JSON lines", verdict="of which the index is MP4's own")
-    print_sources(measured["sources"])
+    frames, frames_mp4, sources = (_measured_apart(part, options.frames, options.sources) for part in PARTS)
+    assert isinstance(frames, FramesGrowth)
+    assert isinstance(frames_mp4, FramesGrowth)
+    assert isinstance(sources, SourcesGrowth)
+    print_frames(frames, "Matroska and JSON lines", verdict=_verdict(frames.grown_mb))
+    print_frames(frames_mp4, "MP4 and JSON lines", verdict="of which the index is MP4's own")
+    print_sources(sources)
     if options.report is not None:
+        measured = dict(zip(PARTS, (asdict(frames), asdict(frames_mp4), asdict(sources)), strict=True))
         options.report.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
 
 
-def measure_part(part: str, folder: Path, num_frames: int, num_sources: int) -> dict[str, Any]:
+def _measured_apart(part: str, num_frames: int, num_sources: int) -> FramesGrowth | SourcesGrowth:
+    """One part, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.memory", "--part", part]
+    command += ["--frames", str(num_frames), "--sources", str(num_sources)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    fields = json.loads(done.stdout.splitlines()[-1])
+    if part == "sources":
+        return SourcesGrowth([Residue(**row) for row in fields["sources"]], fields["grown_mb"])
+    return FramesGrowth(**fields)
+
+
+def measure_part(part: str, folder: Path, num_frames: int, num_sources: int) -> FramesGrowth | SourcesGrowth:
     """One part, in this process."""
     if part == "sources":
         return over_sources(folder, num_sources)
     return over_frames(folder, num_frames, suffix=".mp4" if part == "frames-mp4" else ".mkv")
 
 
-def print_frames(growth: dict[str, Any], name: str, *, verdict: str) -> None:
+def print_frames(growth: FramesGrowth, name: str, *, verdict: str) -> None:
     """Memory every tenth of the frames, and its slope."""
-    samples, num_frames = growth["memory_mb"], growth["frames"]
+    samples, num_frames = growth.memory_mb, growth.frames
     print(f"\n{'frames':>8}  memory MB  ({name})")
     for tenth in range(1, 11):
         until = [sample for sample in samples if sample[0] <= tenth * num_frames / 10]
         if until:
             print(f"{until[-1][0]:8}  {until[-1][1]:9.1f}")
     print(
-        f"slope after the first third: {growth['mb_per_100000_frames']:+.2f} MB per 100,000 frames; over these frames "
-        f"{growth['grown_mb']:+.2f} MB, {verdict}"
+        f"slope after the first third: {growth.mb_per_100000_frames:+.2f} MB per 100,000 frames; over these frames "
+        f"{growth.grown_mb:+.2f} MB, {verdict}"
     )
 
 
-def print_sources(growth: dict[str, Any]) -> None:
+def print_sources(growth: SourcesGrowth) -> None:
     """Memory, threads and files after the first source, the last, and two between."""
-    first, *_, last = rows = growth["sources"]
+    first, *_, last = rows = growth.sources
     print(f"\n{'source':>8}  memory MB  threads of Python / in all  open files")
     for number in sorted({0, len(rows) // 3, 2 * len(rows) // 3, len(rows) - 1}):
         row = rows[number]
-        threads = f"{row['python_threads']} / {row['threads']}"
-        print(f"{number + 1:8}  {row['memory_mb']:9.1f}  {threads:>26}  {row['open_files']:10}")
-    is_same = all(first[name] == last[name] for name in ("python_threads", "threads", "open_files"))
+        threads = f"{row.python_threads} / {row.threads}"
+        print(f"{number + 1:8}  {row.memory_mb:9.1f}  {threads:>26}  {row.open_files:10}")
+    is_same = replace(first, memory_mb=0) == replace(last, memory_mb=0)
     print(
         f"threads and open files are {'the same' if is_same else 'NOT the same'} after the last source as after the "
-        f"first; memory over the last third {growth['grown_mb']:+.2f} MB, {_verdict(growth['grown_mb'])}"
+        f"first; memory over the last third {growth.grown_mb:+.2f} MB, {_verdict(growth.grown_mb)}"
     )
 
 

@@ -5,8 +5,6 @@ python -m benchmarks.ours < job.json
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.job import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, Stopwatch, do_job
 from pipeline.app.assemble import assemble
 from pipeline.app.config import RunConfig, load_config
@@ -41,7 +39,7 @@ def run_pipeline(job: Job) -> Outcome:
 
 
 def _config_of(job: Job) -> RunConfig:
-    options: dict[str, Any] = {
+    options: dict[str, object] = {
         "sources": (job.video,),
         "model": job.model,
         "detection.score_threshold": SCORE_THRESHOLD,

@@ -21,6 +21,7 @@ from pipeline.detector.heads import Outputs
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running
 from pipeline.flow.stage import Stop
+from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.nv12 import BT709, DevicePlane, Nv12, inputs_of, yuv_to_bgr
@@ -54,7 +55,7 @@ def share(num_sources: int, batch: int, num_detections: int) -> tuple[float, flo
     sources = [Planes(f"source {number}", _NUM_FRAMES // num_sources) for number in range(num_sources)]
     detect = DetectPlanes(Answering(num_detections))
     flow = Flow.from_sources(*sources).then_batched(detect, max_batch=batch, workers=2, capacity=2 * batch)
-    sink = CollectingSink[Any]()
+    sink = CollectingSink[Result]()
     began, processor = time.perf_counter(), time.process_time()
     with Running(flow.then(Nms(SPEC)).to(sink)) as running:
         running.wait()
@@ -108,7 +109,7 @@ class Answering:
         outputs = {name: np.repeat(value, number, axis=0) for name, value in answers.items()}
         return {**outputs, "class_ids": np.zeros((number, _K), np.int64)}
 
-    def infer(self, tensor: Any) -> Outputs:
+    def infer(self, tensor: object) -> Outputs:
         raise NotImplementedError
 
     def describe(self) -> str:

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from benchmarks.drawn_video import write_street
 from benchmarks.fixed_detector import write_fixed_detector
@@ -31,6 +31,9 @@ from pipeline.app.config import load_config
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NUM_SOURCES = (1, 2, 4, 8, 16, 32)
 SIZES = {360: (640, 360), 720: (1280, 720), 1080: (1920, 1080), 1440: (2560, 1440), 2160: (3840, 2160)}
@@ -119,7 +122,7 @@ class Cases:
             write_street(path, size_wh=SIZES[lines], num_frames=num_frames, num_drawn=30)
         return str(path)
 
-    def _case(self, sources: Sequence[str], settings: Mapping[str, Any] | None = None) -> Case:
+    def _case(self, sources: Sequence[str], settings: Mapping[str, object] | None = None) -> Case:
         options = {"sources": tuple(sources), "model": "demo", "output.show": False, **(settings or {})}
         return Case.of(load_config(options=options), seconds=self._seconds, warm_up_seconds=WARM_UP_SECONDS)
 
@@ -173,7 +176,7 @@ def _draw_chart(points: Sequence[Point], path: Path, *, x_label: str, title: str
     return path
 
 
-def _draw_panel(axes: Any, points: Sequence[Point], value: str) -> None:
+def _draw_panel(axes: Axes, points: Sequence[Point], value: str) -> None:
     """One value of all lines over x."""
     for line in dict.fromkeys(point.line for point in points):
         shown = [point for point in points if point.line == line and getattr(point, value) is not None]

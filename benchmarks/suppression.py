@@ -113,7 +113,7 @@ def _spec(head: str) -> DetectorSpec:
     return DetectorSpec("images", (640, 640), head, names, box_format="cxcywh")
 
 
-def _median_ms(call: Callable[[], Any], repeats: int = 50) -> float:
+def _median_ms(call: Callable[[], object], repeats: int = 50) -> float:
     call()
     seconds = []
     for _ in range(repeats):

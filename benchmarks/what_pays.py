@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmarks.machine import describe_machine
 from pipeline.app.config import load_config
@@ -59,7 +58,7 @@ def _nothing() -> None: ...
 
 
 # Each takes one choice back: the settings, and the function that undoes a choice that has no setting.
-VARIANTS: dict[str, tuple[dict[str, Any], Callable[[], None]]] = {
+VARIANTS: dict[str, tuple[dict[str, object], Callable[[], None]]] = {
     AS_IT_IS: ({}, _nothing),
     "one inference on all cores instead of one a core": ({"engine.threads": 2, "engine.inflight": 1}, _nothing),
     "two inferences on all cores": ({"engine.threads": 2, "engine.inflight": 2}, _nothing),

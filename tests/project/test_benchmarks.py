@@ -151,11 +151,11 @@ def test_bars_are_ratios_and_differences_of_medians() -> None:
 def test_memory_is_read_over_frames_and_over_sources(tmp_path: Path) -> None:
     pytest.importorskip("psutil", reason="memory is read by psutil")
     over = over_frames(tmp_path, 60, suffix=".mkv")
-    assert over["frames"] == 60
-    sources = over_sources(tmp_path, 2)["sources"]
+    assert over.frames == 60
+    sources = over_sources(tmp_path, 2).sources
     assert len(sources) == 2
-    assert sources[0]["python_threads"] == sources[1]["python_threads"]
-    assert sources[0]["open_files"] == sources[1]["open_files"]
+    assert sources[0].python_threads == sources[1].python_threads
+    assert sources[0].open_files == sources[1].open_files
 
 
 def test_charts_are_drawn_of_points(tmp_path: Path) -> None:
