@@ -10,13 +10,14 @@ import ast
 import inspect
 import io
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 import typer.main
 from pydantic import BaseModel
+from typer.core import TyperCommand, TyperGroup
 
 import pipeline
 from pipeline.app.cli import app
@@ -34,13 +35,16 @@ def write_reference(folder: Path) -> None:
         (folder / name).write_text(text + "\n", encoding="utf-8")
 
 
-def commands() -> dict[str, Any]:
+def commands() -> Mapping[str, TyperCommand]:
     """Name → command, as typer builds it."""
-    group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    built = {name: command for name, command in group.commands.items() if isinstance(command, TyperCommand)}
+    assert built.keys() == group.commands.keys()
+    return built
 
 
-def options_of(command: Any) -> set[str]:
+def options_of(command: TyperCommand) -> set[str]:
     """Every spelling of every option of a command, -h and --help too."""
     spellings = {spelling for parameter in command.params for spelling in (*parameter.opts, *parameter.secondary_opts)}
     return {spelling for spelling in spellings if spelling.startswith("-")} | {"-h", "--help"}
@@ -54,14 +58,15 @@ def commands_page() -> str:
     return "\n\n".join(parts)
 
 
-def _parameter_rows(command: Any) -> Iterator[tuple[str, str, str]]:
+def _parameter_rows(command: TyperCommand) -> Iterator[tuple[str, str, str]]:
     for parameter in command.params:
         spellings = [*parameter.opts, *parameter.secondary_opts]
         is_option = spellings[0].startswith("-")
         metavar = f" {parameter.metavar}" if is_option and parameter.metavar else ""
         name = ", ".join(spellings) if is_option else parameter.metavar or spellings[0].upper()
         has_default = parameter.default not in (None, False, [], ())
-        yield f"`{name}{metavar}`", parameter.help or "", f"`{parameter.default}`" if has_default else ""
+        help_text = getattr(parameter, "help", None) or ""  # arguments and options each have their own
+        yield f"`{name}{metavar}`", help_text, f"`{parameter.default}`" if has_default else ""
 
 
 def configuration_page() -> str:
@@ -98,7 +103,7 @@ def _keys_table(model: type[BaseModel], *, prefix: str) -> str:
     return _table(("key", "type", "default", ""), rows)
 
 
-def type_text(kind: Any) -> str:
+def type_text(kind: object) -> str:
     """A type in words: a closed choice is its values, without modules and bounds."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
@@ -137,7 +142,7 @@ def python_page() -> str:
     return "\n\n".join(parts)
 
 
-def _documented(name: str, value: Any) -> Iterator[str]:
+def _documented(name: str, value: object) -> Iterator[str]:
     yield f"```python\n{name}{_signature(value)}\n```"
     yield _docstring(value)
     if not inspect.isclass(value):
@@ -152,15 +157,17 @@ def _documented(name: str, value: Any) -> Iterator[str]:
         yield _docstring(member)
 
 
-def _signature(value: Any) -> str:
-    """Parameters with their annotations as they are written, and defaults."""
+def _signature(value: object) -> str:
+    """Parameters with their annotations as they are written, and defaults; "" for what cannot be called."""
+    if not callable(value):
+        return ""
     try:
         return str(inspect.signature(value)).replace("'", "")
     except (TypeError, ValueError):
         return ""
 
 
-def _docstring(value: Any) -> str:
+def _docstring(value: object) -> str:
     """As it is written, in a block: it is for reading in a terminal."""
     text = inspect.cleandoc(value.__doc__ or "")
     return f"```text\n{text}\n```" if text else ""
