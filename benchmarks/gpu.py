@@ -329,17 +329,28 @@ class GpuWatch:
 
 def verdicts(rows: list[Row]) -> Iterator[str]:
     """The knee of the cameras, and the share of their bound that the files reach."""
-    cameras = [row for row in rows if row.part == "cameras" and row.p95_ms is not None]
+    yield from _knees([row for row in rows if row.part == "cameras" and row.p95_ms is not None])
+    decoders = max((row.fps for row in rows if row.part == "decode" and row.fps), default=None)
+    if decoders:
+        yield from _shares_of_bound(rows, decoders)
+
+
+def _knees(cameras: list[Row]) -> Iterator[str]:
+    """The most cameras that are served in time, for every model."""
     for model in dict.fromkeys(row.what.split(" × ")[1] for row in cameras):
         mine = [row for row in cameras if row.what.endswith(f" × {model}")]
         knee = f"{_most_served(mine)} cameras at {CAMERA_FPS:g} frames/s"
         yield f"{knee} with p95 <= {KNEE_MS:g} ms and no drop: {model}"
-    decoders = max((row.fps for row in rows if row.part == "decode" and row.fps), default=None)
+
+
+def _shares_of_bound(rows: list[Row], decoders: float) -> Iterator[str]:
+    """How near the files come to the slower of the decoders, in frames a second, and the network alone."""
+    networks = [(row.what, row.fps) for row in rows if row.part == "bare" and row.fps]
     for row in rows:
         model = row.what.partition(" × ")[2]
-        networks = [bare.fps for bare in rows if bare.part == "bare" and bare.fps and bare.what.startswith(model)]
-        if row.part == "files" and row.fps and networks and decoders:
-            bound = min(max(networks), decoders)
+        rates = [fps for what, fps in networks if what.startswith(model)]
+        if row.part == "files" and row.fps and rates:
+            bound = min(max(rates), decoders)
             yield f"{row.what}: {row.fps / bound:.0%} of the binding limit of {bound:.0f} frames/s"
 
 

@@ -108,17 +108,15 @@ def gather_evidence(
 
     proposals: the detections of the file before its NMS, run only if something does not match; see `compare`.
     """
-    theirs = [reference([image.picture])[0] for image in images]
-    alone = [detector([image.picture])[0] for image in images]
+    theirs, alone = _one_by_one(reference, images), _one_by_one(detector, images)
     rounds = [alone]
     if max(batch_sizes) > 1:
-        batches = in_batches(images, batch_sizes)
-        rounds.append([one for batch in batches for one in detector([images[index].picture for index in batch])])
+        rounds.append(_in_batches(detector, images, batch_sizes))
     agreement = partial(compare, theirs=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
     parities = [agreement(ours) for ours in rounds]
     all_match = all(parity.worst_image is None for parity in parities)
     if proposals is not None and iou_threshold is not None and not all_match:
-        before_nms = [proposals([image.picture])[0] for image in images]
+        before_nms = _one_by_one(proposals, images)
         parities = [agreement(ours, proposals=before_nms) for ours in rounds]
     parity = min(parities, key=lambda p: (p.matched_share, p.least_iou, -p.largest_score_difference))
     worst = parity.worst_image
@@ -132,6 +130,15 @@ def gather_evidence(
         None if labels is None else _accuracy_on(labels, images, class_names, alone, theirs),
         None if bar.passed_by(parity) else _agreement(alone, theirs),
     )
+
+
+def _one_by_one(detect: DetectFunction, images: Sequence[ProofImage]) -> list[Detections]:
+    return [detect([image.picture])[0] for image in images]
+
+
+def _in_batches(detect: DetectFunction, images: Sequence[ProofImage], batch_sizes: Sequence[int]) -> list[Detections]:
+    batches = in_batches(images, batch_sizes)
+    return [one for batch in batches for one in detect([images[index].picture for index in batch])]
 
 
 def _accuracy_on(
