@@ -169,57 +169,14 @@ def _find_peaks_in_onnx(maps: Value, sizes: Value) -> Value:
 def _peaks_of_one_region() -> ir.Graph:
     """Maps [P, 4 + h, 4 + w] and a size [2] → peaks [P, 3]."""
 
-    def kernel(axis: str, index: int) -> str:
-        """The weights [enlarged, 4 + cells] of the cells along an axis."""
-        return f"""
-            {axis}_length = Gather <axis = 0> (size, {axis}_place)
-            {axis}_float = Cast <to = 1> ({axis}_length)
-            {axis}_padded = Shape <start = {index + 1}, end = {index + 2}> (maps)
-            {axis}_cells = Sub ({axis}_padded, four)
-            {axis}_cells_float = Cast <to = 1> ({axis}_cells)
-            {axis}_scale = Div ({axis}_cells_float, {axis}_float)
-            {axis}_range = Range (zero, {axis}_length, one)
-            {axis}_range_float = Cast <to = 1> ({axis}_range)
-            {axis}_centres = Add ({axis}_range_float, half)
-            {axis}_scaled = Mul ({axis}_centres, {axis}_scale)
-            {axis}_source = Add ({axis}_scaled, one_and_half)
-            {axis}_column = Unsqueeze ({axis}_source, last)
-            {axis}_padded_scalar = Squeeze ({axis}_padded)
-            {axis}_all = Range (zero, {axis}_padded_scalar, one)
-            {axis}_all_float = Cast <to = 1> ({axis}_all)
-            {axis}_difference = Sub ({axis}_column, {axis}_all_float)
-            d_{axis} = Abs ({axis}_difference)
-            near1_{axis} = Mul (d_{axis}, near_a)
-            near2_{axis} = Add (near1_{axis}, near_b)
-            near3_{axis} = Mul (near2_{axis}, d_{axis})
-            near4_{axis} = Mul (near3_{axis}, d_{axis})
-            near_{axis} = Add (near4_{axis}, near_c)
-            far1_{axis} = Mul (d_{axis}, far_a)
-            far2_{axis} = Add (far1_{axis}, far_b)
-            far3_{axis} = Mul (far2_{axis}, d_{axis})
-            far4_{axis} = Add (far3_{axis}, far_c)
-            far5_{axis} = Mul (far4_{axis}, d_{axis})
-            far_{axis} = Add (far5_{axis}, far_d)
-            is_near_{axis} = LessOrEqual (d_{axis}, near_c)
-            is_far_{axis} = Less (d_{axis}, two)
-            far_or_none_{axis} = Where (is_far_{axis}, far_{axis}, nothing)
-            {axis}_weights = Where (is_near_{axis}, near_{axis}, far_or_none_{axis})
-        """
-
-    a = _CUBIC
-    numbers = {"half": 0.5, "one_and_half": 1.5, "two": 2.0, "nothing": 0.0, "near_c": 1.0}
-    numbers |= {"near_a": a + 2, "near_b": -(a + 3), "far_a": a, "far_b": -5 * a, "far_c": 8 * a, "far_d": -4 * a}
-    constants = "\n".join(f"{name} = Constant <value_float = {value}> ()" for name, value in numbers.items())
-    integers = {"zero": 0, "one": 1, "row_place": 0, "column_place": 1}
-    constants += "\n" + "\n".join(f"{name} = Constant <value_int = {value}> ()" for name, value in integers.items())
     text = f"""
         one_region (float[points, rows, columns] maps, int64[2] size) => (float[points, 3] peaks) {{
-            {constants}
+            {_cubic_constants()}
             four = Constant <value_ints = [4]> ()
             last = Constant <value_ints = [1]> ()
             flat = Constant <value_ints = [0, -1]> ()
-            {kernel("row", 0)}
-            {kernel("column", 1)}
+            {_cubic_weights("row", 0)}
+            {_cubic_weights("column", 1)}
             enlarged_rows = MatMul (row_weights, maps)
             across = Transpose <perm = [1, 0]> (column_weights)
             enlarged = MatMul (enlarged_rows, across)
@@ -235,6 +192,55 @@ def _peaks_of_one_region() -> ir.Graph:
         }}
     """
     return ir.serde.deserialize_graph(parser.parse_graph(text))
+
+
+def _cubic_weights(axis: str, index: int) -> str:
+    """The weights [enlarged, 4 + cells] of the cells along an axis, as text of ONNX; needs `_cubic_constants`."""
+    return f"""
+        {axis}_length = Gather <axis = 0> (size, {axis}_place)
+        {axis}_float = Cast <to = 1> ({axis}_length)
+        {axis}_padded = Shape <start = {index + 1}, end = {index + 2}> (maps)
+        {axis}_cells = Sub ({axis}_padded, four)
+        {axis}_cells_float = Cast <to = 1> ({axis}_cells)
+        {axis}_scale = Div ({axis}_cells_float, {axis}_float)
+        {axis}_range = Range (zero, {axis}_length, one)
+        {axis}_range_float = Cast <to = 1> ({axis}_range)
+        {axis}_centres = Add ({axis}_range_float, half)
+        {axis}_scaled = Mul ({axis}_centres, {axis}_scale)
+        {axis}_source = Add ({axis}_scaled, one_and_half)
+        {axis}_column = Unsqueeze ({axis}_source, last)
+        {axis}_padded_scalar = Squeeze ({axis}_padded)
+        {axis}_all = Range (zero, {axis}_padded_scalar, one)
+        {axis}_all_float = Cast <to = 1> ({axis}_all)
+        {axis}_difference = Sub ({axis}_column, {axis}_all_float)
+        d_{axis} = Abs ({axis}_difference)
+        near1_{axis} = Mul (d_{axis}, near_a)
+        near2_{axis} = Add (near1_{axis}, near_b)
+        near3_{axis} = Mul (near2_{axis}, d_{axis})
+        near4_{axis} = Mul (near3_{axis}, d_{axis})
+        near_{axis} = Add (near4_{axis}, near_c)
+        far1_{axis} = Mul (d_{axis}, far_a)
+        far2_{axis} = Add (far1_{axis}, far_b)
+        far3_{axis} = Mul (far2_{axis}, d_{axis})
+        far4_{axis} = Add (far3_{axis}, far_c)
+        far5_{axis} = Mul (far4_{axis}, d_{axis})
+        far_{axis} = Add (far5_{axis}, far_d)
+        is_near_{axis} = LessOrEqual (d_{axis}, near_c)
+        is_far_{axis} = Less (d_{axis}, two)
+        far_or_none_{axis} = Where (is_far_{axis}, far_{axis}, nothing)
+        {axis}_weights = Where (is_near_{axis}, near_{axis}, far_or_none_{axis})
+    """
+
+
+def _cubic_constants() -> str:
+    """The numbers of PyTorch's bicubic kernel and of its polynomials, as text of ONNX."""
+    a = _CUBIC
+    numbers = {"half": 0.5, "one_and_half": 1.5, "two": 2.0, "nothing": 0.0, "near_c": 1.0}
+    numbers |= {"near_a": a + 2, "near_b": -(a + 3), "far_a": a, "far_b": -5 * a, "far_c": 8 * a, "far_d": -4 * a}
+    lines = [f"{name} = Constant <value_float = {value}> ()" for name, value in numbers.items()]
+    integers = {"zero": 0, "one": 1, "row_place": 0, "column_place": 1}
+    lines += [f"{name} = Constant <value_int = {value}> ()" for name, value in integers.items()]
+    return "\n".join(lines)
 
 
 def _grid_sampler_in_onnx(
