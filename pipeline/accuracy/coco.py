@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +56,8 @@ def coco_accuracy(detections: Sequence[Detections], truths: Sequence[Truth]) -> 
     Detections of a class that has no object count for nothing, an ignored object counts as a crowd, and of one
     image and class the best 100 count. Raises MissingExtraError without pycocotools.
     """
-    truth_rows: list[dict[str, Any]] = []
-    detection_rows: list[dict[str, Any]] = []
+    truth_rows: list[_Row] = []
+    detection_rows: list[_Row] = []
     for image_id, (in_image, truth) in enumerate(zip(detections, truths, strict=True)):
         truth_rows += _rows(truth.objects, image_id, areas=truth.areas, is_crowd=False)
         truth_rows += _rows(truth.ignored, image_id, is_crowd=True)
@@ -67,10 +67,9 @@ def coco_accuracy(detections: Sequence[Detections], truths: Sequence[Truth]) -> 
     if not len(class_ids):
         return CocoAccuracy(dict.fromkeys(COCO_NUMBERS), ())
     evaluation = _evaluate(truth_rows, detection_rows, range(len(truths)), class_ids.tolist())
-    precision = evaluation.eval["precision"][..., 0, 2]  # [10, 101, C], of all sizes, with 100 detections
-    recall = evaluation.eval["recall"][..., 0, 2]  # [10, C]
+    precision, recall = evaluation.precision, evaluation.recall
     return CocoAccuracy(
-        {name: _number(value) for name, value in zip(COCO_NUMBERS, evaluation.stats, strict=True)},
+        {name: _number(value) for name, value in zip(COCO_NUMBERS, evaluation.numbers, strict=True)},
         tuple(
             ClassAccuracy(
                 class_id,
@@ -135,9 +134,28 @@ def _ap_and_ap50(detections: Sequence[Detections], truths: Sequence[Truth]) -> t
     return numbers["AP"] or 0.0, numbers["AP50"] or 0.0
 
 
+class _Row(TypedDict):
+    """An annotation, or a detection, in the names of COCO."""
+
+    image_id: int
+    category_id: int
+    bbox: Sequence[float]  # left, top, width, height
+    area: float
+    score: float
+    iscrowd: int
+
+
+class _Evaluation(NamedTuple):
+    """What pycocotools counted, for objects of all sizes and 100 detections an image and class."""
+
+    numbers: npt.NDArray[np.float64]  # [12], as COCO_NUMBERS; -1: of no object
+    precision: npt.NDArray[np.float64]  # [10, 101, C] by IoU, recall and class
+    recall: npt.NDArray[np.float64]  # [10, C]
+
+
 def _rows(
     detections: Detections, image_id: int, *, is_crowd: bool, areas: npt.NDArray[np.float64] | None = None
-) -> list[dict[str, Any]]:
+) -> list[_Row]:
     boxes = boxes_xywh(detections.boxes_xyxy)  # [N, 4]
     areas = boxes[:, 2] * boxes[:, 3] if areas is None else areas  # [N]
     return [
@@ -156,9 +174,9 @@ def _rows(
 
 
 def _evaluate(
-    truth: list[dict[str, Any]], detections: list[dict[str, Any]], image_ids: Sequence[int], category_ids: Sequence[int]
-) -> Any:
-    """COCOeval after all its work."""
+    truth: list[_Row], detections: list[_Row], image_ids: Sequence[int], category_ids: Sequence[int]
+) -> _Evaluation:
+    """What COCOeval makes of them. Raises MissingExtraError without pycocotools."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -180,7 +198,8 @@ def _evaluate(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return evaluation
+    counts = evaluation.eval
+    return _Evaluation(evaluation.stats, counts["precision"][..., 0, 2], counts["recall"][..., 0, 2])
 
 
 def _number(value: float) -> float | None:

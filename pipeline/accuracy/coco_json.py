@@ -9,13 +9,16 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.accuracy.outline import box_of_polygons, box_of_rle
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside, same_id
 from pipeline.errors import ConfigError, reason_of
+from pipeline.picture.detections import Detections
+
+Id = int | float | str
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
@@ -31,37 +34,18 @@ def read_coco_json(path: Path) -> LabelledData:
     """
     sections = _sections(path)
     categories = _entries(sections["categories"], "category", path)
-    class_names = {
-        number: _name(category, "name", f"{path}: category {_in_words(category['id'])}")
-        for number, category in categories
-    }
-    class_indices = {number: index for index, number in enumerate(class_names)}
+    class_names = {key: _name(category, "name") for key, category in categories.items()}
     images = _entries(sections["images"], "image", path)
-    file_names = {
-        number: _name(image, "file_name", f"{path}: image {_in_words(image['id'])}") for number, image in images
-    }
+    file_names = {key: _name(image, "file_name") for key, image in images.items()}
     _refuse_images_named_twice(file_names, path)
-    sizes = {number: _size_of(image, f"{path}: image {_in_words(image['id'])}") for number, image in images}
-    rows: dict[str, list[_Row]] = {number: [] for number in file_names}
-    for number, annotation in enumerate(sections["annotations"], 1):
-        where = f"{path}: annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
-        if not isinstance(annotation, dict):
-            raise ConfigError(
-                f"{where}: must be an object with image_id, category_id and bbox, got {_in_words(annotation)}"
-            )
-        image_key, category_key = (_key(annotation, name, where) for name in ("image_id", "category_id"))
-        if category_key not in class_indices:
-            raise ConfigError(f"{where}: category {annotation['category_id']} is not among the file's categories")
-        if image_key not in rows:
-            raise ConfigError(f"{where}: image {annotation['image_id']} is not among the file's images")
-        row = _Row(annotation, class_indices[category_key], where)
-        refuse_outside(row.box_xyxy, sizes[image_key], where=where)
-        rows[image_key].append(row)
+    sizes = {key: _size_of(image) for key, image in images.items()}
+    class_indices = {key: index for index, key in enumerate(class_names)}
+    rows = _rows_by_image(sections["annotations"], class_indices, sizes, path)
     labelled = tuple(
-        LabelledImage(file_names[number], image["id"], _truth(rows[number]), sizes[number])
-        for number, image in sorted(images, key=lambda entry: _order(entry[1]["id"]))
+        LabelledImage(file_names[key], image.id, _truth(rows[key]), sizes[key])
+        for key, image in sorted(images.items(), key=lambda item: _order(item[1].id))
     )
-    category_ids = tuple(category["id"] for _, category in categories)
+    category_ids = tuple(category.id for category in categories.values())
     return LabelledData(str(path), tuple(class_names.values()), category_ids, labelled, (path,))
 
 
@@ -70,13 +54,8 @@ def find_coco_json(folder: Path) -> LabelledData | None:
 
     Raises ConfigError for several, and for a JSON file of another kind.
     """
-    paths = [
-        path
-        for parent in (folder, folder / "annotations", folder.parent)
-        if parent.is_dir()
-        for path in sorted(parent.iterdir())
-        if path.suffix.lower() == ".json" and not path.name.startswith("._") and path.is_file()
-    ]
+    parents = (folder, folder / "annotations", folder.parent)
+    paths = [path for parent in parents if parent.is_dir() for path in _json_files(parent)]
     paths = [path for path in paths if path.name.startswith("instances") or path.parent != folder.parent]
     if not paths:
         return None
@@ -85,12 +64,28 @@ def find_coco_json(folder: Path) -> LabelledData | None:
     return read_coco_json(paths[0])
 
 
+def _json_files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() == ".json" and not path.name.startswith("._") and path.is_file()
+    ]
+
+
+class _Entry(NamedTuple):
+    """A category or an image."""
+
+    id: Id
+    fields: Mapping[str, object]
+    where: str  # for errors
+
+
 class _Row:
     """An annotation: its box, area and class, and whether it is a crowd."""
 
     __slots__ = ("area", "box_xyxy", "class_index", "is_crowd")
 
-    def __init__(self, annotation: Mapping[str, Any], class_index: int, where: str) -> None:
+    def __init__(self, annotation: Mapping[str, object], class_index: int, where: str) -> None:
         self.box_xyxy = _box_of(annotation, where)
         left, top, right, bottom = self.box_xyxy
         area = annotation.get("area")
@@ -99,7 +94,7 @@ class _Row:
         self.class_index = class_index
 
 
-def _sections(path: Path) -> dict[str, list[Any]]:
+def _sections(path: Path) -> dict[str, list[object]]:
     try:
         values = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
@@ -110,21 +105,47 @@ def _sections(path: Path) -> dict[str, list[Any]]:
             raise ConfigError(
                 f"{path} must hold COCO's images, annotations and categories: it has no list {name}, only {has or '{}'}"
             )
-    sections: dict[str, list[Any]] = values
+    sections: dict[str, list[object]] = values
     return sections
 
 
-def _entries(values: Sequence[Any], what: str, path: Path) -> list[tuple[str, Mapping[str, Any]]]:
+def _entries(values: Sequence[object], what: str, path: Path) -> dict[str, _Entry]:
     """Entries with an id, by the key of it; one that is written twice alike counts once."""
-    entries: dict[str, Mapping[str, Any]] = {}
-    for number, entry in enumerate(values, 1):
+    entries: dict[str, _Entry] = {}
+    for number, fields in enumerate(values, 1):
         where = f"{path}: {what} {number} of {len(values)}"
-        if not isinstance(entry, dict):
-            raise ConfigError(f"{where}: must be an object with an id, got {_in_words(entry)}")
-        key = _key(entry, "id", where)
-        if entries.setdefault(key, entry) != entry:
-            raise ConfigError(f"{where}: the id {entry['id']} must be of one {what}, two have it")
-    return list(entries.items())
+        if not isinstance(fields, dict):
+            raise ConfigError(f"{where}: must be an object with an id, got {_in_words(fields)}")
+        value = _id(fields, "id", where)
+        entry = _Entry(value, fields, f"{path}: {what} {_in_words(value)}")
+        if entries.setdefault(same_id(value), entry).fields != fields:
+            raise ConfigError(f"{where}: the id {value} must be of one {what}, two have it")
+    return entries
+
+
+def _rows_by_image(
+    annotations: Sequence[object],
+    class_indices: Mapping[str, int],
+    sizes: Mapping[str, tuple[int, int] | None],
+    path: Path,
+) -> dict[str, list[_Row]]:
+    """The annotations of each image, by its key; classes and sizes are by key as well."""
+    rows: dict[str, list[_Row]] = {key: [] for key in sizes}
+    for number, annotation in enumerate(annotations, 1):
+        where = f"{path}: annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
+        if not isinstance(annotation, dict):
+            raise ConfigError(
+                f"{where}: must be an object with image_id, category_id and bbox, got {_in_words(annotation)}"
+            )
+        image_key, category_key = (same_id(_id(annotation, name, where)) for name in ("image_id", "category_id"))
+        if category_key not in class_indices:
+            raise ConfigError(f"{where}: category {annotation['category_id']} is not among the file's categories")
+        if image_key not in rows:
+            raise ConfigError(f"{where}: image {annotation['image_id']} is not among the file's images")
+        row = _Row(annotation, class_indices[category_key], where)
+        refuse_outside(row.box_xyxy, sizes[image_key], where=where)
+        rows[image_key].append(row)
+    return rows
 
 
 def _refuse_images_named_twice(file_names: Mapping[str, str], path: Path) -> None:
@@ -137,30 +158,30 @@ def _refuse_images_named_twice(file_names: Mapping[str, str], path: Path) -> Non
             )
 
 
-def _key(entry: Mapping[str, Any], name: str, where: str) -> str:
-    value = entry.get(name)
+def _id(fields: Mapping[str, object], name: str, where: str) -> Id:
+    value = fields.get(name)
     if value is None:
         path, _, what = where.rpartition(": ")
         raise ConfigError(f"{path} must hold COCO's images, annotations and categories: {what} has no {name}")
-    is_id = isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not is_id or value == "":
+    is_whole = not isinstance(value, float) or value.is_integer()
+    if isinstance(value, bool) or not isinstance(value, int | float | str) or not is_whole or value == "":
         raise ConfigError(f"{where}: {name} must be a whole number or a string, got {_in_words(value)}")
-    return same_id(value)
+    return value
 
 
-def _order(value: int | float | str) -> tuple[bool, float, str]:
+def _order(value: Id) -> tuple[bool, float, str]:
     """Numbers by size, then strings by letters."""
     return (True, 0.0, value) if isinstance(value, str) else (False, value, "")
 
 
-def _name(entry: Mapping[str, Any], key: str, where: str) -> str:
-    value = entry.get(key)
+def _name(entry: _Entry, key: str) -> str:
+    value = entry.fields.get(key)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
-        raise ConfigError(f"{where}: {key} must be a name, got {_in_words(value)}")
+        raise ConfigError(f"{entry.where}: {key} must be a name, got {_in_words(value)}")
     return str(value)
 
 
-def _box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, float, float]:
+def _box_of(annotation: Mapping[str, object], where: str) -> tuple[float, float, float, float]:
     bbox = annotation.get("bbox")
     if bbox in (None, [], ""):
         return _box_of_outline(annotation.get("segmentation"), where)
@@ -170,7 +191,7 @@ def _box_of(annotation: Mapping[str, Any], where: str) -> tuple[float, float, fl
     return left, top, left + width, top + height
 
 
-def _box_of_outline(outline: Any, where: str) -> tuple[float, float, float, float]:
+def _box_of_outline(outline: object, where: str) -> tuple[float, float, float, float]:
     try:
         box = box_of_rle(outline) if isinstance(outline, dict) else box_of_polygons(outline)
     except (ValueError, TypeError, KeyError, OverflowError) as error:
@@ -182,41 +203,51 @@ def _box_of_outline(outline: Any, where: str) -> tuple[float, float, float, floa
     return box
 
 
-def _number(value: Any, where: str, *, finite: bool = True) -> float:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (ValueError, TypeError, OverflowError):
-        raise ConfigError(f"{where} must be a number, got {_in_words(value)}") from None
+def _number(value: object, where: str, *, finite: bool = True) -> float:
+    number = _as_float(value)
+    if number is None:
+        raise ConfigError(f"{where} must be a number, got {_in_words(value)}")
     if finite and not (math.isfinite(number) and number >= 0):
         raise ConfigError(f"{where} must be a number from 0 on, got {_in_words(value)}")
     return number
 
 
-def _truth_value(value: Any, where: str) -> bool:
+def _as_float(value: object) -> float | None:
+    """A number, also as a string; NaN for true and false, None for anything else."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _truth_value(value: object, where: str) -> bool:
     word = "" if value is None else str(value).strip().lower()
     if word not in (*_YES, *_NO):
         raise ConfigError(f"{where} must be 0 or 1, got {_in_words(value)}")
     return word in _YES
 
 
-def _size_of(image: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+def _size_of(image: _Entry) -> tuple[int, int] | None:
     """Width and height; None where the file leaves one of them open, as 0, null or not at all."""
-    sides = [image.get(name) for name in ("width", "height")]
+    sides = [image.fields.get(name) for name in ("width", "height")]
     if any(side in (None, "", 0, "0") for side in sides):
         return None
-    width, height = (int(_number(side, f"{where}: width and height")) for side in sides)
+    width, height = (int(_number(side, f"{image.where}: width and height")) for side in sides)
     return (width, height) if width and height else None
 
 
 def _truth(rows: list[_Row]) -> Truth:
-    objects, crowds = ([row for row in rows if row.is_crowd == is_crowd] for is_crowd in (False, True))
-    return Truth(
-        marked([row.box_xyxy for row in objects], [row.class_index for row in objects]),
-        np.array([row.area for row in objects], np.float64),
-        marked([row.box_xyxy for row in crowds], [row.class_index for row in crowds]),
-    )
+    objects = [row for row in rows if not row.is_crowd]
+    areas = np.array([row.area for row in objects], np.float64)
+    return Truth(_marked(objects), areas, _marked([row for row in rows if row.is_crowd]))
 
 
-def _in_words(value: Any) -> str:
+def _marked(rows: list[_Row]) -> Detections:
+    return marked([row.box_xyxy for row in rows], [row.class_index for row in rows])
+
+
+def _in_words(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:60] + "…"

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Box = tuple[float, float, float, float]
+PointArray = npt.NDArray[np.float64]  # [N, 2], x and y
 
 
-def box_of_polygons(polygons: Any) -> Box | None:
-    """The box x1, y1, x2, y2 around polygons x, y, x, y …; None where there is none. Raises ValueError or TypeError."""
+def box_of_polygons(polygons: object) -> Box | None:
+    """The box x1, y1, x2, y2 around polygons x, y, x, y …, or around one of them; None where there is none.
+
+    Raises ValueError or TypeError for anything else.
+    """
     if not polygons:
         return None
-    flat = (
-        polygons
-        if all(isinstance(number, int | float) for number in polygons)
-        else [x for polygon in polygons for x in polygon]
-    )
+    if not isinstance(polygons, list):
+        raise TypeError(f"lists of x, y, x, y … are needed, it is a {type(polygons).__name__}")
+    is_one = all(isinstance(number, int | float) for number in polygons)
+    flat = polygons if is_one else [x for polygon in polygons for x in polygon]
     points = np.array(flat, np.float64)
     if points.ndim != 1 or len(points) % 2 or len(points) < 6 or not np.isfinite(points).all():
         raise ValueError(f"3 points or more, x and y of each, are needed, it has {len(points)} numbers")
@@ -28,13 +30,15 @@ def box_of_polygons(polygons: Any) -> Box | None:
     return left, top, right, bottom
 
 
-def box_of_rle(mask: Mapping[str, Any]) -> Box | None:
+def box_of_rle(mask: Mapping[str, object]) -> Box | None:
     """The box around COCO's run-length mask, compressed or not; None for an empty one.
 
     Raises ValueError, TypeError or KeyError for anything else.
     """
-    height, width = map(int, mask["size"])
-    counts = mask["counts"]
+    size, counts = mask["size"], mask["counts"]
+    if not isinstance(size, list) or not isinstance(counts, str | list):
+        raise TypeError("its mask must have the lists size and counts")
+    height, width = map(int, size)
     runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
     if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
         raise ValueError(f"the runs of its mask must add up to {height} × {width}")
@@ -50,20 +54,22 @@ def box_of_rle(mask: Mapping[str, Any]) -> Box | None:
     return float(left), float((first % height).min()), right + 1.0, float((last % height).max() + 1)
 
 
-def crosses_itself(points: npt.NDArray[np.float64]) -> bool:
+def crosses_itself(points: PointArray) -> bool:
     """Whether the sides of a closed polygon [N, 2] cross, or one of its points is there twice, as no outline has it."""
     if len(np.unique(points, axis=0)) < len(points):
         return True
     ends = np.roll(points, -1, axis=0)
 
-    def side(a: Any, b: Any, c: Any) -> Any:
-        return (b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1]) - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0])
-
     first, second = np.triu_indices(len(points), k=2)
     apart = ~((first == 0) & (second == len(points) - 1))  # neighbours share a point
     first, second = first[apart], second[apart]
     a, b, c, d = points[first], ends[first], points[second], ends[second]
-    return bool(((side(a, b, c) * side(a, b, d) < 0) & (side(c, d, a) * side(c, d, b) < 0)).any())
+    return bool(((_side(a, b, c) * _side(a, b, d) < 0) & (_side(c, d, a) * _side(c, d, b) < 0)).any())
+
+
+def _side(a: PointArray, b: PointArray, c: PointArray) -> npt.NDArray[np.float64]:
+    """Positive, zero or negative [M]: on which side of the lines from `a` to `b` the points `c` lie, all [M, 2]."""
+    return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
 
 def _decompressed(text: str) -> Sequence[int]:
