@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.accuracy.coco import RECALLS, ClassAccuracy, CocoAccuracy
 from pipeline.cache_folder import keep_matplotlib_here
@@ -18,6 +19,8 @@ from pipeline.whole_file import write_whole
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+Curve = npt.NDArray[np.float64]
 
 # Of more classes the counts would not be legible in their cells.
 _MOST_COUNTED = 24
@@ -104,8 +107,8 @@ def _extremes(ranked: Sequence[ClassAccuracy]) -> list[ClassAccuracy]:
     return list(ranked) if len(ranked) <= len(_CURVES) else [*ranked[:half], *ranked[-half:]]
 
 
-def _reached(precisions: Any) -> tuple[Any, Any]:
-    """The curve up to the highest recall that was reached."""
+def _reached(precisions: Curve) -> tuple[Curve, Curve]:
+    """Recall and precision [N] of a curve [101], up to the highest recall that was reached."""
     num = int(np.flatnonzero(precisions > 0)[-1]) + 1 if (precisions > 0).any() else 1
     return RECALLS[:num], precisions[:num]
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from pipeline.errors import ConfigError, MissingExtraError
 from pipeline.picture.detections import Detections, IntArray
+
+_Metrics = Mapping[str, Any]  # the numbers of trackers, which has no types, by their names
 
 # From this overlap on a box counts as found in MOTA and IDF1.
 _LEAST_IOU = 0.5
@@ -65,7 +68,7 @@ def tracking_accuracy(
         _check_identities(truth, where=f"the truth of frame {frame_index}")
     if ignored is not None:
         detections = [_without_ignored(*frame, evaluation) for frame in zip(detections, truths, ignored, strict=True)]
-    counts: list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = []
+    counts: list[tuple[_Metrics, _Metrics, _Metrics]] = []
     classes: dict[int, TrackingNumbers] = {}
     num_identities = 0
     for class_id in _class_ids([*detections, *truths]):
@@ -129,9 +132,7 @@ def with_track_ids(
     ]
 
 
-def _numbers(
-    hota: Mapping[str, Any], clear: Mapping[str, Any], identity: Mapping[str, Any], *, num_identities: int
-) -> TrackingNumbers:
+def _numbers(hota: _Metrics, clear: _Metrics, identity: _Metrics, *, num_identities: int) -> TrackingNumbers:
     return TrackingNumbers(
         hota["HOTA"],
         hota["DetA"],
@@ -146,7 +147,9 @@ def _numbers(
     )
 
 
-def _without_ignored(detections: Detections, truth: Detections, ignored: Detections, evaluation: Any) -> Detections:
+def _without_ignored(
+    detections: Detections, truth: Detections, ignored: Detections, evaluation: ModuleType
+) -> Detections:
     """As COCO does with crowds: it is enough that a box lies within an ignored one."""
     is_there = detections.class_ids[:, None] == truth.class_ids[None]  # [N, M]
     is_there &= evaluation.box_iou(detections.boxes_xyxy, truth.boxes_xyxy) >= _LEAST_IOU
@@ -180,7 +183,7 @@ def _ids(detections: Detections) -> IntArray:
     return np.zeros(0, np.int64) if detections.track_ids is None else detections.track_ids
 
 
-def _library(name: str) -> Any:
+def _library(name: str) -> ModuleType:
     """The heavy library, or a part of it, when it is needed."""
     try:
         return import_module(name)

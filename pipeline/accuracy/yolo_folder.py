@@ -11,7 +11,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -77,7 +76,7 @@ class _Row:
     where: str
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def _read_yaml(path: Path) -> Mapping[str, object]:
     try:
         values = yaml.safe_load(read_text(path))
         if not isinstance(values, dict):
@@ -90,7 +89,7 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
     return values
 
 
-def _class_names(values: Mapping[str, Any], path: Path) -> dict[int, str]:
+def _class_names(values: Mapping[str, object], path: Path) -> dict[int, str]:
     """Names by number: a list, numbers before names, where the numbers may be written as strings, or one in all."""
     names = values.get("names")
     if isinstance(names, str):
@@ -114,7 +113,7 @@ def _class_names(values: Mapping[str, Any], path: Path) -> dict[int, str]:
     return by_number
 
 
-def _num_point_numbers(shape: Any, path: Path) -> int | None:
+def _num_point_numbers(shape: object, path: Path) -> int | None:
     """How many numbers follow the box in each row; None where no points are announced."""
     if shape is None:
         return None
@@ -146,7 +145,7 @@ def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
         )
 
 
-def _listed(value: Any) -> list[str]:
+def _listed(value: object) -> list[str]:
     return [str(word)[:4096] for word in value] if isinstance(value, list) else [str(value)[:4096]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Literal, TypeVar
 
 from pipeline.errors import FlowError
@@ -117,7 +117,8 @@ class Flow(Generic[A]):
         if holds and workers > 1:
             raise FlowError("a stage that holds items must have one worker, because it gives them back in order")
         edge = Edge(capacity, overflow, max_age_seconds)
-        return self._moved_to(self._node("stage", stage, name, role, edge, workers=workers, holds=holds))
+        node = replace(self._node("stage", stage, name, role, edge), workers=workers, holds=holds)
+        return Flow((*self.nodes, node), (node.name,))
 
     def then_per_source(
         self,
@@ -137,7 +138,8 @@ class Flow(Generic[A]):
         The other arguments are those of `then`.
         """
         edge = Edge(capacity, overflow, max_age_seconds)
-        return self._moved_to(self._node("stage", make, name, role, edge, holds=holds, per_source=True))
+        node = replace(self._node("stage", make, name, role, edge), holds=holds, per_source=True)
+        return Flow((*self.nodes, node), (node.name,))
 
     def then_batched(
         self,
@@ -159,8 +161,13 @@ class Flow(Generic[A]):
         The other arguments are those of `then`.
         """
         edge = Edge(capacity, overflow, max_age_seconds)
-        batches = {"max_batch": max_batch, "max_latency_seconds": max_latency_seconds}
-        return self._moved_to(self._node("batch stage", stage, name, role, edge, workers=workers, **batches))
+        node = replace(
+            self._node("batch stage", stage, name, role, edge),
+            workers=workers,
+            max_batch=max_batch,
+            max_latency_seconds=max_latency_seconds,
+        )
+        return Flow((*self.nodes, node), (node.name,))
 
     def to(
         self,
@@ -182,10 +189,10 @@ class Flow(Generic[A]):
         if only_sources is not None and not set(only_sources) <= sources:
             raise FlowError(f"only_sources must name sources of the flow, got {sorted(set(only_sources) - sources)}")
         edge = Edge(capacity, overflow, only_sources=None if only_sources is None else frozenset(only_sources))
-        node = self._node("sink", sink, name, role, edge, in_main_thread=in_main_thread)
+        node = replace(self._node("sink", sink, name, role, edge), in_main_thread=in_main_thread)
         return Flow((*self.nodes, node), self.tip)
 
-    def branch(self, grow: Callable[[Flow[A]], Flow[Any]]) -> Flow[A]:
+    def branch(self, grow: Callable[[Flow[A]], Flow[B]]) -> Flow[A]:
         """Hang stages and sinks on the tip, and leave the tip where it is.
 
         flow.branch(lambda results: results.then(render).to(recording))
@@ -217,13 +224,10 @@ class Flow(Generic[A]):
             lines.append(f"{indent}{'└─▶' if last else '├─▶'} {node.name}{_details(node)}")
             self._draw(node.name, indent=indent + ("    " if last else "│   "), lines=lines)
 
-    def _moved_to(self, node: Node) -> Flow[Any]:
-        return Flow((*self.nodes, node), (node.name,))
-
-    def _node(self, kind: NodeKind, part: object, name: str, role: str, edge: Edge, **settings: Any) -> Node:
+    def _node(self, kind: NodeKind, part: object, name: str, role: str, edge: Edge) -> Node:
         """A node behind the tip."""
         free_name = self._free_name(name, part)
-        return Node(free_name, kind, part, role or free_name, self.tip, edge, **settings)
+        return Node(free_name, kind, part, role or free_name, self.tip, edge)
 
     def _free_name(self, name: str, part: object) -> str:
         taken = {node.name for node in self.nodes}

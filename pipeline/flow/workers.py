@@ -6,7 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pipeline.errors import FlowError
 from pipeline.flow.batching import BatchCloser
@@ -46,11 +46,11 @@ class SourceWorker:
 
     def __init__(self, node: Node, wiring: Wiring) -> None:
         self._node, self._wiring = node, wiring
-        self._source: Source[Any] = node.part
+        self._source: Source[object] = node.part
 
     def run(self) -> None:
         """Run the source to its end, to its failure, or until the run is given up; then close it."""
-        payloads: Iterator[Any] | None = None
+        payloads: Iterator[object] | None = None
         try:
             payloads = iter(self._source.items(self._wiring.stop))
             for item in self._captured(payloads):
@@ -67,7 +67,7 @@ class SourceWorker:
             self._wiring.close(self._node, self._source)
             self._wiring.end_source(self._node)
 
-    def _captured(self, payloads: Iterator[Any]) -> Iterator[Item]:
+    def _captured(self, payloads: Iterator[object]) -> Iterator[Item]:
         is_live = self._wiring.is_live[self._node.name]
         while True:
             began = self._wiring.clock()
@@ -199,12 +199,12 @@ class StageWorker(_OrderedWorker[Item]):
 class _HoldingStage:
     """A stage, and the tickets of the items that it has taken and not given back."""
 
-    def __init__(self, name: str, part: Stage[Any, Any]) -> None:
+    def __init__(self, name: str, part: Stage[object, object]) -> None:
         self.part = part
         self.held: deque[Ticket] = deque()
         self._name = name
 
-    def give_back(self, payloads: list[Any]) -> list[Item]:
+    def give_back(self, payloads: list[object]) -> list[Item]:
         """Give each output the ticket of the item that was held longest."""
         if len(payloads) > len(self.held):
             raise FlowError(f"stage {self._name!r} gave back {len(payloads)} items but held {len(self.held)}")
@@ -216,7 +216,7 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
 
     def __init__(self, node: Node, wiring: Wiring) -> None:
         super().__init__(node, wiring)
-        self._stage: BatchStage[Any, Any] = node.part
+        self._stage: BatchStage[object, object] = node.part
         self._closer = BatchCloser(max_batch=node.max_batch, max_latency_seconds=node.max_latency_seconds)
 
     def _take(self) -> list[Item]:
@@ -264,7 +264,7 @@ class SinkWorker:
 
     def __init__(self, node: Node, wiring: Wiring) -> None:
         self._node, self._wiring = node, wiring
-        self._sink: Sink[Any] = node.part
+        self._sink: Sink[object] = node.part
 
     def run(self) -> None:
         """Write every item, then close the sink."""

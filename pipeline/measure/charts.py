@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pipeline.cache_folder import keep_matplotlib_here
 from pipeline.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _OTHER = "other"
 _OTHER_COLOUR = "#bab0ac"  # of every role without a colour of its own
@@ -44,7 +48,7 @@ def time_chart(
     return _svg(figure)
 
 
-def _draw_floors(axes: Any, height: float, by_role: Mapping[str, float], colours: Mapping[str, str]) -> None:
+def _draw_floors(axes: Axes, height: float, by_role: Mapping[str, float], colours: Mapping[str, str]) -> None:
     sofar = 0.0
     for role, milliseconds in by_role.items():
         axes.barh([height], [milliseconds], left=[sofar], height=0.12, color=colours[role], alpha=0.45)
@@ -101,7 +105,7 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     return sorted(front, key=lambda name: points[name][0])
 
 
-def _figure(height_inches: float) -> tuple[Any, Any]:
+def _figure(height_inches: float) -> tuple[Figure, Axes]:
     keep_matplotlib_here()
     try:
         from matplotlib.figure import Figure
@@ -113,7 +117,7 @@ def _figure(height_inches: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

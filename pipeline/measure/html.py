@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import MissingExtraError, SinkError
 from pipeline.measure.charts import latency_chart, time_chart, trade_chart
+from pipeline.measure.measured import JsonObject
 from pipeline.measure.summary import loop_lines, p50_and_p95
 from pipeline.whole_file import write_whole
 
 _TEMPLATE = Path(__file__).with_name("bench.html.j2")
 
 
-def html_of(report: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+def html_of(report: JsonObject, colours: Mapping[str, str]) -> str:
     """The page of a report of `bench`; `colours`: by role. Raises MissingExtraError without jinja2 or matplotlib."""
     try:
         import jinja2
@@ -67,7 +67,7 @@ def html_of(report: Mapping[str, Any], colours: Mapping[str, str]) -> str:
     )
 
 
-def write_html(report: Mapping[str, Any], path: Path, *, colours: Mapping[str, str]) -> None:
+def write_html(report: JsonObject, path: Path, *, colours: Mapping[str, str]) -> None:
     """Write the page of a report, all or nothing. Raises SinkError if it cannot be written."""
     page = html_of(report, colours)
     try:
@@ -76,7 +76,7 @@ def write_html(report: Mapping[str, Any], path: Path, *, colours: Mapping[str, s
         raise SinkError(f"the HTML report cannot be written to {path}: {error.strerror or error}") from error
 
 
-def _floors(measured: Mapping[str, Any], kind: str) -> dict[str, float]:
+def _floors(measured: JsonObject, kind: str) -> dict[str, float]:
     """Milliseconds by the role that the chart knows; only a recording has an encoder's."""
     roles = {"sources": "source", "network": "detect"} | ({"encoder": "record"} if kind == "recording" else {})
     named = {role: measured.get(f"{name}_cpu_ms") for name, role in roles.items()}

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+JsonObject = Mapping[str, Any]
+"""An object that was read from JSON, by its keys."""
+
 Percentiles = Mapping[Literal["p50", "p95", "p99"], float | None]
 """Milliseconds; None where nothing was timed."""
 
@@ -60,7 +63,7 @@ class SourceMeasured:
     damage: Sequence[str]  # that could not be read
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> SourceMeasured:
+    def from_json(cls, value: JsonObject) -> SourceMeasured:
         """Of what `asdict` makes."""
         frames, fps = FramesMeasured(**value["frames"]), RatesMeasured(**value["fps"])
         return cls(**{**value, "frames": frames, "fps": fps})
@@ -117,7 +120,7 @@ class Measured:
         return self.limited_by if stage is None else stage.role
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Measured:
+    def from_json(cls, value: JsonObject) -> Measured:
         """Of what `to_json` makes. Raises TypeError or KeyError for another layout."""
         parts = {
             "frames": FramesMeasured(**value["frames"]),
@@ -128,9 +131,9 @@ class Measured:
         }
         return cls(**{**value, **parts})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """In JSON types; `every` and `loops` only where they tell something."""
-        defaults: dict[str, Any] = {"every": 1, "loops": {}}
+        defaults: dict[str, object] = {"every": 1, "loops": {}}
         return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
 
 

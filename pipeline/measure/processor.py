@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from pipeline.errors import MissingExtraError
 
@@ -132,7 +132,7 @@ def _name_of(thread: int) -> str:
         return ""
 
 
-def _psutil() -> Any:
+def _psutil() -> ModuleType:
     try:
         import psutil
     except ImportError as error:

@@ -68,7 +68,7 @@ def coordinate_search(
     """
     best = try_setting({})
     yield best
-    tried: set[frozenset[tuple[str, Any]]] = {frozenset()}
+    tried: set[frozenset[tuple[str, object]]] = {frozenset()}
     promising = turn_first(best)
     rounds = itertools.chain([[] if promising is None else [promising]], itertools.repeat(knobs))
     for number, turned in enumerate(rounds):
@@ -90,7 +90,7 @@ def coordinate_search(
             return
 
 
-def applied(setting: Setting, change: Setting) -> dict[str, Any]:
+def applied(setting: Setting, change: Setting) -> dict[str, object]:
     """The setting after a change, in which None takes a key back."""
     return {key: value for key, value in {**setting, **change}.items() if value is not None}
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
+Real = TypeVar("Real", np.float32, np.float64)
+
 Indices = npt.NDArray[np.intp]
 
 BoxFormat = Literal["xyxy", "yxyx", "cxcywh", "cycxhw", "xywh"]
@@ -35,7 +37,7 @@ def share_inside(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> FloatArray:
     return np.asarray(np.divide(overlap, area, out=np.zeros_like(overlap), where=area > 0), np.float32)
 
 
-def convert(boxes: npt.NDArray[Any], source: BoxFormat, target: BoxFormat) -> npt.NDArray[Any]:
+def convert(boxes: npt.NDArray[Real], source: BoxFormat, target: BoxFormat) -> npt.NDArray[Real]:
     """Boxes [N, 4] of one format in another, of the same dtype.
 
     >>> convert(np.array([[10.0, 20.0, 4.0, 2.0]]), "cxcywh", "xyxy").tolist()
@@ -44,7 +46,9 @@ def convert(boxes: npt.NDArray[Any], source: BoxFormat, target: BoxFormat) -> np
     return boxes if source == target else _from_xyxy(_to_xyxy(boxes, source), target)
 
 
-def match_greedily(overlap: FloatArray, *, at_least: float, by: Sequence[npt.NDArray[Any]]) -> tuple[Indices, Indices]:
+def match_greedily(
+    overlap: FloatArray, *, at_least: float, by: Sequence[npt.NDArray[np.floating]]
+) -> tuple[Indices, Indices]:
     """One-to-one pairs of rows and columns [P], [P] of an overlap matrix [N, M], in the order in which they match.
 
     Pairs that overlap by less than `at_least`, or by NaN, never match. Of two pairs that share a row or a column, the
@@ -85,7 +89,7 @@ def _intersections(a_xyxy: FloatArray, b_xyxy: FloatArray) -> FloatArray:
     return overlap
 
 
-def _to_xyxy(boxes: npt.NDArray[Any], source: str) -> npt.NDArray[Any]:
+def _to_xyxy(boxes: npt.NDArray[Real], source: str) -> npt.NDArray[Real]:
     if source in _SWAPPED:
         boxes, source = boxes[:, [1, 0, 3, 2]], _SWAPPED[source]
     first, second = boxes[:, :2], boxes[:, 2:]  # [N, 2], [N, 2]
@@ -95,7 +99,7 @@ def _to_xyxy(boxes: npt.NDArray[Any], source: str) -> npt.NDArray[Any]:
     return np.concatenate([first, first + second], axis=1) if source == "xywh" else boxes
 
 
-def _from_xyxy(boxes: npt.NDArray[Any], target: str) -> npt.NDArray[Any]:
+def _from_xyxy(boxes: npt.NDArray[Real], target: str) -> npt.NDArray[Real]:
     top_left, bottom_right = boxes[:, :2], boxes[:, 2:]  # [N, 2], [N, 2]
     order = [1, 0, 3, 2] if target in _SWAPPED else [0, 1, 2, 3]
     target = _SWAPPED.get(target, target)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -85,7 +85,7 @@ class Detections:
             import supervision
         except ImportError as error:
             raise MissingExtraError("to_supervision() needs supervision: pip install supervision") from error
-        data: dict[str, Any] = {}
+        data: dict[str, npt.NDArray[np.generic] | list[object]] = {}
         if class_names:
             data["class_name"] = np.array([class_names[index] for index in self.class_ids], dtype=str)
         return supervision.Detections(

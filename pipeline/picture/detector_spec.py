@@ -120,7 +120,7 @@ class DetectorSpec:
             max_detections=self.max_detections,
         )
 
-    def extra_feed(self, batch: int) -> dict[str, npt.NDArray[Any]]:
+    def extra_feed(self, batch: int) -> dict[str, npt.NDArray[np.generic]]:
         """The values of the extra inputs by name, each [batch, values of one image]."""
         return {extra.name: np.tile(np.array(extra.values, extra.dtype), (batch, 1)) for extra in self.extra_inputs}
 

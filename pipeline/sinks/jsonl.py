@@ -14,7 +14,7 @@ import errno
 import json
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -78,7 +78,7 @@ def _stdout() -> BinaryIO:
     return sys.stdout.buffer
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: Result) -> dict[str, object]:
     """One frame's result in JSON types."""
     detections = result.detections
     track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
@@ -103,9 +103,9 @@ def as_json(result: Result) -> dict[str, Any]:
     }
 
 
-def _shape_of(detections: Detections, index: int) -> dict[str, Any]:
+def _shape_of(detections: Detections, index: int) -> dict[str, object]:
     """The keypoints and the mask of a detection, where the detector gives them."""
-    shape: dict[str, Any] = {}
+    shape: dict[str, object] = {}
     if detections.keypoints is not None:
         points = np.nan_to_num(detections.keypoints[index]).tolist()
         shape["keypoints"] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in points]

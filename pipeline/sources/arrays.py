@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import ArrayPicture, TimedPicture
+from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
 
 
 class ArraysSource:
@@ -22,7 +22,7 @@ class ArraysSource:
     frames_per_second: float | None = None
     damage: tuple[str, ...] = ()
 
-    def __init__(self, arrays: Sequence[Any], *, source_id: str = "arrays") -> None:
+    def __init__(self, arrays: Sequence[npt.ArrayLike], *, source_id: str = "arrays") -> None:
         self.source_id = source_id
         self._pictures = [ArrayPicture(_picture(array, number)) for number, array in enumerate(arrays)]
         if not self._pictures:
@@ -41,8 +41,8 @@ class ArraysSource:
         """Do nothing: the arrays are the caller's."""
 
 
-def _picture(array: Any, number: int) -> Any:
-    array = np.asarray(array)
+def _picture(picture: npt.ArrayLike, number: int) -> PixelArray:
+    array = np.asarray(picture)
     is_grey = array.ndim == 2
     if array.dtype != np.uint8 or not (is_grey or (array.ndim == 3 and array.shape[2] == 3)) or not array.size:
         shape = list(array.shape)

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
@@ -40,7 +41,7 @@ class VideoCapture(Protocol):
 
     def get(self, propId: int, /) -> float: ...  # noqa: N803
 
-    def read(self) -> tuple[bool, Any]: ...
+    def read(self) -> tuple[bool, npt.NDArray[np.generic] | None]: ...
 
     def grab(self) -> bool: ...
 
