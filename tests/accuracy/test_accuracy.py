@@ -1,4 +1,4 @@
-"""Is AP what pycocotools says, by the classes' names, and are labels found beside the images?"""
+"""COCO's AP: what pycocotools says, by the classes' names, of labels that stand beside the images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the charts show what was counted, for few classes and many, and for none?"""
+"""Accuracy charts: they show what was counted, for few classes, for many, and for none."""
 
 from __future__ import annotations
 

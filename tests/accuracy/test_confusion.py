@@ -1,4 +1,4 @@
-"""Does the confusion matrix count what one counts by hand?"""
+"""Confusion matrix: it counts what one counts by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do detections come back from a file as they went in, and is what is wrong in one refused?"""
+"""Result files: detections come back as they went in, and a wrong file is refused."""
 
 from __future__ import annotations
 

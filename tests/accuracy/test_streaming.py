@@ -1,4 +1,4 @@
-"""Is accuracy what is left of it when answers come late: by hand, by COCO's count, and for any stream?"""
+"""Streaming accuracy: by hand, by COCO's count, and for any stream of late answers."""
 
 from __future__ import annotations
 

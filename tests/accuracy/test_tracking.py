@@ -1,4 +1,4 @@
-"""Are tracks judged as HOTA, MOTA and IDF1 are defined: by hand, by counting all ways, and class by class?"""
+"""Tracking accuracy: HOTA, MOTA and IDF1 as they are defined, by hand, by counting all ways, and class by class."""
 
 from __future__ import annotations
 

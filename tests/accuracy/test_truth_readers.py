@@ -1,4 +1,4 @@
-"""Do COCO JSON, Pascal VOC's XML and YOLO folders say the same of the same images, and is what is wrong refused?"""
+"""Truth readers: COCO JSON, Pascal VOC's XML and YOLO folders agree on the same images, and refuse wrong labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is Pascal VOC's AP what one computes by hand, and what the development kit's own steps give?"""
+"""Pascal VOC's AP: what one computes by hand, and what the development kit's own steps give."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from mypy import api as mypy_api
 from pipeline.errors import FlowError
 from pipeline.flow.graph import Flow
 from pipeline.testing import CollectingSink, FunctionStage, ItemSource
+from tools.figures import ROOT
 
 
 def echo() -> FunctionStage[int, int]:
@@ -104,7 +105,8 @@ def test_the_type_checker_refuses_stages_in_a_wrong_order(tmp_path: Path) -> Non
             numbers.to(texts)
             """)
     )
-    output, _, status = mypy_api.run(["--strict", "--cache-dir", str(tmp_path / "cache"), str(program)])
+    cache = ROOT / ".mypy_cache"  # that of the check of types, because to read numpy's stubs takes half a minute
+    output, _, status = mypy_api.run(["--strict", "--cache-dir", str(cache), str(program)])
     assert status == 1
     refused = {int(line.split(":")[1]) for line in output.splitlines() if ": error:" in line}
     assert refused == {8, 10}, output

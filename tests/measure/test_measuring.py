@@ -1,4 +1,4 @@
-"""Are processor time, floors, repeats and the meters themselves told truly?"""
+"""Measuring: processor time, floors, repeats and the meters themselves tell the truth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does the search find the best of made-up costs, and say so only where it holds?"""
+"""Search: it finds the best of made-up costs, and claims a gain only where the gain holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a teacher see more with tiles, is its doubt nobody's mistake, and do sampled frames stand for the whole?"""
+"""Teacher: tiles show it more, its doubt is nobody's mistake, and sampled frames stand for the video."""
 
 from __future__ import annotations
 

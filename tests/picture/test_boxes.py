@@ -1,4 +1,4 @@
-"""Are overlaps, formats and pairs of boxes those of an independent implementation?"""
+"""Boxes: overlaps, formats and pairs are those of an independent implementation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a spec survive the metadata of a file, and does it refuse what cannot be?"""
+"""Detector spec: it survives the metadata of a file, and refuses what cannot be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is everything drawn where it belongs, readable, and inside the picture?"""
+"""Drawing: everything is where it belongs, readable, and inside the picture."""
 
 from __future__ import annotations
 

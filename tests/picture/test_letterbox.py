@@ -1,4 +1,4 @@
-"""Do boxes come back to where they were, for every aspect ratio?"""
+"""Letterbox: boxes come back to where they were, for every aspect ratio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a graph that takes a decoder's planes see what OpenCV and swscale make of them, whatever pitch they have?"""
+"""NV12: a graph that takes a decoder's planes sees what OpenCV and swscale make of them, whatever their pitch."""
 
 from __future__ import annotations
 

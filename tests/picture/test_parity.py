@@ -1,4 +1,4 @@
-"""Are detections matched as sets, and is nothing excused but what rounding decides?"""
+"""Parity: detections are matched as sets, and nothing is excused but what rounding decides."""
 
 from __future__ import annotations
 

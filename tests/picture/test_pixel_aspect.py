@@ -1,4 +1,4 @@
-"""Does a recording keep the shape of what was filmed with pixels that are not square?"""
+"""Pixel aspect: a recording keeps the shape of what was filmed with pixels that are not square."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does suppression keep what an independent implementation keeps?"""
+"""Suppression: it keeps what an independent implementation keeps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the driver asked for what lets a decoder, ONNX Runtime and recordings share a GPU, and is its absence survived?"""
+"""CUDA driver: a decoder, ONNX Runtime and recordings share a GPU through it, and its absence is survived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do the examples in docstrings print what they say?"""
+"""Examples in docstrings: they print what they say."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Do imports look down, never up, and do the heavy libraries stay in their few files?"""
+"""Floors: imports look down, never up, and the heavy libraries stay in their few files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is constraints.txt in step with pyproject.toml, for every Python, and free of any machine?"""
+"""constraints.txt: in step with pyproject.toml, for every Python, and free of any machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is no secret in an address shown, wherever in it and of whatever characters it is, and in whatever output?"""
+"""Masking: no output shows a secret of an address, wherever it stands and of whatever characters it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does a command leave nothing behind outside our cache folder, and does no library report to its maker?"""
+"""Telemetry: a command leaves nothing behind outside our cache folder, and no library reports to its maker."""
 
 from __future__ import annotations
 

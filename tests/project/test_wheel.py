@@ -1,4 +1,4 @@
-"""Does the wheel hold what an installed streamdet needs?"""
+"""Wheel: it holds what an installed streamdet needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does capture number, stamp, pace and end as it says?"""
+"""Capture: it numbers, stamps and paces pictures, and ends, as it says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Does each frame get its own boxes, in whatever batches the network takes them?"""
+"""Detect: each frame gets its own boxes, in whatever batches the network takes them."""
 
 from __future__ import annotations
 

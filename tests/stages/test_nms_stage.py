@@ -1,4 +1,4 @@
-"""Do boxes come out once, in source pixels, and inside the picture?"""
+"""NMS: boxes come out once, in source pixels, and inside the picture."""
 
 from __future__ import annotations
 

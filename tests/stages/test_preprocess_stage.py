@@ -1,4 +1,4 @@
-"""Is the network given what a slow and obvious preprocessing gives it?"""
+"""Preprocess: the network is given what a slow and obvious preprocessing gives it."""
 
 from __future__ import annotations
 

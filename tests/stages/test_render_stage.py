@@ -1,4 +1,4 @@
-"""Does render draw on a copy, with the overlay that it is given?"""
+"""Render: it draws on a copy, with the overlay that it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NeededPackets: all packets of a file → those that must be decoded for every nth picture. Which are they?
+"""NeededPackets: all packets of a file → those that must be decoded for every nth picture.
 
 Pictures are numbered in display order, by their times; packets come in decoding order. In a GOP, from a key frame up to
 the next one, no picture refers to one before the key frame, except leading pictures: those that come after the key
