@@ -47,11 +47,7 @@ def with_images(data: LabelledData, folder: Path | None) -> LabelledData:
     if all(image.path is not None for image in data.images):
         return data
     folders = [folder] if folder is not None else _usual_folders(user_path(data.origin))
-    if any(image.label_file for image in data.images):
-        by_stem = list(map(_images_by_stem, folders))
-        paths = [_beside_labels(image, folders, by_stem) for image in data.images]
-    else:
-        paths = [_find(image, folders) for image in data.images]
+    paths = _paths_of(data.images, folders)
     missing = [image.name for image, path in zip(data.images, paths, strict=True) if path is None]
     if missing:
         raise ConfigError(
@@ -68,26 +64,11 @@ def with_each_name_once(data: LabelledData) -> LabelledData:
 
     Raises ConfigError for two classes that are both used and called the same, in whatever case.
     """
-    used = {
-        int(class_id)
-        for image in data.images
-        for part in (image.truth.objects, image.truth.ignored)
-        for class_id in part.class_ids
-    }
-    by_name: dict[str, list[int]] = {}
+    used = _used_class_ids(data)
+    indices_by_name: dict[str, list[int]] = {}
     for index, name in enumerate(data.class_names):
-        by_name.setdefault(meaning_of(name), []).append(index)
-    kept = []
-    for indices in by_name.values():
-        in_use = [index for index in indices if index in used]
-        if len(in_use) > 1:
-            one, other, *_ = (data.class_names[index] for index in in_use)
-            first, second, *_ = (data.category_ids[index] for index in in_use)
-            raise ConfigError(
-                f"{data.origin}: every class must have a name of its own, {first} is {one!r} and {second} is "
-                f"{other!r}; give them one number or two names"
-            )
-        kept.append((in_use or indices)[0])
+        indices_by_name.setdefault(meaning_of(name), []).append(index)
+    kept = [_kept_of(indices, used, data) for indices in indices_by_name.values()]
     if len(kept) == len(data.class_names):
         return data
     kept.sort()
@@ -99,6 +80,30 @@ def with_each_name_once(data: LabelledData) -> LabelledData:
         category_ids=tuple(data.category_ids[index] for index in kept),
         images=tuple(replace(image, truth=_renumbered(image.truth, moved)) for image in data.images),
     )
+
+
+def _used_class_ids(data: LabelledData) -> set[int]:
+    """Those of objects and of ignored ones."""
+    truths = [image.truth for image in data.images]
+    return {
+        int(class_id)
+        for truth in truths
+        for detections in (truth.objects, truth.ignored)
+        for class_id in detections.class_ids
+    }
+
+
+def _kept_of(indices: Sequence[int], used: set[int], data: LabelledData) -> int:
+    """Of the classes of one name the one in use, or the first. Raises ConfigError where two are in use."""
+    in_use = [index for index in indices if index in used]
+    if len(in_use) > 1:
+        one, other, *_ = (data.class_names[index] for index in in_use)
+        first, second, *_ = (data.category_ids[index] for index in in_use)
+        raise ConfigError(
+            f"{data.origin}: every class must have a name of its own, {first} is {one!r} and {second} is "
+            f"{other!r}; give them one number or two names"
+        )
+    return (in_use or indices)[0]
 
 
 def _renumbered(truth: Truth, moved: npt.NDArray[np.int64]) -> Truth:
@@ -138,6 +143,14 @@ def _usual_folders(labels: Path) -> list[Path]:
     bases = (folder, folder.parent)
     folders = [base / name for base in bases for name in ("", "images", "JPEGImages", split, f"images/{split}")]
     return [path for path in dict.fromkeys(folders) if path.is_dir()]
+
+
+def _paths_of(images: Sequence[LabelledImage], folders: Sequence[Path]) -> list[Path | None]:
+    """The file of each image; None where there is none."""
+    if not any(image.label_file for image in images):
+        return [_find(image, folders) for image in images]
+    by_stem = list(map(_images_by_stem, folders))
+    return [_beside_labels(image, folders, by_stem) for image in images]
 
 
 def _images_by_stem(folder: Path) -> dict[str, list[Path]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,26 +51,13 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
         rows = json.loads(path.read_bytes())
         if not isinstance(rows, list):
             raise TypeError(f"a list is needed, it is {type(rows).__name__}")
-        for number, row in enumerate(rows):
-            where = f"{path}: result {number}"
-            try:
-                left, top, width, height = map(float, row["bbox"])
-                score = float(row["score"])
-                category, image = same_id(row["category_id"]), same_id(row["image_id"])
-            except KeyError as error:
-                raise ValueError(f"result {number} has no {error}") from error
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
-            if category not in class_indices:
-                raise ConfigError(f"{where}: {data.origin} has no category {row['category_id']}")
-            if not (0 <= score <= 1 and all(map(math.isfinite, (left, top, width, height)))):
-                raise ConfigError(
-                    f"{where}: a box must be finite and a score within 0 and 1, got {row['bbox']}, {score:g}"
-                )
-            if image not in by_image:
+        for number, values in enumerate(rows):
+            row = _row_of(values, number)
+            _check(row, values, class_indices, where=f"{path}: result {number}", origin=data.origin)
+            if row.image_key not in by_image:
                 others += 1
                 continue
-            by_image[image].append((left, top, left + width, top + height, score, class_indices[category]))
+            by_image[row.image_key].append((*row.box_xyxy, row.score, class_indices[row.category_key]))
     except ConfigError:
         raise
     except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
@@ -79,6 +67,38 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
     if rows and others == len(rows):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")
     return [_detections(rows_of_image) for rows_of_image in by_image.values()]
+
+
+class _Row(NamedTuple):
+    """A result."""
+
+    image_key: str
+    category_key: str
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+
+
+def _row_of(values: Mapping[str, Any], number: int) -> _Row:
+    """Read a result. Raises ValueError, which names it, for one without the four keys and their numbers."""
+    try:
+        left, top, width, height = map(float, values["bbox"])
+        score = float(values["score"])
+        category_key, image_key = same_id(values["category_id"]), same_id(values["image_id"])
+    except KeyError as error:
+        raise ValueError(f"result {number} has no {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
+    return _Row(image_key, category_key, (left, top, left + width, top + height), score)
+
+
+def _check(row: _Row, values: Mapping[str, Any], class_indices: Mapping[str, int], *, where: str, origin: str) -> None:
+    """Raise ConfigError for a category that the data does not have, and for impossible numbers."""
+    if row.category_key not in class_indices:
+        raise ConfigError(f"{where}: {origin} has no category {values['category_id']}")
+    if not (0 <= row.score <= 1 and all(map(math.isfinite, row.box_xyxy))):
+        raise ConfigError(
+            f"{where}: a box must be finite and a score within 0 and 1, got {values['bbox']}, {row.score:g}"
+        )
 
 
 def _detections(rows: Sequence[tuple[float, ...]]) -> Detections:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import yaml
 
 from pipeline.accuracy.outline import crosses_itself
@@ -38,18 +39,11 @@ def read_yolo_folder(path: Path) -> LabelledData:
     Raises ConfigError for a file that cannot be read or says something else, a class that it does not name, a box
     outside its image, points that no kpt_shape announces, and where not one image has a label file.
     """
-    if path.is_dir():
-        path = next((path / name for name in ("data.yaml", "dataset.yaml") if (path / name).is_file()), path)
+    path = _yaml_of(path)
     values = _read_yaml(path)
     class_names = _class_names(values, path)
     num_point_numbers = _num_point_numbers(values.get("kpt_shape"), path)
-    split = next((split for split in _SPLITS if values.get(split)), None)
-    if split is None:
-        raise ConfigError(f"{path} must be a YAML file with names and val, as YOLO datasets have it: it has no val")
-    root = values.get("path")
-    if root is not None and not isinstance(root, str):
-        raise ConfigError(f"{path}: path must be a folder, got {root!r}"[:300])
-    paths = [image for word in _listed(values[split]) for image in _images_in(word, path, root)]
+    split, paths = _images_of_split(values, path)
     labels = list(map(_label_file, paths))
     if not any(label.is_file() for label in labels):
         raise ConfigError(f"{path}: {split} must have labels beside its {len(paths)} images, such as {labels[0]}")
@@ -57,14 +51,12 @@ def read_yolo_folder(path: Path) -> LabelledData:
     rows = [_read_labels(label, class_indices) for label in labels]
     if num_point_numbers is None:
         _refuse_points([row for in_image in rows for row in in_image], path)
-    images = []
-    for number, (image, label, in_image) in enumerate(zip(paths, labels, rows, strict=True), 1):
-        size_wh = _size_of(image)
-        boxes = [_box_of(row, size_wh, num_point_numbers) for row in in_image]
-        truth = Truth.of(marked(boxes, [row.class_index for row in in_image]))
-        images.append(LabelledImage(str(image), number, truth, size_wh, image, label_file=label))
+    images = tuple(
+        _labelled(number, image, label, in_image, num_point_numbers)
+        for number, (image, label, in_image) in enumerate(zip(paths, labels, rows, strict=True), 1)
+    )
     read = (path, *(label for label in labels if label.is_file()))
-    return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), tuple(images), read)
+    return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), images, read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +66,12 @@ class _Row:
     class_index: int
     shares: tuple[float, ...]  # all numbers after the class
     where: str
+
+
+def _yaml_of(path: Path) -> Path:
+    """The file itself, or the one in a folder."""
+    candidates = [path / name for name in ("data.yaml", "dataset.yaml")] if path.is_dir() else []
+    return next((candidate for candidate in candidates if candidate.is_file()), path)
 
 
 def _read_yaml(path: Path) -> Mapping[str, object]:
@@ -90,17 +88,8 @@ def _read_yaml(path: Path) -> Mapping[str, object]:
 
 
 def _class_names(values: Mapping[str, object], path: Path) -> dict[int, str]:
-    """Names by number: a list, numbers before names, where the numbers may be written as strings, or one in all."""
-    names = values.get("names")
-    if isinstance(names, str):
-        names = [name.strip() for name in names.split(",")]
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if not isinstance(names, dict) or not names:
-        raise ConfigError(
-            f"{path} must be a YAML file with names and val, as YOLO datasets have it: names must be a list of names, "
-            f"or numbers before names, got {names!r}"[:400]
-        )
+    """Names by number. Raises ConfigError unless there are as many as `nc` says."""
+    names = _numbered_names(values.get("names"), path)
     try:
         by_number = {int(str(number)): str(name) for number, name in names.items()}
     except ValueError as error:
@@ -111,6 +100,20 @@ def _class_names(values: Mapping[str, object], path: Path) -> dict[int, str]:
             f"{path}: nc and names must be of as many classes, nc is {num}, and {len(by_number)} are named"
         )
     return by_number
+
+
+def _numbered_names(names: object, path: Path) -> Mapping[object, object]:
+    """A list, numbers before names, where the numbers may be written as strings, or all names in one string."""
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",")]
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names:
+        raise ConfigError(
+            f"{path} must be a YAML file with names and val, as YOLO datasets have it: names must be a list of names, "
+            f"or numbers before names, got {names!r}"[:400]
+        )
+    return names
 
 
 def _num_point_numbers(shape: object, path: Path) -> int | None:
@@ -133,16 +136,33 @@ def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
     if not long or len({len(row.shares) for row in long}) > 1 or len(long[0].shares) % 2:
         return  # an odd number is refused with its line
     shares = np.array([row.shares for row in long])  # [N, M]
-    corners = convert(shares[:, :4], "cxcywh", "xyxy")  # [N, 4]
-    if not ((corners >= -_ROUNDING) & (corners <= 1 + _ROUNDING)).all():
-        return
-    says_what_is_seen = (shares.shape[1] - 4) % 3 == 0 and np.isin(shares[:, 6::3], (0, 1, 2)).all()
-    sample = shares[:: max(1, len(shares) // 200)]
-    if says_what_is_seen or np.mean([crosses_itself(row.reshape(-1, 2)) for row in sample]) >= 0.25:
+    if _are_points(shares):
         raise ConfigError(
             f"{long[0].where}: its {shares.shape[1]} numbers after the class are not an outline but a box and points; "
             f"say so in {path}: kpt_shape: [{(shares.shape[1] - 4) // 2}, 2], or 3 numbers a point"
         )
+
+
+def _are_points(shares: npt.NDArray[np.float64]) -> bool:
+    """Whether rows [N, M] that are equally long are boxes with points behind them; see `_refuse_points`."""
+    corners = convert(shares[:, :4], "cxcywh", "xyxy")  # [N, 4]
+    if not ((corners >= -_ROUNDING) & (corners <= 1 + _ROUNDING)).all():
+        return False
+    if (shares.shape[1] - 4) % 3 == 0 and np.isin(shares[:, 6::3], (0, 1, 2)).all():
+        return True  # every third number says whether a point is seen
+    sample = shares[:: max(1, len(shares) // 200)]
+    return bool(np.mean([crosses_itself(row.reshape(-1, 2)) for row in sample]) >= 0.25)
+
+
+def _images_of_split(values: Mapping[str, object], path: Path) -> tuple[str, list[Path]]:
+    """The name of the first split that the file has, and its images."""
+    split = next((split for split in _SPLITS if values.get(split)), None)
+    if split is None:
+        raise ConfigError(f"{path} must be a YAML file with names and val, as YOLO datasets have it: it has no val")
+    root = values.get("path")
+    if root is not None and not isinstance(root, str):
+        raise ConfigError(f"{path}: path must be a folder, got {root!r}"[:300])
+    return split, [image for word in _listed(values[split]) for image in _images_in(word, path, root)]
 
 
 def _listed(value: object) -> list[str]:
@@ -151,26 +171,32 @@ def _listed(value: object) -> list[str]:
 
 def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     """The images of a folder, or of a text file that lists them."""
+    candidates = _candidates(word, yaml_path, root)
+    path = next((candidate for candidate in candidates if _is_there(candidate)), None)
+    if path is None:
+        raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {candidates[0]}")
+    images = _images_below(path) if path.is_dir() else _images_of_list(path, yaml_path)
+    if not images:
+        raise ConfigError(f"{yaml_path}: there must be images at {word}, {path} has none")
+    return images
+
+
+def _candidates(word: str, yaml_path: Path, root: str | None) -> list[Path]:
+    """The paths that a word may mean, the most likely first."""
     roots = [yaml_path.parent / (root or ""), yaml_path.parent]
     if root is not None and "\\" in root:
         roots.append(yaml_path.parent / root.replace("\\", "/"))
     # Some tools write ../valid/images for what stands beside the file itself, and Windows' have backslashes.
     spellings = dict.fromkeys(form.removeprefix(up) for form in (word, word.replace("\\", "/")) for up in ("", "../"))
-    candidates = [base / spelling for base in roots for spelling in spellings]
-    path = next((candidate for candidate in candidates if _is_there(candidate)), None)
-    if path is None:
-        raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {candidates[0]}")
-    if path.is_dir():
-        images = sorted(
-            image
-            for image in path.rglob("*")
-            if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith("._")
-        )
-    else:
-        images = _images_of_list(path, yaml_path)
-    if not images:
-        raise ConfigError(f"{yaml_path}: there must be images at {word}, {path} has none")
-    return images
+    return [base / spelling for base in roots for spelling in spellings]
+
+
+def _images_below(folder: Path) -> list[Path]:
+    return sorted(
+        image
+        for image in folder.rglob("*")
+        if image.suffix.lower() in IMAGE_SUFFIXES and not image.name.startswith("._")
+    )
 
 
 def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
@@ -237,30 +263,40 @@ def _read_labels(path: Path, class_indices: Mapping[int, int]) -> list[_Row]:
     return list(rows.values())
 
 
+def _labelled(
+    number: int, image: Path, label: Path, rows: Sequence[_Row], num_point_numbers: int | None
+) -> LabelledImage:
+    size_wh = _size_of(image)
+    boxes = [_box_of(row, size_wh, num_point_numbers) for row in rows]
+    truth = Truth.of(marked(boxes, [row.class_index for row in rows]))
+    return LabelledImage(str(image), number, truth, size_wh, image, label_file=label)
+
+
 def _box_of(row: _Row, size_wh: tuple[int, int], num_point_numbers: int | None) -> tuple[float, float, float, float]:
+    """Corners x1, y1, x2, y2 in pixels. Raises ConfigError for a box that is not within its image."""
+    left, top, right, bottom = corners = _corners_of(row, num_point_numbers)
+    if not all(-_ROUNDING <= corner <= 1 + _ROUNDING for corner in corners) or left > right or top > bottom:
+        may_be_points = len(row.shares) > 4 and not num_point_numbers
+        hint = "; for points behind a box, data.yaml must have kpt_shape" if may_be_points else ""
+        raise ConfigError(f"{row.where}: a box must lie within its image, its sides being shares of 0 to 1{hint}")
+    width, height = size_wh
+    return left * width, top * height, right * width, bottom * height
+
+
+def _corners_of(row: _Row, num_point_numbers: int | None) -> tuple[float, float, float, float]:
+    """Corners x1, y1, x2, y2 as shares of the image's sides: of the box, or around the outline."""
     shares = row.shares
     if len(shares) == 4 or (num_point_numbers is not None and len(shares) == 4 + num_point_numbers):
         x, y, width, height = shares[:4]
-        left, top, right, bottom = x - width / 2, y - height / 2, x + width / 2, y + height / 2
-    elif num_point_numbers is not None:
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    if num_point_numbers is not None:
         raise ConfigError(
             f"{row.where}: must be a class, 4 numbers, and the {num_point_numbers} of kpt_shape, got {len(shares)}"
         )
-    elif len(shares) >= 6 and len(shares) % 2 == 0:
-        left, right = min(shares[::2]), max(shares[::2])
-        top, bottom = min(shares[1::2]), max(shares[1::2])
-    else:
+    if len(shares) < 6 or len(shares) % 2:
         raise ConfigError(
             f"{row.where}: must be a class and 4 numbers, or an outline of 3 points or more, got {len(shares)} "
             "numbers; for points behind a box, data.yaml must have kpt_shape"
         )
-    corners = (left, top, right, bottom)
-    if not all(-_ROUNDING <= corner <= 1 + _ROUNDING for corner in corners) or left > right or top > bottom:
-        hint = (
-            "; for points behind a box, data.yaml must have kpt_shape"
-            if len(shares) > 4 and not num_point_numbers
-            else ""
-        )
-        raise ConfigError(f"{row.where}: a box must lie within its image, its sides being shares of 0 to 1{hint}")
-    width, height = size_wh
-    return left * width, top * height, right * width, bottom * height
+    xs, ys = shares[::2], shares[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
