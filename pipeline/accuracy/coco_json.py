@@ -131,12 +131,8 @@ def _rows_by_image(
 ) -> dict[str, list[_Row]]:
     """The annotations of each image, by its key; classes and sizes are by key as well."""
     rows: dict[str, list[_Row]] = {key: [] for key in sizes}
-    for number, annotation in enumerate(annotations, 1):
-        where = f"{path}: annotation {annotation.get('id', number) if isinstance(annotation, dict) else number}"
-        if not isinstance(annotation, dict):
-            raise ConfigError(
-                f"{where}: must be an object with image_id, category_id and bbox, got {_in_words(annotation)}"
-            )
+    for number, value in enumerate(annotations, 1):
+        annotation, where = _annotation(value, number, path)
         image_key, category_key = (same_id(_id(annotation, name, where)) for name in ("image_id", "category_id"))
         if category_key not in class_indices:
             raise ConfigError(f"{where}: category {annotation['category_id']} is not among the file's categories")
@@ -146,6 +142,14 @@ def _rows_by_image(
         refuse_outside(row.box_xyxy, sizes[image_key], where=where)
         rows[image_key].append(row)
     return rows
+
+
+def _annotation(value: object, number: int, path: Path) -> tuple[Mapping[str, object], str]:
+    """The fields of an annotation, and its name for errors. Raises ConfigError where it is not an object."""
+    if not isinstance(value, dict):
+        where = f"{path}: annotation {number}"
+        raise ConfigError(f"{where}: must be an object with image_id, category_id and bbox, got {_in_words(value)}")
+    return value, f"{path}: annotation {value.get('id', number)}"
 
 
 def _refuse_images_named_twice(file_names: Mapping[str, str], path: Path) -> None:

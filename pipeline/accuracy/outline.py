@@ -18,11 +18,7 @@ def box_of_polygons(polygons: object) -> Box | None:
     """
     if not polygons:
         return None
-    if not isinstance(polygons, list):
-        raise TypeError(f"lists of x, y, x, y … are needed, it is a {type(polygons).__name__}")
-    is_one = all(isinstance(number, int | float) for number in polygons)
-    flat = polygons if is_one else [x for polygon in polygons for x in polygon]
-    points = np.array(flat, np.float64)
+    points = _coordinates(polygons)
     if points.ndim != 1 or len(points) % 2 or len(points) < 6 or not np.isfinite(points).all():
         raise ValueError(f"3 points or more, x and y of each, are needed, it has {len(points)} numbers")
     left, top = points.reshape(-1, 2).min(axis=0).tolist()
@@ -35,13 +31,7 @@ def box_of_rle(mask: Mapping[str, object]) -> Box | None:
 
     Raises ValueError, TypeError or KeyError for anything else.
     """
-    size, counts = mask["size"], mask["counts"]
-    if not isinstance(size, list) or not isinstance(counts, str | list):
-        raise TypeError("its mask must have the lists size and counts")
-    height, width = map(int, size)
-    runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
-    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
-        raise ValueError(f"the runs of its mask must add up to {height} × {width}")
+    runs, height = _runs(mask)
     ends = np.cumsum(runs)
     begins = ends - runs
     inside = (np.arange(len(runs)) % 2 == 1) & (runs > 0)  # runs begin with what is outside, down the columns
@@ -65,6 +55,26 @@ def crosses_itself(points: PointArray) -> bool:
     first, second = first[apart], second[apart]
     a, b, c, d = points[first], ends[first], points[second], ends[second]
     return bool(((_side(a, b, c) * _side(a, b, d) < 0) & (_side(c, d, a) * _side(c, d, b) < 0)).any())
+
+
+def _coordinates(polygons: object) -> npt.NDArray[np.float64]:
+    """The numbers of all polygons [N], or of the one that has no list around it. Raises ValueError or TypeError."""
+    if not isinstance(polygons, list):
+        raise TypeError(f"lists of x, y, x, y … are needed, it is a {type(polygons).__name__}")
+    is_one = all(isinstance(number, int | float) for number in polygons)
+    return np.array(polygons if is_one else [x for polygon in polygons for x in polygon], np.float64)
+
+
+def _runs(mask: Mapping[str, object]) -> tuple[npt.NDArray[np.int64], int]:
+    """The lengths of the runs [N], and the height of the mask. Raises ValueError, TypeError or KeyError."""
+    size, counts = mask["size"], mask["counts"]
+    if not isinstance(size, list) or not isinstance(counts, str | list):
+        raise TypeError("its mask must have the lists size and counts")
+    height, width = map(int, size)
+    runs = np.array(_decompressed(counts) if isinstance(counts, str) else counts, np.int64)
+    if runs.ndim != 1 or (runs < 0).any() or runs.sum() != height * width:
+        raise ValueError(f"the runs of its mask must add up to {height} × {width}")
+    return runs, height
 
 
 def _side(a: PointArray, b: PointArray, c: PointArray) -> npt.NDArray[np.float64]:

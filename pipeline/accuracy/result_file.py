@@ -16,6 +16,8 @@ from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
 
+_Result = Mapping[str, Any]  # of JSON, not yet looked at
+
 
 def write_result_file(path: Path, detections: Sequence[Detections], data: LabelledData) -> None:
     """Write the detections of the images of `data`, in its classes, all or nothing.
@@ -47,26 +49,17 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
     class_indices = {same_id(category_id): index for index, category_id in enumerate(data.category_ids)}
     by_image: dict[str, list[tuple[float, ...]]] = {same_id(image.image_id): [] for image in data.images}
     others = 0
-    try:
-        rows = json.loads(path.read_bytes())
-        if not isinstance(rows, list):
-            raise TypeError(f"a list is needed, it is {type(rows).__name__}")
-        for number, values in enumerate(rows):
-            row = _row_of(values, number)
-            _check(row, values, class_indices, where=f"{path}: result {number}", origin=data.origin)
-            if row.image_key not in by_image:
-                others += 1
-                continue
+    results = _read_results(path)
+    for number, result in enumerate(results):
+        row = _row_of(result, number, path)
+        _check(row, result, class_indices, where=f"{path}: result {number}", origin=data.origin)
+        if row.image_key in by_image:
             by_image[row.image_key].append((*row.box_xyxy, row.score, class_indices[row.category_key]))
-    except ConfigError:
-        raise
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ConfigError(
-            f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {reason_of(error)}"
-        ) from error
-    if rows and others == len(rows):
+        else:
+            others += 1
+    if results and others == len(results):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")
-    return [_detections(rows_of_image) for rows_of_image in by_image.values()]
+    return [_detections(rows) for rows in by_image.values()]
 
 
 class _Row(NamedTuple):
@@ -78,26 +71,40 @@ class _Row(NamedTuple):
     score: float
 
 
-def _row_of(values: Mapping[str, Any], number: int) -> _Row:
-    """Read a result. Raises ValueError, which names it, for one without the four keys and their numbers."""
+def _read_results(path: Path) -> list[_Result]:
     try:
-        left, top, width, height = map(float, values["bbox"])
-        score = float(values["score"])
-        category_key, image_key = same_id(values["category_id"]), same_id(values["image_id"])
+        results = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise _refusal(path, reason_of(error)) from error
+    if not isinstance(results, list):
+        raise _refusal(path, f"a list is needed, it is {type(results).__name__}")
+    return results
+
+
+def _row_of(result: _Result, number: int, path: Path) -> _Row:
+    """Read a result. Raises ConfigError, which names it, for one without the four keys and their numbers."""
+    try:
+        left, top, width, height = map(float, result["bbox"])
+        score = float(result["score"])
+        category_key, image_key = same_id(result["category_id"]), same_id(result["image_id"])
     except KeyError as error:
-        raise ValueError(f"result {number} has no {error}") from error
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
+        raise _refusal(path, f"result {number} has no {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _refusal(path, f"result {number} must have 4 numbers as bbox, and one as score: {error}") from error
     return _Row(image_key, category_key, (left, top, left + width, top + height), score)
 
 
-def _check(row: _Row, values: Mapping[str, Any], class_indices: Mapping[str, int], *, where: str, origin: str) -> None:
+def _refusal(path: Path, reason: str) -> ConfigError:
+    return ConfigError(f"{path} must hold COCO's results, a list of image_id, category_id, bbox and score: {reason}")
+
+
+def _check(row: _Row, result: _Result, class_indices: Mapping[str, int], *, where: str, origin: str) -> None:
     """Raise ConfigError for a category that the data does not have, and for impossible numbers."""
     if row.category_key not in class_indices:
-        raise ConfigError(f"{where}: {origin} has no category {values['category_id']}")
+        raise ConfigError(f"{where}: {origin} has no category {result['category_id']}")
     if not (0 <= row.score <= 1 and all(map(math.isfinite, row.box_xyxy))):
         raise ConfigError(
-            f"{where}: a box must be finite and a score within 0 and 1, got {values['bbox']}, {row.score:g}"
+            f"{where}: a box must be finite and a score within 0 and 1, got {result['bbox']}, {row.score:g}"
         )
 
 

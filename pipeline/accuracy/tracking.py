@@ -72,19 +72,8 @@ def tracking_accuracy(
     classes: dict[int, TrackingNumbers] = {}
     num_identities = 0
     for class_id in _class_ids([*detections, *truths]):
-        theirs, ours = _of_class(truths, class_id), _of_class(detections, class_id)
-        overlaps = [
-            evaluation.box_iou(truth.boxes_xyxy, in_frame.boxes_xyxy)  # [N, M]
-            for truth, in_frame in zip(theirs, ours, strict=True)
-        ]
-        tracks = [_ids(truth) for truth in theirs], [_ids(in_frame) for in_frame in ours], overlaps
-        count = (
-            evaluation.compute_hota_metrics(*tracks),
-            evaluation.compute_clear_metrics(*tracks, threshold=_LEAST_IOU),
-            evaluation.compute_identity_metrics(*tracks, threshold=_LEAST_IOU),
-        )
+        count, num_in_class = _count(_of_class(detections, class_id), _of_class(truths, class_id), evaluation)
         counts.append(count)
-        num_in_class = len(np.unique(np.concatenate(tracks[0])))
         num_identities += num_in_class
         if num_in_class:
             classes[class_id] = _numbers(*count, num_identities=num_in_class)
@@ -130,6 +119,24 @@ def with_track_ids(
     return [
         replace(in_frame, track_ids=ids).select(ids >= 0) for in_frame, ids in zip(detections, track_ids, strict=True)
     ]
+
+
+def _count(
+    detections: Sequence[Detections], truths: Sequence[Detections], evaluation: ModuleType
+) -> tuple[tuple[_Metrics, _Metrics, _Metrics], int]:
+    """HOTA's, MOTA's and IDF1's numbers of one class, and how many identities it has."""
+    overlaps = [
+        evaluation.box_iou(truth.boxes_xyxy, in_frame.boxes_xyxy)  # [N, M]
+        for truth, in_frame in zip(truths, detections, strict=True)
+    ]
+    true_ids = [_ids(truth) for truth in truths]
+    tracks = true_ids, [_ids(in_frame) for in_frame in detections], overlaps
+    count = (
+        evaluation.compute_hota_metrics(*tracks),
+        evaluation.compute_clear_metrics(*tracks, threshold=_LEAST_IOU),
+        evaluation.compute_identity_metrics(*tracks, threshold=_LEAST_IOU),
+    )
+    return count, len(np.unique(np.concatenate(true_ids)))
 
 
 def _numbers(hota: _Metrics, clear: _Metrics, identity: _Metrics, *, num_identities: int) -> TrackingNumbers:
