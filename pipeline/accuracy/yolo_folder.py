@@ -171,7 +171,7 @@ def _listed(value: object) -> list[str]:
 
 def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     """The images of a folder, or of a text file that lists them."""
-    candidates = _candidates(word, yaml_path, root)
+    candidates = _candidates(word, yaml_path, root or "")
     path = next((candidate for candidate in candidates if _is_there(candidate)), None)
     if path is None:
         raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {candidates[0]}")
@@ -181,10 +181,10 @@ def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     return images
 
 
-def _candidates(word: str, yaml_path: Path, root: str | None) -> list[Path]:
+def _candidates(word: str, yaml_path: Path, root: str) -> list[Path]:
     """The paths that a word may mean, the most likely first."""
-    roots = [yaml_path.parent / (root or ""), yaml_path.parent]
-    if root is not None and "\\" in root:
+    roots = [yaml_path.parent / root, yaml_path.parent]
+    if "\\" in root:
         roots.append(yaml_path.parent / root.replace("\\", "/"))
     # Some tools write ../valid/images for what stands beside the file itself, and Windows' have backslashes.
     spellings = dict.fromkeys(form.removeprefix(up) for form in (word, word.replace("\\", "/")) for up in ("", "../"))

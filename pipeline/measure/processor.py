@@ -69,15 +69,7 @@ class Usage:
         records = RECORD in roles.values()
         seconds: dict[str, float] = {}
         for thread, used in self.thread_seconds.items():
-            if thread in roles:
-                role = roles[thread]
-            elif self.thread_names.get(thread, "").startswith("av:"):
-                is_decoder = self.thread_names[thread].rpartition(":")[2].startswith(("df", "dec"))
-                role = SOURCE if is_decoder or not records else RECORD
-            elif thread in engine_threads:
-                role = DETECT
-            else:
-                role = RECORD if records else OTHER
+            role = roles.get(thread) or self._library_role(thread, engine_threads, records=records)
             seconds[role] = seconds.get(role, 0.0) + used
         seconds.setdefault(OTHER, 0.0)
         unseen = self.process_seconds - sum(seconds.values())
@@ -86,6 +78,16 @@ class Usage:
             return {role: share * used for role, used in seconds.items()}
         seconds[ended] = seconds.get(ended, 0.0) + unseen
         return seconds
+
+    def _library_role(self, thread: int, engine_threads: Collection[int], *, records: bool) -> str:
+        """The role that a thread works for which no node of the flow began."""
+        name = self.thread_names.get(thread, "")
+        if name.startswith("av:"):
+            is_decoder = name.rpartition(":")[2].startswith(("df", "dec"))
+            return SOURCE if is_decoder or not records else RECORD
+        if thread in engine_threads:
+            return DETECT
+        return RECORD if records else OTHER
 
 
 def read_processor() -> Reading:

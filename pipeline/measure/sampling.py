@@ -45,6 +45,18 @@ def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = 
     The whole source is read once, because declared lengths can be wrong; at most twice as many frames are
     held on the way. Closes the source. Raises ConfigError where there is no frame, SourceError for what breaks.
     """
+    kept = _kept_frames(source, num_frames, of_first)
+    source.close()
+    if not kept:
+        raise ConfigError(f"{source.source_id}: must have at least one frame to sample, it has none")
+    indices = list(kept)
+    num = min(num_frames, len(indices))
+    chosen = [indices[(2 * part + 1) * len(indices) // (2 * num)] for part in range(num)]  # the middle of each part
+    return Sample(source.source_id, {index: kept[index] for index in chosen}, is_of_live=source.is_live)
+
+
+def _kept_frames(source: FrameSource, num_frames: int, of_first: int | None) -> dict[int, TimedPicture]:
+    """Frames at equal distances by their index: at least `num_frames` of a long source, and at most twice as many."""
     stride = _LIVE_STRIDE if source.is_live else max(1, min(source.num_frames or 0, of_first or 2**62) // num_frames)
     kept: dict[int, TimedPicture] = {}
     for index, timed in enumerate(source.pictures(threading.Event())):
@@ -55,10 +67,4 @@ def take_sample(source: FrameSource, num_frames: int, *, of_first: int | None = 
         if len(kept) > 2 * num_frames:  # longer than declared
             stride *= 2
             kept = {index: timed for index, timed in kept.items() if index % stride == 0}
-    source.close()
-    if not kept:
-        raise ConfigError(f"{source.source_id}: must have at least one frame to sample, it has none")
-    indices = list(kept)
-    num = min(num_frames, len(indices))
-    chosen = [indices[(2 * part + 1) * len(indices) // (2 * num)] for part in range(num)]  # the middle of each part
-    return Sample(source.source_id, {index: kept[index] for index in chosen}, is_of_live=source.is_live)
+    return kept

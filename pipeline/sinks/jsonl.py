@@ -47,18 +47,21 @@ class JsonLines:
         # ASCII, because the name of a file, and so of a source, need not be valid UTF-8.
         line = json.dumps(as_json(item), allow_nan=False).encode() + b"\n"
         try:
-            if self._file is None:
-                self._file = self._opened()
-            num_bytes = self._file.write(line)
-            while num_bytes < len(line):  # a full disk or pipe takes a part, and raises only at the next write
-                num_bytes += self._file.write(line[num_bytes:])
-            self._file.flush()
+            self._write_line(line)
         except OSError as error:
             if self._path == "-" and isinstance(error, BrokenPipeError):
                 raise
             where = "standard output" if self._path == "-" else self._path
             reason = "its reader left" if isinstance(error, BrokenPipeError) else error.strerror or error
             raise SinkError(f"{where}: JSON lines cannot be written: {reason}") from error
+
+    def _write_line(self, line: bytes) -> None:
+        if self._file is None:
+            self._file = self._opened()
+        num_bytes = self._file.write(line)
+        while num_bytes < len(line):  # a full disk or pipe takes a part, and raises only at the next write
+            num_bytes += self._file.write(line[num_bytes:])
+        self._file.flush()
 
     def _opened(self) -> BinaryIO:
         if self._path == "-":

@@ -185,7 +185,10 @@ class Recording:
         is_fitting = item.size_wh == self._size_wh and pixel_aspect == self._pixel_aspect
         if isinstance(canvas, I420) and is_fitting and canvas.matrix == self._matrix:
             return canvas.planes
-        pixels = item.pixels if is_fitting else self._fitted(item.pixels, pixel_aspect)
+        return self._converted(item.pixels if is_fitting else self._fitted(item.pixels, pixel_aspect))
+
+    def _converted(self, pixels: PixelArray) -> npt.NDArray[np.uint8]:
+        """[H' * 3 / 2, W'] Y, U and V of BGR pixels [H, W, 3], the last row and column repeated to even sides."""
         height, width = pixels.shape[:2]
         if width % 2 or height % 2:
             pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
