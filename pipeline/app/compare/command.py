@@ -14,7 +14,8 @@ from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.class_names import names_of, some_of
 from pipeline.app.compare.options import CompareOptions
-from pipeline.app.compare.report import Candidate, Comparison, Teacher, print_comparison, report_of_comparison
+from pipeline.app.compare.report import print_comparison, report_of_comparison
+from pipeline.app.compare.result import Candidate, Comparison, Teacher
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.app.engines import open_engine
 from pipeline.app.extras import load

@@ -29,32 +29,59 @@ def verdict(rows: Sequence[Row]) -> str:
     repeat. Of those that cost at most 2 AP points the fastest is to be taken.
     """
     nearest = max(rows, key=lambda row: (row.is_teacher, row.ap))
-    keep, fps = nearest.name, nearest.fps
-    what = "is the teacher itself" if nearest.is_teacher else "is nearest to the teacher"
-    speeds = {row.name: row.fps for row in rows if row is not nearest and row.fps is not None}
-    if fps is None or not speeds:
-        return f"take {keep}: it {what}, and nothing was measured that is faster."
-    losses = {row.name: 100 * (nearest.ap - row.ap) for row in rows}
-    faster = [name for name, other in speeds.items() if _is_faster(other, fps)]
+    rivals = [_Rival.of(row, nearest) for row in rows if row is not nearest and row.fps is not None]
+    if nearest.fps is None or not rivals:
+        return f"take {nearest.name}: it {_standing(nearest)}, and nothing was measured that is faster."
+    faster = [rival for rival in rivals if _is_faster(rival.fps, nearest.fps)]
     if not faster:
-        rival = max(speeds, key=lambda name: speeds[name].median)
-        is_faster = _is_faster(fps, speeds[rival])
-        speed = f"{fps.median / speeds[rival].median:.1f}× faster than" if is_faster else "as fast as"
-        if nearest.is_teacher:
-            return f"take {keep}: it {what} and {speed} {rival}."
-        return (
-            f"take {keep}: it is {speed} {rival} and nearer to the teacher ({_points(losses[rival])} AP on this video)."
-        )
-    cheap = [name for name in faster if losses[name] <= _SMALL_LOSS]
-    best = max(cheap, key=lambda name: speeds[name].median) if cheap else min(faster, key=lambda name: losses[name])
-    ratio = f"{speeds[best].median / fps.median:.1f}×"
+        return _keep(nearest, nearest.fps, max(rivals, key=lambda rival: rival.fps.median))
+    cheap = [rival for rival in faster if rival.loss <= _SMALL_LOSS]
     if cheap:
-        return f"take {best}: {ratio} faster than {keep}, {_points(-losses[best])} AP on this video."
-    against = f"{keep}, which {what}" if nearest.is_teacher else keep
+        best = max(cheap, key=lambda rival: rival.fps.median)
+        gain = f"{_ratio(best.fps, nearest.fps)} faster than {nearest.name}"
+        return f"take {best.name}: {gain}, {_points(-best.loss)} AP on this video."
+    return _keep_unless(nearest, nearest.fps, min(faster, key=lambda rival: rival.loss))
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """A detector whose speed was measured, beside the one nearest to the teacher."""
+
+    name: str
+    fps: Figure
+    loss: float  # of AP points against the nearest
+
+    @classmethod
+    def of(cls, row: Row, nearest: Row) -> _Rival:
+        """Of a row with a speed."""
+        assert row.fps is not None
+        return cls(row.name, row.fps, 100 * (nearest.ap - row.ap))
+
+
+def _keep(nearest: Row, fps: Figure, rival: _Rival) -> str:
+    """None is faster than the nearest; rival: the fastest of the others."""
+    speed = f"{_ratio(fps, rival.fps)} faster than" if _is_faster(fps, rival.fps) else "as fast as"
+    if nearest.is_teacher:
+        return f"take {nearest.name}: it {_standing(nearest)} and {speed} {rival.name}."
+    nearer = f"nearer to the teacher ({_points(rival.loss)} AP on this video)"
+    return f"take {nearest.name}: it is {speed} {rival.name} and {nearer}."
+
+
+def _keep_unless(nearest: Row, fps: Figure, rival: _Rival) -> str:
+    """Every faster one costs accuracy; rival: the one that costs least."""
+    against = f"{nearest.name}, which {_standing(nearest)}" if nearest.is_teacher else nearest.name
     return (
-        f"{best} loses {losses[best]:.1f} AP on this video against {against}: keep {keep} unless {ratio} the speed is "
-        "worth that."
+        f"{rival.name} loses {rival.loss:.1f} AP on this video against {against}: keep {nearest.name} unless "
+        f"{_ratio(rival.fps, fps)} the speed is worth that."
     )
+
+
+def _standing(nearest: Row) -> str:
+    return "is the teacher itself" if nearest.is_teacher else "is nearest to the teacher"
+
+
+def _ratio(one: Figure, other: Figure) -> str:
+    return f"{one.median / other.median:.1f}×"
 
 
 def _is_faster(one: Figure, other: Figure) -> bool:

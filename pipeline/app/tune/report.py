@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.app.terminal import table_of_numbers, tell, wide_console
 from pipeline.app.tune.result import Search
 from pipeline.app.tune.verdict import named
 from pipeline.errors import SinkError
+from pipeline.measure.measured import Measured
 from pipeline.measure.search import Setting, Trial
 from pipeline.measure.summary import Figure
 from pipeline.whole_file import write_whole
@@ -100,20 +102,21 @@ def write_config(search: Search, config: RunConfig, setting: Setting) -> None:
 def _table(search: Search) -> Table:
     table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
     for index, trial in enumerate(search.trials):
-        repeats = [again.measured for again in search.finals.get(index, [trial]) if again.measured is not None]
-        if (trial.reason is None or index == 0) and repeats:
-            fps = Figure.of([repeat.delivered_fps for repeat in repeats])
-            late = [p95 for repeat in repeats if (p95 := repeat.latency_ms["p95"]) is not None]
-            table.add_row(
-                named(trial.setting),
-                f"{len(repeats)}×",
-                f"{fps.median:.1f}",
-                f"{fps.spread:.0%}" if len(repeats) > 1 else "",
-                f"{statistics.median(late):.1f}" if late else "–",
-                f"{statistics.median(repeat.cpu_ms_per_frame for repeat in repeats):.1f}",
-                style="bold" if trial.setting == search.outcome.chosen else None,
-            )
+        repeats = [repeat.measured for repeat in search.finals.get(index, [trial]) if repeat.measured is not None]
+        if repeats and (trial.reason is None or index == 0):
+            style = "bold" if trial.setting == search.outcome.chosen else None
+            table.add_row(named(trial.setting), f"{len(repeats)}×", *_numbers(repeats), style=style)
     return table
+
+
+def _numbers(repeats: Sequence[Measured]) -> Iterator[str]:
+    """The medians of repeats, in the order of the table's columns."""
+    fps = Figure.of([repeat.delivered_fps for repeat in repeats])
+    latencies_ms = [p95 for repeat in repeats if (p95 := repeat.latency_ms["p95"]) is not None]
+    yield f"{fps.median:.1f}"
+    yield f"{fps.spread:.0%}" if len(repeats) > 1 else ""
+    yield f"{statistics.median(latencies_ms):.1f}" if latencies_ms else "–"
+    yield f"{statistics.median(repeat.cpu_ms_per_frame for repeat in repeats):.1f}"
 
 
 def _comments(search: Search) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,27 +30,29 @@ class Goal:
         fps, p95 = measured.fps.delivered, measured.latency_ms["p95"]
         if not fps or p95 is None:
             return Trial(setting, math.inf, reason="too few frames were delivered to judge it", measured=measured)
-        dropped, captured = measured.frames.dropped, max(1, measured.frames.captured)
         missed = [
-            (f"{fps:.1f} frames/s are less than {self.min_fps:g}", 1 - fps / self.min_fps) if self.min_fps else ("", 0),
-            (f"p95 of {p95:.1f} ms is more than {self.max_latency_ms:g}", p95 / self.max_latency_ms - 1)
-            if self.max_latency_ms
-            else ("", 0),
+            (reason, share) for reason, share in (*self._of_limits(fps, p95), *self._of_camera(measured)) if share > 0
         ]
-        if self.wants == "latency":
-            missed.append((f"{dropped} of {captured} frames were dropped", dropped / captured))
-        if self.wants == "latency" and self.rate is not None:
-            came = (measured.fps.captured or 0.0) * self.every / self.rate
-            missed.append((f"only {came:.0%} of the rate came", _HELD - came))
-        reasons = [(reason, share) for reason, share in missed if share > 0]
         cost = {"throughput": 1000 / fps, "latency": p95, "cpu": measured.cpu_ms_per_frame}[self.wants]
-        return Trial(
-            setting,
-            cost,
-            sum(share for _, share in reasons),
-            "; ".join(reason for reason, _ in reasons) or None,
-            measured,
-        )
+        reasons = "; ".join(reason for reason, _ in missed) or None
+        return Trial(setting, cost, sum(share for _, share in missed), reasons, measured)
+
+    def _of_limits(self, fps: float, p95_ms: float) -> Iterator[tuple[str, float]]:
+        """By which shares the limits are missed, in words; a negative share keeps its limit."""
+        if self.min_fps:
+            yield f"{fps:.1f} frames/s are less than {self.min_fps:g}", 1 - fps / self.min_fps
+        if self.max_latency_ms:
+            yield f"p95 of {p95_ms:.1f} ms is more than {self.max_latency_ms:g}", p95_ms / self.max_latency_ms - 1
+
+    def _of_camera(self, measured: Measured) -> Iterator[tuple[str, float]]:
+        """Which shares of a camera's frames were lost, in words."""
+        if self.wants != "latency":
+            return
+        dropped, captured = measured.frames.dropped, max(1, measured.frames.captured)
+        yield f"{dropped} of {captured} frames were dropped", dropped / captured
+        if self.rate is not None:
+            share = (measured.fps.captured or 0.0) * self.every / self.rate
+            yield f"only {share:.0%} of the rate came", _HELD - share
 
     def __str__(self) -> str:
         what = {
@@ -92,49 +94,61 @@ def judge_trials(
     trials: of the search, the defaults first. finals: repeats by the index of the trial; without them, and where it was
     interrupted, the search alone counts.
     """
-    default = trials[0]
     if is_interrupted:
-        best = ranked(trials)[:1]
-        if not best or not best[0].beats(default, least_gain=LEAST_GAIN) or best[0].reason is not None:
-            return Outcome(None, "Interrupted, and nothing better than the defaults was found yet.", True)
-        return Outcome(
-            best[0].setting,
-            f"Interrupted: {named(best[0].setting)} is the best until now, {goal.words(best)} instead of "
-            f"{goal.words([default])}, measured once and not again.",
-            True,
-        )
+        return _outcome_until_now(trials, goal)
     finalists = [index for index in finals if index]
     if not finalists:
-        if default.reason is not None:
-            return Outcome(None, f"Nothing that was tried keeps the limits: {default.reason} with the defaults.", False)
-        if len(trials) == 1:
-            return Outcome(
-                None, "Only the defaults could be tried: all that can be turned is set; leave out some --set.", True
-            )
-        return Outcome(
-            None,
-            f"The defaults were best of {len(trials)} settings: {goal.words([default])}; nothing is written.",
-            True,
-        )
+        return _outcome_without_finals(trials, goal)
     winner = min(finalists, key=lambda index: _middle(finals[index]))
-    words = f"{named(trials[winner].setting)}: {goal.words(finals[winner])} instead of {goal.words(finals[0])}"
-    if gain_holds(finals[0], finals[winner]):
-        ratio = _middle(finals[0])[1] / _middle(finals[winner])[1]
-        gain = f"{ratio:.2f}× better than the defaults" if not _middle(finals[0])[0] else "the defaults miss the limits"
-        return Outcome(
-            trials[winner].setting,
-            f"Take {words}, {gain}, measured {len(finals[winner])} times in turns.",
-            True,
-        )
-    if _middle(finals[0])[0] > 0:
-        reason = next((trial.reason for trial in finals[winner] if trial.reason), "it kept them once")
-        return Outcome(None, f"Nothing that was tried keeps the limits; the nearest is {words}: {reason}.", False)
-    return Outcome(
-        None,
-        f"The defaults were best: {named(trials[winner].setting)} looked better, but measured again it comes to "
-        f"{goal.words(finals[winner])} instead of {goal.words(finals[0])}, not in every turn; nothing is written.",
-        True,
+    return _outcome_of_finals(trials[winner].setting, finals[winner], finals[0], goal)
+
+
+def _outcome_until_now(trials: Sequence[Trial], goal: Goal) -> Outcome:
+    default, ranking = trials[0], ranked(trials)
+    best = ranking[0] if ranking else default
+    if best.reason is not None or not best.beats(default, least_gain=LEAST_GAIN):
+        return Outcome(None, "Interrupted, and nothing better than the defaults was found yet.", True)
+    sentence = (
+        f"Interrupted: {named(best.setting)} is the best until now, {goal.words([best])} instead of "
+        f"{goal.words([default])}, measured once and not again."
     )
+    return Outcome(best.setting, sentence, True)
+
+
+def _outcome_without_finals(trials: Sequence[Trial], goal: Goal) -> Outcome:
+    """No setting beat the defaults in the search."""
+    default = trials[0]
+    if default.reason is not None:
+        return Outcome(None, f"Nothing that was tried keeps the limits: {default.reason} with the defaults.", False)
+    if len(trials) == 1:
+        sentence = "Only the defaults could be tried: all that can be turned is set; leave out some --set."
+    else:
+        sentence = f"The defaults were best of {len(trials)} settings: {goal.words([default])}; nothing is written."
+    return Outcome(None, sentence, True)
+
+
+def _outcome_of_finals(setting: Setting, repeats: Sequence[Trial], defaults: Sequence[Trial], goal: Goal) -> Outcome:
+    """The best setting of the search, measured again in turns with the defaults."""
+    comparison = f"{goal.words(repeats)} instead of {goal.words(defaults)}"
+    (default_shortfall, default_cost), (_, cost) = _middle(defaults), _middle(repeats)
+    if gain_holds(defaults, repeats):
+        gain = (
+            "the defaults miss the limits"
+            if default_shortfall
+            else f"{default_cost / cost:.2f}× better than the defaults"
+        )
+        return Outcome(
+            setting, f"Take {named(setting)}: {comparison}, {gain}, measured {len(repeats)} times in turns.", True
+        )
+    if default_shortfall > 0:
+        reason = next((trial.reason for trial in repeats if trial.reason), "it kept them once")
+        nearest = f"{named(setting)}: {comparison}: {reason}"
+        return Outcome(None, f"Nothing that was tried keeps the limits; the nearest is {nearest}.", False)
+    sentence = (
+        f"The defaults were best: {named(setting)} looked better, but measured again it comes to {comparison}, "
+        "not in every turn; nothing is written."
+    )
+    return Outcome(None, sentence, True)
 
 
 def named(setting: Setting) -> str:
