@@ -10,16 +10,20 @@ import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from pipeline.app.config import ConfigRequest, marked_keys, preset_names
 from pipeline.app.logs import log_to_stderr
-from pipeline.app.options import Argument, ConfigFlags, Flag, flag_names
+from pipeline.app.options import Argument, ConfigFlags, Flag, TypeForm, flag_names
 from pipeline.errors import ConfigError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+Mark = Flag | Argument | ConfigFlags
 
 _CONFIG_FILE = Flag(
     f"A YAML file, or a preset: {', '.join(preset_names())}.",
@@ -29,7 +33,7 @@ _CONFIG_FILE = Flag(
 _SETTINGS = Flag("Set any key of the configuration, such as engine.threads=1.", ("--set",), metavar="KEY=VALUE")
 _VERBOSE = Flag("Say more, and show tracebacks.", ("--verbose", "-v"))
 _REQUIRED = inspect.Parameter.empty
-_METAVARS = {int: "N", float: "X", str: "WORD", Path: "FILE"}
+_METAVARS: Mapping[TypeForm, str] = {int: "N", float: "X", str: "WORD", Path: "FILE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +45,14 @@ class Command:
     """
 
     name: str
-    options: type[Any]
+    options: type[DataclassInstance]
     entry: str
 
     def function(self) -> Callable[..., None]:
         """A function with one parameter for each option, as Typer registers it."""
 
-        def run(**typed: Any) -> None:
-            log_to_stderr(typed.pop("verbose"))
+        def run(**typed: object) -> None:
+            log_to_stderr(bool(typed.pop("verbose")))
             options = collect(self.options, typed)
             module, _, name = self.entry.partition(":")
             status: int = getattr(importlib.import_module(module), name)(options)
@@ -72,7 +76,7 @@ class Option:
     """
 
     key: str
-    kind: Any
+    kind: TypeForm
     default: object
     mark: Flag | Argument
     is_of_configuration: bool = False
@@ -95,15 +99,17 @@ class Option:
     def parameter(self) -> inspect.Parameter:
         """The parameter as Typer reads it."""
         default = self._typed_default()
-        typed = self._typed_kind()
+        kind = self._typed_kind()
+        if default is None:
+            kind = Union[kind, None]  # noqa: UP007
         return inspect.Parameter(
             self.name,
             inspect.Parameter.KEYWORD_ONLY,
             default=default,
-            annotation=Annotated[typed | None if default is None else typed, self._info(default)],
+            annotation=Annotated[kind, self._info(default)],
         )
 
-    def value(self, typed: Any) -> object:
+    def value(self, typed: object) -> object:
         """The field's value of what was typed. Raises ConfigError."""
         if isinstance(self.mark, Flag) and self.mark.parse is not None:
             return self.mark.parse(typed, self.word)
@@ -112,7 +118,7 @@ class Option:
             raise ConfigError(f"{self.word} must be one of {', '.join(choices)}, got {typed!r}")
         return tuple(typed) if isinstance(typed, list) else typed
 
-    def _info(self, default: object) -> Any:
+    def _info(self, default: object) -> object:
         if isinstance(self.mark, Argument):
             return typer.Argument(metavar=self.mark.metavar, help=self.mark.help, show_default=False)
         return typer.Option(
@@ -125,7 +131,7 @@ class Option:
             show_default=default is not None and default is not False,
         )
 
-    def _typed_kind(self) -> Any:
+    def _typed_kind(self) -> TypeForm:
         if isinstance(self.mark, Flag) and (self.mark.typed or self.mark.parse):
             return self.mark.typed or str
         kind = _bare(self.kind)
@@ -133,7 +139,7 @@ class Option:
             return list[get_args(kind)[0]]  # type: ignore[misc]
         return str if get_origin(kind) is Literal else kind
 
-    def _typed_default(self) -> Any:
+    def _typed_default(self) -> object:
         if self.default is _REQUIRED:
             return _REQUIRED
         if self.is_of_configuration:
@@ -143,7 +149,7 @@ class Option:
         return None if isinstance(self.default, tuple) else self.default
 
 
-def options_of(kind: type[Any]) -> tuple[Option, ...]:
+def options_of(kind: type[DataclassInstance]) -> tuple[Option, ...]:
     """The options of a command, from the marked fields of its dataclass."""
     return tuple(_own_options(kind))
 
@@ -153,13 +159,13 @@ def config_options() -> tuple[Option, ...]:
     return tuple(Option(*marked, is_of_configuration=True) for marked in marked_keys())
 
 
-def collect(kind: type[T], typed: Mapping[str, Any]) -> T:
+def collect(kind: type[T], typed: Mapping[str, object]) -> T:
     """A command's options of what was typed, by the names of its parameters; what was left out has the default.
 
     Raises ConfigError for what cannot be read.
     """
-    values: dict[str, Any] = {}
-    keys: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # of any dataclass
+    keys: dict[str, object] = {}
     for option in options_of(kind):
         if typed.get(option.name) is not None:
             (keys if option.is_of_configuration else values)[option.key] = option.value(typed[option.name])
@@ -169,7 +175,7 @@ def collect(kind: type[T], typed: Mapping[str, Any]) -> T:
     return kind(**values)
 
 
-def _own_options(kind: type[Any]) -> Iterator[Option]:
+def _own_options(kind: type[DataclassInstance]) -> Iterator[Option]:
     for field, field_type, mark in _marked_fields(kind):
         if isinstance(mark, ConfigFlags):
             yield from _options_of_configuration(mark)
@@ -189,14 +195,14 @@ def _options_of_configuration(mark: ConfigFlags) -> Iterator[Option]:
         yield Option("settings", tuple[str, ...], (), _SETTINGS)
 
 
-def _marked_fields(kind: type[Any]) -> tuple[tuple[dataclasses.Field[Any], Any, Any], ...]:
+def _marked_fields(kind: type[DataclassInstance]) -> tuple[tuple[dataclasses.Field[object], TypeForm, Mark], ...]:
     """The fields with a mark, their types and their marks."""
     hints = get_type_hints(kind, include_extras=True)
     marked = ((field, *_split(hints[field.name])) for field in dataclasses.fields(kind))
     return tuple((field, field_type, mark) for field, field_type, mark in marked if mark is not None)
 
 
-def _request_field(kind: type[Any]) -> str | None:
+def _request_field(kind: type[DataclassInstance]) -> str | None:
     return next((field.name for field, _, mark in _marked_fields(kind) if isinstance(mark, ConfigFlags)), None)
 
 
@@ -207,7 +213,7 @@ def _finite(number: float | None) -> float | None:
     return number
 
 
-def _split(hint: Any) -> tuple[Any, Any]:
+def _split(hint: TypeForm) -> tuple[TypeForm, Mark | None]:
     """A field's type and its mark, None without one."""
     if get_origin(hint) is not Annotated:
         return hint, None
@@ -215,7 +221,7 @@ def _split(hint: Any) -> tuple[Any, Any]:
     return field_type, next((extra for extra in extras if isinstance(extra, Flag | Argument | ConfigFlags)), None)
 
 
-def _bare(kind: Any) -> Any:
+def _bare(kind: TypeForm) -> TypeForm:
     """A type without None and without what is annotated."""
     if get_origin(kind) is Annotated:
         return _bare(get_args(kind)[0])
@@ -224,6 +230,6 @@ def _bare(kind: Any) -> Any:
     return kind
 
 
-def _choices(kind: Any) -> tuple[str, ...]:
+def _choices(kind: TypeForm) -> tuple[str, ...]:
     bare = _bare(kind)
     return get_args(bare) if get_origin(bare) is Literal else ()

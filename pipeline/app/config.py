@@ -13,14 +13,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from pipeline.app.options import Argument, Flag, comma_separated, flag_names, triple
+from pipeline.app.options import Argument, Flag, TypeForm, comma_separated, flag_names, triple
 from pipeline.errors import ConfigError, reason_of
+from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
@@ -252,7 +253,7 @@ class MarkedKey(NamedTuple):
     """A dotted key, its type, its default, and how it is typed."""
 
     key: str
-    kind: Any
+    kind: TypeForm
     default: object
     mark: Flag | Argument
 
@@ -289,7 +290,7 @@ def load_config(
     word: str | None = None,
     *,
     settings: Sequence[str] = (),
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     origin: str = COMMAND_LINE,
 ) -> RunConfig:
     """Put a run's configuration together.
@@ -299,7 +300,7 @@ def load_config(
     options: dotted keys from the command line; None values say nothing. origin: what errors call them.
     Raises ConfigError that names file, key, and the nearest right key or value.
     """
-    layers: list[tuple[str, dict[str, Any]]] = []
+    layers: list[tuple[str, dict[str, object]]] = []
     if word is not None:
         path = find_config(word)
         layers.append((path.name, _read(path)))
@@ -312,7 +313,7 @@ def load_config(
         if value is not None and not (isinstance(value, tuple) and not value)
     }
     layers += [(origin, _nested(key, value)) for key, value in present.items()]
-    merged: dict[str, Any] = {}
+    merged: dict[str, object] = {}
     for where, values in layers:
         _validate(values, where)
         merged = _merge(merged, values)
@@ -322,7 +323,7 @@ def load_config(
     return config
 
 
-def with_keys(config: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
+def with_keys(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
     """The same configuration with other values of some dotted keys."""
     values = config.model_dump()
     for key, value in changes.items():
@@ -366,7 +367,7 @@ def find_config(word: str) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, object]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -382,7 +383,7 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _setting(text: str) -> dict[str, Any]:
+def _setting(text: str) -> dict[str, object]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set must be key=value, such as flow.mode=live, got {masked_address(text)!r}")
@@ -392,15 +393,15 @@ def _setting(text: str) -> dict[str, Any]:
         raise ConfigError(f"--set {key}: {_Shown(key).repr(value)} is not a YAML value") from error
 
 
-def _nested(dotted_key: str, value: Any) -> dict[str, Any]:
+def _nested(dotted_key: str, value: object) -> dict[str, object]:
     *sections, last = dotted_key.split(".")
-    nested: dict[str, Any] = {last: value}
+    nested: dict[str, object] = {last: value}
     for section in reversed(sections):
         nested = {section: nested}
     return nested
 
 
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def _merge(below: dict[str, object], above: dict[str, object]) -> dict[str, object]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
@@ -408,14 +409,14 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validate(values: dict[str, Any], where: str) -> RunConfig:
+def _validate(values: dict[str, object], where: str) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(dict(problem), where) for problem in error.errors())) from error
+        raise ConfigError("; ".join(_explain(problem, where) for problem in error.errors())) from error
 
 
-def _explain(problem: dict[str, Any], where: str) -> str:
+def _explain(problem: ErrorDetails, where: str) -> str:
     location = [masked_address(str(part)) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -451,7 +452,7 @@ class _Shown(reprlib.Repr):
         return super().repr_str(shown, level)
 
 
-def without_secrets(value: Any) -> Any:
+def without_secrets(value: Json) -> Json:
     """A value of JSON types with the addresses in it masked."""
     if isinstance(value, dict):
         return {name: without_secrets(part) for name, part in value.items()}

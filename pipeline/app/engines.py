@@ -9,14 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
-from pipeline.app.config import RunConfig, with_keys
-from pipeline.app.gpu_settings import MOST_BATCH, GpuSettings, best_settings, blank_rate
+from pipeline.app.config import EngineConfig, RunConfig, with_keys
+from pipeline.app.gpu_settings import MOST_BATCH, FixedSettings, GpuSettings, best_settings, blank_rate
 from pipeline.app.machine import versions
 from pipeline.app.output_paths import files_of_model
 from pipeline.app.proof_pictures import proof_pictures
@@ -61,11 +60,7 @@ def open_engine(
     section = config.engine
     pictures = pictures or partial(proof_pictures, config.sources, as_planes=spec.pixels == "nv12")
     digest = model_digest(path)
-    fixed = {
-        name: value
-        for name in ("batch", "cuda_graph", "channels_last", "inflight")
-        if (value := getattr(section, name)) is not None
-    }
+    fixed = _fixed_settings(section)
 
     def opened(candidate: Candidate, settings: GpuSettings) -> OrtEngine:
         engine = OrtEngine(
@@ -116,6 +111,20 @@ def open_engine(
     return engine, config
 
 
+def _fixed_settings(section: EngineConfig) -> FixedSettings:
+    """The GPU settings that the user has set."""
+    fixed = FixedSettings()
+    if section.batch is not None:
+        fixed["batch"] = section.batch
+    if section.cuda_graph is not None:
+        fixed["cuda_graph"] = section.cuda_graph
+    if section.channels_last is not None:
+        fixed["channels_last"] = section.channels_last
+    if section.inflight is not None:
+        fixed["inflight"] = section.inflight
+    return fixed
+
+
 def known_agreements(path: Path) -> dict[str, Agreement]:
     """The remembered agreements of a file on this machine, with these versions, by device and settings."""
     memory = recall(_KIND, *_key(model_digest(path))) or {}
@@ -141,7 +150,7 @@ def _run_blank(engine: OrtEngine) -> None:
     engine.infer_blank()
 
 
-def _proved(engine: OrtEngine, digest: str, pictures: Pictures, settings: dict[str, Any]) -> Agreement:
+def _proved(engine: OrtEngine, digest: str, pictures: Pictures, settings: Mapping[str, object]) -> Agreement:
     """How an engine agrees with the reference, as remembered, or found out now."""
     words = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()) if value not in (False, None))
     name = f"{engine.device}: {words}"
@@ -173,7 +182,7 @@ def _settled(
     opened: Callable[[Candidate, GpuSettings], OrtEngine],
     config: RunConfig,
     digest: str,
-    fixed: dict[str, Any],
+    fixed: FixedSettings,
     live_sources: int,
     frame_wh: tuple[int, int] | None,
 ) -> tuple[OrtEngine, GpuSettings]:

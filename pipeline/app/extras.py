@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from types import ModuleType
 
 from pipeline.errors import MissingExtraError
 
 
-def load(module: str, *, extra: str = "export") -> Any:
+def load(module: str, *, extra: str = "export") -> ModuleType:
     """A module of `export`. Raises MissingExtraError if a package that it needs, all in `extra`, is not installed."""
     try:
         return importlib.import_module(module)

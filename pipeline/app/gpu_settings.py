@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypedDict, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from pipeline.remembered import recall, remember
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.preprocess import NetworkInput
+
+T = TypeVar("T")
 
 MOST_BATCH = 16
 _SECONDS = 0.3  # a candidate
@@ -42,13 +44,22 @@ class GpuSettings:
     inflight: int = 2
 
 
+class FixedSettings(TypedDict, total=False):
+    """The GPU settings that the user has set, which are not tried."""
+
+    batch: int
+    cuda_graph: bool
+    channels_last: bool
+    inflight: int
+
+
 Open = Callable[[GpuSettings], OrtEngine]
 Rate = Callable[[OrtEngine, GpuSettings], float]
 """Frames a second of an engine with these settings."""
 
 
 def best_settings(
-    open_engine: Open, *, fixed: dict[str, Any], most_batch: int, rate: Rate, key: tuple[object, ...]
+    open_engine: Open, *, fixed: FixedSettings, most_batch: int, rate: Rate, key: tuple[object, ...]
 ) -> tuple[GpuSettings, str]:
     """The settings with which frames go through fastest, and why.
 
@@ -64,17 +75,12 @@ def best_settings(
     best = replace(one, batch=fixed.get("batch", most_batch))
     for name in ("cuda_graph", "channels_last"):
         if name not in fixed:
-            other = replace(best, **{name: True})
-            best = other if trial.rate(other) > _GAIN * trial.rate(best) else best
-    while "batch" not in fixed and best.batch > 1:
-        half = replace(best, batch=best.batch // 2)
-        if trial.rate(half) < _ALMOST * trial.rate(best):
-            break
-        best = half
-    for inflight in (1, 3) if "inflight" not in fixed else ():
-        other = replace(best, inflight=inflight)
-        needed = 1 / _GAIN if inflight < best.inflight else _GAIN
-        best = other if trial.rate(other) > needed * trial.rate(best) else best
+            best = trial.better(replace(best, **{name: True}), best)
+    if "batch" not in fixed:
+        best = trial.with_smallest_batch(best)
+    if "inflight" not in fixed:
+        best = trial.better(replace(best, inflight=1), best, least_gain=1 / _GAIN)
+        best = trial.better(replace(best, inflight=3), best)
     reason = (
         f"{_words(best)}: {trial.rate(best):.0f} frames/s of blank frames, {trial.rate(one):.0f} with {_words(one)}"
     )
@@ -88,19 +94,21 @@ def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int,
     on_device: whether a network that takes planes finds them there, as the GPU's decoder leaves them.
     """
     batch, workers = settings.batch, settings.inflight
-    shape: dict[str, Any] = {"name": "detect", "workers": workers, "capacity": 2 * batch * workers}
+    capacity = 2 * batch * workers
     stop_after = _Until(_SECONDS)
     if engine.spec.pixels == "nv12":
         picture: Any = _BlankPicture(engine.blank_planes(frame_wh, on_device=on_device))
         frame = Frame(picture, "blank", 0, 0.0, 0.0)
-        planes = DetectPlanes(engine)
-        flow: Flow[Any] = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(planes, max_batch=batch, **shape)
+        flow = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(
+            DetectPlanes(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
+        )
     else:
         letterbox = Letterbox.fit(engine.spec.network_wh, engine.spec.network_wh, engine.spec.resize)
         frame = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
         prepared = NetworkInput(frame, letterbox, engine.blank_input()[:1], lambda: None)
-        detect = Detect(engine)
-        flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(detect, max_batch=batch, **shape)
+        flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(
+            Detect(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
+        )
     began = time.monotonic()
     with Running(flow) as running:
         running.wait()
@@ -124,6 +132,19 @@ class _Trial:
             engine.close()
         return self._rates[settings]
 
+    def better(self, other: GpuSettings, best: GpuSettings, *, least_gain: float = _GAIN) -> GpuSettings:
+        """The other settings where their rate is higher by that factor, else the best until now."""
+        return other if self.rate(other) > least_gain * self.rate(best) else best
+
+    def with_smallest_batch(self, best: GpuSettings) -> GpuSettings:
+        """The same with half the batch, and half of that, as long as that keeps almost the rate."""
+        while best.batch > 1:
+            half = replace(best, batch=best.batch // 2)
+            if self.rate(half) < _ALMOST * self.rate(best):
+                break
+            best = half
+        return best
+
 
 class _Until:
     """Says when some time has passed since it was first asked."""
@@ -138,16 +159,16 @@ class _Until:
         return time.monotonic() >= self._end
 
 
-class _Blanks:
+class _Blanks(Generic[T]):
     """A recorded source of the same item, over and over."""
 
     source_id = "blank"
     is_live = False
 
-    def __init__(self, item: Any, until: _Until) -> None:
+    def __init__(self, item: T, until: _Until) -> None:
         self._item, self._until = item, until
 
-    def items(self, stop: Stop) -> Iterator[Any]:
+    def items(self, stop: Stop) -> Iterator[T]:
         while not stop.is_set() and not self._until.is_over():
             yield self._item
 

@@ -22,18 +22,25 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from pipeline.app.config import RunConfig, with_keys
 from pipeline.errors import ConfigError, StreamdetError
+from pipeline.json_values import Json
 from pipeline.masking import masked_text
 from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
 from pipeline.measure.summary import apportioned
 from pipeline.sources.looping import LoopingSource
 from pipeline.sources.source import FrameSource
+
+if TYPE_CHECKING:
+    from pipeline.app.assemble import Assembly
+    from pipeline.app.run.report import RunReport
+    from pipeline.flow.running import Running, RunStatistics
+    from pipeline.picture.detections import Result
 
 RECORDING = "RECORDING"
 """As `output.video`: record into a file that is thrown away."""
@@ -44,19 +51,32 @@ _GPU_OPTIONS = ("engine.cuda_graph", "engine.channels_last")
 _MOST_PICTURES = 32  # for the encoder alone: a decoded 1080p picture is 3 MB
 
 
+Kind = Literal["pipeline", "sources", "network", "encoder"]
+
+
+class CaseOptions(TypedDict, total=False):
+    """The fields of a case beside its configuration."""
+
+    kind: Kind
+    seconds: float
+    warm_up_seconds: float
+    warm_up_frames: int
+    network_threads: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """What is run, and for how long: frames of the warm-up are in none of the numbers."""
 
-    config: Mapping[str, Any]  # a RunConfig as JSON types
-    kind: Literal["pipeline", "sources", "network", "encoder"] = "pipeline"
+    config: Mapping[str, object]  # a RunConfig as JSON types
+    kind: Kind = "pipeline"
     seconds: float = 5.0
     warm_up_seconds: float = 1.0
     warm_up_frames: int = 10  # and at least this number
     network_threads: int | None = None  # of a bare network; None: as many as ONNX Runtime likes
 
     @classmethod
-    def of(cls, config: RunConfig, **options: Any) -> Case:
+    def of(cls, config: RunConfig, **options: Unpack[CaseOptions]) -> Case:
         """A case of a configuration."""
         return cls(config.model_dump(mode="json"), **options)
 
@@ -169,14 +189,47 @@ class _Stopwatch:
         return Usage.between(self.first, self.last)
 
 
+class _PipelineWatch:
+    """Reads the processor and the statistics of a running pipeline once it is warm, until the time is over."""
+
+    def __init__(self, case: Case, running: Running[Result]) -> None:
+        self.stopwatch = _Stopwatch(case)
+        self._running = running
+        self._statistics: RunStatistics | None = None  # as of the stopwatch's last reading
+        self._next_reading_seconds = 0.0
+        self._is_over = False
+
+    def look(self) -> None:
+        """To be called on every tick of the run."""
+        if self._is_over:
+            return
+        if self.stopwatch.first is None:
+            if self.stopwatch.is_warm(self._running.statistics().frames.delivered):
+                self._running.forget_warm_up()
+                self.stopwatch.first = read_processor()
+            return
+        self._is_over = self.stopwatch.is_over()
+        # Now and then, because threads that end take their numbers along.
+        if self._is_over or time.monotonic() >= self._next_reading_seconds:
+            reading, statistics = read_processor(), self._running.statistics()
+            self.stopwatch.last, self._next_reading_seconds = reading, time.monotonic() + 0.5
+            self._statistics = statistics
+        if self._is_over:
+            self._running.stop()
+
+    def num_inferred(self) -> int:
+        """How many frames the network saw between the stopwatch's readings."""
+        from pipeline.app.stages import DETECT
+
+        detect = None if self._statistics is None else self._statistics.of_role(DETECT.role)
+        assert detect is not None
+        return detect.service.num
+
+
 def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
     from pipeline.app.assemble import assemble
-    from pipeline.app.machine import available_cores
     from pipeline.app.overlay import OverlayText
-    from pipeline.app.run.report import report_of
-    from pipeline.app.run.verdict import ProcessorUse, judge
-    from pipeline.app.stages import DETECT
-    from pipeline.flow.running import Running, RunStatistics
+    from pipeline.flow.running import Running
 
     memory = {"started": memory_mb()}
     overlay = OverlayText()
@@ -185,35 +238,12 @@ def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
     engine_threads = set(read_processor().thread_seconds)
     running = Running(assembly.flow)
     overlay.statistics = running.statistics
-    watch = _Stopwatch(case)
-    steady: list[RunStatistics] = []
-    read_at = 0.0
-
-    def look() -> None:
-        nonlocal read_at
-        if steady:
-            return
-        if watch.first is None:
-            if watch.is_warm(running.statistics().frames.delivered):
-                running.forget_warm_up()
-                watch.first = read_processor()
-            return
-        over = watch.is_over()
-        if over or time.monotonic() >= read_at:  # now and then, because threads that end take their numbers along
-            reading, statistics = read_processor(), running.statistics()
-            watch.last, read_at = reading, time.monotonic() + 0.5
-            recent[:] = [statistics]
-        if over:
-            steady[:] = recent
-            running.stop()
-
-    recent: list[RunStatistics] = []
+    watch = _PipelineWatch(case, running)
     with running:
         threads = running.thread_ids()
-        running.wait(on_tick=look, tick_seconds=_TICK_SECONDS)
+        running.wait(on_tick=watch.look, tick_seconds=_TICK_SECONDS)
     assembly.engine.close()
-    usage = watch.usage()
-    statistics = running.statistics()
+    usage, statistics = watch.stopwatch.usage(), running.statistics()
     roles = {node.name: node.role for node in statistics.nodes}
     loops = _loops(assembly.sources)
     spent_on = usage.by_role(
@@ -221,36 +251,47 @@ def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
         engine_threads=engine_threads,
         ended=SOURCE if loops else OTHER,
     )
-    processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
-    detect = recent[0].of_role(DETECT.role)
-    assert detect is not None
-    num_inferred = detect.service.num
-    spec = assembly.engine.spec
-    verdict = judge(statistics, is_live=assembly.is_live, processor=processor)
-    damage = {name: source.damage for name, source in assembly.sources.items()}
-    report = report_of(
-        statistics,
-        verdict=verdict,
-        model=spec.model_name or assembly.engine.path.name,
-        device=assembly.engine.device,
-        damage=damage,
-        every=config.flow.every,
-        agreement=assembly.engine.agreement,
-    )
     measured = {
         "loops": loops,
         "precision": assembly.engine.precision,
-        "network_wh": list(spec.network_wh),
+        "network_wh": list(assembly.engine.spec.network_wh),
         "latency_percentiles_ms": [round(1000 * seconds, 3) for seconds in running.latency_percentiles_seconds()],
-        "cpu_ms_per_frame": _per_frame(usage.process_seconds, num_inferred),
-        "cpu_ms_by_role": apportioned(
-            {role: 1000 * seconds / max(1, num_inferred) for role, seconds in spent_on.items()},
-            total=_per_frame(usage.process_seconds, num_inferred),
-        ),
-        **_machine(usage, num_inferred),
+        **_cost(usage, spent_on, watch.num_inferred()),
         "memory_mb": {**memory, "peak": peak_memory_mb()},
     }
-    return Measured.from_json({**report, **measured})
+    return Measured.from_json({**_report(assembly, statistics, usage, spent_on, every=config.flow.every), **measured})
+
+
+def _report(
+    assembly: Assembly, statistics: RunStatistics, usage: Usage, spent_on: Mapping[str, float], *, every: int
+) -> RunReport:
+    """The report of the run; spent_on: processor seconds by role."""
+    from pipeline.app.machine import available_cores
+    from pipeline.app.run.report import report_of
+    from pipeline.app.run.verdict import ProcessorUse, judge
+
+    processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
+    engine = assembly.engine
+    return report_of(
+        statistics,
+        verdict=judge(statistics, is_live=assembly.is_live, processor=processor),
+        model=engine.spec.model_name or engine.path.name,
+        device=engine.device,
+        damage={name: source.damage for name, source in assembly.sources.items()},
+        every=every,
+        agreement=engine.agreement,
+    )
+
+
+def _cost(usage: Usage, spent_on: Mapping[str, float], num_inferred: int) -> dict[str, Json]:
+    """Processor time a frame, in all and by role; spent_on: seconds by role."""
+    cpu_ms = _per_frame(usage.process_seconds, num_inferred)
+    by_role = {role: 1000 * seconds / max(1, num_inferred) for role, seconds in spent_on.items()}
+    return {
+        "cpu_ms_per_frame": cpu_ms,
+        "cpu_ms_by_role": apportioned(by_role, total=cpu_ms),
+        **asdict(_Share.of(usage, num_inferred)),
+    }
 
 
 def _measure_sources(case: Case, config: RunConfig) -> FloorMeasured:
@@ -352,18 +393,29 @@ def _floor(usage: Usage, num_frames: int) -> FloorMeasured:
     return FloorMeasured(
         fps=num_frames / usage.wall_seconds,
         cpu_ms_per_frame=_per_frame(usage.process_seconds, num_frames),
-        **_machine(usage, num_frames),
+        **asdict(_Share.of(usage, num_frames)),
     )
 
 
-def _machine(usage: Usage, num_frames: int) -> dict[str, Any]:
-    return {
-        "num_frames": num_frames,
-        "measured_seconds": round(usage.wall_seconds, 3),
-        "cores_used": round(usage.process_seconds / usage.wall_seconds, 3),
-        "other_cores": round(usage.other_cores, 3),
-        "stolen_cores": round(usage.stolen_cores, 3),
-    }
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """This process's share of the machine while it was measured."""
+
+    num_frames: int
+    measured_seconds: float
+    cores_used: float
+    other_cores: float
+    stolen_cores: float
+
+    @classmethod
+    def of(cls, usage: Usage, num_frames: int) -> _Share:
+        return cls(
+            num_frames,
+            round(usage.wall_seconds, 3),
+            round(usage.process_seconds / usage.wall_seconds, 3),
+            round(usage.other_cores, 3),
+            round(usage.stolen_cores, 3),
+        )
 
 
 def _per_frame(seconds: float, num_frames: int) -> float:

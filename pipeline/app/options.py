@@ -12,9 +12,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from pipeline.errors import ConfigError
+
+TypeForm: TypeAlias = object
+"""A type as an annotation has it: `str`, `int | None`, `Literal["a", "b"]`; `typing` has no type for all of them."""
 
 Parse = Callable[[Any, str], object]
 """The typed value and the flag's name, for the error → the field's value. Raises ConfigError."""
@@ -33,7 +36,7 @@ class Flag:
     help: str
     names: tuple[str, ...] = ()
     metavar: str | None = None
-    typed: Any = None
+    typed: TypeForm = None
     parse: Parse | None = None
     at_least: float | None = None
     at_most: float | None = None

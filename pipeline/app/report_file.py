@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import SinkError
 from pipeline.whole_file import write_whole
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Write a report as JSON, all or nothing. Raises SinkError if it cannot be written."""
+def write_report(report: Mapping[str, object], path: Path) -> None:
+    """Write a report in JSON types, all or nothing. Raises SinkError if it cannot be written."""
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         # A name need not be valid UTF-8; what backslashreplace writes for it is JSON's own escape.

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from pipeline.app.bench.command import candidates_of, highest_rate_held, run_bench
 from pipeline.app.bench.options import BenchOptions
-from pipeline.app.bench.report import Bench, Candidate, print_bench, print_table, report_of_bench
-from pipeline.app.config import load_config
-from pipeline.app.measure_apart import RECORDING, Case, measure_apart, measure_floor_apart
+from pipeline.app.bench.report import Bench, Candidate, Machine, print_bench, print_table, report_of_bench
+from pipeline.app.config import RunConfig, load_config
+from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
 from pipeline.app.roles import colours
 from pipeline.errors import ConfigError
 from pipeline.measure.charts import time_chart
@@ -120,9 +120,10 @@ def test_a_source_that_ends_before_it_has_been_measured_is_read_again(
     cv2.imwrite(str(image), np.zeros((64, 96, 3), np.uint8))
     sources = (str(small_video), str(image), "sim:traffic?seconds=0.2&size=64x48")
     config = load_config(options={"sources": sources, "model": str(small_detector), "output.show": False})
-    lengths = {"seconds": 0.3, "warm_up_seconds": 0.1, "warm_up_frames": 200}
+    lengths: CaseOptions = {"seconds": 0.3, "warm_up_seconds": 0.1, "warm_up_frames": 200}
+    of_sources: CaseOptions = {**lengths, "kind": "sources"}
     run = measure_apart(Case.of(config, **lengths))
-    for loops in (run.loops, measure_floor_apart(Case.of(config, kind="sources", **lengths)).loops):
+    for loops in (run.loops, measure_floor_apart(Case.of(config, **of_sources)).loops):
         assert set(loops) == set(sources)
         assert min(loops.values()) > 0
     assert run.frames.captured > 0
@@ -177,7 +178,7 @@ def test_a_rate_without_a_live_mode_is_refused(small_video: Path) -> None:
 
 def test_the_rate_of_a_camera_counts_the_frames_that_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     def measured(case: Case) -> Measured:
-        rate = case.config["flow"]["rate_fps"]
+        rate = RunConfig.model_validate(case.config).flow.rate_fps or 0.0
         return a_run(rate / 3, num_full=int(rate > 45))
 
     monkeypatch.setattr("pipeline.app.bench.command.measure_apart", measured)
@@ -207,10 +208,8 @@ def test_the_bars_of_the_page_and_the_printed_stages_add_up_to_the_tables_proces
         a_run(fps, stages={}, cpu_ms_per_frame=cost, cpu_ms_by_role=by_role)
         for fps, (cost, by_role) in zip((30.0, 20.0, 10.0), costs, strict=True)
     ][:num_repeats]
-    bench = Bench(
-        ("a.mp4",), None, num_repeats, 1.0, 0.0, {"processor": "", "cores": 2, "load": 0.0, "clock_mhz": None,
-        "versions": {}}, (), [Candidate("x", load_config(), runs={"boxes": repeats})],
-    )  # fmt: skip
+    candidate = Candidate("x", load_config(), runs={"boxes": repeats})
+    bench = Bench(("a.mp4",), None, num_repeats, 1.0, 0.0, Machine("", 2, None, 0.0, {}), (), [candidate])
     page = html_of(report_of_bench(bench), colours())
     _, _, _, cpu_ms, *_ = re.findall(r"<td>([^<]*)</td>", page)
     (bars,) = drawn
@@ -246,16 +245,7 @@ def test_a_bench_tells_how_a_device_agrees_and_that_a_rate_was_not_reached() -> 
     candidate = Candidate("x", load_config(), 1e6)
     candidate.runs["live at 1e+06/s"] = [a_run(30.0, agreement="99.9% of 10 detections")]
     screen = io.StringIO()
-    bench = Bench(
-        ("a.mp4",),
-        None,
-        1,
-        1.0,
-        0.0,
-        {"processor": "", "cores": 1, "clock_mhz": None, "load": 0, "versions": {}},
-        (),
-        [candidate],
-    )
+    bench = Bench(("a.mp4",), None, 1, 1.0, 0.0, Machine("", 1, None, 0.0, {}), (), [candidate])
     print_bench(bench, Console(file=screen, width=200))
     assert "agreement: 99.9% of 10 detections" in screen.getvalue()
     assert "less than --rate 1e+06 asks for" in screen.getvalue()

@@ -15,6 +15,7 @@ from pipeline.app.compare.command import run_compare, tiles_of_text
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth
 from pipeline.app.compare.verdict import Row, verdict
+from pipeline.app.config import RunConfig
 from pipeline.app.measure_apart import Case, Measure
 from pipeline.errors import ConfigError
 from pipeline.measure.measured import Measured
@@ -134,7 +135,7 @@ def test_pictures_of_any_size_fit_a_screen_even_with_nothing_in_them(size: tuple
 
 def by_model(speeds: Mapping[str, float]) -> Measure:
     def measure(case: Case) -> Measured:
-        fps = speeds[Path(case.config["model"]).stem]
+        fps = speeds[Path(RunConfig.model_validate(case.config).model or "").stem]
         return a_run(fps, cpu_ms_per_frame=1000 / fps, detect_ms=500 / fps)
 
     return measure

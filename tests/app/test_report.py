@@ -13,7 +13,7 @@ from rich.console import Console
 from pipeline.app.overlay import OverlayText
 from pipeline.app.report_file import write_report
 from pipeline.app.run.panel import LivePanel, PlainLines, panel_for
-from pipeline.app.run.report import print_report, report_of
+from pipeline.app.run.report import RunReport, print_report, report_of
 from pipeline.app.run.verdict import judge
 from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
@@ -40,7 +40,7 @@ def statistics_of_a_run() -> RunStatistics:
     return running.statistics()
 
 
-def report() -> dict[str, object]:
+def report() -> RunReport:
     statistics = statistics_of_a_run()
     verdict = judge(statistics, is_live=False)
     damage = {"videos/street.mp4": ("50 frames declared, 20 read",)}

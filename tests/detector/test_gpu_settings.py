@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import pytest
 
-from pipeline.app.gpu_settings import GpuSettings, best_settings, blank_rate
+from pipeline.app.gpu_settings import FixedSettings, GpuSettings, best_settings, blank_rate
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.errors import DeviceError
@@ -43,7 +43,7 @@ class Gpu:
 
     def close(self) -> None: ...
 
-    def best(self, *, most_batch: int = 16, key: str | None = None, **fixed: Any) -> GpuSettings:
+    def best(self, *, most_batch: int = 16, key: str | None = None, **fixed: Unpack[FixedSettings]) -> GpuSettings:
         key = key or f"GPU {next(NUMBERS)}"
         return best_settings(self.open, fixed=fixed, most_batch=most_batch, rate=self.rate, key=(key,))[0]
 

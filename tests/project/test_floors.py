@@ -20,6 +20,7 @@ FLOORS = {
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
     "pipeline.remembered": 2,
+    "pipeline.json_values": 1,
     "pipeline.masking": 1,
     "pipeline.text_file": 1,
     "pipeline.user_path": 2,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.app.bench.report import Bench, Candidate, report_of_bench
+from pipeline.app.bench.report import Bench, Candidate, Machine, report_of_bench
 from pipeline.app.config import RunConfig, load_config
 from pipeline.app.outputs import recording_paths
 from pipeline.app.standard_streams import Outlet
@@ -69,7 +69,8 @@ def test_no_output_shows_the_secret_of_an_address(address: str) -> None:
         load_config(options={"sources": address})  # a string where a list is wanted, the commonest slip
     with pytest.raises(ConfigError) as strange:
         load_config(options={"sources": [{"url": address}], address: 1})
-    bench = Bench((address,), None, 1, 1.0, 1.0, {}, (), (Candidate("x", RunConfig(sources=(address,))),))
+    machine = Machine("", 1, None, None, {})
+    bench = Bench((address,), None, 1, 1.0, 1.0, machine, (), (Candidate("x", RunConfig(sources=(address,))),))
     screen = io.StringIO()
     Outlet(screen, words=[address]).write(f"Error: unexpected argument ({address}), or {address!r}\n")
     paths = recording_paths("o.mp4", [masked_address(address), "other"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -18,7 +17,7 @@ from pipeline.app.bench.report import (
     HELD,
     Bench,
     Candidate,
-    describe_machine,
+    Machine,
     live_name,
     print_bench,
     print_checks,
@@ -27,7 +26,7 @@ from pipeline.app.bench.report import (
 from pipeline.app.config import RunConfig
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
-from pipeline.app.measure_apart import RECORDING, Case, measure_apart, measure_floor_apart
+from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.app.report_file import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
@@ -61,7 +60,7 @@ def run_bench(options: BenchOptions) -> int:
         say("the meters themselves")
         checks = self_test()
         print_checks(checks, console)
-    machine = describe_machine()
+    machine = Machine.now()
     interrupted: KeyboardInterrupt | None = None
     try:
         _measure(candidates, options, data, say)
@@ -153,18 +152,10 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
 
 def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say: Say) -> None:
     """Every case once, then every case again, so that what disturbs the machine disturbs all alike."""
-    lengths = {"seconds": options.seconds, "warm_up_seconds": options.warm_up_seconds}
+    lengths: CaseOptions = {"seconds": options.seconds, "warm_up_seconds": options.warm_up_seconds}
     for repeat, candidate in itertools.product(range(options.repeats), candidates):
         configs = _configs(candidate.config, options)
-        kinds: tuple[dict[str, Any], ...] = (
-            {"kind": "sources"},
-            {"kind": "network"},
-            {"kind": "network", "network_threads": 1},
-        )
-        cases = {name: Case.of(candidate.config, **kind, **lengths) for name, kind in zip(FLOORS, kinds, strict=True)}
-        if "recording" in configs:
-            cases[ENCODER] = Case.of(configs["recording"], kind="encoder", **lengths)
-        for name, case in cases.items():
+        for name, case in _floor_cases(candidate.config, configs.get("recording"), lengths).items():
             floor = measure_floor_apart(case)
             candidate.floors.setdefault(name, []).append(floor)
             say(f"{candidate.name}, {name} alone: {floor.fps:.1f} frames/s")
@@ -172,6 +163,20 @@ def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say
             measured = measure_apart(Case.of(config, **lengths))
             candidate.runs.setdefault(name, []).append(measured)
             say(f"{candidate.name}, {name}: {measured.delivered_fps:.1f} frames/s ({repeat + 1})")
+
+
+def _floor_cases(config: RunConfig, recording: RunConfig | None, lengths: CaseOptions) -> dict[str, Case]:
+    """The parts to measure alone, by name; the encoder only where a recording is made."""
+    kinds: tuple[CaseOptions, ...] = (
+        {**lengths, "kind": "sources"},
+        {**lengths, "kind": "network"},
+        {**lengths, "kind": "network", "network_threads": 1},
+    )
+    cases = {name: Case.of(config, **kind) for name, kind in zip(FLOORS, kinds, strict=True)}
+    if recording is not None:
+        encoder: CaseOptions = {**lengths, "kind": "encoder"}
+        cases[ENCODER] = Case.of(recording, **encoder)
+    return cases
 
 
 def _configs(config: RunConfig, options: BenchOptions) -> dict[str, RunConfig]:

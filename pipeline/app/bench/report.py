@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +12,7 @@ from rich.table import Table
 from pipeline.app.config import RunConfig, without_secrets
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell
+from pipeline.json_values import Json
 from pipeline.masking import masked_address
 from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import clock_mhz
@@ -60,6 +60,29 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What the numbers depend on beside the candidates."""
+
+    processor: str
+    cores: int
+    clock_mhz: Sequence[int] | None  # the slowest and the fastest core's; None: not known
+    load: float | None  # of the last minute; None: not known
+    versions: Mapping[str, str]
+
+    @classmethod
+    def now(cls) -> Machine:
+        """This machine at this moment."""
+        clocks = clock_mhz()
+        return cls(
+            processor_name(),
+            available_cores(),
+            None if clocks is None else [round(clock) for clock in clocks],
+            round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+            versions(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Bench:
     """What was measured, of what, for how long, and where."""
 
@@ -68,27 +91,15 @@ class Bench:
     repeats: int
     seconds: float  # that each took
     warm_up_seconds: float
-    machine: Mapping[str, Any]
+    machine: Machine
     checks: Sequence[Check]  # of the meters themselves
     candidates: Sequence[Candidate]  # of which something has been measured
 
 
-def describe_machine() -> dict[str, Any]:
-    """What the numbers depend on: processor, cores, clock, load, versions."""
-    clocks = clock_mhz()
-    return {
-        "processor": processor_name(),
-        "cores": available_cores(),
-        "clock_mhz": None if clocks is None else [round(clock) for clock in clocks],
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": versions(),
-    }
-
-
-def report_of_bench(bench: Bench) -> dict[str, Any]:
+def report_of_bench(bench: Bench) -> dict[str, Json]:
     """Everything that was measured, in JSON types."""
     return {
-        "machine": dict(bench.machine),
+        "machine": asdict(bench.machine),
         "sources": [masked_address(source) for source in bench.sources],
         "data": bench.data,
         "repeats": bench.repeats,
@@ -117,7 +128,7 @@ def print_bench(bench: Bench, console: Console) -> None:
         tell(console, _machine_line(bench), "dim")
 
 
-def _candidate_report(candidate: Candidate) -> dict[str, Any]:
+def _candidate_report(candidate: Candidate) -> dict[str, Json]:
     rows = {}
     for name, summary in candidate.summaries().items():
         rows[name] = {
@@ -279,12 +290,12 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
 
 def _machine_line(bench: Bench) -> str:
     machine = bench.machine
-    clocks = machine["clock_mhz"]
-    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    clocks = machine.clock_mhz
+    packages = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     return (
-        f"{machine['processor']}, {machine['cores']} cores"
+        f"{machine.processor}, {machine.cores} cores"
         + (f" at {clocks[0]} to {clocks[1]} MHz" if clocks else "")
-        + f", load {machine['load']}; {packages}; {bench.repeats} repeats in turn, {bench.seconds:g} s each after "
+        + f", load {machine.load}; {packages}; {bench.repeats} repeats in turn, {bench.seconds:g} s each after "
         f"{bench.warm_up_seconds:g} s of warm-up that is not counted"
     )
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.table import Table
 
 from pipeline.app.compare.result import Candidate, Comparison
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.json_values import Json
 from pipeline.measure.teacher import SMALL_PX, Recall
 
 # Fewer objects say little about anybody.
@@ -42,7 +42,7 @@ def print_comparison(comparison: Comparison) -> None:
         tell(console, f"written  {len(written)} pictures of the worst frames, such as {written[0]}")
 
 
-def report_of_comparison(comparison: Comparison) -> dict[str, Any]:
+def report_of_comparison(comparison: Comparison) -> dict[str, Json]:
     """All numbers, in JSON types."""
     teacher = comparison.teacher
     return {
@@ -113,7 +113,7 @@ def _table(candidates: Sequence[Candidate]) -> Table:
     return table
 
 
-def _candidate_report(candidate: Candidate) -> dict[str, Any]:
+def _candidate_report(candidate: Candidate) -> dict[str, Json]:
     agreement, summary = candidate.agreement, candidate.summary
     recalls = {"all": agreement.all, "small": agreement.small, "small_for_frame": agreement.small_for_frame}
     return {

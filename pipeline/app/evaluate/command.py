@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -23,7 +22,7 @@ from pipeline.app.class_names import names_of, some_of
 from pipeline.app.config import RunConfig
 from pipeline.app.detection_run import MAX_DETECTIONS, SCORE_THRESHOLD, ModelRun, detect_all
 from pipeline.app.evaluate.options import EvalOptions
-from pipeline.app.evaluate.report import Judged, draw_charts, print_eval, report_of_eval
+from pipeline.app.evaluate.report import FileSubject, Judged, RunSubject, draw_charts, print_eval, report_of_eval
 from pipeline.app.evaluate.streaming import (
     MEASURED,
     frame_times,
@@ -178,23 +177,24 @@ def _refuse_stranger(name: str, spec: DetectorSpec, data: LabelledData) -> None:
 
 def _judge_file(path: Path, data: LabelledData) -> Judged:
     detections = read_result_file(path, data)
-    return _judge(path.name, detections, data, sure_score=_SURE_SCORE, known_ids=None, about={"detections": str(path)})
+    subject = FileSubject(str(path))
+    return _judge(path.name, detections, data, sure_score=_SURE_SCORE, known_ids=None, subject=subject)
 
 
 def _judge_run(
     name: str, path: Path, config: RunConfig, spec: DetectorSpec, data: LabelledData, run: ModelRun
 ) -> Judged:
     section = config.detection
-    about = {
-        "model": str(path),
-        "device": run.device,
-        "precision": run.precision,
-        "agreement": run.agreement,
-        "score_threshold": section.score_threshold,
-        "max_detections": section.max_detections,
-        "nms_iou_threshold": suppression_options(section, spec).iou_threshold if spec.needs_nms else None,
-        "seconds": round(run.statistics.elapsed_seconds, 3),
-    }
+    subject = RunSubject(
+        model=str(path),
+        device=run.device,
+        precision=run.precision,
+        agreement=run.agreement,
+        score_threshold=section.score_threshold,
+        max_detections=section.max_detections,
+        nms_iou_threshold=suppression_options(section, spec).iou_threshold if spec.needs_nms else None,
+        seconds=round(run.statistics.elapsed_seconds, 3),
+    )
     known_ids = set(match_classes(spec.class_names, data.class_names).tolist())
     return _judge(
         name,
@@ -203,7 +203,7 @@ def _judge_run(
         sure_score=spec.score_threshold,
         known_ids=known_ids,
         detect_ms=run.detect_ms,
-        about=about,
+        subject=subject,
     )
 
 
@@ -214,7 +214,7 @@ def _judge(
     *,
     sure_score: float,
     known_ids: set[int] | None,
-    about: dict[str, Any],
+    subject: RunSubject | FileSubject,
     detect_ms: float | None = None,
 ) -> Judged:
     truths = [image.truth for image in data.images]
@@ -230,5 +230,5 @@ def _judge(
         sure_score,
         tuple(data.class_names[class_id] for class_id in unknown),
         detect_ms,
-        about,
+        subject,
     )

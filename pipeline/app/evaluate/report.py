@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 
 from pipeline.accuracy.coco import CocoAccuracy
@@ -18,8 +18,30 @@ from pipeline.app.class_names import some_of
 from pipeline.app.evaluate.streaming import Streaming
 from pipeline.app.machine import versions
 from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.json_values import Json
 
 _COLUMNS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSubject:
+    """A model, and the conditions under which it ran."""
+
+    model: str
+    device: str
+    precision: str
+    agreement: str | None  # with the CPU in fp32; None: it is that
+    score_threshold: float | None
+    max_detections: int | None
+    nms_iou_threshold: float | None  # None: NMS is in the network, or it needs none
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileSubject:
+    """A file of detections."""
+
+    detections: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +52,11 @@ class Judged:
     coco: CocoAccuracy
     voc_area: tuple[float | None, ...]  # AP at IoU .5 by class
     voc_eleven: tuple[float | None, ...]
-    confusion: Any  # [C + 1, C + 1]
+    confusion: npt.NDArray[np.int64]  # [C + 1, C + 1], rows are truth, columns are detected, background last
     sure_score: float  # from which on detections count for the confusion
     unknown_classes: tuple[str, ...]  # of the data's that have objects, those that the model does not know
     detect_ms: float | None  # the network's median time for an image, or batch, in this run; None: a file
-    about: dict[str, Any]  # for the report
+    subject: RunSubject | FileSubject
     streaming: tuple[Streaming, ...] = ()
     tracking: TrackingAccuracy | None = None
 
@@ -65,11 +87,11 @@ def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool)
         f"classes, {counts['num_ignored']} more that are ignored"
     ]
     for model in judged:
-        if "device" in model.about:
-            about = model.about
+        if isinstance(model.subject, RunSubject):
+            run = model.subject
             lines.append(
-                f"{model.name}: on {about['device']}, scores from {about['score_threshold']:g} on, at most "
-                f"{about['max_detections']} detections an image; ms is the median time of the stage detect"
+                f"{model.name}: on {run.device}, scores from {run.score_threshold:g} on, at most "
+                f"{run.max_detections} detections an image; ms is the median time of the stage detect"
             )
         if model.unknown_classes:
             lines.append(
@@ -80,7 +102,7 @@ def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool)
         tell(console, line, "dim")
 
 
-def report_of_eval(judged: Sequence[Judged], data: LabelledData) -> dict[str, Any]:
+def report_of_eval(judged: Sequence[Judged], data: LabelledData) -> dict[str, Json]:
     """The report of an evaluation, in JSON types."""
     return {
         "data": {"origin": data.origin, **_counts(data)},
@@ -110,10 +132,10 @@ def draw_charts(judged: Sequence[Judged], data: LabelledData, folder: Path) -> N
         )
 
 
-def _result(judged: Judged, class_names: Sequence[str]) -> dict[str, Any]:
+def _result(judged: Judged, class_names: Sequence[str]) -> dict[str, Json]:
     return {
         "name": judged.name,
-        **judged.about,
+        **asdict(judged.subject),
         "detect_ms": _rounded(judged.detect_ms, 3),
         "coco": {name: _rounded(value) for name, value in judged.coco.numbers.items()},
         "voc": {

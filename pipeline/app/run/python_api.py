@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -44,7 +44,7 @@ def detect(
     *sources: Source | Sequence[Source],
     model: str | PathLike[str] | None = None,
     config: str | None = None,
-    settings: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Result]:
     """Yield a result for each frame of a source, or of several side by side, as they come.
 
@@ -62,7 +62,7 @@ def detect(
     """
     try:
         words, arrays = _sorted(sources)
-        if settings is not None and not isinstance(settings, dict):
+        if settings is not None and not isinstance(settings, Mapping):
             raise ConfigError(f"settings must be a dict of dotted keys and values, got {type(settings).__name__}")
         for name, value, kinds in (("model", model, (str, PathLike)), ("config", config, (str,))):
             if value is not None and not isinstance(value, kinds):
@@ -127,7 +127,8 @@ def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ..
     return tuple(words), arrays
 
 
-def _flat(sources: Any) -> Iterator[Any]:
+def _flat(sources: Iterable[object]) -> Iterator[object]:
+    """The sources, without the lists around some of them."""
     for source in sources:
         if isinstance(source, list | tuple):
             yield from _flat(source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +17,48 @@ from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
 
 
+class FramesReport(TypedDict):
+    """The frames of a run, or of one of its sources."""
+
+    frames: dict[str, int]  # by what became of them
+    fps: dict[str, float | None]
+    latency_ms: dict[str, float | None]
+
+
+class StageReport(TypedDict):
+    """One node of the flow."""
+
+    kind: str
+    role: str
+    workers: int
+    fps: float | None
+    service_ms: dict[str, float | None]
+    wait_ms: dict[str, float | None]
+    busy: float  # share of the time, 0 to 1
+    dropped: int
+
+
+class SourceReport(FramesReport):
+    """One source's part of a run."""
+
+    damage: list[str]  # that could not be read
+
+
+class RunReport(FramesReport):
+    """A run in JSON types; times in milliseconds unless named otherwise."""
+
+    stages: dict[str, StageReport]  # by the node's name
+    limited_by: str
+    advice: str
+    every: NotRequired[int]  # one of this number of frames was captured; left out where 1
+    model: str
+    device: str
+    agreement: str | None
+    versions: dict[str, str]
+    seconds: float
+    sources: dict[str, SourceReport]
+
+
 def report_of(
     statistics: RunStatistics,
     *,
@@ -26,20 +68,22 @@ def report_of(
     damage: Mapping[str, tuple[str, ...]],
     every: int = 1,
     agreement: str | None = None,
-) -> dict[str, Any]:
-    """The report of a run, in JSON types; times in milliseconds unless named otherwise.
+) -> RunReport:
+    """The report of a run.
 
     damage: what could not be read, by source. every: one of this many frames was captured; reported where not 1.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     """
     inferred = statistics.of_role(DETECT.role)
     by_source = inferred.rate_by_source if inferred is not None else {}
-    return {
-        **_frames(statistics.frames, inferred.rate if inferred is not None else None),
+    frames = _frames(statistics.frames, inferred.rate if inferred is not None else None)
+    report: RunReport = {
+        "frames": frames["frames"],
+        "fps": frames["fps"],
+        "latency_ms": frames["latency_ms"],
         "stages": {node.name: _stage(node) for node in statistics.nodes},
         "limited_by": verdict.limited_by,
         "advice": verdict.advice,
-        **({} if every == 1 else {"every": every}),
         "model": model,
         "device": device,
         "agreement": agreement,
@@ -50,9 +94,12 @@ def report_of(
             for source_id, counts in statistics.frames_by_source.items()
         },
     }
+    if every != 1:
+        report["every"] = every
+    return report
 
 
-def print_report(report: Mapping[str, Any], console: Console) -> None:
+def print_report(report: RunReport, console: Console) -> None:
     """Show a report as a table and the sentence that says what limits."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
@@ -85,7 +132,7 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
     tell(console, report["advice"], "bold")
 
 
-def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:
+def _frames(counts: FrameCounts, inferred_rate: float | None) -> FramesReport:
     return {
         "frames": {
             "captured": counts.captured,
@@ -104,7 +151,7 @@ def _frames(counts: FrameCounts, inferred_rate: float | None) -> dict[str, Any]:
     }
 
 
-def _stage(node: StageStatistics) -> dict[str, Any]:
+def _stage(node: StageStatistics) -> StageReport:
     return {
         "kind": node.kind,
         "role": node.role,

@@ -7,7 +7,6 @@ import math
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import yaml
 from rich.table import Table
@@ -18,6 +17,7 @@ from pipeline.app.terminal import table_of_numbers, tell, wide_console
 from pipeline.app.tune.result import Search
 from pipeline.app.tune.verdict import named
 from pipeline.errors import SinkError
+from pipeline.json_values import Json
 from pipeline.measure.measured import Measured
 from pipeline.measure.search import Setting, Trial
 from pipeline.measure.summary import Figure
@@ -55,7 +55,7 @@ def print_search(search: Search) -> None:
     tell(console, outcome.sentence, "bold")
 
 
-def report_of_search(search: Search) -> dict[str, Any]:
+def report_of_search(search: Search) -> dict[str, Json]:
     """Everything that was tried and measured, in JSON types."""
     trials, chosen = search.trials, search.outcome.chosen
     return {
@@ -129,13 +129,13 @@ def _comments(search: Search) -> list[str]:
     ]
 
 
-def _trial_report(trial: Trial) -> dict[str, Any]:
+def _trial_report(trial: Trial) -> dict[str, Json]:
     return {
         "setting": dict(trial.setting),
         "cost_ms": None if math.isinf(trial.cost) else round(trial.cost, 3),
         "shortfall": round(trial.shortfall, 4),
         "reason": trial.reason,
         "fps": None if trial.measured is None else asdict(trial.measured.fps),
-        "latency_ms": None if trial.measured is None else dict(trial.measured.latency_ms),
+        "latency_ms": None if trial.measured is None else dict(trial.measured.latency_ms.items()),
         "cpu_ms_per_frame": None if trial.measured is None else trial.measured.cpu_ms_per_frame,
     }
