@@ -31,7 +31,7 @@ _CONFIG_FILE = Flag(
     metavar="FILE.yaml|PRESET",
 )
 _SETTINGS = Flag("Set any key of the configuration, such as engine.threads=1.", ("--set",), metavar="KEY=VALUE")
-_VERBOSE = Flag("Say more, and show tracebacks.", ("--verbose", "-v"))
+_VERBOSE = Flag("Log more, and show tracebacks.", ("--verbose", "-v"))
 _REQUIRED = inspect.Parameter.empty
 _METAVARS: Mapping[TypeForm, str] = {int: "N", float: "X", str: "WORD", Path: "FILE"}
 

@@ -112,7 +112,7 @@ class HintsConfig(_Section):
         ),
     ] = None
     anchors: Annotated[str | None, Flag("The anchors of a raw SSD.", metavar="FILE.npy")] = None
-    class_names: Annotated[str | None, Flag("Class names, one per line.", metavar="FILE")] = None
+    class_names: Annotated[str | None, Flag("A file of class names, one per line.", metavar="FILE")] = None
 
 
 class EngineConfig(_Section):
@@ -120,7 +120,7 @@ class EngineConfig(_Section):
 
     device: Annotated[
         Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
-        Flag("What runs the network: the device that is named runs it, or the command fails."),
+        Flag("The device that runs the network; if you name one that cannot, the command fails."),
     ] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "fp16", "bf16"],

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated
-
-import typer
-
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show tracebacks.")]
 
 
 def log_to_stderr(verbose: bool) -> None:

@@ -26,10 +26,13 @@ def suppression_options(detection: DetectionConfig, spec: DetectorSpec) -> Suppr
         class_thresholds={
             class_id: threshold
             for name, threshold in detection.class_score_thresholds.items()
-            for class_id in _class_ids(name, spec)
+            for class_id in _class_ids(name, spec, "detection.class_score_thresholds")
         },
         max_detections=_given(detection.max_detections, own.max_detections),
-        keep_class_ids=frozenset(class_id for name in detection.classes for class_id in _class_ids(name, spec)) or None,
+        keep_class_ids=frozenset(
+            class_id for name in detection.classes for class_id in _class_ids(name, spec, "detection.classes")
+        )
+        or None,
     )
 
 
@@ -37,11 +40,11 @@ def _given(value: _T | None, default: _T) -> _T:
     return default if value is None else value
 
 
-def _class_ids(name: str, spec: DetectorSpec) -> list[int]:
-    """The ids of every class of that name; some files have one twice."""
+def _class_ids(name: str, spec: DetectorSpec, key: str) -> list[int]:
+    """The ids of every class of that name, which some files have twice; key: of the configuration, for the error."""
     class_ids = [class_id for class_id, class_name in enumerate(spec.class_names) if class_name == name]
     if not class_ids:
         similar = difflib.get_close_matches(name, spec.class_names, n=1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"it knows {', '.join(spec.class_names[:10])} …"
-        raise ConfigError(f"detection.classes: the model has no class {name!r}; {hint}")
+        raise ConfigError(f"{key}: the model has no class {name!r}; {hint}")
     return class_ids

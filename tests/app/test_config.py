@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.app.assemble import checked_detector
 from pipeline.app.config import load_config, preset_names
 from pipeline.errors import ConfigError
 
@@ -58,6 +59,21 @@ def test_a_mistake_in_a_setting_is_named() -> None:
         load_config(settings=["live"])
     with pytest.raises(ConfigError, match=r"--set: there is no key engine.devise; did you mean engine.device\?"):
         load_config(settings=["engine.devise=cuda"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("detection.classes=[catt]", "detection.classes"),
+        ("detection.class_score_thresholds={catt: 0.5}", "detection.class_score_thresholds"),
+    ],
+)
+def test_a_class_that_the_model_lacks_is_blamed_on_the_key_that_names_it(
+    small_detector: Path, setting: str, key: str
+) -> None:
+    config = load_config(settings=[setting], options={"model": str(small_detector)})
+    with pytest.raises(ConfigError, match=rf"^{key}: the model has no class 'catt'; did you mean 'cat'\?$"):
+        checked_detector(config)
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

@@ -14,32 +14,44 @@ from pipeline.app.options import REPORT, Argument, ConfigFlags, Flag, comma_sepa
 class BenchOptions:
     """Measure real-time FPS and what limits it.
 
-    Of the whole path, stage by stage, beside the floors: the source alone, the bare network, the encoder.
+    The whole path is measured stage by stage, and beside it the floors: the source alone, the bare network, the
+    encoder.
     """
 
     sources: Annotated[tuple[str, ...], Argument("What `run` takes; several run side by side.", "SOURCE...")] = ()
     models: Annotated[
         tuple[str | None, ...],
         Flag(
-            "An ONNX detector, or several; the one that comes with streamdet if left out.",
+            "An ONNX detector; repeat it for several. Left out: the one that comes with streamdet.",
             ("--model", "-m"),
             metavar="MODEL.onnx",
             typed=list[str],
         ),
     ] = (None,)
-    devices: Annotated[tuple[str, ...], Flag("A device, as of `run`, or several.", ("--device",))] = ("auto",)
-    precisions: Annotated[tuple[str, ...], Flag("fp32, fp16 or bf16, or several.", ("--precision",))] = ("auto",)
+    devices: Annotated[
+        tuple[str, ...], Flag("A device, as in `run`; repeat it for several.", ("--device",), metavar="DEVICE")
+    ] = ("auto",)
+    precisions: Annotated[
+        tuple[str, ...], Flag("fp32, fp16 or bf16; repeat it for several.", ("--precision",), metavar="PRECISION")
+    ] = ("auto",)
     sizes: Annotated[
         tuple[str | None, ...],
-        Flag("An input size, of models that leave it open, or several.", ("--size",), metavar="WxH", typed=list[str]),
+        Flag(
+            "The network's input size, for models that leave it open; repeat it for several.",
+            ("--size",),
+            metavar="WxH",
+            typed=list[str],
+        ),
     ] = (None,)
     batches: Annotated[
-        tuple[int, ...], Flag("How many frames are run at once, or several such numbers.", ("--batch",), at_least=1)
+        tuple[int, ...],
+        Flag("How many frames the network runs at once; repeat it for several.", ("--batch",), metavar="N", at_least=1),
     ] = (1,)
     outputs: Annotated[
         tuple[str, ...],
         Flag(
-            "boxes: nothing is drawn; recording: drawn and recorded; or both.",
+            "boxes: only detect; recording: draw and record as well; or both, with a comma between.",
+            metavar="NAME,NAME",
             parse=comma_separated,
             default_text="boxes,recording",
         ),
@@ -59,7 +71,13 @@ class BenchOptions:
         bool,
         Flag("Check the meters against runs of known cost first; exit with 1 if they are off.", ("--self-test",)),
     ] = False
-    data: Annotated[str | None, Flag("Labelled images, as of `eval`: the accuracy beside the speed.")] = None
+    data: Annotated[
+        str | None,
+        Flag(
+            "Labelled images, as in `eval`: measure the accuracy as well.",
+            metavar="COCO.json|FOLDER|data.yaml|sim:traffic",
+        ),
+    ] = None
     report: Annotated[Path | None, REPORT] = None
-    html: Annotated[Path | None, Flag("Write a page with charts that needs no other file.", metavar="FILE")] = None
+    html: Annotated[Path | None, Flag("Write one self-contained page with charts.", metavar="FILE.html")] = None
     config: Annotated[ConfigRequest, ConfigFlags()] = ConfigRequest()

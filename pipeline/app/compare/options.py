@@ -22,7 +22,7 @@ class CompareOptions:
     teacher: Annotated[
         str | None,
         Flag(
-            "The model that labels the frames, in fp32; the candidate that computes most if left out.",
+            "The model that labels the frames, in fp32; by default the candidate that computes most.",
             metavar="T.onnx",
         ),
     ] = None
@@ -34,7 +34,7 @@ class CompareOptions:
     sure_score: Annotated[
         float,
         Flag(
-            "The score from which a label counts; from half of it on, finding the object is not a mistake.",
+            "Labels count from this score; to detect an object that scores at least half of it is not a mistake.",
             at_least=0.05,
             at_most=1.0,
         ),

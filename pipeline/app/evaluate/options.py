@@ -20,7 +20,7 @@ class EvalOptions:
     models: Annotated[
         tuple[str, ...],
         Flag(
-            "An ONNX detector, or several; the one that comes with streamdet if left out.",
+            "An ONNX detector; repeat it for several. Left out: the one that comes with streamdet.",
             ("--model", "-m"),
             metavar="MODEL.onnx",
         ),
@@ -32,7 +32,9 @@ class EvalOptions:
             metavar="COCO.json|FOLDER|data.yaml|sim:traffic",
         ),
     ] = None
-    images: Annotated[Path | None, Flag("Where the images are, if not with the labels.", metavar="FOLDER")] = None
+    images: Annotated[
+        Path | None, Flag("The folder of the images, if they are not beside the labels.", metavar="FOLDER")
+    ] = None
     score_threshold: Annotated[float | None, Flag("Judge detections with at least this score; 0.001 if left out.")] = (
         None
     )
@@ -50,12 +52,14 @@ class EvalOptions:
     per_class: Annotated[bool, Flag("Show a table of the classes as well.")] = False
     streams: Annotated[
         bool,
-        Flag("Streaming AP of a live run: judge, at each frame's time, the detections shown then.", ("--streaming",)),
+        Flag(
+            "Streaming AP of a live run: at the time of each frame, judge the detections shown then.", ("--streaming",)
+        ),
     ] = False
     pretended_latencies: Annotated[
         tuple[str, ...],
         Flag(
-            "Streaming AP on a simulated clock; measured: with this machine's latency.",
+            "Streaming AP on a simulated clock with this latency; measured: with this machine's own.",
             ("--pretend-latency",),
             metavar="80ms",
         ),
@@ -65,6 +69,6 @@ class EvalOptions:
     ] = False
     frames_per_second: Annotated[
         float | None,
-        Flag("The labelled images are frames of a video at this rate, in their order.", ("--fps",), at_least=0.001),
+        Flag("The rate of the video whose frames the labelled images are, in their order.", ("--fps",), at_least=0.001),
     ] = None
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()

@@ -82,7 +82,7 @@ class ExportOptions:
     num_classes: Annotated[
         int | None, Flag("The number of classes in the checkpoint, without background.", at_least=1)
     ] = None
-    class_names: Annotated[Path | None, Flag("Class names, one per line.", metavar="FILE")] = None
+    class_names: Annotated[Path | None, Flag("A file of class names, one per line.", metavar="FILE")] = None
     adapter: Annotated[
         str | None, Flag("The adapter that says what a model of your own takes and returns.", metavar=_ADAPTER)
     ] = None
@@ -134,7 +134,7 @@ class QuantizeOptions:
     """
 
     model: Annotated[Path, Argument("A float32 ONNX detector.", "MODEL")]
-    calibrate: Annotated[str, Flag("Images like those that it will see.", metavar="VIDEO|FOLDER")]
+    calibrate: Annotated[str, Flag("Images like those that the detector will see.", metavar="VIDEO|FOLDER")]
     output: Annotated[
         Path | None, Flag("The INT8 file; MODEL-int8.onnx if left out.", ("--output", "-o"), metavar="FILE")
     ] = None

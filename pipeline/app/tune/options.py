@@ -16,9 +16,9 @@ class TuneOptions:
 
     They are written as a configuration for `run --config`.
 
-    Best is: of a recorded source, most frames a second; of a live one, the lowest p95 latency without a dropped frame;
-    with --min-fps, the least CPU time a frame. Settings that you set yourself are left alone. Exits with 1 if no
-    setting keeps the limits. Ctrl-C keeps the best until then.
+    Best means: for a recorded source, the most frames a second; for a live one, the lowest p95 latency without a
+    dropped frame; with --min-fps, the least CPU time a frame. Settings that you set yourself are left alone. Exits with
+    1 if no setting keeps the limits. Ctrl-C keeps the best until then.
     """
 
     source: Annotated[str, Argument("What `run` takes; read again for each trial.", "SOURCE")]
