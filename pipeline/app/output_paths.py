@@ -24,30 +24,29 @@ def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
 
     Outputs need not exist yet. A device or a pipe, such as /dev/null, may be written to by several.
     """
-    written: dict[object, str] = {}
-    read: dict[object, str] = {}
-    existing = False
-    for option, word in outputs:
-        if word is None or str(word) == "-":
-            continue
-        identity = _identity(Path(word))
-        if identity is None:
-            continue
-        existing = existing or isinstance(identity, tuple)
-        if identity in written:
-            raise SinkError(f"{written[identity]} and {option} must be two files, got {word} for both")
-        written[identity] = option
-    if not existing:  # a file that does not exist yet is not an input
+    written = _identities(outputs)
+    if not any(isinstance(identity, tuple) for identity in written):  # a file that does not exist yet is not an input
         return
+    read: dict[object, str] = {}
     for what, paths in inputs.items():
         for path in paths:
-            identity = _identity(path)
-            if isinstance(identity, tuple):
-                read.setdefault(identity, what)
+            read.setdefault(_identity(path), what)
+    for identity, (option, word) in written.items():
+        if isinstance(identity, tuple) and identity in read:
+            raise SinkError(f"{option} must not be {read[identity]}, got {word}; it would be overwritten")
+
+
+def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
+    """The option and path of each output file by its identity. Raises SinkError for two that are one file."""
+    written: dict[object, tuple[str, str | Path]] = {}
     for option, word in outputs:
         identity = None if word is None or str(word) == "-" else _identity(Path(word))
-        if identity in read:
-            raise SinkError(f"{option} must not be {read[identity]}, got {word}; it would be overwritten")
+        if word is None or identity is None:
+            continue
+        if identity in written:
+            raise SinkError(f"{written[identity][0]} and {option} must be two files, got {word} for both")
+        written[identity] = option, word
+    return written
 
 
 def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
