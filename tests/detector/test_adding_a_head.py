@@ -16,6 +16,7 @@ from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import spec_for
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
@@ -41,7 +42,9 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         raise NotThisError("per_mille: one output [batch, n, 5]")
     reason = f"per_mille: {tensor} has a score in per mille"
     outputs = (tensor.name,)
-    yield Claim(spec_for(facts, hints, head="per_mille", num_classes=1, reason=reason, recipe="RGB", outputs=outputs))
+    yield Claim(
+        spec_for(facts, hints, head="per_mille", num_classes=1, reason=reason, recipe=Recipe("RGB"), outputs=outputs)
+    )
 
 
 @pytest.fixture

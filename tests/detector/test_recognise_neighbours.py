@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.specs import IMAGENET_MEAN
+from pipeline.detector.heads.recipes import IMAGENET_MEAN
 from pipeline.detector.recognise import assumptions_of, examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO

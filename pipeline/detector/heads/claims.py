@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs
+from pipeline.detector.heads.recipes import Recipe
 from pipeline.picture.detector_spec import DetectorSpec
 
 
@@ -31,18 +32,15 @@ class Claim:
     """The objection of the network's outputs to this reading, with the user's hints in its spec; or None."""
     certainty: Certainty = Certainty.SETTLED
     certainty_of_recipe: Certainty = Certainty.SETTLED  # which counts where readings are as certain as each other
-    other_recipes: tuple[tuple[Mapping[str, Any], Certainty], ...] = ()
-    """Other ways to prepare a picture for the same outputs: fields of the spec, with `recipe`, the way in words."""
+    other_recipes: tuple[tuple[Recipe, Certainty], ...] = ()
+    """Other ways to prepare a picture for the same outputs."""
 
     def with_other_recipes(self) -> Iterable[Claim]:
         """This claim, and one for each other way to prepare a picture."""
         yield dataclasses.replace(self, other_recipes=())
-        for values, certainty in () if self.spec.dtype == "uint8" else self.other_recipes:
-            *reasons, _ = self.spec.provenance  # the last one is of the preprocessing
-            recipe = f"preprocessing: {values['recipe']}"
-            fields = {name: value for name, value in values.items() if name != "recipe"}
-            spec = dataclasses.replace(self.spec, **fields, provenance=(*reasons, recipe))
-            yield Claim(spec, self.objection, self.certainty, certainty)
+        without_recipe = dataclasses.replace(self.spec, provenance=self.spec.provenance[:-1])
+        for recipe, certainty in () if self.spec.dtype == "uint8" else self.other_recipes:
+            yield Claim(recipe.applied_to(without_recipe), self.objection, self.certainty, certainty)
 
 
 class NotThisError(Exception):

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2010.04159, https://arxiv.org/abs/2304.08069 (sigmoid, the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +17,8 @@ from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.pairs import classes_then_boxes
-from pipeline.detector.heads.specs import LESS_IMAGENETS_MEAN, ZERO_TO_ONE, spec_for
+from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, ZERO_TO_ONE, Recipe
+from pipeline.detector.heads.specs import spec_for
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91
@@ -25,18 +26,14 @@ from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation
 
 _FAR_BELOW = -3.0  # a logit of nothing: "no object" is never so low, and by sigmoid nearly all are
 
-_RT_DETR: dict[str, Any] = {**ZERO_TO_ONE, "recipe": "RT-DETR's, RGB 0..1, stretched", "resize": "stretch"}
-_RF_DETR: dict[str, Any] = {
-    **LESS_IMAGENETS_MEAN,
-    "recipe": "RF-DETR's, RGB less ImageNet's mean, stretched",
-    "resize": "stretch",
-}
-_DETR: dict[str, Any] = {
-    **LESS_IMAGENETS_MEAN,
-    "recipe": "DETR's, RGB less ImageNet's mean, letterbox top left",
-    "resize": "letterbox-topleft",
-    "pad_value": (124, 116, 104),
-}
+_RT_DETR = replace(ZERO_TO_ONE, in_words="RT-DETR's, RGB 0..1, stretched", resize="stretch")
+_RF_DETR = replace(LESS_IMAGENETS_MEAN, in_words="RF-DETR's, RGB less ImageNet's mean, stretched", resize="stretch")
+_DETR = replace(
+    LESS_IMAGENETS_MEAN,
+    in_words="DETR's, RGB less ImageNet's mean, letterbox top left",
+    resize="letterbox-topleft",
+    pad_value=(124, 116, 104),
+)
 
 
 def detr(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
@@ -118,7 +115,7 @@ def _claims_of(facts: ModelFacts, hints: Hints, logits: TensorFacts, boxes: Tens
                 score_activation=activation,
                 first_class_id=first_class_id,
                 needs_nms=False,
-                **recipe,
+                recipe=recipe,
             )
             if box_format == "xyxy" and (logits.shape[1] or boxes.shape[1] or 0) > 300:
                 certainty = Certainty.UNLIKELY  # more than queries: these come from anchors
@@ -135,7 +132,7 @@ _BOX_FORMATS: tuple[tuple[BoxFormat, Certainty], ...] = (
 
 def _recipes(
     activation: ScoreActivation, is_rf_detr: bool, num_columns: int, num_names: int
-) -> tuple[dict[str, Any], tuple[tuple[dict[str, Any], Certainty], ...]]:
+) -> tuple[Recipe, tuple[tuple[Recipe, Certainty], ...]]:
     """How the pictures of such a DETR are prepared, and how else they may be.
 
     RT-DETR, D-FINE and DEIM have COCO's 80 classes and take 0..1; RF-DETR, Conditional and Deformable DETR have its 91

@@ -14,6 +14,7 @@ from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import grid
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
@@ -53,10 +54,8 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         head="fastestdet",
         num_classes=channels - 5,
         reason=f"fastestdet: {tensor} has a cell for every 16 pixels",
-        recipe="BGR 0..1, stretched",
+        recipe=Recipe("BGR 0..1, stretched", colour="bgr", resize="stretch"),
         outputs=(tensor.name,),
-        resize="stretch",
-        colour="bgr",
         box_format="cxcywh",
         boxes_are_normalised=True,
     )

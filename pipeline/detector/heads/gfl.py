@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -19,25 +18,23 @@ from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
-from pipeline.detector.heads.specs import IMAGENET_MEAN, IMAGENET_STD, network_wh, spec_for
+from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, Recipe
+from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 
 _NUM_STRIDES = {3: (8, 16, 32), 4: (8, 16, 32, 64)}
 _DISTANCES = 8  # bins of each side's distribution
-_NANODET: dict[str, Any] = {
-    "recipe": "NanoDet's, BGR less its mean, letterbox centred, pad 0",
-    "colour": "bgr",
-    "mean": IMAGENET_MEAN[::-1],
-    "std": (57.375, 57.12, 58.395),
-    "pad_value": 0,
-}
-_PICODET: dict[str, Any] = {
-    "recipe": "PicoDet's, RGB less ImageNet's mean, stretched",
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
-    "resize": "stretch",
-}
+_NANODET = Recipe(
+    "NanoDet's, BGR less its mean, letterbox centred, pad 0",
+    colour="bgr",
+    mean=IMAGENET_MEAN[::-1],
+    std=IMAGENET_STD[::-1],
+    pad_value=0,
+)
+_PICODET = Recipe(
+    "PicoDet's, RGB less ImageNet's mean, stretched", mean=IMAGENET_MEAN, std=IMAGENET_STD, resize="stretch"
+)
 
 
 def nanodet(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
@@ -106,7 +103,7 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
         reason=f"{head}: {outputs.reason}",
         outputs=outputs.names,
         iou_threshold=0.6,
-        **(_PICODET if head == "picodet" else _NANODET),
+        recipe=_PICODET if head == "picodet" else _NANODET,
     )
     yield Claim(spec, _objection)
 

@@ -8,20 +8,36 @@ which take the image's size in a second input (RT-DETR, D-FINE, DEIM: https://gi
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from dataclasses import replace
+from typing import Unpack
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import NotThisError
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.specs import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    network_wh,
-    spec_for,
-)
+from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, RGB_STRETCHED, Recipe
+from pipeline.detector.heads.specs import OutputFields, network_wh, spec_for
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+
+_TENSORFLOW = Recipe(
+    "RGB (pixel - 127.5) / 127.5, stretched", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5), resize="stretch"
+)
+_TENSORFLOW_UINT8 = replace(_TENSORFLOW, in_words=RGB_STRETCHED.in_words)
+_MMDETECTION = Recipe(
+    "MMDetection's, RGB less ImageNet's mean, letterbox top left, pad 0 (RTMDet and YOLOX have their own: "
+    "--colour, --mean, --std)",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    resize="letterbox-topleft",
+    pad_value=(124, 116, 104),
+)
+_DETECTRON2 = Recipe(
+    "Detectron2's, BGR 0..255, letterbox top left",
+    colour="bgr",
+    std=(1.0, 1.0, 1.0),
+    resize="letterbox-topleft",
+    pad_value=(104, 116, 124),
+)
 
 
 def sizes_input(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
@@ -37,29 +53,42 @@ def sizes_input(facts: ModelFacts, hints: Hints) -> tuple[ExtraInput, ...]:
 
 
 def lists_spec(
-    facts: ModelFacts, hints: Hints, tensors: list[TensorFacts], what: str, *, recipe: str, **values: Any
+    facts: ModelFacts,
+    hints: Hints,
+    tensors: list[TensorFacts],
+    what: str,
+    *,
+    recipe: Recipe,
+    usual_names: tuple[str, ...] = COCO_80,
+    batch: int | None = None,
+    resize_is_assumed: bool = False,
+    **fields: Unpack[OutputFields],
 ) -> DetectorSpec:
-    """The spec of a file whose outputs are lists. Raises NotThisError for an input that nothing feeds."""
+    """The spec of a file whose outputs are lists: `tensors`, in the order of the head.
+
+    what: their exporter, in words. batch: the images of one run where the exporter says it; None: as the graph does.
+    Raises NotThisError for an input that nothing feeds.
+    """
     extra = {tensor.name for tensor in facts.inputs} - {image_input(facts).name}
-    fed = {tensor.name for tensor in values.get("extra_inputs", ())}
+    fed = {tensor.name for tensor in fields.get("extra_inputs", ())}
     if extra != fed:
         raise NotThisError(f"lists: no value is known for input {', '.join(sorted(extra - fed))}", is_near=True)
-    known_names = values.pop("known_names", COCO_80)
+    fields["needs_nms"] = False
+    fields["outputs"] = tuple(tensor.name for tensor in tensors)
     spec = spec_for(
         facts,
         hints,
         head="lists",
         num_classes=None,
-        known_names=known_names,
-        reason=f"lists: {', '.join(tensor.name for tensor in tensors)}: {what}",
+        usual_names=usual_names,
+        reason=f"lists: {', '.join(fields['outputs'])}: {what}",
         recipe=recipe,
-        outputs=tuple(tensor.name for tensor in tensors),
-        needs_nms=False,
-        **values,
+        resize_is_assumed=resize_is_assumed,
+        **fields,
     )
-    if len(tensors[0].shape) == 2 and spec.batch is None:  # without a batch side, for one image
-        return dataclasses.replace(spec, batch=1)
-    return spec
+    if batch is None and len(tensors[0].shape) == 2 and spec.batch is None:  # without a batch side, for one image
+        batch = 1
+    return spec if batch is None else replace(spec, batch=batch)
 
 
 def _tensorflow(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
@@ -67,20 +96,16 @@ def _tensorflow(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]
     tensors = [next((tensor for key, tensor in by_name.items() if key.split(":")[0] == name), None) for name in names]
     if None in tensors[:3]:
         return None
-    is_uint8 = image_input(facts).dtype == "uint8"
     return lists_spec(
         facts,
         hints,
         [tensor for tensor in tensors if tensor is not None],
         "TensorFlow's detection API",
-        recipe="RGB as it is, stretched" if is_uint8 else "RGB (pixel - 127.5) / 127.5, stretched",
-        resize="stretch",
-        mean=(127.5, 127.5, 127.5),
-        std=(127.5, 127.5, 127.5),
+        recipe=_TENSORFLOW if image_input(facts).dtype != "uint8" else _TENSORFLOW_UINT8,
         box_format="yxyx",
         boxes_are_normalised=True,
         first_class_id=1,
-        known_names=COCO_91,
+        usual_names=COCO_91,
     )
 
 
@@ -90,7 +115,7 @@ def _efficient_nms(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFac
         ("detection_boxes", "detection_classes", "detection_scores", "num_dets"),
     ):
         if all(name in by_name for name in names):
-            recipe = "RGB 0..1, letterbox centred, pad 114"
+            recipe = Recipe("RGB 0..1, letterbox centred, pad 114")
             return lists_spec(facts, hints, [by_name[name] for name in names], "YOLO with EfficientNMS", recipe=recipe)
     return None
 
@@ -105,12 +130,7 @@ def _mmdeploy(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) 
         hints,
         [by_name["dets"], by_name["labels"]],
         "MMDetection by MMDeploy",
-        recipe="MMDetection's, RGB less ImageNet's mean, letterbox top left, pad 0 (RTMDet and YOLOX have their own: "
-        "--colour, --mean, --std)",
-        resize="letterbox-topleft",
-        pad_value=(124, 116, 104),
-        mean=IMAGENET_MEAN,
-        std=IMAGENET_STD,
+        recipe=_MMDETECTION,
     )
 
 
@@ -125,8 +145,7 @@ def _detr_with_sizes(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorF
         hints,
         [by_name["boxes"], by_name["labels"], by_name["scores"]],
         f"a DETR with post-processor, whose {sizes[0].name} gets the network's width and height",
-        recipe="RT-DETR's, RGB 0..1, stretched",
-        resize="stretch",
+        recipe=Recipe("RT-DETR's, RGB 0..1, stretched", resize="stretch"),
         extra_inputs=sizes,
     )
 
@@ -140,11 +159,7 @@ def _detectron2(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]
         hints,
         list(facts.outputs[:3]),
         "Detectron2's tracing: boxes, classes, scores, image size",
-        recipe="Detectron2's, BGR 0..255, letterbox top left",
-        resize="letterbox-topleft",
-        colour="bgr",
-        pad_value=(104, 116, 124),
-        std=(1.0, 1.0, 1.0),
+        recipe=_DETECTRON2,
         batch=1,
     )
 
@@ -166,11 +181,13 @@ def _torchvision(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts
         hints,
         tensors,
         "torchvision's boxes, labels and scores",
-        recipe="torchvision's, RGB 0..1, stretched to the size of the graph, which normalises itself",
-        resize="letterbox-topleft" if None in image_input(facts).size_wh else "stretch",
-        pad_value=0,
+        recipe=Recipe(
+            "torchvision's, RGB 0..1, stretched to the size of the graph, which normalises itself",
+            resize="letterbox-topleft" if None in image_input(facts).size_wh else "stretch",
+            pad_value=0,
+        ),
         first_class_id=1,
-        known_names=COCO_91,
+        usual_names=COCO_91,
         batch=1,
     )
 

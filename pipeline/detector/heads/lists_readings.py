@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
-from typing import Any
 
 import numpy as np
 
@@ -16,10 +15,7 @@ from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.lists import rows_of
 from pipeline.detector.heads.lists_exporters import EXPORTERS, lists_spec, sizes_input
 from pipeline.detector.heads.outputs import Outputs
-from pipeline.detector.heads.specs import (
-    BGR_AS_IT_IS,
-    LESS_IMAGENETS_MEAN,
-)
+from pipeline.detector.heads.recipes import BGR_AS_IT_IS, LESS_IMAGENETS_MEAN, RGB_STRETCHED, Recipe
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.coco import COCO_91, EITHER_COCO
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
@@ -86,13 +82,13 @@ def _claims_of(facts: ModelFacts, hints: Hints, parts: list[TensorFacts]) -> Ite
             hints,
             parts,
             _in_words(box_format, is_normalised, first_class_id),
-            known_names=EITHER_COCO,
+            usual_names=EITHER_COCO,
             resize_is_assumed=not sizes,
             box_format=box_format,
             boxes_are_normalised=is_normalised,
             first_class_id=first_class_id,
             extra_inputs=sizes,
-            **_recipe(facts, sizes, may_be_tensorflows=is_normalised and box_format == "yxyx"),
+            recipe=_recipe(facts, sizes, may_be_tensorflows=is_normalised and box_format == "yxyx"),
         )
         others = (
             ()
@@ -107,14 +103,14 @@ def _in_words(box_format: str, is_normalised: bool, first_class_id: int) -> str:
     return f"boxes {box_format} {unit}, class ids from {first_class_id}"
 
 
-def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorflows: bool) -> dict[str, Any]:
+def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorflows: bool) -> Recipe:
     if image_input(facts).dtype == "uint8" and may_be_tensorflows:
-        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
+        return RGB_STRETCHED
     if image_input(facts).dtype == "uint8":
-        return {"recipe": "RGB as it is, letterbox centred, pad 114"}
+        return Recipe("RGB as it is, letterbox centred, pad 114")
     if sizes:
-        return {"recipe": "RT-DETR's, RGB 0..1, stretched", "resize": "stretch"}
-    return {"recipe": "RGB 0..1, letterbox centred, pad 114"}
+        return Recipe("RT-DETR's, RGB 0..1, stretched", resize="stretch")
+    return Recipe("RGB 0..1, letterbox centred, pad 114")
 
 
 def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:

@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, Unpack
 
 from pipeline.detector.facts import ImageInput, ModelFacts, image_input, literal
 from pipeline.detector.heads.claims import NotThisError
 from pipeline.detector.heads.class_names import class_names_for
 from pipeline.detector.heads.hints import Hints, size_in_words
+from pipeline.detector.heads.recipes import Recipe
 from pipeline.errors import ModelError
-from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+from pipeline.picture.boxes import BoxFormat
+from pipeline.picture.detector_spec import DetectorSpec, ExtraInput, ScoreActivation
 
 DEFAULT_SIDE = 640
-IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB in 0..255
-IMAGENET_STD = (58.395, 57.12, 57.375)
-ZERO_TO_ONE: Mapping[str, Any] = {"recipe": "RGB 0..1", "colour": "rgb", "mean": (0.0,) * 3, "std": (255.0,) * 3}
-LESS_IMAGENETS_MEAN: Mapping[str, Any] = {
-    "recipe": "RGB less ImageNet's mean",
-    "colour": "rgb",
-    "mean": IMAGENET_MEAN,
-    "std": IMAGENET_STD,
-}
-BGR_AS_IT_IS: Mapping[str, Any] = {
-    "recipe": "BGR 0..255",
-    "colour": "bgr",
-    "mean": (0.0,) * 3,
-    "std": (1.0,) * 3,
-}
+
+
+class OutputFields(TypedDict, total=False):
+    """The fields of `DetectorSpec` that a convention sets: what outputs mean, and what it takes beside an image."""
+
+    outputs: tuple[str, ...]
+    columns: tuple[str, ...]
+    box_format: BoxFormat
+    boxes_are_normalised: bool
+    score_activation: ScoreActivation
+    first_class_id: int
+    anchors: str
+    extra_inputs: tuple[ExtraInput, ...]
+    needs_nms: bool
+    score_threshold: float
+    iou_threshold: float
 
 
 def spec_for(
@@ -37,34 +39,34 @@ def spec_for(
     head: str,
     num_classes: int | None,
     reason: str,
-    recipe: str,
+    recipe: Recipe,
+    usual_names: tuple[str, ...] | None = None,
     resize_is_assumed: bool = False,
-    **values: Any,
+    **fields: Unpack[OutputFields],
 ) -> DetectorSpec:
     """A spec with what the graph says of the input, size and class names, and what the convention adds.
 
-    num_classes: without background; None: the graph does not say. recipe: the preprocessing in words.
-    resize_is_assumed: whether nothing tells who wrote the file, and so how its pictures are resized. Raises
-    ModelError for a file without an image input.
+    num_classes: without background; None: the graph does not say. usual_names: the class names of the convention.
+    resize_is_assumed: whether nothing tells who wrote the file, and so how its pictures are resized.
+    Raises ModelError for a file without an image input, and for a hint of a size or number of classes that it has not.
     """
     doubts = ("resizing assumed: no picture tells it; see --resize",) if resize_is_assumed else ()
     image = image_input(facts)
     network_wh, size_reason = _network_wh(facts, hints, image)
-    class_names, names_reason = class_names_for(facts, hints, num_classes, values.pop("known_names", None))
-    return DetectorSpec(
-        **{
-            "input_name": image.name,
-            "network_wh": network_wh,
-            "head": head,
-            "class_names": class_names,
-            "layout": image.layout,
-            "dtype": image.dtype,
-            "batch": image.batch,
-            "model_name": facts.path.stem,
-            "provenance": (reason, size_reason, names_reason, *doubts, f"preprocessing: {recipe}"),
-            **values,
-        }
+    class_names, names_reason = class_names_for(facts, hints, num_classes, usual_names)
+    spec = DetectorSpec(
+        input_name=image.name,
+        network_wh=network_wh,
+        head=head,
+        class_names=class_names,
+        layout=image.layout,
+        dtype=image.dtype,
+        batch=image.batch,
+        model_name=facts.path.stem,
+        provenance=(reason, size_reason, names_reason, *doubts),
+        **fields,
     )
+    return recipe.applied_to(spec)
 
 
 def resize_inputs(facts: ModelFacts, hints: Hints, family: str) -> tuple[ExtraInput, ...]:

@@ -7,11 +7,10 @@ file beside it, or from our export.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,8 @@ from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.class_names import VOC_20
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.pairs import classes_then_boxes
-from pipeline.detector.heads.specs import BGR_AS_IT_IS, LESS_IMAGENETS_MEAN, ZERO_TO_ONE, resize_inputs, spec_for
+from pipeline.detector.heads.recipes import BGR_AS_IT_IS, LESS_IMAGENETS_MEAN, RGB_STRETCHED, ZERO_TO_ONE, Recipe
+from pipeline.detector.heads.specs import resize_inputs, spec_for
 from pipeline.detector.heads.ssd_objections import Background, decoded_objection, raw_objection
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
@@ -33,7 +33,13 @@ _BOXES: tuple[tuple[BoxFormat, bool], ...] = tuple(
     for box_format in ("xyxy", "yxyx", "cxcywh", "cycxhw")
     for is_normalised in (True, False)
 )
-_YOLO: dict[str, Any] = {"recipe": "YOLO's, RGB 0..1, letterbox centred, pad 114"}
+_YOLO = Recipe("YOLO's, RGB 0..1, letterbox centred, pad 114")
+_SSD = Recipe(
+    "SSD's, RGB (pixel - 127) / 128, stretched",
+    mean=(127.0, 127.0, 127.0),
+    std=(128.0, 128.0, 128.0),
+    resize="stretch",
+)
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
@@ -223,7 +229,7 @@ def _raw(
         score_activation=activation,
         first_class_id=int(background == "first"),
         resize_is_assumed=True,
-        **_recipe(facts),
+        recipe=_recipe(facts),
     )
 
 
@@ -244,7 +250,7 @@ def _decoded(
         hints,
         head="ssd_decoded",
         num_classes=num_classes,
-        known_names=("face",) if num_classes == 1 and "face" in facts.path.stem.lower() else None,
+        usual_names=("face",) if num_classes == 1 and "face" in facts.path.stem.lower() else None,
         reason=f"ssd_decoded: {classes}, {_in_words(activation, background)}, and {boxes}, {box_format} {unit}",
         outputs=(classes.name, boxes.name),
         extra_inputs=resize_inputs(facts, hints, "ssd"),
@@ -255,7 +261,7 @@ def _decoded(
         iou_threshold=0.3 if num_classes == 1 else 0.45,
         score_threshold=0.7 if num_classes == 1 else 0.4,
         resize_is_assumed=True,
-        **(_recipe(facts) if is_normalised else _YOLO),
+        recipe=_recipe(facts) if is_normalised else _YOLO,
     )
 
 
@@ -264,18 +270,11 @@ def _in_words(activation: ScoreActivation, background: Background) -> str:
     return f"{'scores' if activation == 'none' else activation}, {where}"
 
 
-def _recipe(facts: ModelFacts) -> dict[str, Any]:
-    if image_input(facts).dtype == "uint8":
-        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
-    return {
-        "recipe": "SSD's, RGB (pixel - 127) / 128, stretched",
-        "resize": "stretch",
-        "mean": (127.0, 127.0, 127.0),
-        "std": (128.0, 128.0, 128.0),
-    }
+def _recipe(facts: ModelFacts) -> Recipe:
+    return RGB_STRETCHED if image_input(facts).dtype == "uint8" else _SSD
 
 
-def _other_recipes(facts: ModelFacts) -> tuple[tuple[Mapping[str, Any], Certainty], ...]:
+def _other_recipes(facts: ModelFacts) -> tuple[tuple[Recipe, Certainty], ...]:
     if image_input(facts).dtype == "uint8":
         return ()
     return tuple((recipe, Certainty.UNLIKELY) for recipe in (ZERO_TO_ONE, LESS_IMAGENETS_MEAN, BGR_AS_IT_IS))

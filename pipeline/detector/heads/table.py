@@ -20,7 +20,8 @@ from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
-from pipeline.detector.heads.specs import LESS_IMAGENETS_MEAN, resize_inputs, spec_for
+from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, RGB_STRETCHED, Recipe
+from pipeline.detector.heads.specs import resize_inputs, spec_for
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
@@ -84,7 +85,7 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             hints,
             head="table",
             num_classes=None,
-            known_names=EITHER_COCO if not is_known else COCO_91 if first_class_id else COCO_80,
+            usual_names=EITHER_COCO if not is_known else COCO_91 if first_class_id else COCO_80,
             reason=f"table: {tensor} holds {_in_words(columns, hints)}{unit}, class ids from {first_class_id}",
             columns=columns,
             extra_inputs=extra_inputs,
@@ -93,7 +94,7 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             first_class_id=first_class_id,
             boxes_are_normalised=is_normalised,
             resize_is_assumed=not is_known,
-            **_recipe(facts, columns, is_normalised),
+            recipe=_recipe(facts, columns, is_normalised),
         )
         if len(tensor.shape) == 2 and "image" not in columns:  # without a batch side, for one image
             spec = dataclasses.replace(spec, batch=1)
@@ -151,16 +152,15 @@ def _certainty(
     return Certainty.OPEN if first_class_id == _USUAL_IDS.get(columns) else Certainty.UNLIKELY
 
 
-def _recipe(facts: ModelFacts, columns: tuple[str, ...], is_normalised: bool) -> dict[str, Any]:
+def _recipe(facts: ModelFacts, columns: tuple[str, ...], is_normalised: bool) -> Recipe:
     if columns == _PADDLE:
-        return {
-            "recipe": "PP-YOLOE+'s, RGB 0..1, stretched (PP-YOLOE and PicoDet take ImageNet's --mean and --std)",
-            "resize": "stretch",
-        }
+        return Recipe(
+            "PP-YOLOE+'s, RGB 0..1, stretched (PP-YOLOE and PicoDet take ImageNet's --mean and --std)", resize="stretch"
+        )
     is_uint8 = image_input(facts).dtype == "uint8"
-    if is_uint8 and is_normalised:  # as TensorFlow's detectors have it
-        return {"recipe": "RGB as it is, stretched", "resize": "stretch"}
-    return {"recipe": f"RGB {'as it is' if is_uint8 else '0..1'}, letterbox centred, pad 114"}
+    if is_uint8 and is_normalised:
+        return RGB_STRETCHED
+    return Recipe(f"RGB {'as it is' if is_uint8 else '0..1'}, letterbox centred, pad 114")
 
 
 def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.detector.heads.yolo import YOLOX_STRIDES
 from pipeline.detector.heads.yolo_objections import (
@@ -25,14 +25,10 @@ from pipeline.picture.detector_spec import DetectorSpec
 
 # The grids of the family: as usual, with a coarser one (P6), with a finer one (P2).
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
-_ULTRALYTICS: dict[str, Any] = {"recipe": "RGB 0..1, letterbox centred, pad 114", "box_format": "cxcywh"}
-_YOLOX: dict[str, Any] = {
-    "recipe": "YOLOX's, BGR 0..255, letterbox top left, pad 114",
-    "box_format": "cxcywh",
-    "resize": "letterbox-topleft",
-    "colour": "bgr",
-    "std": (1.0, 1.0, 1.0),
-}
+_ULTRALYTICS = Recipe("RGB 0..1, letterbox centred, pad 114")
+_YOLOX = Recipe(
+    "YOLOX's, BGR 0..255, letterbox top left, pad 114", colour="bgr", std=(1.0, 1.0, 1.0), resize="letterbox-topleft"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +86,7 @@ class _Table:
         """Whether a row can be a box of YOLOv8, by its number of columns."""
         return self.has_columns_of_v8 and (self.is_named or self.rows in self.cells)
 
-    def spec(self, head: str, num_classes: int, reason: str, recipe: dict[str, Any]) -> DetectorSpec:
+    def spec(self, head: str, num_classes: int, reason: str, recipe: Recipe) -> DetectorSpec:
         """The spec of a reading, for a reason that goes on after the head's name."""
         return spec_for(
             self.facts,
@@ -99,7 +95,8 @@ class _Table:
             num_classes=num_classes,
             reason=f"{head}: {self.in_words} {reason}",
             outputs=self.outputs,
-            **recipe,
+            box_format="cxcywh",
+            recipe=recipe,
         )
 
 
@@ -231,7 +228,7 @@ def _yolov6(table: _Table) -> Claim | None:
     return _decoded(table, "YOLOv6", _ULTRALYTICS)
 
 
-def _decoded(table: _Table, name: str, recipe: dict[str, Any]) -> Claim | None:
+def _decoded(table: _Table, name: str, recipe: Recipe) -> Claim | None:
     """One box a cell, decoded in the graph."""
     if not table.has_rows(1) or table.hints.head not in (None, "yolov5"):
         return None
@@ -338,8 +335,7 @@ def _queries(facts: ModelFacts, hints: Hints) -> Claim | None:
         num_classes=columns - 4,
         reason=f"yolov8: {tensor} has a row for each of {rows} queries, boxes in 0..1 and class scores: RT-DETR",
         outputs=(tensor.name,),
-        recipe="RT-DETR's, RGB 0..1, stretched",
-        resize="stretch",
+        recipe=Recipe("RT-DETR's, RGB 0..1, stretched", resize="stretch"),
         box_format="cxcywh",
         boxes_are_normalised=True,
         needs_nms=False,
