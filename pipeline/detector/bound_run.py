@@ -14,12 +14,12 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import numpy as np
 
-from pipeline.detector.device_copies import Array, Copies, DeviceType, copies_for
+from pipeline.detector.device_copies import Copies, DeviceType, copies_for
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.runtime_types import Array, ElementType, OnDevice, RunOptions, Session
 from pipeline.errors import DeviceError
 from pipeline.picture.nv12 import DevicePlane, PlaneBatch
 
@@ -47,15 +47,18 @@ class GraphCapture:
         self.lock = threading.Lock()
         self._numbers = itertools.count(1)
 
-    def run_options(self) -> Any:
+    def run_options(self) -> RunOptions:
         """Options under which the first run records and all further ones play back."""
-        options = load_runtime().RunOptions()
+        options: RunOptions = load_runtime().RunOptions()
         options.add_run_config_entry("gpu_graph_id", str(next(self._numbers)))
         return options
 
 
 Inputs = Mapping[str, Array | PlaneBatch]
 """By name: host arrays, and planes wherever their decoder left them."""
+Shape = tuple[int, ...]
+DeclaredShape = Sequence[int | str | None]
+"""As `Declared.shape` of `pipeline.detector.runtime_types`."""
 
 
 class BoundRun:
@@ -63,7 +66,7 @@ class BoundRun:
 
     def __init__(
         self,
-        session: Any,
+        session: Session,
         output_names: Sequence[str],
         device: DeviceType,
         capture: GraphCapture | None = None,
@@ -75,7 +78,7 @@ class BoundRun:
         self._device: DeviceType = device
         self._capture = capture
         self._copies = copies or copies_for(device)
-        self._kept: dict[tuple[Any, ...], _Buffers] = {}  # by the inputs' shapes, the last used last
+        self._kept: dict[tuple[tuple[str, Shape], ...], _Buffers] = {}  # by the inputs' shapes, the last used last
 
     def __call__(self, inputs: Inputs, *, batch: int | None = None) -> list[Array]:
         """The outputs, in new arrays. Raises DeviceError for a plane that lies on another device.
@@ -83,27 +86,30 @@ class BoundRun:
         batch: how many images the buffers hold where that is more than there are, so that few shapes occur; what the
         network finds in the others means nothing. Beside planes, only planes are filled up; else every input is.
         """
-        has_planes = any(isinstance(value, PlaneBatch) for value in inputs.values())
-        shapes = {
-            name: value.shape
-            if batch is None or (has_planes and not isinstance(value, PlaneBatch))
-            else (batch, *value.shape[1:])
-            for name, value in inputs.items()
-        }
+        shapes = _buffer_shapes(inputs, batch)
         key = tuple(shapes.items())
-        buffers = self._kept.pop(key, None)
-        if buffers is None:
-            if len(self._kept) == _MOST_SHAPES:
-                del self._kept[next(iter(self._kept))]
-            dtypes = {
-                name: np.dtype(np.uint8) if isinstance(value, PlaneBatch) else value.dtype
-                for name, value in inputs.items()
-            }
-            buffers = _Buffers(
-                self._session, self._output_names, shapes, dtypes, self._device, self._copies, self._capture
-            )
+        buffers = self._kept.pop(key, None) or self._new_buffers(inputs, shapes)
         self._kept[key] = buffers
         return buffers.run(inputs)
+
+    def _new_buffers(self, inputs: Inputs, shapes: Mapping[str, Shape]) -> _Buffers:
+        if len(self._kept) == _MOST_SHAPES:
+            del self._kept[next(iter(self._kept))]
+        dtypes = {
+            name: np.dtype(np.uint8) if isinstance(value, PlaneBatch) else value.dtype for name, value in inputs.items()
+        }
+        return _Buffers(self._session, self._output_names, shapes, dtypes, self._device, self._copies, self._capture)
+
+
+def _buffer_shapes(inputs: Inputs, batch: int | None) -> dict[str, Shape]:
+    """The shapes of the inputs, filled up to a batch as `BoundRun` says."""
+    if batch is None:
+        return {name: value.shape for name, value in inputs.items()}
+    has_planes = any(isinstance(value, PlaneBatch) for value in inputs.values())
+    return {
+        name: (batch, *value.shape[1:]) if isinstance(value, PlaneBatch) or not has_planes else value.shape
+        for name, value in inputs.items()
+    }
 
 
 class _Buffers:
@@ -111,10 +117,10 @@ class _Buffers:
 
     def __init__(
         self,
-        session: Any,
+        session: Session,
         output_names: list[str],
-        shapes: Mapping[str, tuple[int, ...]],
-        dtypes: Mapping[str, np.dtype[Any]],
+        shapes: Mapping[str, Shape],
+        dtypes: Mapping[str, ElementType],
         device: DeviceType,
         copies: Copies,
         capture: GraphCapture | None,
@@ -126,24 +132,32 @@ class _Buffers:
         self._inputs = {name: _Input(shape, dtypes[name], device, copies) for name, shape in shapes.items()}
         for name, buffer in self._inputs.items():
             self._binding.bind_ortvalue_input(name, buffer.on_device)
-        self._lock: AbstractContextManager[Any] = nullcontext() if capture is None else capture.lock
+        self._lock: AbstractContextManager[object] = nullcontext() if capture is None else capture.lock
         self._run_options = None if capture is None else capture.run_options()
         declared = {output.name: output for output in session.get_outputs()}
-        self._dtypes: dict[str, Any] = {name: _DTYPES.get(declared[name].type) for name in output_names}
+        self._dtypes = {name: _DTYPES[declared[name].type] for name in output_names if declared[name].type in _DTYPES}
         self._expected = fixed_shapes(
             {node.name: node.shape for node in session.get_inputs()},
             shapes,
             {name: declared[name].shape for name in output_names},
         )
         self._on_host: dict[str, Array] = {}  # outputs of known shape, in memory that copies are fast into
-        self._on_device: dict[str, Any] = {}  # outputs that stay there, because a graph is played without a copy
+        self._on_device: dict[str, OnDevice] = {}  # outputs that stay there, because a graph is played without a copy
         if capture is not None:
-            if self._expected is None or None in self._dtypes.values():
-                raise DeviceError("engine.cuda_graph needs outputs of fixed shapes, which this model has not")
-            for name, shape in self._expected.items():
-                self._on_host[name] = copies.host_array(shape, self._dtypes[name])
-                self._on_device[name] = _device_value(self._on_host[name], device)
-                self._binding.bind_ortvalue_output(name, self._on_device[name])
+            self._bind_outputs_on(device)
+
+    @property
+    def _has_all_dtypes(self) -> bool:
+        """Whether numpy has the element type of every output."""
+        return len(self._dtypes) == len(self._output_names)
+
+    def _bind_outputs_on(self, device: DeviceType) -> None:
+        if self._expected is None or not self._has_all_dtypes:
+            raise DeviceError("engine.cuda_graph needs outputs of fixed shapes, which this model has not")
+        for name, shape in self._expected.items():
+            self._on_host[name] = self._copies.host_array(shape, self._dtypes[name])
+            self._on_device[name] = _device_value(self._on_host[name], device)
+            self._binding.bind_ortvalue_output(name, self._on_device[name])
 
     def run(self, inputs: Inputs) -> list[Array]:
         for name, value in inputs.items():
@@ -153,8 +167,8 @@ class _Buffers:
             return self._run_for_the_first_time()
         with self._lock:
             self._session.run_with_iobinding(self._binding, self._run_options)
-        for name, value in self._on_device.items():
-            self._copies.download(self._on_host[name], value.data_ptr())
+        for name, output in self._on_device.items():
+            self._copies.download(self._on_host[name], output.data_ptr())
         self._copies.wait()
         return [self._on_host[name].copy() for name in self._output_names]
 
@@ -165,7 +179,7 @@ class _Buffers:
         self._session.run_with_iobinding(self._binding)
         values = list(self._binding.copy_outputs_to_cpu())
         shapes = {name: value.shape for name, value in zip(self._output_names, values, strict=True)}
-        if shapes == self._expected and None not in self._dtypes.values():
+        if shapes == self._expected and self._has_all_dtypes:
             for name, shape in shapes.items():
                 array = self._on_host[name] = self._copies.host_array(shape, self._dtypes[name])
                 self._binding.bind_output(name, "cpu", 0, self._dtypes[name], list(shape), array.ctypes.data)
@@ -175,7 +189,7 @@ class _Buffers:
 class _Input:
     """One input's buffer on the device, and the host memory that it is filled from where it comes from there."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], device: DeviceType, copies: Copies) -> None:
+    def __init__(self, shape: Shape, dtype: ElementType, device: DeviceType, copies: Copies) -> None:
         self._copies = copies
         self._on_host = copies.host_array(shape, dtype)
         self._is_written = False
@@ -206,28 +220,37 @@ class _Input:
                 self._copies.upload(address, self._on_host[index])
 
 
-def _device_value(on_host: Array, device: DeviceType) -> Any:
+def _device_value(on_host: Array, device: DeviceType) -> OnDevice:
     """An OrtValue of the same shape and type: on the host the same memory, elsewhere its own, not yet written."""
     values = load_runtime().OrtValue
-    if device == "cpu":
-        return values.ortvalue_from_numpy(on_host)
-    return values.ortvalue_from_shape_and_type(list(on_host.shape), on_host.dtype.type, device, 0)
+    value: OnDevice = (
+        values.ortvalue_from_numpy(on_host)
+        if device == "cpu"
+        else values.ortvalue_from_shape_and_type(list(on_host.shape), on_host.dtype.type, device, 0)
+    )
+    return value
 
 
 def fixed_shapes(
-    declared_inputs: Mapping[str, Sequence[Any]],
+    declared_inputs: Mapping[str, DeclaredShape],
     inputs: Mapping[str, Sequence[int]],
-    declared_outputs: Mapping[str, Sequence[Any]],
-) -> dict[str, tuple[int, ...]] | None:
+    declared_outputs: Mapping[str, DeclaredShape],
+) -> dict[str, Shape] | None:
     """The outputs' shapes where they follow from the inputs' by the names of sides, such as `batch`; else None."""
-    sides: dict[Any, int] = {}
-    for name, shape in inputs.items():
-        for side_name, side in zip(declared_inputs.get(name, ()), shape, strict=False):
-            if isinstance(side_name, str) and side_name:
-                sides[side_name] = side
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, declared in declared_outputs.items():
-        shape = tuple(side if isinstance(side, int) else sides.get(side, -1) for side in declared)
+    sides = {
+        side_name: side
+        for name, shape in inputs.items()
+        for side_name, side in zip(declared_inputs.get(name, ()), shape, strict=False)
+        if isinstance(side_name, str) and side_name
+    }
+    return _shapes_by_sides(declared_outputs, sides)
+
+
+def _shapes_by_sides(outputs: Mapping[str, DeclaredShape], sides: Mapping[str, int]) -> dict[str, Shape] | None:
+    """The shapes with a number for each named side; None where a side is not among them, or a shape is empty."""
+    shapes: dict[str, Shape] = {}
+    for name, declared in outputs.items():
+        shape = tuple(side if isinstance(side, int) else sides.get(side or "", -1) for side in declared)
         if not shape or min(shape) < 0:
             return None
         shapes[name] = shape

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.cuda_driver import tolerate_capture
-from pipeline.detector.pinned import cuda_runtime, pinned_array
+from pipeline.detector.pinned import CudaRuntime, cuda_runtime, pinned_array
+from pipeline.detector.runtime_types import Array
 from pipeline.errors import DeviceError
 from pipeline.picture.nv12 import DevicePlane, host_plane
 
-Array = npt.NDArray[Any]
 DeviceType = Literal["cpu", "cuda"]
 """ONNX Runtime's word for where buffers lie."""
 
@@ -75,7 +75,7 @@ class CudaCopies:
     cuda: CUDA's runtime as ctypes loads it, None where there is none.
     """
 
-    def __init__(self, cuda: Any) -> None:
+    def __init__(self, cuda: CudaRuntime | None) -> None:
         if cuda is None:
             raise DeviceError('CUDA\'s runtime library cannot be loaded; pip install "streamdet[cuda]"')
         tolerate_capture()
@@ -130,6 +130,6 @@ class CudaCopies:
 
 
 @cache
-def _quick(cuda: Any) -> Any:
+def _quick(cuda: CudaRuntime) -> CudaRuntime:
     """The same library, called without letting go of the interpreter lock: to take it back costs more than these do."""
     return ctypes.PyDLL(None, handle=cuda._handle) if isinstance(cuda, ctypes.CDLL) else cuda

@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from pipeline.detector.installation import load_runtime, runtime_distribution
 from pipeline.detector.openvino import PLUGIN, openvino_devices, openvino_options, openvino_precision
+from pipeline.detector.runtime_types import ProviderDevice, SessionOptions
 from pipeline.detector.tensorrt import ShapeRange, tensorrt_options
 from pipeline.errors import DeviceError, first_line
 
 Device = Literal["cpu", "openvino", "cuda", "tensorrt"]
 Precision = Literal["fp32", "fp16", "bf16"]
+Providers = list[tuple[str, dict[str, str]]]
+"""ONNX Runtime's names of providers, the first choice first, each with its options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Provider:
     precisions: tuple[str, ...]  # that a user may choose among
     precision_in_words: Callable[[Precision | None], str]  # of a float network, for the precision that was chosen
     plugin: str | None = None  # the module of a provider that is not built into ONNX Runtime
-    plugin_devices: Callable[[], list[Any]] | None = None  # of that module
+    plugin_devices: Callable[[], list[ProviderDevice]] | None = None  # of that module
     falls_back_on: tuple[Device, ...] = ()  # for nodes that it does not run, in this order
     records_graphs: bool = False  # whether it can play runs back as a CUDA graph
     keeps_engines: bool = False  # whether it builds an engine, which takes minutes and is kept in a folder
@@ -163,7 +166,7 @@ def is_offered(device: Device) -> bool:
     return provider.name in load_runtime().get_available_providers()
 
 
-def add_device(options: Any, device: Device, settings: SessionSettings) -> list[tuple[str, dict[str, str]]] | None:
+def add_device(options: SessionOptions, device: Device, settings: SessionSettings) -> Providers | None:
     """ONNX Runtime's list of providers for a session on a device; None for a plugin, which is added to `options`."""
     provider = DEVICES[device]
     if provider.plugin_devices is not None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs
 from pipeline.detector.device_copies import DeviceType
 from pipeline.detector.devices import Device, Precision
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.runtime_types import Array
 from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
@@ -41,7 +41,7 @@ class Engine(Protocol):
     def precision(self) -> str:
         """What it truly computes in."""
 
-    def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
+    def infer(self, tensor: Array) -> Outputs:
         """Run the network on a tensor of the spec's layout and dtype, batch first.
 
         Returns new arrays by output name. May be called from several threads at once.
@@ -112,7 +112,7 @@ class OrtEngine:
         self.reason = f"{device}: as asked for"
         self.agreement: str | None = None  # in words
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
-        self._session = opened.session
+        self._session: Any = opened.session  # None once it is closed
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._each_thread = threading.local()
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
@@ -121,7 +121,7 @@ class OrtEngine:
         for remark in self.remarks:
             logger.warning("%s: %s", self.path.name, remark)
 
-    def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
+    def infer(self, tensor: Array) -> Outputs:
         """See `Engine.infer`."""
         spec, batch = self.spec, len(tensor)
         image = tensor if spec.takes_batch else tensor[0]
@@ -149,7 +149,7 @@ class OrtEngine:
             for _ in range(runs):
                 self.infer_blank(batch, frame_wh=frame_wh)
 
-    def blank_input(self) -> npt.NDArray[Any]:
+    def blank_input(self) -> Array:
         """Zeros of the shape and dtype that a network that takes pixels takes."""
         width, height = self.spec.network_wh
         shape = (3, height, width) if self.spec.channels_first else (height, width, 3)
@@ -201,7 +201,7 @@ def _batches(max_batch: int) -> tuple[int, ...]:
     return tuple(sorted({1, *(2**power for power in range(2, (max_batch - 1).bit_length())), max_batch}))
 
 
-def on_host(inputs: Inputs) -> dict[str, npt.NDArray[Any]]:
+def on_host(inputs: Inputs) -> dict[str, Array]:
     """Inputs as arrays. Raises DeviceError for planes that lie on another device."""
     return {name: value.gathered() if isinstance(value, PlaneBatch) else value for name, value in inputs.items()}
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.metadata_names import class_names_of
+from pipeline.detector.runtime_types import Declared, Session
 from pipeline.errors import ModelError, first_line, reason_of
 from pipeline.picture.detector_spec import InputType, Layout
 
@@ -72,7 +72,7 @@ def read_facts(path: str | Path) -> ModelFacts:
     return facts_of(open_plainly(path), Path(path))
 
 
-def open_plainly(path: str | Path) -> Any:
+def open_plainly(path: str | Path) -> Session:
     """A session that was not optimised, for a look. Raises ModelError as `read_facts`."""
     if not isinstance(path, str | PathLike):
         raise ModelError(f"a model must be the path of an ONNX file, got {type(path).__name__}")
@@ -89,14 +89,15 @@ def open_plainly(path: str | Path) -> Any:
     options.log_severity_level = 4
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session: Session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(
             f"{path} must be an ONNX model: {first_line(error)}; a PyTorch model is exported with streamdet export"
         ) from error
+    return session
 
 
-def facts_of(session: Any, path: Path) -> ModelFacts:
+def facts_of(session: Session, path: Path) -> ModelFacts:
     """The facts of the file of an open session."""
     return ModelFacts(
         path,
@@ -133,7 +134,7 @@ def _as_image(declared: TensorFacts) -> ImageInput | None:
     return None
 
 
-def literal(text: str) -> Any:
+def literal(text: str) -> object:
     """The Python literal in a text, or None."""
     try:
         return ast.literal_eval(text)
@@ -141,6 +142,6 @@ def literal(text: str) -> Any:
         return None
 
 
-def _tensor_facts(declared: Any) -> TensorFacts:
+def _tensor_facts(declared: Declared) -> TensorFacts:
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in declared.shape)
     return TensorFacts(declared.name, shape, declared.type.removeprefix("tensor(").removesuffix(")"))

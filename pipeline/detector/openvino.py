@@ -12,6 +12,7 @@ from typing import Any
 
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.rounding import DOUBLING_MODEL, doubled_by, precision_of
+from pipeline.detector.runtime_types import ProviderDevice
 from pipeline.errors import DeviceError, first_line
 
 PLUGIN = "onnxruntime_ep_openvino"
@@ -28,10 +29,11 @@ def openvino_options(*, intra_op_threads: int | None, precision: str | None) -> 
 
 
 @lru_cache(maxsize=1)
-def openvino_devices() -> list[Any]:
+def openvino_devices() -> list[ProviderDevice]:
     """The devices of the plugin. Raises DeviceError where it is not installed, or supports nothing of the machine."""
     plugin = _registered_plugin()
-    devices = [device for device in load_runtime().get_ep_devices() if device.ep_name == plugin.get_ep_name()]
+    every_device: list[ProviderDevice] = load_runtime().get_ep_devices()
+    devices = [device for device in every_device if device.ep_name == plugin.get_ep_name()]
     if not devices:
         raise DeviceError("openvino supports no device of this machine, it needs an Intel processor; use --device cpu")
     return devices

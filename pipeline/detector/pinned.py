@@ -18,13 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.runtime_types import Array
 
 logger = logging.getLogger(__name__)
 
+CudaRuntime = Any
+"""CUDA's runtime library as ctypes loads it, or a stand-in: its functions by name."""
 _PORTABLE = 1  # cudaHostAllocPortable: for every context of the process
 
 
-def pinned_array(shape: tuple[int, ...], dtype: npt.DTypeLike, *, cuda: Any = None) -> npt.NDArray[Any]:
+def pinned_array(shape: tuple[int, ...], dtype: npt.DTypeLike, *, cuda: CudaRuntime | None = None) -> Array:
     """A new array whose values are nothing yet, freed with the last view of it.
 
     cuda: CUDA's runtime as ctypes loads it; the one of this process if None.
@@ -41,12 +44,12 @@ def pinned_array(shape: tuple[int, ...], dtype: npt.DTypeLike, *, cuda: Any = No
     block = (ctypes.c_uint8 * size).from_address(address.value)
     # Not at exit, when the runtime may be gone already.
     weakref.finalize(block, cuda.cudaFreeHost, address).atexit = False
-    pinned: npt.NDArray[Any] = np.frombuffer(memoryview(block), np.uint8).view(dtype).reshape(shape)
+    pinned: Array = np.frombuffer(memoryview(block), np.uint8).view(dtype).reshape(shape)
     return pinned
 
 
 @cache
-def cuda_runtime() -> Any:
+def cuda_runtime() -> CudaRuntime | None:
     """CUDA's runtime of the version that ONNX Runtime was built for, or None."""
     major = str(getattr(load_runtime(), "cuda_version", "")).split(".")[0]
     if not major:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pipeline.detector.heads.claims import Claim
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, textures
+from pipeline.detector.runtime_types import Array, Session
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError, first_line
 from pipeline.picture.boxes import areas, intersection_over_union
@@ -83,7 +83,7 @@ class Evidence:
         return f"{'proved: ' if self.steadiness >= MOVES_ALONG else 'not proved: only '}{self.share_in_words}"
 
 
-def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:
+def weigh(path: Path, session: Session, claims: Sequence[Claim]) -> list[Evidence]:
     """The evidence of each claim on a file that `session` has open; measured once, then kept in the cache."""
     cache_path = cache_folder() / "recognised" / f"{_key(path, claims)}.json"
     remembered = _remembered(cache_path, len(claims))
@@ -100,20 +100,20 @@ def weigh(path: Path, session: Any, claims: Sequence[Claim]) -> list[Evidence]:
     return evidence
 
 
-def run_once(session: Any, spec: DetectorSpec, tensor: Any) -> Outputs:
+def run_once(session: Session, spec: DetectorSpec, tensor: Array) -> Outputs:
     """Run a bare session on a tensor of the spec's layout and dtype, batch first."""
     feed = {spec.input_name: tensor if spec.takes_batch else tensor[0], **spec.extra_feed(len(tensor))}
     names = [node.name for node in session.get_outputs()]
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
-def show(session: Any, spec: DetectorSpec, pixels: PixelArray) -> Outputs:
+def show(session: Session, spec: DetectorSpec, pixels: PixelArray) -> Outputs:
     """The outputs of a bare session for a picture of the network's size, in every image of the batch."""
     _, tensor = TensorWriter(spec).tensor_of(ArrayPicture(pixels))
     return run_once(session, spec, np.repeat(tensor, spec.batch or 1, axis=0))
 
 
-def _run_all(session: Any, spec: DetectorSpec) -> list[tuple[PixelArray, Outputs]] | str:
+def _run_all(session: Session, spec: DetectorSpec) -> list[tuple[PixelArray, Outputs]] | str:
     """The street and the textures, each as it is and in every view, with the answers; or why it does not run."""
     shown = []
     for pixels in (street(spec.network_wh), textures(spec.network_wh)):

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind
 from pipeline.detector.probe import street
 from pipeline.detector.proof import input_key, show
 from pipeline.detector.recognition import Recognition, Refusal, grouped, reading_in_words
+from pipeline.detector.runtime_types import Session
 from pipeline.detector.weighing import are_same, certainty_of, proved
 from pipeline.errors import ModelError, first_line
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
@@ -85,9 +85,9 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
 
 def _with_doubt_about_class_ids(spec: DetectorSpec, unlikely: Sequence[DetectorSpec]) -> DetectorSpec:
     """The spec, which says so where its class ids start where such files' do and not where a picture has shown it."""
-    alike: dict[str, Any] = {"first_class_id": spec.first_class_id, "class_names": spec.class_names}
     is_open = any(
-        other.first_class_id != spec.first_class_id and are_same(spec, dataclasses.replace(other, **alike))
+        other.first_class_id != spec.first_class_id
+        and are_same(spec, dataclasses.replace(other, first_class_id=spec.first_class_id, class_names=spec.class_names))
         for other in unlikely
     )
     if not is_open or not any(reason.startswith("class names assumed") for reason in spec.provenance):
@@ -97,7 +97,7 @@ def _with_doubt_about_class_ids(spec: DetectorSpec, unlikely: Sequence[DetectorS
     return dataclasses.replace(spec, provenance=(*reasons, doubt, proof))
 
 
-def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Any, refused: list[Refusal]) -> list[Claim]:
+def _borne_out_at_once(claims: Sequence[Claim], hints: Hints, session: Session, refused: list[Refusal]) -> list[Claim]:
     """The claims, as hints have them, that one picture bears out; adds to `refused` what it says against the others."""
     possible: list[Claim] = []
     answers: dict[str, Outputs | str] = {}
@@ -218,7 +218,7 @@ def _as_written(spec: DetectorSpec, facts: ModelFacts) -> DetectorSpec:
     )
 
 
-def _answer(session: Any, spec: DetectorSpec, answers: dict[str, Outputs | str]) -> Outputs | str:
+def _answer(session: Session, spec: DetectorSpec, answers: dict[str, Outputs | str]) -> Outputs | str:
     """What the network answers to the street as this spec prepares it, or why it does not; `answers` knows it then."""
     key = input_key(spec)
     if key not in answers:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, takewhile
-from typing import Any
 
 from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.hints import FLAGS
@@ -113,7 +112,7 @@ def _flags(specs: Sequence[DetectorSpec]) -> str:
     return ", ".join(differing)
 
 
-def _as_typed(value: Any) -> str:
+def _as_typed(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(item if isinstance(item, str) else f"{item:g}" for item in value)
     return str(value)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 
+from pipeline.detector.runtime_types import Session
 from pipeline.picture.detections import FloatArray
 
 # y = Conv(x, 2): x and y float32 [1, 1, 1, 2], opset 13. tests/detector/test_engine.py builds it with `onnx`.
@@ -18,7 +18,7 @@ DOUBLING_MODEL = base64.b64decode(
 _INPUT = np.array([1 + 2**-9, 1 + 2**-12], np.float32).reshape(1, 1, 1, 2)
 
 
-def doubled_by(session: Any) -> FloatArray:
+def doubled_by(session: Session) -> FloatArray:
     """The two numbers [2] near 2 to which a session of `DOUBLING_MODEL` doubles two near 1."""
     return np.asarray(session.run(None, {"x": _INPUT})[0].ravel(), np.float32)
 

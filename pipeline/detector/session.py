@@ -12,18 +12,19 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.detector.devices import (
     DEVICES,
     Device,
     Precision,
+    Providers,
     SessionSettings,
     add_device,
     load_failure,
     refuse_device,
 )
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.runtime_types import Session, SessionOptions
 from pipeline.detector.tensorrt import ShapeRange, has_engine, tensorrt_folder, tensorrt_version
 from pipeline.errors import DeviceError, ModelError, first_line
 
@@ -42,7 +43,7 @@ _OperatorsByProvider = Mapping[str, frozenset[str]]
 class OpenedSession:
     """A session that truly runs on `device`."""
 
-    session: Any  # onnxruntime.InferenceSession
+    session: Session
     device: Device
     precision: str
     remarks: tuple[str, ...]  # what is not as one would wish, one line each
@@ -89,8 +90,8 @@ def open_session(
     return OpenedSession(session, device, words, remarks, all_operators)
 
 
-def _session_options(intra_op_threads: int | None, spin_microseconds: int | None) -> Any:
-    options = load_runtime().SessionOptions()
+def _session_options(intra_op_threads: int | None, spin_microseconds: int | None) -> SessionOptions:
+    options: SessionOptions = load_runtime().SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if intra_op_threads is not None:
@@ -114,11 +115,11 @@ def _log_of_build(model: Path | bytes, folder: Path | None) -> Iterator[None]:
     logger.info("%s: opened in %.0f s", model, time.monotonic() - began)
 
 
-def _create(model: Path | bytes, device: Device, options: Any, providers: list[Any] | None) -> Any:
+def _create(model: Path | bytes, device: Device, options: SessionOptions, providers: Providers | None) -> Session:
     """The session, which runs on the device or has raised ModelError or DeviceError."""
     subject, name = (model, "the probe") if isinstance(model, bytes) else (str(model), str(model))
     try:
-        session = load_runtime().InferenceSession(subject, options, providers=providers, enable_fallback=0)
+        session: Session = load_runtime().InferenceSession(subject, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         reason = first_line(error)
         if device == "cpu":
@@ -130,7 +131,7 @@ def _create(model: Path | bytes, device: Device, options: Any, providers: list[A
     return session
 
 
-def _operators_by_provider(session: Any) -> _OperatorsByProvider:
+def _operators_by_provider(session: Session) -> _OperatorsByProvider:
     """Provider name → operators of the nodes that were given to it."""
     operators: dict[str, set[str]] = {}
     for part in session.get_provider_graph_assignment_info():

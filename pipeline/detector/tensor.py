@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Picture, PixelArray
 from pipeline.picture.letterbox import Letterbox
 
-Tensor = npt.NDArray[Any]
+Tensor = Array
 """The network's input, batch first: [1, 3, H, W] or [1, H, W, 3], float32, float16 or uint8."""
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pipeline.detector.heads.claims import Certainty, Claim
 from pipeline.detector.heads.class_names import named_by
 from pipeline.detector.proof import MOVES_ALONG, Evidence, input_key, weigh
 from pipeline.detector.recognition import Refusal
+from pipeline.detector.runtime_types import Session
 from pipeline.picture.detector_spec import DetectorSpec
 
 _CLEARLY = 2.0  # how much more of what is found must move along under one reading than under another
@@ -27,7 +27,7 @@ def certainty_of(claim: Claim) -> tuple[Certainty, Certainty]:
 
 
 def proved(
-    path: Path, session: Any, claims: Sequence[Claim], refused: list[Refusal], *, is_only_one: bool
+    path: Path, session: Session, claims: Sequence[Claim], refused: list[Refusal], *, is_only_one: bool
 ) -> list[Claim]:
     """The claims that changed pictures do not contradict; adds to `refused` what they say against the others.
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import ScoreActivation
 
 
-def activated(values: npt.NDArray[Any], activation: ScoreActivation) -> FloatArray:
+def activated(values: Array, activation: ScoreActivation) -> FloatArray:
     """Scores [..., C] of raw class values [..., C]."""
     values = values.astype(np.float32)
     if activation == "softmax":

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -27,14 +25,12 @@ def lists(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     return Candidates(boxes_to_network(boxes[chosen], spec), scores[chosen], class_ids[chosen])
 
 
-def rows_of(
-    outputs: Outputs, spec: DetectorSpec, batch_index: int
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], FloatArray, int]:
+def rows_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> tuple[Array, Array, FloatArray, int]:
     """Boxes [N, 4], class ids [N] and scores [N] of an image as they are, and how many of them count."""
     boxes = output(outputs, spec, 0)
     is_batched = boxes.ndim == 3
 
-    def of_image(index: int) -> npt.NDArray[Any]:
+    def of_image(index: int) -> Array:
         values = output(outputs, spec, index)
         return (values[batch_index] if is_batched else values).reshape(-1)  # [N]
 

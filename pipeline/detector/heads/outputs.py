@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.detector.runtime_types import Array
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import convert
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 
-Outputs = Mapping[str, npt.NDArray[Any]]
+Outputs = Mapping[str, Array]
 """Output name → array, batch first."""
 
 
@@ -25,7 +25,7 @@ class Head(Protocol):
         """The candidates of image `batch_index` with a score of at least `score_threshold`."""
 
 
-def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> npt.NDArray[Any]:
+def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> Array:
     """The output that the spec names at an index; if it names none, the only one.
 
     Raises ModelError if the model has no such output.
@@ -39,7 +39,7 @@ def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> npt.NDArray[
         raise ModelError(f"head {spec.head} reads {names}, the model returns {', '.join(outputs)}") from None
 
 
-def refuse_nan(scores: npt.NDArray[Any], spec: DetectorSpec) -> None:
+def refuse_nan(scores: Array, spec: DetectorSpec) -> None:
     """Raise ModelError for NaN among scores: they would fail every threshold, and look like an empty scene."""
     if np.isnan(np.min(scores, initial=0)):
         raise ModelError(
@@ -48,7 +48,7 @@ def refuse_nan(scores: npt.NDArray[Any], spec: DetectorSpec) -> None:
         )
 
 
-def boxes_to_network(boxes: npt.NDArray[Any], spec: DetectorSpec) -> FloatArray:
+def boxes_to_network(boxes: Array, spec: DetectorSpec) -> FloatArray:
     """Boxes [M, 4] as the spec says that the network returns them → xyxy in network pixels."""
     boxes = boxes.astype(np.float32)  # [M, 4]; before the scaling: float16 has whole pixels only above 1024
     boxes = convert(boxes, spec.box_format, "xyxy")

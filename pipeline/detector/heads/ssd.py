@@ -6,16 +6,16 @@ https://arxiv.org/abs/1512.02325; the same for RetinaNet and EfficientDet.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.runtime_types import Array
 from pipeline.errors import ModelError
+from pipeline.picture.boxes import Indices
 from pipeline.picture.candidates import Candidates
-from pipeline.picture.detections import FloatArray
+from pipeline.picture.detections import FloatArray, IntArray
 from pipeline.picture.detector_spec import DetectorSpec, unpack_anchors
 
 _LARGEST_LOG_RATIO = float(np.log(1000 / 16))  # torchvision's limit: no box is more than 62 times its anchor
@@ -46,13 +46,13 @@ def ssd_decoded(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float,
     return Candidates(boxes_to_network(boxes_of(outputs, spec, batch_index)[chosen], spec), scores, class_ids)
 
 
-def boxes_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> npt.NDArray[Any]:
+def boxes_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> Array:
     """Boxes or offsets [A, 4], which may lie turned."""
     boxes = output(outputs, spec, 1)[batch_index]
     return np.asarray(boxes.T if len(boxes) == 4 != boxes.shape[1] else boxes)
 
 
-def class_values_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> npt.NDArray[Any]:
+def class_values_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> Array:
     """Class values [A, C], which may lie turned."""
     values, num = output(outputs, spec, 0)[batch_index], len(boxes_of(outputs, spec, batch_index))
     return np.asarray(values.T if len(values) != num == values.shape[1] else values)
@@ -60,7 +60,7 @@ def class_values_of(outputs: Outputs, spec: DetectorSpec, batch_index: int) -> n
 
 def _likely(
     outputs: Outputs, spec: DetectorSpec, score_threshold: float, batch_index: int
-) -> tuple[Any, FloatArray, Any]:
+) -> tuple[Indices, FloatArray, IntArray]:
     """The pairs of anchor and class that reach the threshold: anchors [M], scores [M], class ids [M]."""
     values = class_values_of(outputs, spec, batch_index)  # [A, C]
     classes = slice(spec.first_class_id, spec.first_class_id + len(spec.class_names))  # the others are background

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.outputs import Outputs
 from pipeline.detector.heads.ssd import boxes_of, class_values_of
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.detector_spec import DetectorSpec
 
 Background = Literal["none", "first", "last"]
@@ -52,7 +52,7 @@ def _objection_to_scores(outputs: Outputs, spec: DetectorSpec, background: Backg
     return None
 
 
-def _objection_to_winner(values: npt.NDArray[Any], background: Background) -> str | None:
+def _objection_to_winner(values: Array, background: Background) -> str | None:
     """Where scores add up to 1 over all classes and background, background wins nearly everywhere."""
     column = 0 if background == "first" else values.shape[1] - 1
     if np.mean(values.argmax(axis=1) == column) < 0.5:

@@ -11,10 +11,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from itertools import product
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
@@ -22,6 +20,7 @@ from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
 from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, RGB_STRETCHED, Recipe
 from pipeline.detector.heads.specs import resize_inputs, spec_for
+from pipeline.detector.runtime_types import Array
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
@@ -188,7 +187,7 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     return None
 
 
-def _are_oriented(rows: npt.NDArray[Any]) -> bool:
+def _are_oriented(rows: Array) -> bool:
     """Whether rows [N, 7] hold a box, its score, its class and an angle, as Ultralytics' finished oriented boxes do."""
     scores, class_ids, angles = rows[:, 4:].T
     return bool(

@@ -8,13 +8,11 @@ Every function thresholds in the order in which the numbers lie in memory: of 25
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -61,7 +59,7 @@ def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
     return _best_class(columns[:4].T, columns[4:].T, spec, score_threshold)
 
 
-def rows_of(outputs: Outputs, spec: DetectorSpec) -> npt.NDArray[Any]:
+def rows_of(outputs: Outputs, spec: DetectorSpec) -> Array:
     """Rows [B, N, 5 + C] of box, objectness and classes, which may lie turned, or in an output each."""
     if len(spec.outputs) == 3:
         return np.concatenate([output(outputs, spec, index) for index in range(3)], axis=2)
