@@ -8,8 +8,7 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -41,63 +40,110 @@ def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
 def _names_in(text: str, key: str) -> tuple[str, ...] | None:
     """Cached, because every convention asks the same file, and one warning is enough."""
     names = _by_id(_parsed(text.strip().lstrip("\ufeff")))
-    if names is None:
-        if key == "names" or not text.strip().isdecimal():
-            shown = text.strip()[:60]
-            logger.warning(
-                "the class names in the metadata (%s) cannot be read: %r; give them with --class-names", key, shown
-            )
-        return None
+    if names is not None:
+        _warn_of_doubles(names)
+    elif key == "names" or not text.strip().isdecimal():
+        shown = text.strip()[:60]
+        logger.warning(
+            "the class names in the metadata (%s) cannot be read: %r; give them with --class-names", key, shown
+        )
+    return names
+
+
+def _warn_of_doubles(names: tuple[str, ...]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         class_ids = ", ".join(str(class_id) for class_id, name in enumerate(names) if name == twice[0])
         logger.warning("%r is the name of the classes %s in the metadata", twice[0], class_ids)
-    return names
 
 
-def _parsed(text: str) -> Any:
-    """The value in a text: JSON, a Python literal, a protobuf label map, lines, or words with commas between them."""
-    try:
-        value = json.loads(text, object_pairs_hook=_without_doubles)
-        return _parsed(value) if isinstance(value, str) else value
-    except _DoubleKeyError:
-        return None
-    except (ValueError, RecursionError):
-        pass
-    if _ARRAY.fullmatch(text):
-        return [one or other for one, other in re.findall(r"""'([^']*)'|"([^"]*)\"""", text)]
+def _parsed(text: str) -> object:
+    """The value in a text of any form in `_FORMS`; None for another, and where a mapping has a key twice."""
+    for read in _FORMS:
+        try:
+            return read(text)
+        except _DoubleKeyError:
+            return None
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return None
+
+
+def _json(text: str) -> object:
+    value: object = json.loads(text, object_pairs_hook=_without_doubles)
+    return _parsed(value) if isinstance(value, str) else value
+
+
+def _printed_array(text: str) -> object:
+    if not _ARRAY.fullmatch(text):
+        raise ValueError
+    return [one or other for one, other in re.findall(r"""'([^']*)'|"([^"]*)\"""", text)]
+
+
+def _wrapped(text: str) -> object:
+    """The value in the brackets of a Python constructor: OrderedDict(…), array(…)."""
     wrapped = _WRAPPED.fullmatch(text)
-    if wrapped is not None:
-        value = _parsed(wrapped[1])
-        return _pairs(value) or value
-    try:
-        _refuse_doubles(text)
-        return ast.literal_eval(text)
-    except _DoubleKeyError:
-        return None
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        pass
+    if wrapped is None:
+        raise ValueError
+    value = _parsed(wrapped[1])
+    return _pairs(value) or value
+
+
+def _literal(text: str) -> object:
+    _refuse_doubles(text)
+    return ast.literal_eval(text)
+
+
+def _label_map(text: str) -> object:
+    """The items of a protobuf label map, as TensorFlow's detection API has it."""
     items = _PBTXT_ITEM.findall(text)
-    if items:
-        return [dict(re.findall(r"""(\w+)\s*:\s*['"]?(.*?)['"]?\s*(?:\n|$)""", item)) for item in items]
-    if text.startswith(("{", "[", "(")):
-        return _parsed_yaml(text)
+    if not items:
+        raise ValueError
+    return [dict(re.findall(r"""(\w+)\s*:\s*['"]?(.*?)['"]?\s*(?:\n|$)""", item)) for item in items]
+
+
+def _yaml(text: str) -> object:
+    """YAML in brackets, with every word as it stands: `no` is a name."""
+    import yaml
+
+    if not text.startswith(("{", "[", "(")):
+        raise ValueError
+    try:
+        value: object = yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    return _joined(value) or value
+
+
+def _joined(value: object) -> dict[object, object] | None:
+    """A list of mappings of one key each as one mapping; None for anything else."""
+    if not isinstance(value, list) or not all(isinstance(entry, dict) and len(entry) == 1 for entry in value):
+        return None
+    return {key: name for entry in value for key, name in entry.items()}
+
+
+def _lines(text: str) -> object:
+    """A name a line, perhaps numbered; of a single line, its words with commas between them."""
     lines = [line.strip().removeprefix("- ").strip() for line in text.splitlines() if line.strip()]
     if len(lines) == 1:
         lines = [word.strip() for word in re.split("[,;|]", lines[0])]
     numbered = [_NUMBERED_LINE.fullmatch(line) for line in lines]
     if all(numbered):
         pairs = [(match[1], match[2]) for match in numbered if match is not None]
-        return dict(pairs) if len(dict(pairs)) == len(pairs) else None
+        return _without_doubles(pairs)
     is_plain = _PLAIN_WORD.fullmatch(lines[0]) if len(lines) == 1 else all(map(_looks_like_a_name, lines))
     return [line.strip("'\"") for line in lines] if is_plain else None
+
+
+_FORMS: tuple[Callable[[str], object], ...] = (_json, _printed_array, _wrapped, _literal, _label_map, _yaml, _lines)
+"""Read a text, or raise ValueError or what `ast.literal_eval` raises for another form; tried in this order."""
 
 
 def _looks_like_a_name(line: str) -> bool:
     return len(line) <= 100 and any(map(str.isalnum, line))
 
 
-def _by_id(value: Any) -> tuple[str, ...] | None:
+def _by_id(value: object) -> tuple[str, ...] | None:
     """Names by class id, of a list, or of a mapping from ids to names, from names to ids, or with one of them in it."""
     if isinstance(value, Mapping):
         inner = next((value[key] for key in _KEYS if isinstance(value.get(key), list | tuple | dict)), None)
@@ -105,40 +151,52 @@ def _by_id(value: Any) -> tuple[str, ...] | None:
     if not isinstance(value, list | tuple) or not value:
         return None
     if all(isinstance(entry, Mapping) for entry in value):
-        ids = [next((entry[key] for key in _ID_KEYS if key in entry), None) for entry in value]
-        names = [_name_of(entry) for entry in value]
-        if None in names:
-            return None
-        if all(entry is None for entry in ids):
-            return _in_order(names)
-        return _by_number(_numbered(dict(zip(ids, names, strict=True)))) if len(set(ids)) == len(ids) else None
+        return _of_entries(value)
     pairs = _pairs(value)
     return _by_number(_numbered(pairs)) if pairs else _in_order(value)
 
 
-def _pairs(value: Any) -> dict[Any, Any] | None:
-    """A list of ids with names, [[0, "cat"], [1, "dog"]], as a mapping."""
-    if not isinstance(value, list | tuple) or not value:
+def _of_entries(entries: Sequence[Mapping[object, object]]) -> tuple[str, ...] | None:
+    """Names by class id of a list of classes, each a mapping with its name, and its id or none."""
+    ids = [_first_of(entry, _ID_KEYS) for entry in entries]
+    names = [_first_of(entry, _NAME_KEYS) for entry in entries]
+    if None in names:
         return None
-    if not all(isinstance(pair, list | tuple) and len(pair) == 2 and _as_number(pair[0]) is not None for pair in value):
+    if all(class_id is None for class_id in ids):
+        return _in_order(names)
+    return _by_number(_numbered(dict(zip(ids, names, strict=True)))) if len(set(ids)) == len(ids) else None
+
+
+def _pairs(value: object) -> dict[object, object] | None:
+    """A list of ids with names, [[0, "cat"], [1, "dog"]], as a mapping."""
+    if not isinstance(value, list | tuple) or not value or not all(map(_is_numbered_pair, value)):
         return None
     return {pair[0]: pair[1] for pair in value}
 
 
-def _numbered(value: Mapping[Any, Any]) -> dict[int, Any] | None:
+def _is_numbered_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and _as_number(value[0]) is not None
+
+
+def _numbered(value: Mapping[object, object]) -> dict[int, object] | None:
     """With whole numbers as keys; None where there are others, or two of the same number."""
     keys = [_as_number(key) for key in value]
-    if None in keys:  # label2id: from names to numbers
-        names, keys = list(value), [_as_number(entry) for entry in value.values()]
-        if set(keys) != set(range(len(names))):
-            return None
-    else:
-        names = [_name_of(entry) if isinstance(entry, Mapping) else entry for entry in value.values()]
+    if None in keys:
+        return _turned(value)
+    names = [_first_of(name, _NAME_KEYS) if isinstance(name, Mapping) else name for name in value.values()]
     by_number = {key: name for key, name in zip(keys, names, strict=True) if key is not None}
     return by_number if by_number and len(by_number) == len(value) else None
 
 
-def _by_number(names: Mapping[int, Any] | None) -> tuple[str, ...] | None:
+def _turned(numbers: Mapping[object, object]) -> dict[int, object] | None:
+    """From names to numbers, as label2id, turned around; None where the numbers are not 0, 1, 2 … each once."""
+    ids = [_as_number(number) for number in numbers.values()]
+    if set(ids) != set(range(len(ids))):
+        return None
+    return {class_id: name for class_id, name in zip(ids, numbers, strict=True) if class_id is not None}
+
+
+def _by_number(names: Mapping[int, object] | None) -> tuple[str, ...] | None:
     """From 0 on, with what is missing between as numbers; counted from 1 or with COCO's gaps, in their order."""
     if names is None or min(names) < 0:
         return None
@@ -148,17 +206,18 @@ def _by_number(names: Mapping[int, Any] | None) -> tuple[str, ...] | None:
     return _in_order([names[number] for number in sorted(names)])
 
 
-def _in_order(names: Any) -> tuple[str, ...] | None:
+def _in_order(names: Iterable[object]) -> tuple[str, ...] | None:
     if any(isinstance(name, list | tuple | Mapping) for name in names):
         return None
     return tuple(_printable(name) or f"class {class_id}" for class_id, name in enumerate(names))
 
 
-def _name_of(entry: Mapping[str, Any]) -> Any:
-    return next((entry[key] for key in _NAME_KEYS if key in entry), None)
+def _first_of(entry: Mapping[object, object], keys: Iterable[str]) -> object:
+    """The value of the first of the keys that a mapping has, or None."""
+    return next((entry[key] for key in keys if key in entry), None)
 
 
-def _as_number(value: Any) -> int | None:
+def _as_number(value: object) -> int | None:
     if isinstance(value, bool):
         return None
     try:
@@ -168,7 +227,7 @@ def _as_number(value: Any) -> int | None:
     return number
 
 
-def _printable(name: Any) -> str:
+def _printable(name: object) -> str:
     """The name without what no terminal and no font can show: control characters and halves of a character."""
     text = "" if name is None else str(name)
     text = "".join(" " if unicodedata.category(letter) == "Cc" else letter for letter in text)
@@ -179,7 +238,7 @@ class _DoubleKeyError(ValueError):
     """A mapping has a key twice, so that nobody knows which name is meant."""
 
 
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_doubles(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     if len({key for key, _ in pairs}) < len(pairs):
         raise _DoubleKeyError
     return dict(pairs)
@@ -190,15 +249,3 @@ def _refuse_doubles(text: str) -> None:
         keys = [key.value for key in node.keys if isinstance(key, ast.Constant)] if isinstance(node, ast.Dict) else []
         if len(set(keys)) < len(keys):
             raise _DoubleKeyError
-
-
-def _parsed_yaml(text: str) -> Any:
-    """YAML in brackets, with every word as it stands: `no` is a name."""
-    import yaml
-
-    try:
-        value = yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return None
-    is_of_pairs = isinstance(value, list) and all(isinstance(entry, dict) and len(entry) == 1 for entry in value)
-    return {key: name for entry in value for key, name in entry.items()} if is_of_pairs else value
