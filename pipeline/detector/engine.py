@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs
 from pipeline.detector.device_copies import DeviceType
 from pipeline.detector.devices import Device, Precision
+from pipeline.detector.facts import model_path
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.runtime_types import Array
@@ -73,7 +74,7 @@ class OrtEngine:
     `pipeline.detector.session.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
-    Raises ModelError for a file that ONNX Runtime cannot load.
+    Raises ModelError for what is not a path, and for a file that ONNX Runtime cannot load.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class OrtEngine:
         channels_last: bool = False,
     ) -> None:
         self.spec = spec
-        self.path = Path(path)
+        self.path = model_path(path)
         self.batch_sizes = _batches(max_batch)
         """The batches that are run on a GPU, where a smaller one is filled up: few shapes, each ready before a run."""
         if cuda_graph and spec.pixels == "packed" and (spec.form == "frame" or spec.resize == "in-graph"):

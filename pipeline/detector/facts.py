@@ -72,11 +72,16 @@ def read_facts(path: str | Path) -> ModelFacts:
     return facts_of(open_plainly(path), Path(path))
 
 
-def open_plainly(path: str | Path) -> Session:
-    """A session that was not optimised, for a look. Raises ModelError as `read_facts`."""
+def model_path(path: object) -> Path:
+    """The path of a model. Raises ModelError for what is not a path."""
     if not isinstance(path, str | PathLike):
         raise ModelError(f"a model must be the path of an ONNX file, got {type(path).__name__}")
-    path = Path(path)
+    return Path(path)
+
+
+def open_plainly(path: str | Path) -> Session:
+    """A session that was not optimised, for a look. Raises ModelError as `read_facts`."""
+    path = model_path(path)
     try:
         reason = None if path.is_file() else "is a folder" if path.is_dir() else "no such file"
     except OSError as error:

@@ -53,6 +53,12 @@ def test_a_batch_is_run_at_once(tmp_path: Path) -> None:
     assert outputs["scores"].tolist() == [[0.5], [0.75], [1.0]]
 
 
+def test_what_is_not_a_path_is_refused(tmp_path: Path) -> None:
+    spec = recognise(write_boxes_detector(tmp_path / "pets.onnx", ROWS))
+    with pytest.raises(ModelError, match="a model must be the path of an ONNX file, got NoneType"):
+        OrtEngine(None, spec)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_extra_inputs_are_fed_for_every_image(tmp_path: Path, batch: int) -> None:
     boxes = np.array([[0.25, 0.5, 0.5, 1]], np.float32)
