@@ -35,9 +35,16 @@ _MOST_LOOKED_AT = 100  # boxes of a claim, the surest
 def recognise(path: str | Path, hints: Hints | None = None) -> DetectorSpec:
     """The spec of the detector in an ONNX file.
 
-    Raises ModelError, with the reason and the outputs, for a file that is not an ONNX model or has no head in `HEADS`.
+    Raises ModelError, with the reason and the outputs, for a file that is not an ONNX model or has no head in `HEADS`,
+    and for a hint that says nothing to its head.
     """
-    return examine(path, hints).spec()
+    hints = hints or Hints()
+    spec = examine(path, hints).spec()
+    try:
+        hints.refuse_useless(spec.head)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    return spec
 
 
 def assumptions_of(spec: DetectorSpec) -> tuple[str, ...]:

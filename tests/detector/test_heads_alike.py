@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.detector.heads import HEADS
+from pipeline.detector.heads.hints import Hints
 from pipeline.detector.postprocess import Postprocess
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
@@ -98,6 +99,35 @@ def test_one_detection_is_read_where_it_lies(spec: DetectorSpec, outputs: real.O
         np.float32,
         np.int64,
     ]
+
+
+OTHER_VALUES: dict[str, tuple[Any, ...]] = {
+    "box_format": ("xyxy", "cxcywh", "cycxhw"),
+    "boxes_are_normalised": (True, False),
+    "score_activation": ("none", "sigmoid", "softmax"),
+    "first_class_id": (0, 1),
+}
+
+
+@pytest.mark.parametrize("hint", OTHER_VALUES)
+@pytest.mark.parametrize("head", sorted(HEADS))
+def test_a_hint_is_refused_just_where_the_head_takes_no_notice_of_it(head: str, hint: str) -> None:
+    changes = False
+    for spec, outputs in (param.values for param in CASES if param.values[0].head == head):
+        expected = read(outputs, spec)
+        for value in OTHER_VALUES[hint]:
+            candidates = read(outputs, replace(spec, **{hint: value}))
+            changes |= any(
+                not np.array_equal(getattr(candidates, name), getattr(expected, name))
+                for name in ("boxes_xyxy", "scores", "class_ids")
+            )
+    is_refused = False
+    try:
+        Hints(**{hint: OTHER_VALUES[hint][-1]}).refuse_useless(head)
+    except ModelError:
+        is_refused = True
+    # The boxes of our own export are xyxy in network pixels, whatever a spec that somebody changed says.
+    assert is_refused != changes or (head == "boxes" and is_refused)
 
 
 @every_head

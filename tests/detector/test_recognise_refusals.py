@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.app.config import FLAGS as FLAGS_OF_KEYS
 from pipeline.detector.detector import Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
-from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.hints import FLAGS, Hints
 from pipeline.detector.recognise import examine, recognise
 from pipeline.errors import ModelError
 from pipeline.picture.frame import ArrayPicture
@@ -146,6 +147,25 @@ def test_hints_win_over_what_was_recognised(hints: dict[str, Any], tmp_path: Pat
 def test_hints_win_over_our_own_metadata(tmp_path: Path) -> None:
     spec = recognise(write_boxes_detector(tmp_path / "pets.onnx", []), Hints(colour="bgr", iou_threshold=0.9))
     assert (spec.head, spec.colour, spec.iou_threshold) == ("boxes", "bgr", 0.9)
+
+
+@pytest.mark.parametrize(
+    ("hints", "flag"),
+    [
+        (Hints(box_format="cxcywh"), "--box-format"),
+        (Hints(boxes_are_normalised=False), "--pixel-boxes"),
+        (Hints(score_activation="sigmoid"), "--scores"),
+        (Hints(first_class_id=1), "--first-class-id"),
+    ],
+)
+def test_a_hint_that_says_nothing_to_the_head_is_refused(hints: Hints, flag: str, tmp_path: Path) -> None:
+    path = write_boxes_detector(tmp_path / "pets.onnx", [])
+    with pytest.raises(ModelError, match=f"pets.onnx: {flag} cannot be heeded: it says nothing to head boxes; leave"):
+        recognise(path, hints)
+
+
+def test_a_hint_has_the_flag_of_its_key_in_the_configuration() -> None:
+    assert {flags.split("|")[0] for flags in FLAGS.values()} <= set(FLAGS_OF_KEYS.values())
 
 
 def test_a_hint_that_boxes_are_normalised_is_one_reading_not_two(tmp_path: Path) -> None:

@@ -7,39 +7,29 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
+from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.detector_spec import DetectorSpec, ScoreActivation
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 
-FLAGS: Mapping[str, str] = MappingProxyType(
-    {
-        "head": "--head",
-        "colour": "--colour",
-        "resize": "--resize",
-        "mean": "--mean",
-        "std": "--std",
-        "pad_value": "--pad-value",
-        "score_activation": "--scores",
-        "box_format": "--box-format",
-        "columns": "--columns",
-        "first_class_id": "--first-class-id",
-        "boxes_are_normalised": "--normalised-boxes|--pixel-boxes",
-        "network_wh": "--size",
-        "iou_threshold": "--iou-threshold",
-        "class_names": "--class-names",
-        "anchors": "--anchors",
-    }
-)
-"""A field of `Hints` → the flag that sets it; one for each value of a boolean."""
 _ASSUMED = {
     "class_names": "class names",
     "resize": "resizing",
     "first_class_id": "class ids",
 }  # settled by a hint
 _FOR_THE_READING = frozenset(("head", "columns", "anchors", "network_wh", "class_names"))
+_YOLO_AND_GRIDS = frozenset(("yolov5", "yolov8", "yolox", "fastestdet", "nanodet", "nanodet_plus", "picodet"))
+_OF_NO_USE_TO: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "box_format": frozenset(("boxes",)),  # whose boxes are xyxy in network pixels by definition
+        "boxes_are_normalised": frozenset(("boxes", "ssd_raw")),
+        "score_activation": _YOLO_AND_GRIDS | {"boxes", "lists", "table"},
+        "first_class_id": _YOLO_AND_GRIDS | {"boxes"},
+    }
+)
+"""A field of `Hints` → the heads that take no notice of it; every other head does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +56,7 @@ class Hints:
         """The spec of a reading with the hints in it, and the reason that the user set them.
 
         Head, columns, anchors, size and class names are in it already: `spec_for` makes a reading with them.
+        Raises ModelError for values that cannot be.
         """
         return self._set(spec, [field.name for field in dataclasses.fields(self) if field.name not in _FOR_THE_READING])
 
@@ -73,12 +64,33 @@ class Hints:
         """The spec from our own metadata with the hints in it, size and class names as well, and the reason."""
         return self.applied_to(self._set(spec, ("network_wh", "class_names")))
 
+    def refuse_useless(self, head: str) -> None:
+        """Raise ModelError, which names the flag, for a hint of which a head takes no notice."""
+        for name, heads in _OF_NO_USE_TO.items():
+            value = getattr(self, name)
+            if value is not None and head in heads:
+                raise ModelError(f"{_flag(name, value)} cannot be heeded: it says nothing to head {head}; leave it out")
+
     def _set(self, spec: DetectorSpec, names: Collection[str]) -> DetectorSpec:
-        values: dict[str, Any] = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        reasons = tuple(f"{_in_words(name, value)}: set by {_flag(name, value)}" for name, value in values.items())
-        settled = tuple(f"{_ASSUMED[name]} assumed" for name in values if name in _ASSUMED)
+        hinted = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        reasons = tuple(f"{_in_words(name, value)}: set by {_flag(name, value)}" for name, value in hinted.items())
+        settled = tuple(f"{_ASSUMED[name]} assumed" for name in hinted if name in _ASSUMED)
         kept = tuple(reason for reason in spec.provenance if not settled or not reason.startswith(settled))
-        return dataclasses.replace(spec, **values, provenance=kept + reasons)
+        return dataclasses.replace(spec, **hinted, provenance=kept + reasons)
+
+
+_OTHER_FLAGS = {
+    "network_wh": "--size",
+    "score_activation": "--scores",
+    "boxes_are_normalised": "--normalised-boxes|--pixel-boxes",
+}
+FLAGS: Mapping[str, str] = MappingProxyType(
+    {
+        field.name: _OTHER_FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
+        for field in dataclasses.fields(Hints)
+    }
+)
+"""A field of `Hints` → the flag that sets it; one for each value of a boolean."""
 
 
 def size_in_words(network_wh: tuple[int, int]) -> str:
@@ -86,12 +98,15 @@ def size_in_words(network_wh: tuple[int, int]) -> str:
     return "{} x {}".format(*network_wh)
 
 
-def _in_words(name: str, value: Any) -> str:
-    if name == "network_wh":
-        return size_in_words(value)
-    return f"{len(value)} class names" if name == "class_names" else f"{name} {value}"
+def _in_words(name: str, value: object) -> str:
+    match name, value:
+        case "network_wh", (int(width), int(height)):
+            return size_in_words((width, height))
+        case "class_names", tuple():
+            return f"{len(value)} class names"
+    return f"{name} {value}"
 
 
-def _flag(name: str, value: Any) -> str:
+def _flag(name: str, value: object) -> str:
     flags = FLAGS[name].split("|")
     return flags[-1] if value is False else flags[0]
