@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.coco import COCO_91, EITHER_COCO
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
 
+_FLOATS = ("float", "float16")
+_CLASS_WORDS = ("class", "label", "cls", "categor")
 _SURE = 0.05  # a score from which a row is an object, not padding
 
 
@@ -115,32 +117,45 @@ def _recipe(facts: ModelFacts, sizes: tuple[ExtraInput, ...], *, may_be_tensorfl
 
 def _boxes_classes_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
     """The outputs that may be boxes, class ids, scores and a count, by shape and type; by names where these tie."""
-    floats = ("float", "float16")
-    all_boxes = [
-        tensor
-        for tensor in facts.outputs
-        if len(tensor.shape) in (2, 3) and tensor.shape[-1] == 4 and tensor.element_type in floats
-    ]
-    for dets in facts.outputs:  # with the score in the fifth column
-        if len(dets.shape) in (2, 3) and dets.shape[-1] == 5 and dets.element_type in floats:
-            labels = [tensor for tensor in facts.outputs if tensor is not dets and _is_list(tensor, dets)]
-            if len(labels) == 1:
-                yield [dets, labels[0]]
-    for boxes in [tensor for tensor in all_boxes if _is_named(tensor, "box", "det")] or all_boxes:
+    yield from _boxes_with_scores(facts)
+    for boxes in _named([tensor for tensor in facts.outputs if _are_rows(tensor, 4)], "box", "det"):
         others = [tensor for tensor in facts.outputs if tensor is not boxes]
         counts = [tensor for tensor in others if _is_count(tensor, boxes)]
         lists = [tensor for tensor in others if tensor not in counts and _is_list(tensor, boxes)]
-        integers = [tensor for tensor in lists if tensor.element_type.startswith(("int", "uint"))]
-        fractions = [tensor for tensor in lists if tensor.element_type in floats]
-        integers = [tensor for tensor in integers if _is_named(tensor, "class", "label", "cls", "categor")] or integers
-        if integers:
-            pairs = [(integers[0], tensor) for tensor in fractions]
-        else:
-            pairs = [(one, other) for one in fractions for other in fractions if one is not other]
-            pairs = [pair for pair in pairs if _is_named(pair[0], "class", "label", "cls", "categor")] or pairs
-        pairs = [pair for pair in pairs if _is_named(pair[1], "score", "conf", "prob")] or pairs
-        for classes, scores in pairs:
+        for classes, scores in _classes_and_scores(lists):
             yield [boxes, classes, scores, *counts[:1]]
+
+
+def _boxes_with_scores(facts: ModelFacts) -> Iterator[list[TensorFacts]]:
+    """The outputs that may be boxes with the score in their fifth column, and class ids."""
+    for boxes in facts.outputs:
+        if _are_rows(boxes, 5):
+            labels = [tensor for tensor in facts.outputs if tensor is not boxes and _is_list(tensor, boxes)]
+            if len(labels) == 1:
+                yield [boxes, labels[0]]
+
+
+def _classes_and_scores(lists: Sequence[TensorFacts]) -> Sequence[tuple[TensorFacts, TensorFacts]]:
+    """The pairs of lists that may be class ids and scores; whole numbers are class ids, where there are any."""
+    integers = [tensor for tensor in lists if tensor.element_type.startswith(("int", "uint"))]
+    fractions = [tensor for tensor in lists if tensor.element_type in _FLOATS]
+    if integers:
+        class_ids = _named(integers, *_CLASS_WORDS)[0]
+        pairs = [(class_ids, tensor) for tensor in fractions]
+    else:
+        pairs = list(permutations(fractions, 2))
+        pairs = [pair for pair in pairs if _is_named(pair[0], *_CLASS_WORDS)] or pairs
+    return [pair for pair in pairs if _is_named(pair[1], "score", "conf", "prob")] or pairs
+
+
+def _are_rows(tensor: TensorFacts, num_columns: int) -> bool:
+    """Whether it is [n, columns] or [batch, n, columns] of fractions."""
+    return len(tensor.shape) in (2, 3) and tensor.shape[-1] == num_columns and tensor.element_type in _FLOATS
+
+
+def _named(tensors: Sequence[TensorFacts], *words: str) -> Sequence[TensorFacts]:
+    """Those with one of the words in their names; all of them where none has."""
+    return [tensor for tensor in tensors if _is_named(tensor, *words)] or tensors
 
 
 def _is_named(tensor: TensorFacts, *words: str) -> bool:
