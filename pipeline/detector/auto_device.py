@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import cast, get_args
 
@@ -74,12 +74,33 @@ def open_best(
         return Choice(open_on(CPU), None, _reason(refused, "cpu: no faster provider is installed"))
     remembered = recall("fastest", *key)
     if remembered is not None:
-        candidate = Candidate(cast(Device, remembered["device"]), _precision(remembered["precision"]))
-        if candidate.device == "cpu":
-            return Choice(open_on(CPU), None, _reason(refused, f"cpu: {remembered['reason']}, as found before"))
-        choice = _proved(candidate, f"{remembered['reason']}, as found before", open_on, prove, refused)
-        return choice or Choice(open_on(CPU), None, _reason(refused, "cpu: nothing faster agrees with it"))
+        return _as_remembered(remembered, open_on, prove, refused)
     cpu = open_on(CPU)
+    best, reason = _fastest(cpu, open_on, prove, lambda engine: _surest_time_ratio(engine, cpu, run_once, clock))
+    precision = None if best.engine is cpu else "fp32" if best.engine.precision == "fp32" else None
+    remember("fastest", {"device": best.engine.device, "precision": precision, "reason": reason}, *key)
+    if best.engine is not cpu:
+        cpu.close()
+    return Choice(best.engine, best.agreement, _reason(refused, f"{best.engine.device}: {reason}"))
+
+
+def _as_remembered(remembered: Mapping[str, str | None], open_on: Open, prove: Prove, refused: list[str]) -> Choice:
+    """The choice of an earlier run, proved again; the CPU where it does not agree any longer."""
+    candidate = Candidate(cast(Device, remembered["device"]), _precision(remembered["precision"]))
+    why = f"{remembered['reason']}, as found before"
+    if candidate.device == "cpu":
+        return Choice(open_on(CPU), None, _reason(refused, f"cpu: {why}"))
+    choice = _proved(candidate, why, open_on, prove, refused)
+    return choice or Choice(open_on(CPU), None, _reason(refused, "cpu: nothing faster agrees with it"))
+
+
+def _fastest(
+    cpu: OrtEngine, open_on: Open, prove: Prove, time_ratio: Callable[[OrtEngine], float]
+) -> tuple[Choice, str]:
+    """The fastest choice on the CPU that agrees with its own provider, and why; every other engine but that is closed.
+
+    time_ratio: an engine's time over that of `cpu`.
+    """
     best, best_ratio, reasons = Choice(cpu, None, ""), _WORTH_IT, list[str]()
     precisions: set[str] = set()
     for candidate in _ON_CPU:
@@ -91,7 +112,7 @@ def open_best(
             continue
         engine = choice.engine
         precisions.add(engine.precision)
-        ratio = max(_time_ratio(engine, cpu, run_once, clock) for _ in range(_SERIES))
+        ratio = time_ratio(engine)
         reasons.append(
             f"{engine.device} in {engine.precision} takes {ratio:.2f} of the time of the own provider in fp32"
         )
@@ -100,12 +121,7 @@ def open_best(
             loser, best, best_ratio = best.engine, choice, ratio
         if loser is not cpu:
             loser.close()
-    reason = "; ".join(reasons)
-    precision = None if best.engine is cpu else "fp32" if best.engine.precision == "fp32" else None
-    remember("fastest", {"device": best.engine.device, "precision": precision, "reason": reason}, *key)
-    if best.engine is not cpu:
-        cpu.close()
-    return Choice(best.engine, best.agreement, _reason(refused, f"{best.engine.device}: {reason}"))
+    return best, "; ".join(reasons)
 
 
 def _proved(candidate: Candidate, why: str, open_on: Open, prove: Prove, refused: list[str]) -> Choice | None:
@@ -133,6 +149,11 @@ def _precision(word: str | None) -> Precision | None:
 
 def _installed() -> set[str]:
     return {device for device in DEVICES if is_offered(device)}
+
+
+def _surest_time_ratio(one: OrtEngine, other: OrtEngine, run_once: Run, clock: Callable[[], float]) -> float:
+    """The largest of several ratios of time: the least that one is faster by."""
+    return max(_time_ratio(one, other, run_once, clock) for _ in range(_SERIES))
 
 
 def _time_ratio(one: OrtEngine, other: OrtEngine, run_once: Run, clock: Callable[[], float]) -> float:
