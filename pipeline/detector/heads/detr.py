@@ -19,6 +19,7 @@ from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, r
 from pipeline.detector.heads.pairs import classes_then_boxes
 from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, ZERO_TO_ONE, Recipe
 from pipeline.detector.heads.specs import spec_for
+from pipeline.detector.runtime_types import Array
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91
@@ -153,11 +154,21 @@ def _in_words(activation: ScoreActivation, has_spare: bool) -> str:
 def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     """By softmax nearly all queries of any picture go to the column of no object; by sigmoid few values are high."""
     logits, boxes = output(outputs, spec, 0)[0], output(outputs, spec, 1)[0]  # [Q, C], [Q, 4]
+    return _objection_to_boxes(boxes, spec) or _objection_to_logits(logits, spec)
+
+
+def _objection_to_boxes(boxes: Array, spec: DetectorSpec) -> str | None:
+    """Why boxes [Q, 4] are not in 0..1, or not in the spec's format; None if they may be."""
     if boxes.min(initial=0) < -0.5 or boxes.max(initial=0) > 1.5:
         return f"its boxes reach {boxes.max():g}, which is not 0..1"
     are_corners = len(boxes) > 0 and np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) > 0.95
     if are_corners != (spec.box_format in ("xyxy", "yxyx")) and len(boxes):
         return f"its boxes are {'corners' if are_corners else 'no corners in order'}"
+    return None
+
+
+def _objection_to_logits(logits: Array, spec: DetectorSpec) -> str | None:
+    """Why class values [Q, C] do not become scores by the spec's activation; None if they may."""
     is_within = logits.min(initial=0) >= 0 and logits.max(initial=0) <= 1
     if spec.score_activation == "none":
         return None if is_within else f"its class values reach {logits.max():g}, so they are not scores yet"

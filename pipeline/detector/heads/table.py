@@ -61,17 +61,7 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """An output whose last side is 6 or 7, beside any others; values tell the columns apart."""
-    tables = [tensor for tensor in facts.outputs if len(tensor.shape) in (2, 3) and tensor.shape[-1] in _ORDERS]
-    if hints.columns is not None:
-        _check_columns(hints.columns, hints.box_format)
-        tables = [tensor for tensor in tables if tensor.shape[-1] == len(hints.columns)]
-    if len(tables) != 1 or any(len(tensor.shape) > 1 and tensor.shape[-1] == 4 for tensor in facts.outputs):
-        raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
-    (tensor,) = tables
-    if tensor.shape[-2] is not None and tensor.shape[-2] > 1000 and hints.head is None:
-        raise NotThisError(f"table: {tensor.shape[-2]} rows are more than finished detections have", is_near=True)
-    if tensor.shape[0] == 1 and len(tensor.shape) == 2 and hints.head is None:
-        raise NotThisError(f"table: {tensor} is one row, not as many as there are objects", is_near=True)
+    tensor = _table_among(facts, hints)
     extra_inputs = resize_inputs(facts, hints, "table")
     for columns, first_class_id, is_normalised in product(_orders(tensor, hints), (0, 1), (False, True)):
         certainty = _certainty(facts, tensor, columns, first_class_id, is_normalised)
@@ -99,6 +89,22 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
             spec = dataclasses.replace(spec, batch=1)
         others = ((LESS_IMAGENETS_MEAN, Certainty.UNLIKELY),) if columns == _PADDLE else ()
         yield Claim(spec, _objection, certainty, other_recipes=others)
+
+
+def _table_among(facts: ModelFacts, hints: Hints) -> TensorFacts:
+    """The one output that may be a table. Raises NotThisError, and ModelError for columns that cannot be."""
+    tables = [tensor for tensor in facts.outputs if len(tensor.shape) in (2, 3) and tensor.shape[-1] in _ORDERS]
+    if hints.columns is not None:
+        _check_columns(hints.columns, hints.box_format)
+        tables = [tensor for tensor in tables if tensor.shape[-1] == len(hints.columns)]
+    if len(tables) != 1 or any(len(tensor.shape) > 1 and tensor.shape[-1] == 4 for tensor in facts.outputs):
+        raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
+    (tensor,) = tables
+    if tensor.shape[-2] is not None and tensor.shape[-2] > 1000 and hints.head is None:
+        raise NotThisError(f"table: {tensor.shape[-2]} rows are more than finished detections have", is_near=True)
+    if tensor.shape[0] == 1 and len(tensor.shape) == 2 and hints.head is None:
+        raise NotThisError(f"table: {tensor} is one row, not as many as there are objects", is_near=True)
+    return tensor
 
 
 def _check_columns(columns: tuple[str, ...], box_format: BoxFormat | None) -> None:
