@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import MissingExtraError, SinkError
+from pipeline.json_values import JsonObject
 from pipeline.measure.charts import latency_chart, time_chart, trade_chart
-from pipeline.measure.measured import JsonObject
 from pipeline.measure.summary import loop_lines, p50_and_p95
 from pipeline.whole_file import write_whole
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-JsonObject = Mapping[str, Any]
-"""An object that was read from JSON, by its keys."""
+from pipeline.json_values import Json, JsonObject
 
 Percentiles = Mapping[Literal["p50", "p95", "p99"], float | None]
 """Milliseconds; None where nothing was timed."""
@@ -131,9 +130,9 @@ class Measured:
         }
         return cls(**{**value, **parts})
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Json]:
         """In JSON types; `every` and `loops` only where they tell something."""
-        defaults: dict[str, object] = {"every": 1, "loops": {}}
+        defaults: dict[str, Json] = {"every": 1, "loops": {}}
         return {name: value for name, value in asdict(self).items() if name not in defaults or value != defaults[name]}
 
 
