@@ -23,7 +23,7 @@ def write_whole(path: Path, content: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
-    beside = path.with_name(f".{os.getpid()}.{path.name[:200].encode('ascii', 'replace').decode()}.part")
+    beside = _beside(path)
     try:
         beside.write_bytes(content)
         beside.replace(path)
@@ -33,3 +33,52 @@ def write_whole(path: Path, content: bytes) -> None:
         if error.errno not in _NOT_EXCHANGEABLE:
             raise
         path.write_bytes(content)
+
+
+class WholeFile:
+    """A file that is written piece by piece beside its place, and takes it when it is finished.
+
+    `file` takes the pieces. Leaving the `with` block, or `close`, before `finish` was called leaves what was there
+    before. A link stays, and the file that it leads to is replaced; a device or pipe, and a file whose folder takes no
+    other, is written in place. Raises OSError if it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.resolve() if path.is_symlink() else path
+        self._beside: Path | None = None
+        if not self._path.exists() or self._path.is_file():
+            self._beside = _beside(self._path)
+            try:
+                self.file = self._beside.open("wb")
+                return
+            except OSError as error:
+                if error.errno not in _NOT_EXCHANGEABLE or not self._path.exists():
+                    raise
+                self._beside = None
+        self.file = self._path.open("wb")
+
+    def finish(self) -> None:
+        """Put the file in its place."""
+        self.file.close()
+        if self._beside is not None:
+            self._beside.replace(self._path)
+            self._beside = None
+
+    def close(self) -> None:
+        """Throw away what was not finished. May be called more than once."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+        if self._beside is not None:
+            with contextlib.suppress(OSError):
+                self._beside.unlink(missing_ok=True)
+
+    def __enter__(self) -> WholeFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _beside(path: Path) -> Path:
+    """A name in the same folder that nobody has."""
+    return path.with_name(f".{os.getpid()}.{path.name[:200].encode('ascii', 'replace').decode()}.part")

@@ -193,6 +193,10 @@ class OutputConfig(_Section):
     jsonl: Annotated[str | None, Flag("Write one JSON line per frame; - is the standard output.", metavar="FILE")] = (
         None
     )
+    csv: Annotated[str | None, Flag("Write one row per detection as CSV.", metavar="FILE")] = None
+    parquet: Annotated[
+        str | None, Flag("Write one row per detection as Parquet; needs the extra tables.", metavar="FILE")
+    ] = None
     report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
     show: Annotated[
         bool | None,

@@ -90,6 +90,18 @@ def _open_json_lines(request: SinkRequest) -> Sink[Result]:
     return JsonLines(request.target)
 
 
+def _open_csv(request: SinkRequest) -> Sink[Result]:
+    from pipeline.sinks.csv_table import CsvTable
+
+    return CsvTable(request.target)
+
+
+def _open_parquet(request: SinkRequest) -> Sink[Result]:
+    from pipeline.sinks.parquet import ParquetTable
+
+    return ParquetTable(request.target)
+
+
 def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
     from pipeline.sinks.recording import Recording
 
@@ -129,6 +141,24 @@ JSON_LINES = Output(
     colour="#9d755d",
     file_option="--jsonl",
 )
+CSV = Output(
+    role="csv",
+    takes="result",
+    target=lambda config: config.output.csv,
+    open=_open_csv,
+    advice="write the CSV to a faster disk",
+    colour="#bab0ac",
+    file_option="--csv",
+)
+PARQUET = Output(
+    role="parquet",
+    takes="result",
+    target=lambda config: config.output.parquet,
+    open=_open_parquet,
+    advice="write the Parquet file to a faster disk",
+    colour="#79706e",
+    file_option="--parquet",
+)
 RECORDING = Output(
     role="record",
     takes="rendered",
@@ -151,7 +181,7 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, RECORDING, WINDOW)
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, RECORDING, WINDOW)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 

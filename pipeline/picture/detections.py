@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
 from pipeline.picture.boxes import FloatArray as FloatArray
+from pipeline.picture.detection_rows import COLUMN_TYPES, DetectionRow, round_time, storable
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420
 
 if TYPE_CHECKING:
+    import pandas
     import supervision
 
 IntArray = npt.NDArray[np.int64]
@@ -87,7 +90,9 @@ class Detections:
             raise MissingExtraError("to_supervision() needs supervision: pip install supervision") from error
         data: dict[str, npt.NDArray[np.generic] | list[object]] = {}
         if class_names:
-            data["class_name"] = np.array([class_names[index] for index in self.class_ids], dtype=str)
+            data["class_name"] = np.array(
+                [_name_of(index, class_names) for index in self.class_ids.tolist()], dtype=str
+            )
         return supervision.Detections(
             xyxy=self.boxes_xyxy,
             confidence=self.scores,
@@ -108,7 +113,43 @@ class Result:
 
     def class_name(self, class_id: int) -> str:
         """The name of a class, or `class 7` where the model has none for it."""
-        return self.class_names[class_id] if 0 <= class_id < len(self.class_names) else f"class {class_id}"
+        return _name_of(class_id, self.class_names)
+
+    def rows(self) -> Iterator[DetectionRow]:
+        """One flat row a detection, in their order, as CSV, Parquet and `to_pandas` have them."""
+        frame, detections = self.frame, self.detections
+        track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+        pts = round_time(frame.pts_seconds)
+        columns = (detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), track_ids)
+        for box, score, class_id, track_id in zip(*columns, strict=True):
+            of_frame = (frame.source_id, frame.image, frame.index, pts)
+            x1, y1, x2, y2 = (round(side, 2) for side in box)
+            yield DetectionRow(
+                *of_frame, class_id, self.class_name(class_id), round(score, 4), x1, y1, x2, y2, track_id
+            )
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """The rows as a DataFrame with the columns and types of the Parquet table; no detections, no rows.
+
+        Raises MissingExtraError if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingExtraError('to_pandas() needs pandas: pip install "streamdet[tables]"') from error
+        table = pandas.DataFrame(list(map(storable, self.rows())), columns=list(COLUMN_TYPES))
+        return table.astype({name: kind.pandas for name, kind in COLUMN_TYPES.items()})
+
+    def to_supervision(self) -> supervision.Detections:
+        """The detections as `supervision.Detections`, class names under `data["class_name"]`.
+
+        Raises MissingExtraError if supervision is not installed.
+        """
+        return self.detections.to_supervision(self.class_names)
+
+
+def _name_of(class_id: int, class_names: tuple[str, ...]) -> str:
+    return class_names[class_id] if 0 <= class_id < len(class_names) else f"class {class_id}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,9 @@ def test_every_role_has_advice_and_a_colour_of_its_own() -> None:
 def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     small_video: Path, small_detector: Path, tmp_path: Path
 ) -> None:
-    files = {"output.video": str(tmp_path / "o.mp4"), "output.jsonl": str(tmp_path / "o.jsonl")}
+    pytest.importorskip("pyarrow", reason="the extra tables is not installed")
+    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet"}
+    files = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window"}
@@ -168,7 +170,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     small_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs, "OUTPUTS", (*OUTPUTS, scoreboard_row(tmp_path / "scores.txt")))
-    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "report": "r.json"}
+    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "report": "r.json"}
     files = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == []

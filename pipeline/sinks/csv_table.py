@@ -1,0 +1,47 @@
+"""CSV: results → a table with one row a detection, RFC 4180, in UTF-8.
+
+    source,image,frame,pts,class_id,class_name,score,x1,y1,x2,y2,track_id
+    street.mp4,,0,0.0,0,person,0.8716,12.5,30.0,64.25,180.0,
+
+`image` is empty for frames of a video, `track_id` where nothing is tracked. A run without detections leaves the header.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.picture.detection_rows import COLUMN_TYPES, storable
+from pipeline.picture.detections import Result
+from pipeline.sinks.growing_file import GrowingFile
+
+
+class CsvTable:
+    """Writes the rows of a frame at once, so that a killed run leaves only complete rows.
+
+    path: a file, which is overwritten with the first frame, not before. Raises SinkError if it cannot be written.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._file = GrowingFile(path, "CSV")
+        self._has_header = False
+
+    def write(self, item: Result) -> None:
+        """Write the rows of a frame. Raises SinkError."""
+        header = [] if self._has_header else [tuple(COLUMN_TYPES)]
+        rows = [*header, *map(storable, item.rows())]
+        if rows:
+            self._file.write(_lines(rows))
+            self._has_header = True
+
+    def close(self) -> None:
+        """Close the file. May be called more than once."""
+        self._file.close()
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode()
