@@ -30,7 +30,7 @@ from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source
 from pipeline.sources.options import SourceOptions
-from pipeline.sources.source import FrameSource, HasGroundTruth
+from pipeline.sources.source import FrameSource, HasGroundTruth, HasPaths
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -128,7 +128,8 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
 
 def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
     rate = source.frames_per_second
-    return Feed(name, None if rate is None else rate / config.flow.every, is_live)
+    images = tuple(map(str, source.paths)) if isinstance(source, HasPaths) else ()
+    return Feed(name, None if rate is None else rate / config.flow.every, is_live, images)
 
 
 def _refuse_rate_without_use(

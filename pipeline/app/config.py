@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from pipeline.app.options import Argument, Flag, TypeForm, comma_separated, flag_names, triple
+from pipeline.app.options import Argument, Flag, TypeForm, by_name, comma_separated, flag_names, triple
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
@@ -31,6 +31,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 
 COMMAND_LINE = "the command line"
+
+LabelFormat = Literal["yolo", "coco", "voc", "label-studio", "cvat"]
 
 
 def _width_and_height(text: str) -> str:
@@ -197,6 +199,15 @@ class OutputConfig(_Section):
     parquet: Annotated[
         str | None, Flag("Write one row per detection as Parquet; needs the extra tables.", metavar="FILE")
     ] = None
+    labels: Annotated[
+        Mapping[LabelFormat, str],
+        Flag(
+            "Write labels for training or correction; yolo and voc fill a folder, coco, label-studio and cvat a file.",
+            metavar="FORMAT=PATH",
+            typed=list[str],
+            parse=lambda words, flag: by_name(words, flag, get_args(LabelFormat)),
+        ),
+    ] = {}
     report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
     show: Annotated[
         bool | None,
@@ -422,7 +433,7 @@ def _validate(values: dict[str, object], where: str) -> RunConfig:
 
 def _explain(problem: ErrorDetails, where: str) -> str:
     location = [masked_address(str(part)) for part in problem["loc"]]
-    key = ".".join(location)
+    key = ".".join(location).removesuffix(".[key]")  # a key of a mapping that is none of its choices
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         nearest = _nearest_key(key)
         return f"{where}: there is no key {key}" + (f"; did you mean {nearest}?" if nearest else "")

@@ -8,9 +8,10 @@ only one. `pipeline.app.commands` makes the parameters of a command of them.
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -76,6 +77,21 @@ def comma_separated(text: str, flag: str) -> tuple[str, ...]:
     if not words:
         raise ConfigError(f"{flag} must name at least one, with commas between several, got {text!r}")
     return words
+
+
+def by_name(words: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, str]:
+    """The values of name=value, of each name at most one. Raises ConfigError for another name or none, or no value."""
+    values: dict[str, str] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if name not in names or not value:
+            nearest = difflib.get_close_matches(name, names, n=1)
+            hint = f"; did you mean {nearest[0]}=…?" if nearest and name not in names else ""
+            raise ConfigError(f"{flag} must be NAME=PATH with a name of {', '.join(names)}, got {word!r}{hint}")
+        if name in values:
+            raise ConfigError(f"{flag} {name}=… must be there once, got {values[name]!r} and {value!r}")
+        values[name] = value
+    return values
 
 
 def duration(text: str, flag: str, *, may_be_zero: bool = False) -> float:

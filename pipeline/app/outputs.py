@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
 from pipeline.app.stages import RENDER
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
+from pipeline.sinks.picture_names import PictureNames, source_stems
 from pipeline.sinks.writable import refuse_unwritable
 
 T = TypeVar("T")
@@ -30,6 +30,7 @@ class Feed:
     source_id: str
     frames_per_second: float | None  # declared; None: not known
     is_live: bool
+    images: Sequence[str] = ()  # the files, of a source whose frames are images of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class SinkRequest:
     config: RunConfig
     target: str  # as the output's `target` gave it; of several sources that are written to files, each has its own
     feed: Feed | None = None  # of an output that has a sink for each source
+    feeds: Sequence[Feed] = ()  # of the whole run
+
+    def picture_names(self) -> PictureNames:
+        """The names that the run's pictures have in every output."""
+        images = [image for feed in self.feeds for image in feed.images]
+        return PictureNames([feed.source_id for feed in self.feeds], images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +78,11 @@ class Output:
         if target is None:
             return []
         if not self.per_source:
-            return [SinkRequest(config, target)]
+            return [SinkRequest(config, target, feeds=feeds)]
         if self.file_option is None:
-            return [SinkRequest(config, target, feed) for feed in feeds]
+            return [SinkRequest(config, target, feed, feeds) for feed in feeds]
         paths = recording_paths(target, [feed.source_id for feed in feeds])
-        return [SinkRequest(config, paths[feed.source_id], feed) for feed in feeds]
+        return [SinkRequest(config, paths[feed.source_id], feed, feeds) for feed in feeds]
 
     def node_name(self, request: SinkRequest) -> str:
         """The role, and where there is a sink for each source, its file or its source."""
@@ -159,6 +166,32 @@ PARQUET = Output(
     colour="#79706e",
     file_option="--parquet",
 )
+
+
+def _labels(label_format: LabelFormat, colour: str) -> Output:
+    def open_labels(request: SinkRequest) -> Sink[Result]:
+        from pipeline.sinks.labels.formats import FORMATS
+
+        return FORMATS[label_format](request.target, names=request.picture_names())
+
+    return Output(
+        role=f"{label_format} labels",
+        takes="result",
+        target=lambda config: config.output.labels.get(label_format),
+        open=open_labels,
+        advice="label fewer frames (--every 10) or write to a faster disk",
+        colour=colour,
+        file_option=f"--labels {label_format}",
+    )
+
+
+LABELS = (
+    _labels("yolo", "#17becf"),
+    _labels("coco", "#9edae5"),
+    _labels("voc", "#bcbd22"),
+    _labels("label-studio", "#dbdb8d"),
+    _labels("cvat", "#c49c94"),
+)
 RECORDING = Output(
     role="record",
     takes="rendered",
@@ -181,7 +214,7 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, RECORDING, WINDOW)
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, RECORDING, WINDOW)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 
@@ -224,14 +257,8 @@ def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
     if len(source_ids) == 1:
         return {source_ids[0]: path}
     base = Path(path)
-    paths: dict[str, str] = {}
-    for number, source_id in enumerate(source_ids):
-        name = re.sub(r"[^\w.-]+", "_", Path(source_id).stem or source_id).strip("_") or str(number)
-        candidate = str(base.with_name(f"{base.stem}-{name}{base.suffix}"))
-        if candidate in paths.values():
-            candidate = str(base.with_name(f"{base.stem}-{name}-{number}{base.suffix}"))
-        paths[source_id] = candidate
-    return paths
+    stems = source_stems(source_ids)
+    return {source_id: str(base.with_name(f"{base.stem}-{stem}{base.suffix}")) for source_id, stem in stems.items()}
 
 
 def _rendered(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -25,6 +26,11 @@ class DetectionRow(NamedTuple):
     def box(self) -> list[float]:
         """[x1, y1, x2, y2]."""
         return [self.x1, self.y1, self.x2, self.y2]
+
+    def with_box(self, box_xyxy: Sequence[float]) -> DetectionRow:
+        """The same row with another box."""
+        x1, y1, x2, y2 = box_xyxy
+        return self._replace(x1=x1, y1=y1, x2=x2, y2=y2)
 
 
 class ColumnType(NamedTuple):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.errors import SinkError
 from pipeline.picture.detections import RenderedFrame
 from pipeline.picture.drawing import drawable
 from pipeline.picture.frame import PixelArray
+from pipeline.sinks.picture_names import PictureNames
 
 logger = logging.getLogger(__name__)
 
@@ -85,11 +85,10 @@ class Window:
         """Save the picture in the current folder. Returns its path; None if nothing was shown yet."""
         if self._shown is None:
             return None
-        frame = self._shown.result.frame
-        source = re.sub(r"[^\w.-]+", "_", Path(frame.source_id).stem or frame.source_id)
-        path, number = Path(f"{source}-{frame.index:06d}.png"), 2
+        first = path = Path(PictureNames().name_of(self._shown.result.frame, suffix=".png"))
+        number = 2
         while path.exists():  # it may be a file that the run reads
-            path, number = Path(f"{source}-{frame.index:06d}-{number}.png"), number + 1
+            path, number = first.with_stem(f"{first.stem}-{number}"), number + 1
         if not cv2.imwrite(str(path), self._shown.pixels):
             raise SinkError(f"{path.absolute()}: the picture cannot be written there")
         logger.warning("saved %s", path)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from os import PathLike
 from pathlib import Path
 
-from pipeline.errors import SinkError
+from pipeline.errors import SinkError, reason_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path leaves one slash; C:/ is a drive
 
@@ -41,3 +42,16 @@ def refuse_unwritable(path: Path, what: str) -> None:
         raise SinkError(f"{path}: {what} cannot be written there: {reason}") from error
     except ValueError as error:
         raise SinkError(f"{str(path)!r}: {what} must have a path without a zero byte") from error
+
+
+def refuse_unwritable_folder(folder: Path, what: str) -> None:
+    """Raise SinkError unless files can be written into a folder, which need not be there yet, and is not made."""
+    refuse_no_path(folder, what)
+    try:
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SinkError(f"{str(folder)!r}: {what} cannot be written there: {reason_of(error)}") from error
+    if not nearest.is_dir():
+        raise SinkError(f"{folder}: {what} must be written into a folder, and {nearest} is a file")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise SinkError(f"{folder}: {what} cannot be written there: Permission denied")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
@@ -49,6 +50,15 @@ class FrameSource(Protocol):
 
     def close(self) -> None:
         """Let go of every resource. May be called more than once."""
+
+
+@runtime_checkable
+class HasPaths(Protocol):
+    """A source whose pictures are files of their own."""
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, in order, with those that cannot be read."""
 
 
 @runtime_checkable

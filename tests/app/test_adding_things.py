@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from pipeline.app import outputs, stages
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig, load_config
+from pipeline.app.config import LabelFormat, RunConfig, load_config
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.outputs import OUTPUTS, Output, SinkRequest
@@ -160,7 +161,8 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
 ) -> None:
     pytest.importorskip("pyarrow", reason="the extra tables is not installed")
     keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet"}
-    files = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
+    files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
+    files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window"}
@@ -171,7 +173,8 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
 ) -> None:
     monkeypatch.setattr(outputs, "OUTPUTS", (*OUTPUTS, scoreboard_row(tmp_path / "scores.txt")))
     keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "report": "r.json"}
-    files = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
+    files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
+    files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == []
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []
