@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 from xml.etree import ElementTree
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -113,6 +114,27 @@ def test_coco_keeps_masks_and_keypoints(tmp_path: Path) -> None:
         assert annotation["area"] == mask.sum()
         assert (annotation["keypoints"], annotation["num_keypoints"]) == ([12, 22, 2, 0, 0, 0], 1)
     assert theirs.loadCats([1])[0]["keypoints"] == ["point 1", "point 2"]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of supervision's readers
+def test_supervision_reads_three_formats_alike(tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision", reason="reads them")
+    images = tmp_path / "images"
+    images.mkdir()
+    assert cv2.imwrite(str(images / "bus.jpg"), np.zeros((80, 100, 3), np.uint8))
+    item = result(str(images / "bus.jpg"))
+    write(YoloLabels(tmp_path), item)
+    write(CocoLabels(tmp_path / "coco.json"), item)
+    write(VocLabels(tmp_path / "voc"), item)
+    dataset, folder = supervision.DetectionDataset, str(images)
+    for theirs in (
+        dataset.from_yolo(folder, str(tmp_path / "labels"), str(tmp_path / "data.yaml")),
+        dataset.from_coco(folder, str(tmp_path / "coco.json")),
+        dataset.from_pascal_voc(folder, str(tmp_path / "voc")),
+    ):
+        (objects,) = theirs.annotations.values()
+        assert [theirs.classes[class_id] for class_id in objects.class_id] == ["dog & <bird>", "class 3"]
+        np.testing.assert_allclose(objects.xyxy, [[10, 20, 30, 60], [0, 50, 100, 80]], atol=1)
 
 
 @pytest.mark.parametrize("kind", [YoloLabels, VocLabels, LabelStudioLabels, CvatLabels])
@@ -255,6 +277,13 @@ def test_a_full_disk_is_one_clear_error(kind: type[LabelSink]) -> None:
         pytest.skip("this system has no /dev/full")
     with pytest.raises(SinkError, match=r"/dev/full: .* cannot be written: No space left"):
         write(kind("/dev/full"), *(result(f"{number}.jpg") for number in range(200)))
+
+
+def test_a_folder_that_cannot_be_filled_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("in the way")
+    with pytest.raises(SinkError, match=r": YOLO labels cannot be written: "):
+        write(YoloLabels(tmp_path), result())
+    assert (tmp_path / "labels").read_text() == "in the way"
 
 
 def test_a_box_outside_of_its_picture_is_no_label(tmp_path: Path) -> None:

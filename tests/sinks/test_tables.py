@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import SinkError
+from pipeline.errors import MissingExtraError, SinkError
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 from pipeline.sinks.csv_table import CsvTable
@@ -159,6 +160,15 @@ def test_a_name_that_is_no_valid_utf8_is_written_with_its_escapes(tmp_path: Path
     write(ParquetTable(tmp_path / "o.parquet"), item)
     assert r"caf\udce9.mp4" in (tmp_path / "o.csv").read_text()
     assert parquet.read_table(tmp_path / "o.parquet")["source"].to_pylist() == [r"caf\udce9.mp4"] * 2
+
+
+def test_a_missing_package_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r'Parquet needs pyarrow: pip install "streamdet\[tables\]"'):
+        ParquetTable(tmp_path / "o.parquet")
+    with pytest.raises(MissingExtraError, match=r'to_pandas\(\) needs pandas: pip install "streamdet\[tables\]"'):
+        result().to_pandas()
 
 
 def test_pandas_gets_the_rows_with_their_types() -> None:
