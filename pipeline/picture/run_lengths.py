@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 
-def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, object]:
     """`{"size": [height, width], "counts": [...]}` of a mask [H, W], column by column, beginning outside.
 
     >>> run_lengths(np.array([[False, True], [True, True]]))

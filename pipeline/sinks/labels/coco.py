@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ class CocoLabels(FileLabels):
         image = {"id": self._num_images, "file_name": picture.name, "width": width, "height": height}
         return (b"\n" if self._num_images == 1 else b",\n") + _json(image)
 
-    def _annotations_of(self, picture: LabelledPicture) -> Iterator[dict[str, Any]]:
+    def _annotations_of(self, picture: LabelledPicture) -> Iterator[dict[str, object]]:
         masks, keypoints = picture.detections.masks, picture.detections.keypoints
         for index, row in enumerate(picture.rows):
             self._highest = max(self._highest, row.class_id)
@@ -76,19 +76,19 @@ class CocoLabels(FileLabels):
         if self._annotations is not None:
             self._annotations.close()
 
-    def _categories(self) -> list[dict[str, Any]]:
+    def _categories(self) -> list[dict[str, object]]:
         points = [f"point {number}" for number in range(1, self._num_points + 1)]
         of_points = {"keypoints": points, "skeleton": []} if points else {}
         names = names_up_to(self._class_names, self._highest)
         return [{"id": number, "name": name, "supercategory": ""} | of_points for number, name in enumerate(names, 1)]
 
 
-def _box(row: DetectionRow) -> dict[str, Any]:
+def _box(row: DetectionRow) -> dict[str, object]:
     width, height = round(row.x2 - row.x1, 2), round(row.y2 - row.y1, 2)
     return {"bbox": [row.x1, row.y1, width, height], "area": round(width * height, 2)}
 
 
-def _points(points: npt.NDArray[np.float32]) -> dict[str, Any]:
+def _points(points: npt.NDArray[np.float32]) -> dict[str, object]:
     """The keypoints [points, 3] of a detection, flat."""
     flat: list[float] = []
     for x, y, score in np.nan_to_num(points).tolist():

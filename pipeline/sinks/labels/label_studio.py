@@ -8,7 +8,6 @@ is at its address.
 from __future__ import annotations
 
 import json
-from typing import Any
 from urllib.parse import quote
 
 from pipeline.picture.detection_rows import DetectionRow
@@ -35,9 +34,9 @@ class LabelStudioLabels(FileLabels):
         file.file.write(b"\n]\n")
 
 
-def _task(picture: LabelledPicture) -> dict[str, Any]:
+def _task(picture: LabelledPicture) -> dict[str, object]:
     regions = [_region(row, number, picture.size_wh) for number, row in enumerate(picture.rows, 1)]
-    prediction: dict[str, Any] = {"model_version": "streamdet", "result": regions}
+    prediction: dict[str, object] = {"model_version": "streamdet", "result": regions}
     if regions:
         prediction["score"] = round(sum(row.score for row in picture.rows) / len(regions), 4)
     address = f"/data/local-files/?d={quote(picture.name, errors='surrogateescape')}"
@@ -46,7 +45,7 @@ def _task(picture: LabelledPicture) -> dict[str, Any]:
     return {"data": {"image": address}, "predictions": [prediction]}
 
 
-def _region(row: DetectionRow, number: int, size_wh: tuple[int, int]) -> dict[str, Any]:
+def _region(row: DetectionRow, number: int, size_wh: tuple[int, int]) -> dict[str, object]:
     width, height = size_wh
     box = {
         "x": 100 * row.x1 / width,
