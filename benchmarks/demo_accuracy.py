@@ -18,7 +18,7 @@ import pipeline
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import Truth
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.picture.detections import Detections
 from pipeline.sources.street.traffic import TrafficSource
 

@@ -40,7 +40,7 @@ from benchmarks.contender import Contender, measure_in_turns
 from benchmarks.drawn_video import write_street
 from benchmarks.job import Job
 from benchmarks.machine import describe_machine
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 
 FP32 = ("engine.device=cpu", "engine.precision=fp32")
 BEST = ("engine.device=openvino", "engine.precision=bf16")

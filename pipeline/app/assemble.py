@@ -15,12 +15,14 @@ from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
+from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.outputs import Feed, Overlay, output_files, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
+from pipeline.detector.published import published_models
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError
 from pipeline.flow.graph import Flow
@@ -39,7 +41,7 @@ from pipeline.stages.preprocess import Preprocess
 
 logger = logging.getLogger(__name__)
 
-DEMO_MODEL = Path(__file__).parents[1] / "detector" / "demo.onnx"
+_FIRST = published_models()[0]  # the smallest, to begin with
 
 # Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
 _MOST_INFLIGHT = 8
@@ -121,8 +123,9 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
     not_drawn = [name for name, source in sources.items() if not (is_drawn(name) or isinstance(source, HasGroundTruth))]
     if config.model is None and not_drawn:
         raise ConfigError(
-            f"--model must be given for {not_drawn[0]}: the detector that comes with streamdet knows only streets "
-            "drawn by sim:traffic; take an ONNX file, export one (streamdet export --list), or try it with --model demo"
+            f"--model must be given for {not_drawn[0]}: try --model {_FIRST.name} ({_FIRST.licence}, "
+            f"{_FIRST.size_in_words} download), another name of `streamdet models`, or an ONNX file; "
+            "--model demo, the detector that comes with streamdet, knows drawn streets only"
         )
 
 
@@ -161,9 +164,9 @@ def _captures(
 
 def _warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
     """Log why a model that the user named may be less accurate than it should, or read in another way."""
-    if config.model in (None, "demo"):
+    if config.model in (None, DEMO):
         return
-    doubt = certificate_mismatch(Path(config.model), spec)
+    doubt = certificate_mismatch(known_file(config.model), spec)
     if doubt is not None:
         logger.warning("%s", doubt)
     for reason in spec.provenance:
@@ -179,7 +182,7 @@ def _runs_live(source: FrameSource, mode: str) -> bool:
 
 def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:
     """The file of a configuration's detector, and its spec. Raises ModelError for a file that is not a detector."""
-    path = DEMO_MODEL if config.model in (None, "demo") else Path(config.model)
+    path = model_file(config.model)
     return path, recognised(path, hints_of(config.hints))
 
 

@@ -21,6 +21,7 @@ from pipeline.app.models.options import (
     ExportOptions,
     FlopsOptions,
     InspectOptions,
+    ModelsOptions,
     QuantizeOptions,
     VerifyOptions,
 )
@@ -35,6 +36,7 @@ COMMANDS = (
     Command("run", RunOptions, "pipeline.app.run.command:run_sources"),
     Command("demo", DemoOptions, "pipeline.app.run.command:run_demo"),
     Command("doctor", DoctorOptions, "pipeline.app.doctor:run_doctor"),
+    Command("models", ModelsOptions, "pipeline.app.models.catalogue:run_models"),
     Command("inspect", InspectOptions, "pipeline.app.models.inspect:run_inspect"),
     Command("adopt", AdoptOptions, "pipeline.app.models.adopt:run_adopt"),
     Command("export", ExportOptions, "pipeline.app.models.export:run_export"),

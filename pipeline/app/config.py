@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from pipeline.app.options import Argument, Flag, TypeForm, by_name, comma_separated, flag_names, triple
+from pipeline.app.options import OR_NAME, Argument, Flag, TypeForm, by_name, comma_separated, flag_names, triple
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
@@ -225,9 +225,10 @@ class RunConfig(_Section):
     model: Annotated[
         str | None,
         Flag(
-            "An ONNX detector; demo: the one that comes with streamdet, which knows drawn streets only.",
+            f"An ONNX file, {OR_NAME}, which is downloaded once; demo: the detector that comes with streamdet, which "
+            "knows drawn streets only.",
             ("--model", "-m"),
-            metavar="MODEL.onnx",
+            metavar="MODEL",
         ),
     ] = None  # None: the detector that comes with streamdet
     strict: Annotated[

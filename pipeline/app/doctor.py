@@ -15,7 +15,10 @@ from pipeline.app.machine import available_cores, versions
 from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
 from pipeline.app.run.options import DoctorOptions
 from pipeline.app.terminal import tell
+from pipeline.detector.model_cache import MIRROR, local_file, mirror, models_folder
+from pipeline.detector.published import published_models
 from pipeline.errors import DeviceError, MissingExtraError, StreamdetError, first_line
+from pipeline.masking import masked_address
 
 Mark = Literal["ok", "no", "wrong"]
 
@@ -57,6 +60,7 @@ def diagnose() -> Iterator[Finding]:
     yield from _providers()
     yield from _codecs()
     yield from _trial()
+    yield from _models()
     yield from _cameras()
     yield from _display()
 
@@ -126,6 +130,20 @@ def _failure(doing: str, error: Exception, library: str) -> str:
     if isinstance(error, MissingExtraError | DeviceError):
         return f"{doing} fails: {reason}"
     return f'{doing} fails: {reason}; pip install --force-reinstall "{requirement_of(library)}"'
+
+
+def _models() -> Iterator[Finding]:
+    yield Finding("models by name", "ok", f"cache {models_folder()}")
+    try:
+        kept = {model.name: local_file(model) for model in published_models()}
+    except StreamdetError as error:
+        yield Finding("models by name", "wrong", str(error))
+        return
+    if mirror():
+        yield Finding("models by name", "ok", f"{MIRROR} {masked_address(mirror())}")
+    sizes = [f"{name} ({path.stat().st_size / 1e6:.1f} MB)" for name, path in kept.items() if path is not None]
+    text = f"here: {', '.join(sizes)}" if sizes else "none is here yet; streamdet models lists the names"
+    yield Finding("models by name", "ok" if sizes else "no", text)
 
 
 def _cameras() -> Iterator[Finding]:

@@ -123,5 +123,7 @@ def triple(text: str, flag: str) -> tuple[float, float, float]:
     return numbers[0], numbers[1], numbers[2]
 
 
+OR_NAME = "or a name of `streamdet models`"
+"""Behind what takes a model."""
 REPORT = Flag("Write all numbers as JSON.", metavar="FILE.json")
 """Of every command that measures."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.app.config import RunConfig
+from pipeline.app.model_files import known_file
 from pipeline.detector.onnx_file import weight_files
 from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.sinks.writable import refuse_no_path
@@ -65,7 +66,7 @@ def files_of_model(model: str | Path | None) -> list[Path]:
     """The file of a model and those in which its weights are; of a folder, such as transformers saves, all in it."""
     if model is None:
         return []
-    path = Path(model)
+    path = known_file(model)
     if path.is_dir():
         return [file for file in path.iterdir() if file.is_file()]
     return [path, *weight_files(path)]

@@ -21,6 +21,7 @@ from pipeline.detector.heads.specs import network_wh
 from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import input_key, show
+from pipeline.detector.published import hints_for
 from pipeline.detector.recognition import Recognition, Refusal, grouped, reading_in_words
 from pipeline.detector.runtime_types import Session
 from pipeline.detector.weighing import are_same, certainty_of, proved
@@ -59,8 +60,8 @@ def examine(path: str | Path, hints: Hints | None = None) -> Recognition:
 
     Raises ModelError for a file that is not an ONNX model, or whose own metadata does not fit it.
     """
-    hints = hints or Hints()
     session = open_plainly(path)
+    hints = hints_for(Path(path), hints or Hints())
     facts = facts_of(session, Path(path))
     if METADATA_KEY in facts.metadata:
         try:

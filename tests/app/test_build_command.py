@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.app.models.build import run_build
 from pipeline.app.models.options import BuildOptions
 from pipeline.detector.onnx_file import copy_with_metadata

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec

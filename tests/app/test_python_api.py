@@ -168,7 +168,7 @@ def test_what_is_no_source_is_refused_with_what_it_was(
 
 
 def test_errors_speak_of_settings_and_not_of_a_command_line(small_video: Path, small_detector: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^model must be given for .*; take .*, or try it with model demo$"):
+    with pytest.raises(ConfigError, match=r"^model must be given for .*: try model yolox-nano \(.*; model demo, .*$"):
         pipeline.detect(small_video)
     with pytest.raises(ConfigError, match=r"^detect\(\): there is no key detection\.treshold"):
         pipeline.detect(small_video, model=small_detector, settings={"detection.treshold": 0.5})

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL, assemble
+from pipeline.app.assemble import assemble
 from pipeline.app.config import ConfigRequest, RunConfig, load_config
 from pipeline.app.measure_apart import Case
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.app.options import duration
 from pipeline.app.tune.command import run_tune
 from pipeline.app.tune.options import TuneOptions

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
 from pipeline.app.config import load_config
 from pipeline.app.engines import known_agreements, model_digest, open_engine
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of
 from pipeline.detector.devices import Precision

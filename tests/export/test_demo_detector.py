@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.recognise import recognise
 from pipeline.sources.street.view import CLASS_NAMES

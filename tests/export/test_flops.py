@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from tests.support.assets import ASSETS, needs_assets

@@ -19,7 +19,7 @@ from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.job import ContenderError, Job, Outcome, run_apart
 from benchmarks.memory import over_frames, over_sources
 from benchmarks.ours import run_pipeline
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from tests.support.assets import ASSETS, MODELS, needs_assets
 from tests.support.tiny_detector import write_detector
 

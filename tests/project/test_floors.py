@@ -24,6 +24,7 @@ FLOORS = {
     "pipeline.masking": 1,
     "pipeline.text_file": 1,
     "pipeline.user_path": 2,
+    "pipeline.web_file": 2,
     "pipeline.whole_file": 1,
     "pipeline.accuracy": 3,
     "pipeline.flow": 2,

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL, assemble
+from pipeline.app.assemble import assemble
 from pipeline.app.config import load_config
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
@@ -149,7 +150,7 @@ def test_whoever_opens_the_gpu_first_the_decoder_shares_it(street: Path, first: 
             "import sys, threading",
             "from pipeline.sources.options import DecodeOptions",
             "from pipeline.sources.video.source import VideoSource",
-            "from pipeline.app.assemble import DEMO_MODEL",
+            "from pipeline.app.model_files import DEMO_MODEL",
             "from pipeline.detector.engine import OrtEngine",
             "from pipeline.detector.recognise import recognise",
             "kept, path, gpu = [], sys.argv[1], DecodeOptions(device='cuda')",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import DEMO_MODEL
+from pipeline.app.model_files import DEMO_MODEL
 from pipeline.telemetry import OPT_OUTS
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import REPORT, Argument, ConfigFlags, Flag, comma_separated
+from pipeline.app.options import OR_NAME, REPORT, Argument, ConfigFlags, Flag, comma_separated
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class BenchOptions:
     models: Annotated[
         tuple[str | None, ...],
         Flag(
-            "An ONNX detector; repeat it for several. Left out: the one that comes with streamdet.",
+            f"An ONNX file, {OR_NAME}; repeat it for several. Left out: the one that comes with streamdet.",
             ("--model", "-m"),
-            metavar="MODEL.onnx",
+            metavar="MODEL",
             typed=list[str],
         ),
     ] = (None,)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import REPORT, Argument, ConfigFlags, Flag
+from pipeline.app.options import OR_NAME, REPORT, Argument, ConfigFlags, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class CompareOptions:
     By its agreement with a teacher model, which is not ground truth, and by its speed.
     """
 
-    models: Annotated[tuple[str, ...], Argument("The candidates.", "A.onnx B.onnx...")]
+    models: Annotated[tuple[str, ...], Argument(f"The candidates: ONNX files, {OR_NAME}.", "MODEL...")]
     source: Annotated[str, Flag("Your video; it needs no labels.", ("--on",), metavar="VIDEO|FOLDER|sim:traffic")]
     teacher: Annotated[
         str | None,

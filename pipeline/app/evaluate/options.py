@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import REPORT, ConfigFlags, Flag
+from pipeline.app.options import OR_NAME, REPORT, ConfigFlags, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,9 @@ class EvalOptions:
     models: Annotated[
         tuple[str, ...],
         Flag(
-            "An ONNX detector; repeat it for several. Left out: the one that comes with streamdet.",
+            f"An ONNX file, {OR_NAME}; repeat it for several. Left out: the one that comes with streamdet.",
             ("--model", "-m"),
-            metavar="MODEL.onnx",
+            metavar="MODEL",
         ),
     ] = ()
     data: Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from pipeline.app.model_files import model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import AdoptOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
@@ -20,7 +21,7 @@ from pipeline.sinks.writable import refuse_unwritable
 
 def run_adopt(options: AdoptOptions) -> int:
     """Write a copy with the spec in its metadata; 0. Raises ModelError for a file that is not recognised."""
-    model, output, section = options.model, options.output, options.config.load().hints
+    model, output, section = model_file(options.model), options.output, options.config.load().hints
     hints = hints_of(section)
     spec = recognised(model, hints)
     if spec.form is not None:

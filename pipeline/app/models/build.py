@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console
 
+from pipeline.app.model_files import model_file
 from pipeline.app.models.options import BuildOptions
 from pipeline.app.terminal import tell
 from pipeline.detector.engine import OrtEngine
@@ -21,6 +23,7 @@ def run_build(options: BuildOptions) -> int:
 
     Raises a StreamdetError for what cannot be built, or not ahead.
     """
+    options = replace(options, model=model_file(options.model))
     precision = None if options.precision == "auto" else options.precision
     spec = recognise(options.model)
     frame_wh = _frame_size(options, spec)

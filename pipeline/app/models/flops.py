@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.extras import load
+from pipeline.app.model_files import is_file_or_published, model_file
 from pipeline.app.models.options import FlopsOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.app.report_file import write_report
@@ -30,8 +30,8 @@ def run_flops(options: FlopsOptions) -> int:
     if json_file is not None:
         refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
         refuse_unwritable(json_file, "the JSON file")
-    if Path(model).suffix == ".onnx" or Path(model).is_file():
-        counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model, network_wh)
+    if is_file_or_published(model):
+        counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model_file(model), network_wh)
     else:
         tell(Console(stderr=True), f"building {model}, with random weights", "dim")
         load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone

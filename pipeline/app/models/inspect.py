@@ -9,6 +9,7 @@ from rich.table import Table
 
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.engines import known_agreements
+from pipeline.app.model_files import model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import InspectOptions
 from pipeline.app.terminal import tell
@@ -24,9 +25,10 @@ def run_inspect(options: InspectOptions) -> int:
     Raises ModelError for a file that would not run.
     """
     hints = hints_of(options.config.load().hints)
+    path = model_file(options.model)
     if options.why:
-        print_reasons(options.model, hints)
-    print_model(options.model, hints)
+        print_reasons(path, hints)
+    print_model(path, hints)
     return 0
 
 

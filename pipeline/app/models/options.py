@@ -1,4 +1,4 @@
-"""Options of the commands on model files: inspect, adopt, export, verify, quantize, flops, build."""
+"""Options of the commands on model files: models, inspect, adopt, export, verify, quantize, flops, build."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import Argument, ConfigFlags, Flag, size
+from pipeline.app.options import OR_NAME, Argument, ConfigFlags, Flag, size
 from pipeline.errors import ConfigError
 
 _NETWORK_SIZE = Flag("The network's input size, for a model that leaves it open.", ("--size",), "WxH", parse=size)
@@ -21,13 +21,25 @@ def _weights(text: str, flag: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsOptions:
+    """List the detectors that a name stands for.
+
+    Their files are published under permissive licences, and are downloaded when they are first used.
+    """
+
+    json_file: Annotated[
+        Path | None, Flag("Write the list as JSON; - is the standard output.", ("--json",), metavar="FILE")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class InspectOptions:
     """Show what an ONNX file expects and returns.
 
     Exits with 0 only if it would run.
     """
 
-    model: Annotated[Path, Argument("An ONNX file.", "MODEL")]
+    model: Annotated[Path, Argument(f"An ONNX file, {OR_NAME}.", "MODEL")]
     why: Annotated[bool, Flag("Show the evidence for and against each reading of the outputs.")] = False
     config: Annotated[ConfigRequest, ConfigFlags(("hints",), file=False, settings=False)] = ConfigRequest()
 
@@ -39,7 +51,7 @@ class AdoptOptions:
     The copy then runs without the flags that a foreign file needs.
     """
 
-    model: Annotated[Path, Argument("A foreign ONNX file.", "MODEL")]
+    model: Annotated[Path, Argument(f"A foreign ONNX file, {OR_NAME}.", "MODEL")]
     output: Annotated[Path, Flag("The copy that says what it is.", ("--output", "-o"), metavar="FILE")]
     config: Annotated[ConfigRequest, ConfigFlags(("hints",), file=False, settings=False)] = ConfigRequest()
 
@@ -105,7 +117,7 @@ class VerifyOptions:
     Exits with 0 only if both detect the same.
     """
 
-    model: Annotated[Path, Argument("The ONNX file to verify.", "MODEL")]
+    model: Annotated[Path, Argument(f"The ONNX file to verify, {OR_NAME}.", "MODEL")]
     against: Annotated[
         str | None,
         Flag(
@@ -133,7 +145,7 @@ class QuantizeOptions:
     Nothing is written if the bound cannot be kept.
     """
 
-    model: Annotated[Path, Argument("A float32 ONNX detector.", "MODEL")]
+    model: Annotated[Path, Argument(f"A float32 ONNX detector, {OR_NAME}.", "MODEL")]
     calibrate: Annotated[str, Flag("Images like those that the detector will see.", metavar="VIDEO|FOLDER")]
     output: Annotated[
         Path | None, Flag("The INT8 file; MODEL-int8.onnx if left out.", ("--output", "-o"), metavar="FILE")
@@ -148,7 +160,7 @@ class QuantizeOptions:
 class FlopsOptions:
     """Count the parameters and operations of a network."""
 
-    model: Annotated[str, Argument("An ONNX file, or a name that `export` knows.", "MODEL")]
+    model: Annotated[str, Argument(f"An ONNX file, {OR_NAME}, or one that `export` knows.", "MODEL")]
     network_wh: Annotated[tuple[int, int] | None, _NETWORK_SIZE] = None
     layers: Annotated[bool, Flag("List every layer as well.")] = False
     json_file: Annotated[Path | None, Flag("Write all numbers as JSON.", ("--json",), metavar="FILE")] = None
@@ -161,7 +173,7 @@ class BuildOptions:
     It takes minutes and is kept, so that the first frame need not wait for it.
     """
 
-    model: Annotated[Path, Argument("An ONNX file.", "MODEL")]
+    model: Annotated[Path, Argument(f"An ONNX file, {OR_NAME}.", "MODEL")]
     device: Annotated[Literal["tensorrt"], Flag("The device to build for.")] = "tensorrt"
     precision: Annotated[Literal["auto", "fp32", "fp16", "bf16"], Flag("The same as engine.precision of the run.")] = (
         "auto"

@@ -10,6 +10,7 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import rows_of
 from pipeline.app.extras import load
+from pipeline.app.model_files import model_file
 from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
 from pipeline.app.terminal import progress_lines
@@ -21,8 +22,8 @@ from pipeline.sources.opening import files_of
 
 def run_quantize(options: QuantizeOptions) -> int:
     """Search, write, and print which layers stay in float; 0. Raises ModelError, writing nothing, beyond the bound."""
-    model, calibrate = options.model, options.calibrate
-    output = options.output or model.with_name(f"{model.stem}-int8.onnx")
+    model, calibrate = model_file(options.model), options.calibrate
+    output = options.output or options.model.with_name(f"{options.model.stem}-int8.onnx")  # of a name: here
     if output.exists() and model.exists() and output.samefile(model):
         raise ModelError(f"--output must be another file than MODEL, got {output}")
     refuse_output_over_input(

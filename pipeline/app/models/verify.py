@@ -11,11 +11,13 @@ from rich.table import Table
 from pipeline.accuracy.coco_json import find_coco_json
 from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.extras import load
+from pipeline.app.model_files import is_exported, model_file
 from pipeline.app.models.options import VerifyOptions
 from pipeline.app.terminal import tell
 from pipeline.detector.detector import DetectFunction, Detector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
+from pipeline.detector.published import published_model
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.picture.detector_spec import DetectorSpec
@@ -29,6 +31,7 @@ def run_verify(options: VerifyOptions) -> int:
     """Compare and print the evidence; 0 if the bar is met, else 1. Raises a StreamdetError where that is impossible."""
     bar = _BARS[options.bar]
     proof, proof_images = load("export.proof.verify"), load("export.proof.images")
+    options = replace(options, model=model_file(options.model))
     spec = recognise(options.model)
     least_score = bar.score_from * proof.ASKED_SHARE
     engine = OrtEngine(options.model, spec, device=options.device)
@@ -73,8 +76,9 @@ def run_verify(options: VerifyOptions) -> int:
 def _reference(options: VerifyOptions, spec: DetectorSpec, least_score: float) -> tuple[DetectFunction, str]:
     """The reference that the file is compared with, and its name."""
     against = options.against
-    if against is None or Path(against).suffix == ".onnx":
-        path = options.model if against is None else Path(against)
+    is_name = against is not None and published_model(against) is not None and not is_exported(against)
+    if against is None or is_name or Path(against).suffix == ".onnx":
+        path = options.model if against is None else model_file(against)
         their_spec = recognise(path)
         # Alone: image by image, also where it could take several.
         detector: DetectFunction = Detector(OrtEngine(path, their_spec, device="cpu"), score_threshold=least_score)

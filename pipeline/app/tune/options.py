@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import Argument, ConfigFlags, Flag, duration
+from pipeline.app.options import OR_NAME, Argument, ConfigFlags, Flag, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class TuneOptions:
     models: Annotated[
         tuple[str, ...],
         Flag(
-            "An ONNX detector, and other files of the same one to try, such as its `frame` form, which has resize "
-            "and NMS inside; the one that comes with streamdet if left out.",
+            f"An ONNX file, {OR_NAME}, and other files of the same one to try, such as its `frame` form, which has "
+            "resize and NMS inside; the one that comes with streamdet if left out.",
             ("--model", "-m"),
-            metavar="MODEL.onnx",
+            metavar="MODEL",
         ),
     ] = ()
     min_fps: Annotated[

@@ -58,7 +58,7 @@ def class_names_for(
     if hints.class_names is not None:
         if num_classes is not None and len(hints.class_names) != num_classes:
             raise ModelError(f"--class-names must name {num_classes} classes, got {len(hints.class_names)}")
-        return hints.class_names, f"{len(hints.class_names)} class names: set by --class-names"
+        return hints.class_names, f"{len(hints.class_names)} class names: {hints.reason_for('class_names')}"
     named = facts.names_of_exporter()
     if named and num_classes in (None, len(named)):
         return named, f"{len(named)} class names: its metadata"

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
@@ -19,7 +20,7 @@ _ASSUMED = {
     "resize": "resizing",
     "first_class_id": "class ids",
 }  # settled by a hint
-_FOR_THE_READING = frozenset(("head", "columns", "anchors", "network_wh", "class_names"))
+_FOR_THE_READING = frozenset(("head", "columns", "anchors", "network_wh", "class_names", "origins"))
 _YOLO_AND_GRIDS = frozenset(("yolov5", "yolov8", "yolox", "fastestdet", "nanodet", "nanodet_plus", "picodet"))
 _OF_NO_USE_TO: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -51,6 +52,18 @@ class Hints:
     class_names: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None  # of a table
     anchors: Path | None = None
+    origins: Mapping[str, str] = dataclasses.field(default_factory=dict, compare=False)  # of values not the user's
+
+    def over(self, lower: Hints, *, origin: str) -> Hints:
+        """These hints, and others where they say nothing. origin: in words, why the others hold."""
+        names = [field.name for field in dataclasses.fields(self) if field.name != "origins"]
+        taken: dict[str, Any] = {name: getattr(lower, name) for name in names if getattr(self, name) is None}
+        taken = {name: value for name, value in taken.items() if value is not None}
+        return dataclasses.replace(self, **taken, origins={**self.origins, **dict.fromkeys(taken, origin)})
+
+    def reason_for(self, name: str) -> str:
+        """In words, why a field that is not None has its value."""
+        return self.origins.get(name) or f"set by {_flag(name, getattr(self, name))}"
 
     def applied_to(self, spec: DetectorSpec) -> DetectorSpec:
         """The spec of a reading with the hints in it, and the reason that the user set them.
@@ -68,12 +81,12 @@ class Hints:
         """Raise ModelError, which names the flag, for a hint of which a head takes no notice."""
         for name, heads in _OF_NO_USE_TO.items():
             value = getattr(self, name)
-            if value is not None and head in heads:
+            if value is not None and head in heads and name not in self.origins:
                 raise ModelError(f"{_flag(name, value)} cannot be heeded: it says nothing to head {head}; leave it out")
 
     def _set(self, spec: DetectorSpec, names: Collection[str]) -> DetectorSpec:
         hinted = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        reasons = tuple(f"{_in_words(name, value)}: set by {_flag(name, value)}" for name, value in hinted.items())
+        reasons = tuple(f"{_in_words(name, value)}: {self.reason_for(name)}" for name, value in hinted.items())
         settled = tuple(f"{_ASSUMED[name]} assumed" for name in hinted if name in _ASSUMED)
         kept = tuple(reason for reason in spec.provenance if not settled or not reason.startswith(settled))
         return dataclasses.replace(spec, **hinted, provenance=kept + reasons)
@@ -88,6 +101,7 @@ FLAGS: Mapping[str, str] = MappingProxyType(
     {
         field.name: _OTHER_FLAGS.get(field.name, f"--{field.name.replace('_', '-')}")
         for field in dataclasses.fields(Hints)
+        if field.name != "origins"
     }
 )
 """A field of `Hints` → the flag that sets it; one for each value of a boolean."""

@@ -95,7 +95,7 @@ def _network_wh(facts: ModelFacts, hints: Hints, image: ImageInput) -> tuple[tup
             raise ModelError(f"--size must be {width}x{height}, which is fixed in the graph, got {hints.network_wh}")
         return (width, height), f"{width} x {height}: the input's shape"
     if hints.network_wh is not None:
-        return hints.network_wh, f"{size_in_words(hints.network_wh)}: set by --size"
+        return hints.network_wh, f"{size_in_words(hints.network_wh)}: {hints.reason_for('network_wh')}"
     size = literal(facts.metadata.get("imgsz", ""))
     if isinstance(size, int):
         size = [size, size]
