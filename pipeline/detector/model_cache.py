@@ -26,7 +26,7 @@ from pipeline.user_path import user_path
 from pipeline.web_file import DownloadError, Watch, fetch
 
 MIRROR = "STREAMDET_MODELS"
-_STALE_SECONDS = 24 * 3600.0
+_STALE_SECONDS = 600.0  # a download that lives writes more often
 
 
 class Listener(Protocol):

@@ -23,6 +23,7 @@ import pytest
 import pipeline
 from benchmarks.fixed_detector import write_fixed_detector
 from pipeline.app.config import RunConfig
+from tests.support.published import publish_in_children, row_for
 from tools.figures import source_files
 from tools.reference import commands, configuration_page, options_of, python_page
 
@@ -74,11 +75,13 @@ def streamdet_calls(command: str) -> list[list[str]]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, small_video: Path) -> Path:
-    """A reader's folder: a video, a model of COCO's classes, and photographs."""
+def desk(tmp_path: Path, small_video: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A reader's folder: a video, a model of COCO's classes, by name as well, and photographs."""
     pytest.importorskip("onnx", reason="writes an ONNX file")
     shutil.copy(small_video, tmp_path / "street.mp4")
     write_fixed_detector(tmp_path / "yolox_nano.onnx", 2)
+    monkeypatch.setenv("STREAMDET_MODELS", str(tmp_path))
+    publish_in_children(monkeypatch, tmp_path / "site", row_for("yolox-nano", tmp_path / "yolox_nano.onnx"))
     (tmp_path / "photos").mkdir()
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), np.uint8)
     assert cv2.imwrite(str(tmp_path / "photos" / "a.png"), noise)

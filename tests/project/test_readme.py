@@ -55,5 +55,5 @@ def test_a_link_leads_to_a_file(page: Path) -> None:
 def test_the_first_screen_shows_a_picture_and_a_run_with_a_real_model() -> None:
     first_screen = README.splitlines()[:25]
     assert any("docs/images/street.jpg" in line for line in first_screen)
-    assert any("streamdet run street.mp4 -m yolox_nano.onnx" in line for line in first_screen)
+    assert any("streamdet run street.mp4 -m yolox-nano -o out.mp4" in line for line in first_screen)
     assert (ROOT / "docs" / "images" / "street.jpg").stat().st_size <= 150_000
