@@ -53,7 +53,8 @@ def detect(
 
     sources: a camera's number, a file, a URL, a folder of images, `sim:traffic`, as strings or paths; pictures as
         arrays uint8 [H, W, 3] in BGR or [H, W]; or lists of them. Pictures are the frames of one source.
-    model: an ONNX file; `demo`, or nothing on `sim:traffic`, is the detector that comes with streamdet.
+    model: an ONNX file, or a name of `streamdet models`, which is downloaded once; `demo`, or nothing on
+        `sim:traffic`, is the detector that comes with streamdet.
     config: a YAML file or a preset.
     settings: dotted keys of the configuration, such as `{"detection.score_threshold": 0.5}`.
 
