@@ -4,8 +4,10 @@
     ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
     ├── SourceError        (OSError)       a source cannot be opened, or broke while it was read
     ├── ModelError         (ValueError)    an ONNX file cannot be used as a detector
+    │   └── OutputError                    what a network returned for one frame means nothing, such as NaN for scores
     ├── DeviceError        (RuntimeError)  the device that was asked for cannot run the model
     ├── SinkError          (OSError)       a result cannot be written or shown
+    ├── FrameError                         one frame cannot be processed; OutputError is one
     ├── FlowError          (RuntimeError)  a flow is put together wrongly, or a stage broke its law
     └── MissingExtraError  (ImportError)   an optional package is not installed
 
@@ -29,6 +31,14 @@ class SourceError(StreamdetError, OSError):
 
 class ModelError(StreamdetError, ValueError):
     """An ONNX file cannot be used as a detector."""
+
+
+class FrameError(StreamdetError):
+    """One frame cannot be processed; the next one may."""
+
+
+class OutputError(ModelError, FrameError):
+    """What a network returned for one frame means nothing, such as NaN for scores."""
 
 
 class DeviceError(StreamdetError, RuntimeError):

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.errors import ModelError
+from pipeline.errors import OutputError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Detections, FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
@@ -31,7 +31,7 @@ class Postprocess:
             self._options = replace(self._options, mode="class-aware", iou_threshold=1.0)
 
     def __call__(self, candidates: Candidates, letterbox: Letterbox) -> Detections:
-        """The detections in source pixels. Raises ModelError for NaN and impossible scores."""
+        """The detections in source pixels. Raises OutputError for NaN and impossible scores."""
         boxes, scores, class_ids = candidates.boxes_xyxy, candidates.scores, candidates.class_ids
         try:
             kept, scores = suppress(boxes, scores, class_ids, self._options)  # [K], [K]
@@ -46,7 +46,7 @@ class Postprocess:
                 keypoints=None if chosen.keypoints is None else letterbox.points_to_source(chosen.keypoints),
             )
         except ValueError as error:
-            raise ModelError(f"what the model returns makes no detections, read as {self._head}: {error}") from error
+            raise OutputError(f"what the model returns makes no detections, read as {self._head}: {error}") from error
 
 
 def _pasted(box_masks: FloatArray, boxes_xyxy: FloatArray, letterbox: Letterbox) -> npt.NDArray[np.bool_]:

@@ -58,6 +58,7 @@ class Node:
     max_batch: int = 1
     max_latency_seconds: float | None = None
     in_main_thread: bool = False
+    watches: bool = False  # a sink for whose sake no run goes on
 
     def __post_init__(self) -> None:
         for key, number in (
@@ -179,17 +180,19 @@ class Flow(Generic[A]):
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
         in_main_thread: bool = False,
+        watches: bool = False,
     ) -> Flow[A]:
         """Hang a sink on the tip; of several sinks each gets every item, or those of `only_sources`.
 
         in_main_thread: the sink has no thread of its own and is driven by `Running.wait`, as windows must be.
+        watches: the sink only counts or compares: where all other sinks have failed, the run ends.
         The other arguments are those of `then`.
         """
         sources = {node.name for node in self.nodes if node.kind == "source"}
         if only_sources is not None and not set(only_sources) <= sources:
             raise FlowError(f"only_sources must name sources of the flow, got {sorted(set(only_sources) - sources)}")
         edge = Edge(capacity, overflow, only_sources=None if only_sources is None else frozenset(only_sources))
-        node = replace(self._node("sink", sink, name, role, edge), in_main_thread=in_main_thread)
+        node = replace(self._node("sink", sink, name, role, edge), in_main_thread=in_main_thread, watches=watches)
         return Flow((*self.nodes, node), self.tip)
 
     def branch(self, grow: Callable[[Flow[A]], Flow[B]]) -> Flow[A]:

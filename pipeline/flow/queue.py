@@ -140,15 +140,17 @@ class StageQueue(Generic[T]):
                 ending.ended = True
             self._has_item.notify_all()
 
-    def abandon(self) -> None:
-        """Give up: wake everyone who waits, and let nothing through any more."""
+    def abandon(self) -> list[T]:
+        """Give up: wake everyone who waits, and let nothing through any more. Returns the items that waited."""
         with self._has_item:
             self._abandoned = True
+            items = [item for lane in self._turn for item in lane.items]
+            self._num_abandoned += len(items)
             for lane in self._turn:
-                self._num_abandoned += len(lane.items)
                 lane.items.clear()
             self._has_item.notify_all()
             self._has_room.notify_all()
+        return items
 
     def statistics(self) -> QueueStatistics:
         """A snapshot of the counts."""

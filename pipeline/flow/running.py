@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from pipeline.errors import FlowError
+from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Edge, Flow, Node
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import StageStatistics
@@ -53,8 +54,9 @@ class Running(Generic[T]):
 
     results: the items at the flow's tip come to the caller, who must iterate; otherwise they end there.
     clock: monotonic seconds.
-    grace_seconds: how long a source may take to return once the run wants to end; one that hangs longer is
-        left behind in its daemon thread, with a warning.
+    grace_seconds: how long a source, stage or sink may take to return once the run wants to end; one that hangs longer
+        is left behind in its daemon thread, with a warning.
+    on_error: what happens where a sink fails, or a stage fails on one frame.
     """
 
     def __init__(
@@ -64,13 +66,14 @@ class Running(Generic[T]):
         results: bool = False,
         clock: Callable[[], float] = time.monotonic,
         grace_seconds: float = 5.0,
+        on_error: OnError = OnError(),
     ) -> None:
         self._flow = flow
         self._clock = clock
         self._stop = StopRequest(clock=clock, grace_seconds=grace_seconds)
         self._results = Node(_RESULTS, "sink", None, _RESULTS, flow.tip, Edge(overflow="block")) if results else None
         nodes = flow.nodes if self._results is None else (*flow.nodes, self._results)
-        self._wiring = Wiring(nodes, clock=clock, stop=self._stop)
+        self._wiring = Wiring(nodes, clock=clock, stop=self._stop, on_error=on_error)
         self._windows = [SinkWorker(node, self._wiring) for node in flow.nodes if node.in_main_thread]
         self._threads: dict[str, list[threading.Thread]] = {}
         self._measured_from_seconds = 0.0
@@ -123,7 +126,7 @@ class Running(Generic[T]):
                 if on_tick is not None and self._clock() >= next_tick:
                     on_tick()
                     next_tick = self._clock() + tick_seconds
-                self._leave_hanging_sources_behind()
+                self._leave_stuck_nodes_behind()
         except BaseException:
             self.abandon()
             raise
@@ -194,19 +197,21 @@ class Running(Generic[T]):
         """Join every thread; then book the items that are still on their way."""
         while self._alive():
             self._join_one()
-            self._leave_hanging_sources_behind()
+            self._leave_stuck_nodes_behind()
         self._wiring.ledger.close("failed" if self._wiring.failure.has_happened() else "dropped_stale")
         if self._ended_at_seconds is None:
             self._ended_at_seconds = self._clock()
 
-    def _leave_hanging_sources_behind(self) -> None:
-        """Once the run wants to end, end the sources that do not return on their behalf."""
+    def _leave_stuck_nodes_behind(self) -> None:
+        """Once the run wants to end, end the nodes whose part does not return on their behalf."""
+        grace_seconds = self._stop.grace_seconds
         if not self._stop.grace_is_over():
             return
         for node in self._flow.nodes:
-            if node.kind == "source" and any(thread.is_alive() for thread in self._threads[node.name]):
+            is_alive = any(thread.is_alive() for thread in self._threads.get(node.name, ()))
+            if is_alive and self._wiring.calls.is_stuck(node.name, for_seconds=grace_seconds):
                 logger.warning(
-                    "source %s did not return within %g s and was left behind", node.name, self._stop.grace_seconds
+                    "%s %s did not return within %g s and was left behind", node.kind, node.name, grace_seconds
                 )
                 self._threads[node.name] = []
-                self._wiring.end_source(node)
+                self._wiring.leave_behind(node)

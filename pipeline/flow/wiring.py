@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from pipeline.flow.failure import FirstFailure
+from pipeline.errors import FrameError
+from pipeline.flow.calls import Calls
+from pipeline.flow.failure import FirstFailure, OnError
 from pipeline.flow.graph import Node
 from pipeline.flow.ledger import Ledger, Ticket
 from pipeline.flow.meters import StageMeter, StageStatistics
-from pipeline.flow.queue import LaneRule, StageQueue
+from pipeline.flow.queue import LaneRule, QueueAbandoned, StageQueue
 from pipeline.flow.stop_request import StopRequest
 
 
@@ -32,14 +35,18 @@ class Item:
 
 
 class Wiring:
-    """What the threads of a run share: queues, ledger, meters, the request to stop and the first failure.
+    """What the threads of a run share: queues, ledger, meters, running calls, the request to stop, the first failure.
 
     Every method may be called from any thread.
     """
 
-    def __init__(self, nodes: Sequence[Node], *, clock: Callable[[], float], stop: StopRequest) -> None:
+    def __init__(
+        self, nodes: Sequence[Node], *, clock: Callable[[], float], stop: StopRequest, on_error: OnError
+    ) -> None:
         self.clock = clock
         self.stop = stop
+        self.on_error = on_error
+        self.calls = Calls(clock)
         self.failure = FirstFailure()
         self.is_live = {node.name: bool(node.part.is_live) for node in nodes if node.kind == "source"}
         self.ledger = Ledger(self.is_live, clock=clock)
@@ -48,6 +55,10 @@ class Wiring:
             for node in nodes
         }
         self._queues = {node.name: self._queue_before(node) for node in nodes if node.kind != "source"}
+        self._nodes = {node.name: node for node in nodes}
+        self._lock = threading.Lock()
+        self._cut_off: set[str] = set()  # nodes that nothing is sent to any more
+        self._outputs = {node.name for node in nodes if node.kind == "sink" and not node.watches}  # that go on
         self._downstream = {node.name: tuple(other for other in nodes if node.name in other.upstream) for node in nodes}
 
     def receive(self, node: Node, *, timeout: float | None = None) -> Item:
@@ -76,11 +87,56 @@ class Wiring:
         for target in targets:
             copy = Item(item.ticket, item.payload)
             copy.queued_at_seconds = self.clock()
-            self._queues[target.name].send(copy, lane=source_id)
+            try:
+                self._queues[target.name].send(copy, lane=source_id)
+            except QueueAbandoned:
+                if target.name not in self._cut_off:
+                    raise
+                self.ledger.finish(item.ticket, "dropped_stale")
 
     def served(self, node: Node, ticket: Ticket, seconds: float | None) -> None:
         """Count an item that a node is done with; `seconds`: of work, None where that is not told from waiting."""
         self.meters[node.name].served(seconds, ticket.source_id, self.clock())
+
+    def fail_frame(self, error: BaseException, node: Node, ticket: Ticket) -> None:
+        """Book a frame as failed, and go on. Raises QueueAbandoned, and gives the run up, where no frame may fail."""
+        if self.on_error.frame == "stop" or not isinstance(error, FrameError):
+            self.fail(error, node, ticket)
+            raise QueueAbandoned from None
+        self.ledger.finish(ticket, "failed")
+        self.failure.keep_of_frame(error, node, ticket)
+
+    def lose_source(self, error: BaseException, node: Node) -> None:
+        """Keep the failure of a source; the others go on, and what it has captured is finished."""
+        self.failure.keep(error, node, None, is_left_behind=len(self.is_live) > 1)
+
+    def lose_sink(self, error: BaseException, node: Node, ticket: Ticket | None = None) -> None:
+        """Leave a sink behind that failed; the run is given up where no other output goes on, or none may fail."""
+        with self._lock:
+            self._outputs.discard(node.name)
+            is_last = not self._outputs
+        if is_last or self.on_error.sink == "stop":
+            self.fail(error, node, ticket)
+            return
+        if ticket is not None:
+            self.ledger.finish(ticket, "failed")
+        self.failure.keep(error, node, ticket, is_left_behind=True)
+        self._cut(node)
+
+    def leave_behind(self, node: Node) -> None:
+        """Go on without a node whose part does not return, and end it on its behalf."""
+        if node.kind == "source":
+            self.end_source(node)
+            return
+        with self._lock:
+            self._outputs.discard(node.name)
+        self._cut(node)
+        self.end_stage(node)
+
+    def end_sink(self, node: Node) -> None:
+        """Say that a sink has had its last item."""
+        with self._lock:
+            self._outputs.discard(node.name)
 
     def end_source(self, node: Node) -> None:
         """Say that a source gives no more items."""
@@ -106,11 +162,19 @@ class Wiring:
         self.abandon()
 
     def close(self, node: Node, part: Closable) -> None:
-        """Close a part of a node; an error makes the run fail."""
+        """Close a part of a node; an error of a stage gives the run up, that of a source or a sink is kept."""
+        self.calls.begin(node.name)
         try:
             part.close()
         except BaseException as error:
-            self.fail(error, node)
+            if node.kind == "source":
+                self.lose_source(error, node)
+            elif node.kind == "sink":
+                self.failure.keep(error, node, None, is_left_behind=True)
+            else:
+                self.fail(error, node)
+        finally:
+            self.calls.end()
 
     def statistics(self, node: Node, *, now_seconds: float, elapsed_seconds: float) -> StageStatistics:
         """A snapshot of a node."""
@@ -121,6 +185,16 @@ class Wiring:
             dropped=queue.dropped if queue else 0,
             waiting=queue.waiting if queue else 0,
         )
+
+    def _cut(self, node: Node) -> None:
+        """Send nothing more to a node, nor to the stages before it that nobody else follows."""
+        self._cut_off.add(node.name)
+        for item in self._queues[node.name].abandon():
+            self.ledger.finish(item.ticket, "dropped_stale")
+        for name in node.upstream:
+            followers = {follower.name for follower in self._downstream[name]}
+            if self._nodes[name].kind != "source" and name not in self._cut_off and followers <= self._cut_off:
+                self._cut(self._nodes[name])
 
     def _queue_before(self, node: Node) -> StageQueue[Item]:
         lanes: dict[Hashable, LaneRule] = {

@@ -59,8 +59,7 @@ class SourceWorker:
             pass
         except BaseException as error:
             # Frames that were captured before a source broke are worth finishing, so the run drains.
-            self._wiring.failure.keep(error, self._node, None)
-            self._wiring.stop.make()
+            self._wiring.lose_source(error, self._node)
         finally:
             if isinstance(payloads, Closable):  # a generator, not an iterator of a list
                 self._wiring.close(self._node, payloads)
@@ -70,13 +69,16 @@ class SourceWorker:
     def _captured(self, payloads: Iterator[object]) -> Iterator[Item]:
         is_live = self._wiring.is_live[self._node.name]
         while True:
-            began = self._wiring.clock()
-            payload = next(payloads, _END)
+            self._wiring.calls.begin(self._node.name)
+            try:
+                payload = next(payloads, _END)
+            finally:
+                seconds = self._wiring.calls.end()
             if payload is _END:
                 return
             ticket = self._wiring.ledger.capture(self._node.name)
             # A camera's time goes into waiting for the world, which is not work.
-            self._wiring.served(self._node, ticket, None if is_live else self._wiring.clock() - began)
+            self._wiring.served(self._node, ticket, None if is_live else seconds)
             yield Item(ticket, payload)
 
 
@@ -160,14 +162,16 @@ class StageWorker(_OrderedWorker[Item]):
 
     def _work(self, taken: Item) -> list[Item]:
         ticket = taken.ticket
-        began = self._wiring.clock()
+        self._wiring.calls.begin(self._node.name)
         try:
             stage = self._stage_of(ticket.source_id)
             payloads = list(stage.part.process(taken.payload))
         except BaseException as error:
-            self._wiring.fail(error, self._node, ticket)
-            raise QueueAbandoned from None
-        self._wiring.served(self._node, ticket, self._wiring.clock() - began)
+            self._wiring.fail_frame(error, self._node, ticket)
+            return []
+        finally:
+            seconds = self._wiring.calls.end()
+        self._wiring.served(self._node, ticket, seconds)
         if self._node.holds:
             stage.held.append(ticket)
             return stage.give_back(payloads)
@@ -238,15 +242,17 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
         )
 
     def _work(self, taken: list[Item]) -> list[Item]:
-        began = self._wiring.clock()
+        self._wiring.calls.begin(self._node.name)
         try:
             payloads = self._stage.process_batch([item.payload for item in taken])
             if len(payloads) != len(taken):
                 raise FlowError(f"process_batch must return one result for each of {len(taken)}, got {len(payloads)}")
         except BaseException as error:
-            self._wiring.fail(error, self._node, taken[0].ticket)
-            raise QueueAbandoned from None
-        seconds = self._wiring.clock() - began
+            for item in taken:
+                self._wiring.fail_frame(error, self._node, item.ticket)
+            return []
+        finally:
+            seconds = self._wiring.calls.end()
         self._closer.ran(seconds)
         for item in taken:
             self._wiring.served(self._node, item.ticket, seconds / len(taken))
@@ -275,6 +281,7 @@ class SinkWorker:
             pass
         finally:
             self.close()
+            self._wiring.end_sink(self._node)
 
     def poll(self) -> bool:
         """Let a main-thread sink take one item or a few milliseconds; False once it has had its last."""
@@ -285,7 +292,11 @@ class SinkWorker:
             pass
         except (QueueEnded, QueueAbandoned):
             return False
-        sink.poll()
+        try:
+            sink.poll()
+        except Exception as error:
+            self._wiring.lose_sink(error, self._node)
+            return False
         if sink.wants_stop:
             self._wiring.stop.make()
         return True
@@ -295,11 +306,13 @@ class SinkWorker:
         self._wiring.close(self._node, self._sink)
 
     def _write(self, item: Item) -> None:
-        began = self._wiring.clock()
+        self._wiring.calls.begin(self._node.name)
         try:
             self._sink.write(item.payload)
         except BaseException as error:
-            self._wiring.fail(error, self._node, item.ticket)
+            self._wiring.lose_sink(error, self._node, item.ticket)
             raise QueueAbandoned from None
-        self._wiring.served(self._node, item.ticket, self._wiring.clock() - began)
+        finally:
+            seconds = self._wiring.calls.end()
+        self._wiring.served(self._node, item.ticket, seconds)
         self._wiring.ledger.finish(item.ticket, "delivered")

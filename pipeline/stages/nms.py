@@ -19,7 +19,7 @@ class Nms:
         self._postprocess = Postprocess(spec, options)
 
     def process(self, raw_detections: RawDetections) -> Iterable[Result]:
-        """One Result. May be called from several threads at once. Raises ModelError for NaN and impossible scores."""
+        """One Result. May be called from several threads at once. Raises OutputError for NaN and impossible scores."""
         detections = self._postprocess(raw_detections.candidates, raw_detections.letterbox)
         return (Result(raw_detections.frame, detections, self._class_names),)
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.detector.runtime_types import Array
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, OutputError
 from pipeline.picture.boxes import convert
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
@@ -40,9 +40,9 @@ def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> Array:
 
 
 def refuse_nan(scores: Array, spec: DetectorSpec) -> None:
-    """Raise ModelError for NaN among scores: they would fail every threshold, and look like an empty scene."""
+    """Raise OutputError for NaN among scores: they would fail every threshold, and look like an empty scene."""
     if np.isnan(np.min(scores, initial=0)):
-        raise ModelError(
+        raise OutputError(
             f"{spec.model_name or 'the model'} returns NaN for scores, as a network does that overflows in float16; "
             "run it in float32"
         )
