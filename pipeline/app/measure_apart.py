@@ -259,26 +259,26 @@ def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
         **_cost(usage, spent_on, watch.num_inferred()),
         "memory_mb": {**memory, "peak": peak_memory_mb()},
     }
-    return Measured.from_json({**_report(assembly, statistics, usage, spent_on, every=config.flow.every), **measured})
+    return Measured.from_json({**_report(assembly, statistics, usage, spent_on, config), **measured})
 
 
 def _report(
-    assembly: Assembly, statistics: RunStatistics, usage: Usage, spent_on: Mapping[str, float], *, every: int
+    assembly: Assembly, statistics: RunStatistics, usage: Usage, spent_on: Mapping[str, float], config: RunConfig
 ) -> RunReport:
     """The report of the run; spent_on: processor seconds by role."""
     from pipeline.app.machine import available_cores
     from pipeline.app.run.report import report_of
-    from pipeline.app.run.verdict import ProcessorUse, judge
+    from pipeline.app.run.verdict import ProcessorUse, Setup, judge
 
     processor = ProcessorUse(available_cores(), usage.process_seconds / usage.wall_seconds, spent_on)
     engine = assembly.engine
     return report_of(
         statistics,
-        verdict=judge(statistics, is_live=assembly.is_live, processor=processor),
+        verdict=judge(statistics, is_live=assembly.is_live, processor=processor, setup=Setup(config, assembly.sources)),
         model=engine.spec.model_name or engine.path.name,
         device=engine.device,
         damage={name: source.damage for name, source in assembly.sources.items()},
-        every=every,
+        every=config.flow.every,
         agreement=engine.agreement,
     )
 

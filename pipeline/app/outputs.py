@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
-from pipeline.app.stages import RENDER
+from pipeline.app.stages import RENDER, Advice, Limit
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
@@ -54,7 +54,7 @@ class Output:
 
     target: the file, address or title that a configuration requests; None: not requested.
     open: raises a StreamdetError where the target cannot be written to or shown.
-    advice: completes "Limited by …: ". colour: in charts, #rrggbb.
+    colour: in charts, #rrggbb.
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
@@ -65,7 +65,7 @@ class Output:
     takes: Literal["result", "rendered"]
     target: Callable[[RunConfig], str | None]
     open: Callable[[SinkRequest], Sink[Any]]
-    advice: str
+    advice: Advice
     colour: str
     file_option: str | None = None
     per_source: bool = False
@@ -139,12 +139,28 @@ def _window_title(config: RunConfig) -> str | None:
     return "streamdet" if shows else None
 
 
+def _of_json_lines(limit: Limit) -> str:
+    is_piped = limit.config.output.jsonl == "-"
+    return "what reads the JSON lines is slower than the run" if is_piped else "write the JSON lines to a faster disk"
+
+
+def _of_recording(limit: Limit) -> str:
+    from pipeline.sinks.recording import encoder_failure
+
+    chosen = limit.config.output
+    if chosen.codec == "libx264" and encoder_failure("h264_nvenc") is None:
+        return "record on the GPU (--set output.codec=h264_nvenc) or leave -o out"
+    if chosen.preset not in (None, "ultrafast"):
+        return "leave output.preset out, which takes the fastest, or leave -o out"
+    return "leave -o out, or record smaller pictures"
+
+
 JSON_LINES = Output(
     role="jsonl",
     takes="result",
     target=lambda config: config.output.jsonl,
     open=_open_json_lines,
-    advice="write the JSON lines to a faster disk",
+    advice=_of_json_lines,
     colour="#9d755d",
     file_option="--jsonl",
 )
@@ -197,7 +213,7 @@ RECORDING = Output(
     takes="rendered",
     target=lambda config: config.output.video,
     open=_open_recording,
-    advice="record on a GPU (--set output.codec=h264_nvenc) or leave -o out",
+    advice=_of_recording,
     colour="#e45756",
     file_option="--output",
     per_source=True,

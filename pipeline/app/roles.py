@@ -5,9 +5,12 @@ from __future__ import annotations
 from pipeline.app import outputs, stages
 
 
-def advice_for(role: str) -> str | None:
+def advice_for(role: str, limit: stages.Limit) -> str | None:
     """The change to make where nodes of a role limit a run; None for a role that is in no table."""
-    return _kinds()[role].advice if role in _kinds() else None
+    if role not in _kinds():
+        return None
+    advice = _kinds()[role].advice
+    return advice if isinstance(advice, str) else advice(limit)
 
 
 def colours() -> dict[str, str]:

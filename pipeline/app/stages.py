@@ -12,6 +12,19 @@ from dataclasses import dataclass
 from pipeline.app.config import RunConfig
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
+from pipeline.sources.opening import SourceLimit, advice_about
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What limits a run, for the advice: the run's configuration, and the source, where a source limits it."""
+
+    config: RunConfig
+    source: SourceLimit | None = None
+
+
+Advice = str | Callable[[Limit], str]
+"""Completes "Limited by …: "; a function where it depends on the run, called only when the advice is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,22 +32,30 @@ class StageKind:
     """A step of a run: the role of its nodes, and what reports and charts say about it."""
 
     role: str
-    advice: str  # completes "Limited by …: "
+    advice: Advice
     colour: str  # in charts, #rrggbb
     add: Callable[[Flow[Result], RunConfig], Flow[Result]] | None = None  # behind suppression, where requested
 
 
-SOURCE = StageKind(
-    role="source", advice="give it smaller pictures, or a codec that is cheaper to decode", colour="#4c78a8"
-)
-PREPROCESS = StageKind(role="preprocess", advice="feed a video nearer to the network's size", colour="#72b7b2")
-DETECT = StageKind(role="detect", advice="take a smaller network or input size, or a faster --device", colour="#f58518")
+def _of_source(limit: Limit) -> str:
+    return "give it smaller pictures" if limit.source is None else advice_about(limit.source)
+
+
+def _of_detect(limit: Limit) -> str:
+    smaller = "take a smaller network or input size"
+    return smaller if limit.config.engine.device == "auto" else f"{smaller}, or --device auto, which takes the fastest"
+
+
+def _of_render(limit: Limit) -> str:
+    outputs = "leave out the outputs that need a drawn picture"
+    return f"{outputs}, or the labels (--set render.labels=false)" if limit.config.render.labels else outputs
+
+
+SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
+PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
+DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")
-RENDER = StageKind(
-    role="render",
-    advice="leave out what is drawn (--set render.labels=false) or the outputs that need it",
-    colour="#b279a2",
-)
+RENDER = StageKind(role="render", advice=_of_render, colour="#b279a2")
 
 STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, RENDER)
 """In the order of the flow."""

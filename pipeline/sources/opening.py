@@ -25,6 +25,10 @@ from pipeline.user_path import path_of_url, user_path
 if TYPE_CHECKING:  # each kind of source brings a heavy library along, and is imported when it is opened
     from pipeline.sources.source import FrameSource
 
+DEMO_CLIP = "demo:street"
+
+CHEAP_CODECS = ("h264", "mpeg4", "mpeg2video")  # to decode
+SMALL_PIXELS = 1280 * 720
 _CAMERA_NODES = ("/dev/video", "/dev/v4l/")
 _HEIF_HEAD_BYTES = 64
 
@@ -36,6 +40,15 @@ class SourceRequest:
     word: str
     options: SourceOptions
     stdin: BinaryIO | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLimit:
+    """A source that limits a run. every: one of this many of its pictures was read."""
+
+    word: str
+    source: FrameSource
+    every: int = 1
 
 
 def _no_files(word: str) -> tuple[Path, ...]:
@@ -54,15 +67,17 @@ class SourceKind:
     matches: Callable[[str], bool]
     open: Callable[[SourceRequest], FrameSource]
     files: Callable[[str], tuple[Path, ...]] = _no_files  # of this machine that the word means
+    advice: Callable[[SourceLimit], str] = lambda _: "give it smaller pictures"  # completes "Limited by …: "
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
 def open_source(word: str, *, options: SourceOptions | None = None, stdin: BinaryIO | None = None) -> FrameSource:
     """Open the source that a word means: the first row of SOURCE_KINDS that matches.
 
-    `0` or `/dev/video0`: a camera. `sim:traffic?seed=1`: drawn traffic. `-`: a stream from `stdin`, the process's
-    own if None. `rtsp://…`, `http://…`: a stream or a file on the network. A folder, a glob or an image file:
-    images. Any other file, or a named pipe: a video. A video or an address that holds one image is that image.
+    `0` or `/dev/video0`: a camera. `sim:traffic?seed=1`: drawn traffic. `demo:street`: drawn traffic as a video, which
+    comes with streamdet. `-`: a stream from `stdin`, the process's own if None. `rtsp://…`, `http://…`: a stream or a
+    file on the network. A folder, a glob or an image file: images. Any other file, or a named pipe: a video. A video
+    or an address that holds one image is that image.
 
     Raises SourceError, with the nearest name for a file that does not exist.
     """
@@ -84,9 +99,17 @@ def files_of(word: str) -> tuple[Path, ...]:
         return ()  # what cannot be opened cannot be overwritten; opening it says why
 
 
+def advice_about(limit: SourceLimit) -> str:
+    """How a source that limits a run can be made faster, which completes "Limited by …: "."""
+    try:
+        return kind_of(limit.word).advice(limit)
+    except StreamdetError:  # its file has gone since it was opened
+        return SOURCE_KINDS[-1].advice(limit)
+
+
 def is_drawn(word: str) -> bool:
-    """Whether a word means a drawn street, whose truth is known."""
-    return word.startswith("sim:")
+    """Whether a word means a drawn street, whose truth is known: one drawn on the way, or the clip of one."""
+    return word.startswith(("sim:", DEMO_CLIP))
 
 
 def kinds_in_words() -> str:
@@ -167,6 +190,19 @@ def _open_street(request: SourceRequest) -> FrameSource:
     return TrafficSource.from_spec(request.word)
 
 
+def _open_clip(request: SourceRequest) -> FrameSource:
+    from pipeline.sources.street.clip import StreetClip
+
+    return StreetClip(source_id=request.word, decode=request.options.decode)
+
+
+def _is_clip(word: str) -> bool:
+    """Whether this is the clip. Raises SourceError for another word of its scheme."""
+    if word.startswith("demo:") and word != DEMO_CLIP:
+        raise SourceError(f"the video that comes with streamdet is {DEMO_CLIP}, got {word!r}")
+    return word == DEMO_CLIP
+
+
 def _open_stdin(request: SourceRequest) -> FrameSource:
     if request.stdin is not None:
         return _open_video(request.stdin, request.word, request.options)
@@ -232,6 +268,12 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
     return ReconnectingSource(source, reopen, reconnect_seconds=options.network.reconnect_s)
 
 
+def _clip_files(word: str) -> tuple[Path, ...]:
+    from pipeline.sources.street.clip import CLIP_FILE
+
+    return (CLIP_FILE,)
+
+
 def _images_of(word: str) -> tuple[Path, ...]:
     from pipeline.sources.images import ImagesSource
 
@@ -241,6 +283,18 @@ def _images_of(word: str) -> tuple[Path, ...]:
 def _file_of(word: str) -> tuple[Path, ...]:
     path = _existing_path(word)
     return (path,) if path.is_file() else ()
+
+
+def _advice_about_video(limit: SourceLimit) -> str:
+    """By size and codec: where both are cheap already, only fewer pictures or more cores help."""
+    from pipeline.sources.video.source import VideoSource
+
+    width, height = limit.source.size_wh or (0, 0)
+    codec = limit.source.codec_name if isinstance(limit.source, VideoSource) else "video"
+    decoding = f"decoding {width}×{height} {codec} takes the time"
+    if codec in CHEAP_CODECS and width * height <= SMALL_PIXELS:
+        return f"{decoding}; detect in fewer frames (--every {limit.every + 1}), or run it on more cores"
+    return f"{decoding}; a smaller video{'' if codec in CHEAP_CODECS else ', or H.264,'} is decoded faster"
 
 
 SOURCE_KINDS: tuple[SourceKind, ...] = (
@@ -253,16 +307,43 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
     SourceKind(
         "drawn street",
         "sim:traffic?seed=1",
-        matches=is_drawn,
+        matches=lambda word: word.startswith("sim:"),
         open=_open_street,
+        advice=lambda _: f"drawing it takes the time, which a video does not need; {DEMO_CLIP} is one of such a street",
         is_repeatable=True,
     ),
-    SourceKind("standard input", "-", matches=lambda word: word == "-", open=_open_stdin),
-    SourceKind("image on the network", "http(s)://…/a.jpg", matches=_is_image_address, open=_open_image_address),
-    SourceKind("stream or file on the network", "rtsp:// or http(s)://", matches=_is_address, open=_open_address),
     SourceKind(
-        "images", "a file, a folder or a glob such as '*.jpg'", matches=_is_images, open=_open_images, files=_images_of
+        "video that comes with streamdet",
+        DEMO_CLIP,
+        matches=_is_clip,
+        open=_open_clip,
+        files=_clip_files,
+        advice=_advice_about_video,
     ),
-    SourceKind("video", "any other file, or a named pipe", matches=lambda _: True, open=_open_file, files=_file_of),
+    SourceKind("standard input", "-", matches=lambda word: word == "-", open=_open_stdin, advice=_advice_about_video),
+    SourceKind("image on the network", "http(s)://…/a.jpg", matches=_is_image_address, open=_open_image_address),
+    SourceKind(
+        "stream or file on the network",
+        "rtsp:// or http(s)://",
+        matches=_is_address,
+        open=_open_address,
+        advice=lambda _: "reading it takes the time; where that is the network, download the file first",
+    ),
+    SourceKind(
+        "images",
+        "a file, a folder or a glob such as '*.jpg'",
+        matches=_is_images,
+        open=_open_images,
+        files=_images_of,
+        advice=lambda _: "reading the images takes the time; smaller ones, or JPEG instead of PNG, are read faster",
+    ),
+    SourceKind(
+        "video",
+        "any other file, or a named pipe",
+        matches=lambda _: True,
+        open=_open_file,
+        files=_file_of,
+        advice=_advice_about_video,
+    ),
 )
 """In the order in which they are tried; the last one takes every path that exists."""

@@ -19,7 +19,7 @@ from pipeline.app.labelled_data import labelled
 from pipeline.app.outputs import OUTPUTS, Output, SinkRequest
 from pipeline.app.roles import advice_for, colours
 from pipeline.app.run.verdict import judge
-from pipeline.app.stages import STAGES, StageKind
+from pipeline.app.stages import STAGES, Limit, StageKind
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.measure.processor import DETECT, RECORD, SOURCE
 from pipeline.picture.detections import RenderedFrame, Result
@@ -112,7 +112,7 @@ def test_a_sink_that_is_slow_gets_the_advice_and_the_colour_of_its_row(
     tmp_path: Path, small_video: Path, small_detector: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs, "OUTPUTS", (*OUTPUTS, scoreboard_row(tmp_path / "scores.txt")))
-    statistics = run(config_for(small_video, small_detector))
+    statistics = run(config_for(small_video, small_detector, **{"flow.max_frames": 10}))
     slow = [replace(node, busy=0.99 if node.role == "scoreboard" else 0.1) for node in statistics.nodes]
     verdict = judge(replace(statistics, nodes=tuple(slow)), is_live=False)
     assert (verdict.limited_by, "count on your fingers" in verdict.advice) == ("scoreboard", True)
@@ -146,7 +146,7 @@ def test_a_stage_with_state_for_each_source_is_its_class_and_a_row(
         counted = [(result.frame.source_id, result.class_names) for result in running]
     for source_id in (str(small_video), f"{small_video}#2"):
         assert [names for name, names in counted if name == source_id] == [("1",), ("2",), ("3",)]
-    assert advice_for("count") == "count less"
+    assert advice_for("count", Limit(config)) == "count less"
 
 
 def test_every_role_has_advice_and_a_colour_of_its_own() -> None:

@@ -23,15 +23,15 @@ from pipeline.picture.frame import Frame
 from pipeline.testing import CollectingSink, FunctionStage, ItemSource, StepClock
 
 
-def statistics_of_a_run() -> RunStatistics:
-    """20 frames at 10 a second, 50 ms each in detect, 4 of them filtered."""
+def statistics_of_a_run(num_frames: int = 20) -> RunStatistics:
+    """Frames at 10 a second, 50 ms each in detect, of which every fifth is filtered, the first one included."""
     clock = StepClock()
 
     def detect(item: int) -> list[int]:
         clock.advance(0.05)
         return [item] if item % 5 else []
 
-    flow = Flow.from_sources(ItemSource(range(20), source_id="videos/street.mp4")).then(
+    flow = Flow.from_sources(ItemSource(range(num_frames), source_id="videos/street.mp4")).then(
         FunctionStage(detect), name="detect"
     )
     sink: CollectingSink[int] = CollectingSink()
@@ -40,8 +40,8 @@ def statistics_of_a_run() -> RunStatistics:
     return running.statistics()
 
 
-def report() -> RunReport:
-    statistics = statistics_of_a_run()
+def report(num_frames: int = 20) -> RunReport:
+    statistics = statistics_of_a_run(num_frames)
     verdict = judge(statistics, is_live=False)
     damage = {"videos/street.mp4": ("50 frames declared, 20 read",)}
     return report_of(statistics, verdict=verdict, model="tiny", device="cpu fp32", damage=damage)
@@ -73,6 +73,33 @@ def test_a_person_gets_a_table_and_the_sentence() -> None:
     assert "record o.mp4" in said
     assert "20 captured = 16 delivered + 4 filtered + 0 dropped + 0 failed" in said
     assert "Limited by detect (100% busy, 50.0 ms a frame)" in said
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "latency"),
+    [
+        (1, []),
+        (2, ["latency  ", " ms, capture to sink", "One frame says nothing about speed"]),
+        (4, ["latency  p50 ", "3 frames say nothing about speed"]),
+    ],
+)
+def test_few_frames_have_no_rates_and_no_percentiles_of_so_little(num_frames: int, latency: list[str]) -> None:
+    text = io.StringIO()
+    print_report(report(num_frames), Console(file=text, width=120))
+    printed = text.getvalue()
+    assert [words for words in latency if words not in printed] == []
+    assert ("latency" in printed) == bool(latency)
+    assert [
+        words for words in ("FPS", "p95", "busy", "Limited", *(["p50"] if num_frames < 4 else [])) if words in printed
+    ] == []
+
+
+@pytest.mark.parametrize(("num_frames", "names"), [(20, ["p50"]), (30, ["p50", "p95"]), (130, ["p50", "p95", "p99"])])
+def test_a_percentile_is_shown_where_there_are_enough_frames_for_it(num_frames: int, names: list[str]) -> None:
+    text = io.StringIO()
+    print_report(report(num_frames), Console(file=text, width=120))
+    (line,) = (line for line in text.getvalue().splitlines() if line.startswith("latency"))
+    assert [name for name in ("p50", "p95", "p99") if name in line] == names
 
 
 def test_a_report_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from pipeline.app.config import load_config
+from pipeline.app.run.command import run_and_report
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
+from pipeline.sources.opening import DEMO_CLIP
 
 NAMES = ("car", "person")
 
@@ -48,6 +54,15 @@ def test_an_object_is_found_once() -> None:
     truth = detections((0, 0, 10, 10, 1, 0))
     found = detections((0, 0, 10, 10, 0.9, 0), (0, 0, 10, 10, 0.8, 0))
     assert tally_of(truth, found) == (ClassTally("car", 1, 1, 1),)
+
+
+def test_in_a_clip_every_frame_is_examined_and_in_a_street_drawn_on_the_way_each_fifth(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for source, num in ((DEMO_CLIP, 12), ("sim:traffic?size=64x64", 3)):
+        options = {"sources": (source,), "flow.max_frames": 12, "output.jsonl": str(tmp_path / "a.jsonl")}
+        assert run_and_report(load_config(options={**options, "engine.device": "cpu"}), dry_run=False) == 0
+        assert f"truth    in {num} frames: found " in capsys.readouterr().out
 
 
 def test_nothing_there_and_nothing_found_are_ordinary() -> None:

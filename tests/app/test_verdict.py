@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
+import numpy as np
 import pytest
 
-from pipeline.app.run.verdict import ProcessorUse, judge
+from pipeline.app.config import load_config
+from pipeline.app.run.verdict import ProcessorUse, Setup, judge
 from pipeline.flow.ledger import Ledger
 from pipeline.flow.meters import StageMeter, StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.sources.opening import DEMO_CLIP, open_source
+from pipeline.sources.source import FrameSource
+from pipeline.sources.street.clip import StreetClip
 from pipeline.testing import StepClock
 
 NAMES = ("street.mp4", "preprocess", "detect", "nms", "render", "record out.mp4", "jsonl", "window")
@@ -36,12 +44,12 @@ def run(nodes: tuple[StageStatistics, ...], *, delivered: int = 100, dropped: in
 @pytest.mark.parametrize(
     ("slow", "advice"),
     [
-        ("street.mp4", "cheaper to decode"),
+        ("street.mp4", "give it smaller pictures"),
         ("preprocess", "nearer to the network's size"),
         ("detect", "smaller network"),
         ("nms", "--score-threshold"),
         ("render", "render.labels=false"),
-        ("record out.mp4", "h264_nvenc"),
+        ("record out.mp4", "leave -o out"),
         ("jsonl", "faster disk"),
         ("window", "--no-show"),
     ],
@@ -100,7 +108,98 @@ def test_where_no_core_is_left_the_processor_limits_and_the_dearest_role_is_to_b
     verdict = judge(run(nodes), is_live=False, processor=use)
     assert verdict.limited_by == "record out.mp4"
     assert "1.9 of 2 cores busy), of which record takes 67%" in verdict.advice
-    assert "h264_nvenc" in verdict.advice
+    assert "leave -o out" in verdict.advice
+
+
+@pytest.mark.parametrize(("num", "words"), [(1, "One frame says"), (9, "9 frames say")])
+def test_few_frames_have_no_bottleneck(num: int, words: str) -> None:
+    verdict = judge(run((node("detect", busy=0.95),), delivered=num), is_live=False)
+    assert verdict.limited_by == "nothing"
+    assert verdict.advice.startswith(f"{words} nothing about speed")
+
+
+def test_ten_frames_have_one() -> None:
+    assert judge(run((node("detect", busy=0.95),), delivered=10), is_live=False).limited_by == "detect"
+
+
+# --- advice that depends on what was run: the busy node is that of the source or of a sink --------------------------
+
+
+def advice_of_source(word: str, source: FrameSource, **options: object) -> str:
+    setup = Setup(load_config(options={"sources": (word,), **options}), {"street.mp4": source})
+    advice = judge(run((node("street.mp4", busy=0.95),)), is_live=False, setup=setup).advice
+    source.close()
+    return advice.partition("): ")[2]
+
+
+def advice_of_recording(**options: object) -> str:
+    setup = Setup(load_config(options={"output.video": "out.mp4", **options}))
+    return judge(run((node("record out.mp4", busy=0.95),)), is_live=False, setup=setup).advice
+
+
+def test_a_drawn_street_has_no_codec_and_a_video_is_recommended() -> None:
+    advice = advice_of_source("sim:traffic?seconds=1", open_source("sim:traffic?seconds=1&size=64x64"))
+    assert advice == "drawing it takes the time, which a video does not need; demo:street is one of such a street."
+
+
+def test_images_are_read_and_not_streamed(tmp_path: Path) -> None:
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.zeros((8, 9, 3), np.uint8))
+    advice = advice_of_source(str(tmp_path), open_source(str(tmp_path)))
+    assert advice == "reading the images takes the time; smaller ones, or JPEG instead of PNG, are read faster."
+
+
+@pytest.mark.parametrize(
+    ("codec", "size_wh", "every", "advice"),
+    [
+        ("h264", (1280, 720), 1, "1280×720 h264 takes the time; detect in fewer frames (--every 2), or run it on more"),
+        ("h264", (1280, 720), 3, "1280×720 h264 takes the time; detect in fewer frames (--every 4), or run it on more"),
+        ("h264", (1920, 1080), 1, "1920×1080 h264 takes the time; a smaller video is decoded faster"),
+        ("hevc", (640, 360), 1, "640×360 hevc takes the time; a smaller video, or H.264, is decoded faster"),
+    ],
+)
+def test_a_video_is_advised_by_its_codec_and_size(
+    monkeypatch: pytest.MonkeyPatch, codec: str, size_wh: tuple[int, int], every: int, advice: str
+) -> None:
+    clip = StreetClip(source_id=DEMO_CLIP)
+    monkeypatch.setattr(clip, "size_wh", size_wh)
+    monkeypatch.setattr(clip, "_codec_name", codec)
+    assert advice_of_source(DEMO_CLIP, clip, **{"flow.every": every}).startswith(f"decoding {advice}")
+
+
+def test_a_video_that_has_gone_since_is_still_advised_as_a_video(small_video: Path) -> None:
+    assert advice_of_source("gone.mp4", open_source(str(small_video))).startswith("decoding ")
+
+
+def test_of_several_sources_the_busy_one_is_advised(small_video: Path) -> None:
+    street, video = open_source("sim:traffic?size=64x64"), open_source(str(small_video))
+    config = load_config(options={"sources": ("sim:traffic?size=64x64", str(small_video))})
+    setup = Setup(config, {"drawn": street, "street.mp4": video})
+    verdict = judge(run((node("street.mp4", busy=0.95), node("detect", busy=0.2))), is_live=False, setup=setup)
+    assert "decoding " in verdict.advice
+    street.close()
+    video.close()
+
+
+def test_a_gpu_is_advised_for_recording_only_where_it_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sinks.recording.encoder_failure", lambda codec: None)
+    assert "record on the GPU (--set output.codec=h264_nvenc)" in advice_of_recording()
+    assert "nvenc" not in advice_of_recording(**{"output.codec": "h264_nvenc"})
+    monkeypatch.setattr("pipeline.sinks.recording.encoder_failure", lambda codec: "no CUDA device")
+    assert "nvenc" not in advice_of_recording()
+    assert "leave output.preset out, which takes the fastest" in advice_of_recording(**{"output.preset": "veryfast"})
+
+
+def test_a_reader_of_json_lines_and_a_disk_are_told_apart() -> None:
+    for target, advice in (("-", "what reads the JSON lines is slower"), ("out.jsonl", "a faster disk")):
+        setup = Setup(load_config(options={"output.jsonl": target}))
+        assert advice in judge(run((node("jsonl", busy=0.95),)), is_live=False, setup=setup).advice
+
+
+def test_another_device_is_advised_only_where_one_was_asked_for() -> None:
+    for device, is_advised in (("auto", False), ("cpu", True)):
+        setup = Setup(load_config(options={"engine.device": device}))
+        advice = judge(run((node("detect", busy=0.95),)), is_live=False, setup=setup).advice
+        assert ("--device auto" in advice) == is_advised
 
 
 def test_a_processor_with_cores_to_spare_limits_nothing() -> None:

@@ -23,13 +23,16 @@ from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import panel_for
 from pipeline.app.run.report import print_report, report_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
-from pipeline.app.run.verdict import judge
+from pipeline.app.run.verdict import Setup, judge
 from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
 from pipeline.sources.source import HasGroundTruth
+
+NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
+NEXT_MODEL = "yolox_nano.onnx: https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx"
 
 
 def run_sources(options: RunOptions) -> int:
@@ -47,7 +50,18 @@ def run_demo(options: DemoOptions) -> int:
         output__report=str(folder / "report.json"),
         output__show=options.show,
     )
-    return _run(config, dry_run=False)
+    code = _run(config, dry_run=False)
+    if code == 0:
+        _tell_what_next(folder)
+    return code
+
+
+def _tell_what_next(folder: Path) -> None:
+    """The video to look at, and the one command to type after the demo."""
+    console = wide_console()
+    tell(console, f"look     at {folder / 'demo.mp4'}, then try your own video, with a detector of everyday objects:")
+    tell(console, f"         {NEXT_COMMAND}", "bold")
+    tell(console, f"         {NEXT_MODEL}", "dim")
 
 
 def _run(config: RunConfig, *, dry_run: bool) -> int:
@@ -101,10 +115,12 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
 
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     """Compare with the truth where the one source knows it, as drawn traffic does."""
+    from pipeline.sources.street.traffic import TrafficSource
+
     (source, *others) = assembly.sources.values()
     if others or not isinstance(source, HasGroundTruth):
         return assembly.flow, None
-    tally = TruthTally(source)
+    tally = TruthTally(source, every=5 if isinstance(source, TrafficSource) else 1)
     return assembly.flow.to(tally, name="truth"), tally
 
 
@@ -120,7 +136,7 @@ def _report(
     damage = {name: source.damage for name, source in assembly.sources.items()}
     report = report_of(
         statistics,
-        verdict=judge(statistics, is_live=assembly.is_live),
+        verdict=judge(statistics, is_live=assembly.is_live, setup=Setup(config, assembly.sources)),
         model=assembly.engine.spec.model_name or assembly.engine.path.name,
         device=f"{assembly.engine.device} {assembly.engine.precision}",
         damage=damage,

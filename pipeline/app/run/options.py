@@ -37,9 +37,9 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """Try it on a drawn street: no camera, no model file.
+    """Try it on a video of a drawn street: no camera, no model file.
 
-    Runs the detector that comes with streamdet, without any network connection, and writes video, boxes and numbers.
+    Video and detector come with streamdet, so no network is needed; writes video, boxes and numbers.
     """
 
     folder: Annotated[Path, Flag("The folder for video, JSON lines and report.", ("--output", "-o"))] = Path(

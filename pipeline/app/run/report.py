@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.machine import versions
-from pipeline.app.run.verdict import Verdict
+from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict
 from pipeline.app.stages import DETECT
 from pipeline.app.terminal import tell
 from pipeline.flow.ledger import FrameCounts
@@ -100,7 +100,8 @@ def report_of(
 
 
 def print_report(report: RunReport, console: Console) -> None:
-    """Show a report as a table and the sentence that says what limits."""
+    """Show a report as a table and the sentence that says what limits; of few frames, no rates and no percentiles."""
+    has_rates = report["frames"]["delivered"] >= FEWEST_FRAMES
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
@@ -113,7 +114,8 @@ def print_report(report: RunReport, console: Console) -> None:
             "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
             str(stage["workers"]),
         )
-    console.print(table)
+    if has_rates:
+        console.print(table)
     frames, fps, latency = report["frames"], report["fps"], report["latency_ms"]
     dropped = frames["dropped_stale"] + frames["dropped_full"]
     ends = [f"{frames['delivered']} delivered", f"{dropped} dropped", f"{frames['failed']} failed"]
@@ -121,15 +123,22 @@ def print_report(report: RunReport, console: Console) -> None:
         ends.insert(1, f"{frames['filtered']} filtered")
     share = f" (1 of every {report['every']})" if "every" in report else ""
     console.print(f"frames   {frames['captured']} captured{share} = {' + '.join(ends)}, in {report['seconds']:.1f} s")
-    console.print(
-        f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, "
-        f"delivered {_number(fps['delivered'])}"
-    )
-    console.print(
-        f"latency  p50 {_number(latency['p50'])} ms, p95 {_number(latency['p95'])} ms, "
-        f"p99 {_number(latency['p99'])} ms, capture to sink"
-    )
+    if has_rates:
+        console.print(
+            f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, "
+            f"delivered {_number(fps['delivered'])}"
+        )
+    if frames["delivered"]:
+        console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
     tell(console, report["advice"], "bold")
+
+
+def _latency_in_words(latency_ms: Mapping[str, float | None], num: int) -> str:
+    """The percentiles that as many frames have: a p95 takes 20, a p99 100."""
+    if num == 1:
+        return f"{_number(latency_ms['p50'])} ms"
+    names = [name for name, least in (("p50", 1), ("p95", 20), ("p99", 100)) if num >= least]
+    return ", ".join(f"{name} {_number(latency_ms[name])} ms" for name in names)
 
 
 def _frames(counts: FrameCounts, inferred_rate: float | None) -> FramesReport:

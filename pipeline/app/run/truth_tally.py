@@ -25,7 +25,8 @@ class ClassTally:
 class TruthTally:
     """A sink that compares every `every`th result with the truth of its source.
 
-    The truth costs more than detection: with that of every frame, the run would wait for its own examination.
+    Where the truth is drawn on the way, it costs more than detection: with that of every frame, the run would wait for
+    its own examination.
     """
 
     def __init__(self, source: HasGroundTruth, *, every: int = 5) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pipeline.app.config import RunConfig
 from pipeline.app.roles import advice_for
+from pipeline.app.stages import Limit
 from pipeline.flow.meters import StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.sources.opening import SourceLimit
+from pipeline.sources.source import FrameSource
+
+FEWEST_FRAMES = 10
+"""Of fewer delivered frames, rates and busy stages say nothing: most of their time is the start of the run."""
 
 # A live run that loses less than this share of its frames keeps up.
 _KEEPS_UP = 0.02
@@ -26,6 +33,22 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """What a run was made of, which its advice depends on."""
+
+    config: RunConfig = field(default_factory=RunConfig)
+    sources: Mapping[str, FrameSource] = field(default_factory=dict)  # by the name of their node
+
+    def limit_of(self, node_name: str) -> Limit:
+        """What limits where this node does."""
+        source = self.sources.get(node_name)
+        if source is None or len(self.sources) != len(self.config.sources):
+            return Limit(self.config)
+        word = self.config.sources[list(self.sources).index(node_name)]
+        return Limit(self.config, SourceLimit(word, source, self.config.flow.every))
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessorUse:
     """How much of the processor a run used, and for what."""
 
@@ -34,20 +57,33 @@ class ProcessorUse:
     seconds_by_role: Mapping[str, float]
 
 
-def judge(statistics: RunStatistics, *, is_live: bool, processor: ProcessorUse | None = None) -> Verdict:
+def judge(
+    statistics: RunStatistics,
+    *,
+    is_live: bool,
+    processor: ProcessorUse | None = None,
+    setup: Setup = Setup(),
+) -> Verdict:
     """Name the limit of a run, from a snapshot of it and, where that was measured, from its use of the processor."""
     frames = statistics.frames
-    if not frames.delivered:
-        return Verdict("nothing", "No frame was delivered, so nothing can be said about speed.")
+    if frames.delivered < FEWEST_FRAMES:
+        return _too_few(frames.delivered)
     by_busy = sorted((node for node in statistics.nodes if node.service.num), key=lambda node: -node.busy)
     if is_live and frames.dropped <= _KEEPS_UP * frames.captured:
         return _limited_by_source(statistics, by_busy)
     # Where no core is left, a stage's time is also the time for which it waits for one.
     if processor is not None and processor.cores_used >= _SATURATED * processor.cores:
-        return _limited_by_processor(processor, statistics)
+        return _limited_by_processor(processor, statistics, setup)
     if not by_busy or by_busy[0].busy < _BUSY:
         return _limited_by_no_stage(statistics, by_busy)
-    return _limited_by_stage(by_busy)
+    return _limited_by_stage(by_busy, setup)
+
+
+def _too_few(num_delivered: int) -> Verdict:
+    if not num_delivered:
+        return Verdict("nothing", "No frame was delivered, so nothing can be said about speed.")
+    frames = "One frame says" if num_delivered == 1 else f"{num_delivered} frames say"
+    return Verdict("nothing", f"{frames} nothing about speed: most of the time is the start of the run.")
 
 
 def _limited_by_source(statistics: RunStatistics, by_busy: Sequence[StageStatistics]) -> Verdict:
@@ -66,9 +102,11 @@ def _limited_by_no_stage(statistics: RunStatistics, by_busy: Sequence[StageStati
     return Verdict("waiting", f"Limited by no stage ({idle}): look for other work on this machine.")
 
 
-def _limited_by_stage(by_busy: Sequence[StageStatistics]) -> Verdict:
+def _limited_by_stage(by_busy: Sequence[StageStatistics], setup: Setup) -> Verdict:
     busiest, *others = by_busy
-    advice = advice_for(busiest.role) or "make this stage cheaper, or give it more workers"
+    advice = (
+        advice_for(busiest.role, setup.limit_of(busiest.name)) or "make this stage cheaper, or give it more workers"
+    )
     sentence = f"Limited by {busiest.name} ({busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame): {advice}"
     ceiling = _ceiling(others[0]) if others else None
     if ceiling is not None:
@@ -76,13 +114,14 @@ def _limited_by_stage(by_busy: Sequence[StageStatistics]) -> Verdict:
     return Verdict(busiest.name, sentence + ".")
 
 
-def _limited_by_processor(processor: ProcessorUse, statistics: RunStatistics) -> Verdict:
+def _limited_by_processor(processor: ProcessorUse, statistics: RunStatistics, setup: Setup) -> Verdict:
     role = max(processor.seconds_by_role, key=lambda name: processor.seconds_by_role[name])
     share = processor.seconds_by_role[role] / sum(processor.seconds_by_role.values())
     busiest = max((node for node in statistics.nodes if node.role == role), key=lambda node: node.busy, default=None)
-    advice = advice_for(role) or "make it cheaper"
+    name = role if busiest is None else busiest.name
+    advice = advice_for(role, setup.limit_of(name)) or "make it cheaper"
     return Verdict(
-        role if busiest is None else busiest.name,
+        name,
         f"Limited by the processor ({processor.cores_used:.1f} of {processor.cores} cores busy), of which {role} takes "
         f"{share:.0%}: {advice}.",
     )

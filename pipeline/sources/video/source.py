@@ -95,6 +95,7 @@ class VideoSource:
                 self._header = self._read_header(is_live=not is_file)
                 self._media_clock = self._header.media_clock(clock)
             self._decoder = self._set_up_decoder()
+            self._codec_name = self._decoder.codec.canonical_name
             self._packets = Rewindable(packets)
             self._frames = self._decode(self._packets)
             self._first: VideoFrame | None = self._first_frame()  # None once it was handed out
@@ -117,6 +118,11 @@ class VideoSource:
     def format_name(self) -> str:
         """libav's name of the container format."""
         return self._header.format_name
+
+    @property
+    def codec_name(self) -> str:
+        """libav's name of the codec, such as h264."""
+        return self._codec_name
 
     @property
     def damage(self) -> tuple[str, ...]:
