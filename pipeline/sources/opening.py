@@ -309,7 +309,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         "sim:traffic?seed=1",
         matches=lambda word: word.startswith("sim:"),
         open=_open_street,
-        advice=lambda _: f"drawing it takes the time, which a video does not need; {DEMO_CLIP} is one of such a street",
+        advice=lambda _: f"drawing it takes the time, which a video such as {DEMO_CLIP} does not need",
         is_repeatable=True,
     ),
     SourceKind(

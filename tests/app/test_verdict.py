@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -137,9 +138,31 @@ def advice_of_recording(**options: object) -> str:
     return judge(run((node("record out.mp4", busy=0.95),)), is_live=False, setup=setup).advice
 
 
+def test_names_are_without_folders() -> None:
+    nodes = (node("record /home/me/a b.mp4", busy=0.95), node("videos/street.mp4", busy=0.2))
+    verdict = judge(run(nodes), is_live=False)
+    assert verdict.limited_by == "record /home/me/a b.mp4"
+    assert verdict.advice.startswith("Limited by record a b.mp4 (95% busy")
+    assert "; street.mp4 would limit next" in verdict.advice
+
+
+def test_of_several_sources_none_is_said_to_limit_next() -> None:
+    nodes = (node("detect", busy=0.95), node("street.mp4", busy=0.4))
+    statistics = run(nodes)
+    several = replace(statistics, frames_by_source={**statistics.frames_by_source, "b.mp4": statistics.frames})
+    assert "street.mp4 would limit next" in judge(statistics, is_live=False).advice
+    assert "next" not in judge(several, is_live=False).advice
+
+
+def test_drops_of_a_live_run_without_a_busy_stage_are_not_passed_over() -> None:
+    verdict = judge(run((node("street.mp4", busy=None), node("detect", busy=0.4)), dropped=5), is_live=True)
+    assert verdict.limited_by == "waiting"
+    assert "yet 5 of 105 frames were dropped" in verdict.advice
+
+
 def test_a_drawn_street_has_no_codec_and_a_video_is_recommended() -> None:
     advice = advice_of_source("sim:traffic?seconds=1", open_source("sim:traffic?seconds=1&size=64x64"))
-    assert advice == "drawing it takes the time, which a video does not need; demo:street is one of such a street."
+    assert advice == "drawing it takes the time, which a video such as demo:street does not need."
 
 
 def test_images_are_read_and_not_streamed(tmp_path: Path) -> None:

@@ -32,7 +32,10 @@ from pipeline.picture.detections import Result
 from pipeline.sources.source import HasGroundTruth
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
-NEXT_MODEL = "yolox_nano.onnx: https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx"
+NEXT_MODEL = (
+    "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB):",
+    "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
+)
 
 
 def run_sources(options: RunOptions) -> int:
@@ -59,9 +62,10 @@ def run_demo(options: DemoOptions) -> int:
 def _tell_what_next(folder: Path) -> None:
     """The video to look at, and the one command to type after the demo."""
     console = wide_console()
-    tell(console, f"look     at {folder / 'demo.mp4'}, then try your own video, with a detector of everyday objects:")
-    tell(console, f"         {NEXT_COMMAND}", "bold")
-    tell(console, f"         {NEXT_MODEL}", "dim")
+    tell(console, f"look at  {folder / 'demo.mp4'}")
+    tell(console, f"next     {NEXT_COMMAND}", "bold")
+    for line in NEXT_MODEL:
+        tell(console, f"         {line}", "dim")
 
 
 def _run(config: RunConfig, *, dry_run: bool) -> int:
@@ -161,13 +165,11 @@ def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console)
     num_there, num_found, num_false = (
         sum(getattr(row, name) for row in tally) for name in ("num_there", "num_found", "num_false")
     )
-    parts = [f"{row.name} {row.num_found}/{row.num_there}" for row in tally]
     share = f"{num_found / num_there:.1%}" if num_there else "–"
-    tell(
-        console,
-        f"truth    in {num_frames} frames: found {num_found} of {num_there} objects ({share}; {', '.join(parts)}), "
-        f"reported {num_false} where nothing is",
-    )
+    objects = f"{num_found} of {num_there} objects ({share})"
+    tell(console, f"truth    {objects} found in {num_frames} frames, {num_false} false alarms")
+    if tally:
+        tell(console, "         " + ", ".join(f"{row.name} {row.num_found}/{row.num_there}" for row in tally))
 
 
 @contextmanager

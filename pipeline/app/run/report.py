@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.machine import versions
-from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict
+from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict, short_name
 from pipeline.app.stages import DETECT
 from pipeline.app.terminal import tell
 from pipeline.flow.ledger import FrameCounts
@@ -107,7 +107,7 @@ def print_report(report: RunReport, console: Console) -> None:
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
     for name, stage in report["stages"].items():
         table.add_row(
-            _short(name),
+            short_name(name),
             _number(stage["fps"]),
             f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
             f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
@@ -130,7 +130,8 @@ def print_report(report: RunReport, console: Console) -> None:
         )
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
-    tell(console, report["advice"], "bold")
+    if has_rates or not frames["delivered"]:
+        tell(console, report["advice"], "bold")
 
 
 def _latency_in_words(latency_ms: Mapping[str, float | None], num: int) -> str:
@@ -180,12 +181,6 @@ def _spread(spread: DurationSummary, *names: str) -> dict[str, float | None]:
 
 def _rounded(rate: float | None) -> float | None:
     return None if rate is None else round(rate, 3)
-
-
-def _short(name: str) -> str:
-    """A node's name without the folders of the file in it."""
-    verb, space, rest = name.rpartition(" ")
-    return verb + space + (rest if "://" in rest else rest.rpartition("/")[2] or rest)
 
 
 def _number(value: float | None, digits: int = 1) -> str:

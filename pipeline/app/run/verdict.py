@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -76,7 +77,13 @@ def judge(
         return _limited_by_processor(processor, statistics, setup)
     if not by_busy or by_busy[0].busy < _BUSY:
         return _limited_by_no_stage(statistics, by_busy)
-    return _limited_by_stage(by_busy, setup)
+    return _limited_by_stage(by_busy, setup, num_sources=len(statistics.frames_by_source))
+
+
+def short_name(name: str) -> str:
+    """A node's name without the folders of the file in it."""
+    verb, space, rest = name.partition(" ") if re.match(r"\w+ ", name) else ("", "", name)
+    return verb + space + (rest if ":" in rest else rest.rstrip("/").rpartition("/")[2] or rest)
 
 
 def _too_few(num_delivered: int) -> Verdict:
@@ -89,28 +96,36 @@ def _too_few(num_delivered: int) -> Verdict:
 def _limited_by_source(statistics: RunStatistics, by_busy: Sequence[StageStatistics]) -> Verdict:
     captured_rate = statistics.frames.captured_rate
     rate = f"{captured_rate:.1f} frames/s" if captured_rate else "its frames"
-    spare = f", with {by_busy[0].name} {by_busy[0].busy:.0%} busy" if by_busy else ""
+    spare = f", with {short_name(by_busy[0].name)} {by_busy[0].busy:.0%} busy" if by_busy else ""
     return Verdict("source", f"Limited by the source: it gives {rate} and the run keeps up{spare}; change nothing.")
 
 
 def _limited_by_no_stage(statistics: RunStatistics, by_busy: Sequence[StageStatistics]) -> Verdict:
     idle = f"none is busy more than {by_busy[0].busy if by_busy else 0:.0%} of the time"
+    frames = statistics.frames
     # A live source's time is not work, so its meter has counted frames but no service.
     live = [node for node in statistics.nodes if node.kind == "source" and node.rate_by_source and not node.service.num]
+    if live and frames.dropped > _KEEPS_UP * frames.captured:
+        dropped = f"{frames.dropped} of {frames.captured} frames were dropped"
+        return Verdict("waiting", f"Limited by no stage ({idle}), yet {dropped}: look for other work on this machine.")
     if live:
-        return Verdict("source", f"Limited by no stage ({idle}) but by the pace of {live[0].name}; change nothing.")
+        return Verdict(
+            "source", f"Limited by no stage ({idle}) but by the pace of {short_name(live[0].name)}; change nothing."
+        )
     return Verdict("waiting", f"Limited by no stage ({idle}): look for other work on this machine.")
 
 
-def _limited_by_stage(by_busy: Sequence[StageStatistics], setup: Setup) -> Verdict:
+def _limited_by_stage(by_busy: Sequence[StageStatistics], setup: Setup, *, num_sources: int) -> Verdict:
     busiest, *others = by_busy
+    of_all_sources = [node for node in others if len(node.rate_by_source) == num_sources]  # whose rates compare
     advice = (
         advice_for(busiest.role, setup.limit_of(busiest.name)) or "make this stage cheaper, or give it more workers"
     )
-    sentence = f"Limited by {busiest.name} ({busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame): {advice}"
-    ceiling = _ceiling(others[0]) if others else None
+    busy = f"{busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame"
+    sentence = f"Limited by {short_name(busiest.name)} ({busy}): {advice}"
+    ceiling = _ceiling(of_all_sources[0]) if of_all_sources else None
     if ceiling is not None:
-        sentence += f"; {others[0].name} would limit next, at about {ceiling:.0f} frames/s"
+        sentence += f"; {short_name(of_all_sources[0].name)} would limit next, at about {ceiling:.0f} frames/s"
     return Verdict(busiest.name, sentence + ".")
 
 
