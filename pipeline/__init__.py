@@ -70,14 +70,13 @@ _HOMES = {
     "Render": "pipeline.stages.render",
 }
 
-__all__ = ["__version__", *_HOMES]
+if not TYPE_CHECKING:  # a type checker reads the imports above, and refuses every other name
+    __all__ = ["__version__", *_HOMES]
 
+    def __getattr__(name: str) -> object:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__() -> list[str]:
+        return sorted(__all__)

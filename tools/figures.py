@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CODE = ("pipeline", "export", "benchmarks", "tools")
+CODE = ("pipeline", "export", "streamdet", "benchmarks", "tools")
 STRUCK_NAMES = frozenset(
     ("each", "found", "place", "wanted", "known", "asked", "near", "said", "here", "whole", "told", "given")
 )

@@ -19,7 +19,7 @@ import typer.main
 from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
-import pipeline
+import streamdet
 from pipeline.app.cli import app
 from pipeline.app.config import RunConfig, preset_folder, preset_names
 
@@ -134,11 +134,11 @@ def field_comments(model: type[BaseModel]) -> dict[str, str]:
 
 
 def python_page() -> str:
-    """Every name of `pipeline.__all__` with its signature, docstring and public methods."""
-    parts = ["# Python names", "```python\nimport pipeline\n```"]
-    for name in pipeline.__all__:
+    """Every public name of `streamdet` with its signature, docstring and public methods."""
+    parts = ["# Python names", "```python\nimport streamdet\n```"]
+    for name in dir(streamdet):
         if not name.startswith("__"):
-            parts += [f"## {name}", *_documented(name, getattr(pipeline, name))]
+            parts += [f"## {name}", *_documented(name, getattr(streamdet, name))]
     return "\n\n".join(parts)
 
 

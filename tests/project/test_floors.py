@@ -38,6 +38,7 @@ FLOORS = {
     "export": 4,
     "pipeline.app": 5,
     "pipeline": 6,  # __init__: the public names
+    "streamdet": 7,  # the same, under the name that is installed
 }
 EXPORT_MAY_USE = {
     "export",
@@ -65,7 +66,7 @@ HEAVY = {
 
 
 def modules() -> list[Path]:
-    return sorted(path for folder in ("pipeline", "export") for path in (ROOT / folder).rglob("*.py"))
+    return sorted(path for folder in ("pipeline", "export", "streamdet") for path in (ROOT / folder).rglob("*.py"))
 
 
 def imports_of(path: Path) -> Iterator[str]:

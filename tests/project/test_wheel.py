@@ -22,10 +22,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_it_holds_both_packages_the_presets_and_the_detector(wheel: Path) -> None:
+def test_it_holds_the_packages_the_presets_and_the_detector(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"pipeline/app/cli.py", "export/__init__.py", "pipeline/py.typed", "pipeline/detector/demo.onnx"} <= names
     assert {"pipeline/sources/street/clip.mp4", "pipeline/sources/street/clip.npz"} <= names
+    assert {"streamdet/__init__.py", "streamdet/__main__.py", "streamdet/py.typed"} <= names
     assert {f"pipeline/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")} <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 

@@ -25,7 +25,7 @@ PHRASES = re.compile(r"\bso many\b|\bas told\b|(?<!there )\bis no (?!longer)[a-z
 GONE = re.compile(r"\b(Shot|WholePath|Conclusion|KnowsTruth|Lay|_Lie|doubt_about|liven|guest_python)\b")
 GONE_IN_BENCHMARKS = re.compile(r"\b(guests?|party|parties)\b", re.IGNORECASE)
 WRITTEN = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name != "reference"]  # not made
-FOLDERS = by_folder(source_files("pipeline", "export", "benchmarks", "tools"))
+FOLDERS = by_folder(source_files("pipeline", "export", "streamdet", "benchmarks", "tools"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *WRITTEN]
 
 
