@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +13,14 @@ import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
 from pipeline.picture.boxes import FloatArray as FloatArray
+from pipeline.picture.crops import crops_of
 from pipeline.picture.detection_rows import COLUMN_TYPES, DetectionRow, round_time, storable
+from pipeline.picture.display import show_until_key
+from pipeline.picture.drawing import draw_result, drawable
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420
+from pipeline.picture.image_file import write_image
+from pipeline.picture.notebook import html_of, in_notebook, jpeg_of, show_in_cell
 
 if TYPE_CHECKING:
     import pandas
@@ -103,9 +110,9 @@ class Detections:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
-    """A frame and the detections in it."""
+    """A frame and the detections in it. Printed, it says in one line what was found; a notebook shows the picture."""
 
     frame: Frame
     detections: Detections
@@ -146,6 +153,65 @@ class Result:
         Raises MissingExtraError if supervision is not installed.
         """
         return self.detections.to_supervision(self.class_names)
+
+    def counts(self) -> dict[str, int]:
+        """How many detections there are of each class, by its name; the most frequent class first."""
+        class_ids, nums = np.unique(self.detections.class_ids, return_counts=True)
+        counts: dict[str, int] = {}
+        for class_id, num in zip(class_ids.tolist(), nums.tolist(), strict=True):  # some files have a name twice
+            counts[self.class_name(class_id)] = counts.get(self.class_name(class_id), 0) + num
+        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+    def plot(self, *, labels: bool = True, scores: bool = True) -> PixelArray:
+        """The picture with its detections drawn on it: a new array uint8 [H, W, 3] BGR."""
+        canvas = self.frame.picture.copy_pixels()
+        draw_result(canvas, self, labels=labels, scores=scores)
+        return canvas
+
+    def crops(self) -> list[PixelArray]:
+        """The part of the picture in each box: new arrays uint8 [h, w, 3] BGR, as many as there are detections.
+
+        Every pixel that a box touches, clipped to the picture; a box without any there is the pixel nearest to it.
+        """
+        return crops_of(self.frame.pixels, self.detections.boxes_xyxy)
+
+    def save(self, path: str | PathLike[str], *, labels: bool = True, scores: bool = True) -> Path:
+        """Write the picture with its detections drawn on it, in the format of the suffix, and the folders above it.
+
+        Returns the path. Raises SinkError for a suffix that is none of an image, for what cannot be written there,
+        and for the file that the picture was read from.
+        """
+        return write_image(path, self.plot(labels=labels, scores=scores), source=self.frame.image)
+
+    def show(self, *, labels: bool = True, scores: bool = True) -> None:
+        """Show the picture with its detections drawn on it: in a notebook below the cell, else in a window.
+
+        Returns when a key is pressed or the window is closed. In the main thread only. Raises SinkError without
+        a display.
+        """
+        pixels = self.plot(labels=labels, scores=scores)
+        if in_notebook():
+            show_in_cell(pixels, str(self))
+        else:
+            show_until_key(pixels, str(self), advice="write it to a file with .save(path)")
+
+    def __str__(self) -> str:
+        """`3 person, 1 bus in photos/bus.jpg (640×480)`."""
+        counts = ", ".join(f"{num} {name}" for name, num in self.counts().items())
+        frame, (width, height) = self.frame, self.frame.size_wh
+        origin = frame.image or f"{frame.source_id}, frame {frame.index}".removeprefix(", ")
+        return drawable(" ".join(f"{counts or 'nothing'} in {origin} ({width}×{height})".split()))
+
+    def __repr__(self) -> str:
+        return f"<Result: {self}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the picture, and a table of the surest detections."""
+        return html_of(self, self.plot(), str(self))
+
+    def _repr_jpeg_(self) -> bytes:
+        """What a notebook shows that has no HTML."""
+        return jpeg_of(self.plot())
 
 
 def _name_of(class_id: int, class_names: tuple[str, ...]) -> str:

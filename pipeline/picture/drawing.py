@@ -10,22 +10,53 @@ import colorsys
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.boxes import FloatArray
 from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
 from pipeline.picture.coco import COCO_80
-from pipeline.picture.detections import Result
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
 
 _KEYPOINT_SCORE = 0.3
 
 
+class DrawnDetections(Protocol):
+    """What is drawn of `Detections`, whose file stands above this one, because a result draws itself."""
+
+    @property
+    def boxes_xyxy(self) -> FloatArray: ...
+    @property
+    def scores(self) -> FloatArray: ...
+    @property
+    def class_ids(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def masks(self) -> npt.NDArray[np.bool_] | None: ...
+    @property
+    def keypoints(self) -> FloatArray | None: ...
+    @property
+    def track_ids(self) -> npt.NDArray[np.int64] | None: ...
+
+
+class Drawable(Protocol):
+    """What is drawn of a `Result`."""
+
+    @property
+    def detections(self) -> DrawnDetections: ...
+    def class_name(self, class_id: int) -> str: ...
+
+
 def draw_result(
-    target: PixelArray | I420, result: Result, *, labels: bool = True, scores: bool = True, overlay: Sequence[str] = ()
+    target: PixelArray | I420,
+    result: Drawable,
+    *,
+    labels: bool = True,
+    scores: bool = True,
+    overlay: Sequence[str] = (),
 ) -> None:
     """Draw every detection onto uint8 [H, W, 3] BGR or planes, the surest on top, and the overlay's lines top left.
 
@@ -43,7 +74,7 @@ def draw_result(
         _draw_labels(canvas, result, order, boxes, thickness, taken, scores=scores)
 
 
-def _inside_first_surest(canvas: Canvas, result: Result) -> list[int]:
+def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
     """The detections that touch the picture, the surest first."""
     detections = result.detections
     right_bottom = np.array(canvas.size_wh, np.float32)
@@ -53,7 +84,7 @@ def _inside_first_surest(canvas: Canvas, result: Result) -> list[int]:
     return chosen
 
 
-def _draw_shapes(canvas: Canvas, result: Result, order: list[int], boxes: list[list[int]], thickness: int) -> None:
+def _draw_shapes(canvas: Canvas, result: Drawable, order: list[int], boxes: list[list[int]], thickness: int) -> None:
     """Masks, boxes and keypoints, the surest last."""
     detections = result.detections
     width, height = canvas.size_wh
@@ -72,7 +103,7 @@ def _draw_shapes(canvas: Canvas, result: Result, order: list[int], boxes: list[l
 
 def _draw_labels(
     canvas: Canvas,
-    result: Result,
+    result: Drawable,
     order: list[int],
     boxes: list[list[int]],
     thickness: int,

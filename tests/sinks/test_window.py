@@ -93,8 +93,8 @@ def test_keys_pause_save_and_end_and_so_does_closing_it(tmp_path: Path, monkeypa
 def test_the_import_order_that_makes_windows_hang_is_refused() -> None:
     program = (
         "import av, os; os.environ['DISPLAY'] = ':0'\n"
-        "import pipeline.sinks.window as window\n"
-        "window._reaches_x_server = lambda: True\n"
+        "import pipeline.picture.display as display, pipeline.sinks.window as window\n"
+        "display._reaches_x_server = lambda: True\n"
         "window.Window('streamdet')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
