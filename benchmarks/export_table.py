@@ -98,7 +98,7 @@ def measure(name: str, size: str | None) -> Row:
     from export.exporting import TorchPath, export_detector
     from export.proof.images import drawn_images
     from pipeline.app.options import size as size_of
-    from pipeline.detector.detector import Detector
+    from pipeline.detector.detector import EngineDetector
     from pipeline.detector.engine import OrtEngine
 
     began = time.monotonic()
@@ -112,9 +112,9 @@ def measure(name: str, size: str | None) -> Row:
         engine = OrtEngine(done.path, done.spec, device="cpu", spin_microseconds=None)
         file_mb = done.path.stat().st_size / 1e6
     picture = next(image.picture for image in images if image.name == "crowded")
-    ours, theirs = Detector(engine, score_threshold=0.3), TorchPath(exportable, score_threshold=0.3)
+    ours, theirs = EngineDetector(engine, score_threshold=0.3), TorchPath(exportable, score_threshold=0.3)
     onnx_ms, torch_ms = _medians_in_turns(partial(ours, [picture]), partial(theirs, [picture]))
-    empty = Detector(engine, score_threshold=1.5)([image.picture for image in images[:2]])
+    empty = EngineDetector(engine, score_threshold=1.5)([image.picture for image in images[:2]])
     parity = done.evidence.parity
     return Row(
         size="{}×{}".format(*done.spec.network_wh),

@@ -32,7 +32,7 @@ from export.families.torchvision_detectors import exportable_of
 from export.families.torchvision_random import randomise_weights
 from export.proof.images import drawn_images
 from export.proof.random_weights import SEED, proof_pixels
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.picture.frame import ArrayPicture
 
@@ -74,7 +74,7 @@ class Forms:
         self.num_nodes = {path.stem: len(onnx.load(path).graph.node) for path in (module_path, boxes_path)}
         session = _open_session(module_path, threads)
         engine = OrtEngine(boxes_path, exported.spec, device="cpu", intra_op_threads=threads, spin_microseconds=None)
-        detector = Detector(engine, score_threshold=0.05)
+        detector = EngineDetector(engine, score_threshold=0.05)
         picture = ArrayPicture(np.ascontiguousarray(pixels[0].numpy()[:, :, ::-1]))
         feed = {session.get_inputs()[0].name: image.numpy()}
         self.runs: dict[str, Callable[[], Any]] = {

@@ -21,7 +21,7 @@ from export.proof.images import ProofImage, as_decoded
 from export.proof.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
 from export.weights.loading import weights_hash
 from pipeline.accuracy.truth import LabelledData
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
@@ -116,7 +116,8 @@ def _evidence_of(
     """The comparison of a file, which is read by this spec, with PyTorch."""
     assert spec.form is not None  # it is our own file
     least_score = bar.score_from * ASKED_SHARE
-    detector = Detector(OrtEngine(plain, spec, device="cpu", spin_microseconds=0), score_threshold=least_score)
+    engine = OrtEngine(plain, spec, device="cpu", spin_microseconds=0)
+    detector = EngineDetector(engine, score_threshold=least_score)
     return gather_evidence(
         detector,
         TorchPath(exportable, score_threshold=least_score, form=spec.form, pixels=spec.pixels),

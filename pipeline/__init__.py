@@ -4,7 +4,7 @@
             q           q        q     q         q        every arrow is a bounded queue
 
     for result in pipeline.detect("street.mp4", model="yolox.onnx"):
-        print(result.frame.index, len(result.detections))
+        print(result)
 
 Picture side (`pipeline.picture`): arrays, no threads. Flow side (`pipeline.flow`): threads, no arrays.
 They meet in `pipeline.stages`. Names are imported when they are first used, so that `import pipeline` is cheap.
@@ -22,6 +22,7 @@ from pipeline.version import __version__ as __version__
 if TYPE_CHECKING:
     from pipeline.app.run.python_api import detect as detect
     from pipeline.app.run.python_api import recognise as recognise
+    from pipeline.app.run.python_detector import Detector as Detector
     from pipeline.detector.engine import OrtEngine as OrtEngine
     from pipeline.errors import StreamdetError as StreamdetError
     from pipeline.flow.graph import Flow as Flow
@@ -47,6 +48,7 @@ opt_out()
 
 _HOMES = {
     "detect": "pipeline.app.run.python_api",
+    "Detector": "pipeline.app.run.python_detector",
     "OrtEngine": "pipeline.detector.engine",
     "recognise": "pipeline.app.run.python_api",
     "StreamdetError": "pipeline.errors",

@@ -26,7 +26,7 @@ from export.proof.images import ProofImage, images_hash
 from export.proof.verify import ASKED_SHARE, Evidence, accuracy_of, certificate
 from pipeline.accuracy.coco import precision_against, precision_on_labels
 from pipeline.accuracy.truth import LabelledData
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.tensor import TensorWriter
@@ -261,7 +261,7 @@ class _Search:
 
     def _detect(self, path: Path) -> list[Detections]:
         engine = OrtEngine(path, self._spec, device="cpu")
-        detector = Detector(engine, score_threshold=FP16_BAR.score_from * ASKED_SHARE)
+        detector = EngineDetector(engine, score_threshold=FP16_BAR.score_from * ASKED_SHARE)
         return [detector([image.picture])[0] for image in self._images]
 
     def _judge(self, detections: list[Detections]) -> _Judged:

@@ -92,7 +92,7 @@ def assemble(
         feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
         flow = with_outputs(with_added_stages(flow, config), config, feeds, overlay=overlay, undo=undo)
         undo.pop_all()
-    _warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
+    warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
     files = tuple(path for _, path in output_files(config, feeds))
     return Assembly(flow, sources, engine, all(is_live.values()), files)
 
@@ -162,7 +162,7 @@ def _captures(
     ]
 
 
-def _warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
+def warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
     """Log why a model that the user named may be less accurate than it should, or read in another way."""
     if config.model in (None, DEMO):
         return

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import Engine, OrtEngine
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
@@ -116,7 +116,7 @@ def agreement_of(engine: OrtEngine, reference: OrtEngine, pictures: Sequence[Pic
 
 
 def _detections(engine: Engine, pictures: Sequence[Picture], score: float, *, batch: int) -> list[Detections]:
-    detect = Detector(engine, score_threshold=score)
+    detect = EngineDetector(engine, score_threshold=score)
     step = 1 if engine.spec.batch is not None else batch
     batches = (pictures[start : start + step] for start in range(0, len(pictures), step))
     return [detections for pictures_of_batch in batches for detections in detect(pictures_of_batch)]

@@ -1,4 +1,4 @@
-"""Detector: pictures → detections in source pixels, through preprocessing, network, head and postprocessing.
+"""Engine detector: pictures → detections in source pixels, through preprocessing, network, head and postprocessing.
 
 The stages of a run use its middle, `candidates_in`; export, verification and calibration use all of it, without a
 thread.
@@ -21,9 +21,10 @@ from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.nv12 import Nv12, nv12_of
+from pipeline.picture.suppression import SuppressionOptions
 
 DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
-"""Pictures → the detections in each, in source pixels; a `Detector` is one."""
+"""Pictures → the detections in each, in source pixels; an `EngineDetector` is one."""
 
 _MOST_PROPOSALS = 100_000
 
@@ -31,19 +32,24 @@ NetworkImage = Tensor | Nv12
 """An image as the network takes it: a tensor that is a batch of one, or the planes of a picture."""
 
 
-class Detector:
+class EngineDetector:
     """A network and everything around it. May be called from several threads at once.
 
-    score_threshold: the least score of a candidate; None: the spec's. Raises ModelError for an unknown head.
+    score_threshold: the least score of a candidate; None: the spec's. suppression: what is applied to candidates, its
+    thresholds too; None: the spec's own. Raises ModelError for an unknown head.
     """
 
-    def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
+    def __init__(
+        self, engine: Engine, *, score_threshold: float | None = None, suppression: SuppressionOptions | None = None
+    ) -> None:
         self._engine = engine
         self._spec = engine.spec
         self._head = head_of(self._spec)
+        if suppression is not None:
+            score_threshold = suppression.lowest_score_threshold
         self._score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
         self._writer = TensorWriter(self._spec)
-        options = replace(self._spec.suppression, score_threshold=self._score_threshold)
+        options = suppression or replace(self._spec.suppression, score_threshold=self._score_threshold)
         self._postprocess = Postprocess(self._spec, options)
         self._keep_all = Postprocess(
             replace(self._spec, needs_nms=False), replace(options, max_detections=_MOST_PROPOSALS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import Engine
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.frame import Frame
@@ -30,14 +30,14 @@ class Detect:
     """
 
     def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
-        self._detector = Detector(engine, score_threshold=score_threshold)
+        self._detector = EngineDetector(engine, score_threshold=score_threshold)
 
     def process(self, network_input: NetworkInput) -> Iterable[RawDetections]:
         """One RawDetections. May be called from several threads at once."""
         return self.process_batch((network_input,))
 
     def process_batch(self, network_inputs: Sequence[NetworkInput]) -> Sequence[RawDetections]:
-        """One RawDetections for each input, in order; see `Detector.candidates_in` for how many are run at once."""
+        """One RawDetections for each input, in order; `EngineDetector.candidates_in` says how many are run at once."""
         candidates = self._detector.candidates_in([network_input.tensor for network_input in network_inputs])
         for network_input in network_inputs:
             network_input.give_back()

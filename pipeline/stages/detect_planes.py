@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import PlanesEngine
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
@@ -17,7 +17,7 @@ class DetectPlanes:
 
     def __init__(self, engine: PlanesEngine, *, score_threshold: float | None = None) -> None:
         self._spec = engine.spec
-        self._detector = Detector(engine, score_threshold=score_threshold)
+        self._detector = EngineDetector(engine, score_threshold=score_threshold)
 
     def process(self, frame: Frame) -> Iterable[RawDetections]:
         """One RawDetections. May be called from several threads at once.

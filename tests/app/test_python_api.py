@@ -155,7 +155,7 @@ def test_detect_takes_numbers_paths_arrays_and_lists(small_video: Path, small_de
         pytest.param(
             ([np.zeros((8, 8, 3), np.uint8), np.zeros((0, 8, 3), np.uint8)],), r"picture 1 .*\[0, 8, 3\]", id="0"
         ),
-        pytest.param((1.5,), "a source must be a number, a string, a path, an array or a list", id="float"),
+        pytest.param((1.5,), "a source must be a number, .* an image of PIL or a list of them", id="float"),
         pytest.param((True,), "a source must be a number, .* got bool", id="bool"),
         pytest.param(("a.mp4", np.zeros((8, 8, 3), np.uint8)), "must be given to calls of their own", id="mixed"),
     ],
@@ -202,6 +202,42 @@ def test_numbers_of_numpy_are_numbers(small_video: Path, small_detector: Path) -
 def test_what_is_of_the_wrong_type_is_named(small_video: Path, wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         pipeline.detect(small_video, **wrong)
+
+
+def test_the_settings_wanted_most_often_are_keywords(small_video: Path, small_detector: Path) -> None:
+    one = pipeline.detect(small_video, model=small_detector, score_threshold=np.float64(0.5), device="cpu", batch=2)
+    assert {len(result.detections) for result in one} == {1}
+    for classes in ("dog", ["dog"], ("dog",), " dog, "):
+        dogs = pipeline.detect(small_video, model=small_detector, classes=classes, settings={"flow.max_frames": 1})
+        assert [result.counts() for result in dogs] == [{"dog": 1}]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"score_treshold": 0.5},
+            r"^detect\(\) has no keyword score_treshold; did you mean score_threshold\?; other keys",
+        ),
+        (
+            {"nonsense": 1},
+            r"no keyword nonsense; there are device, precision, .*; other keys go into settings, a dict$",
+        ),
+        ({"score_threshold": 2}, r"^detect\(\): detection\.score_threshold must be less than or equal to 1, got 2$"),
+        ({"device": "gpu"}, r"engine\.device"),
+        ({"classes": ","}, "^classes must name at least one"),
+        ({"classes": "dgo"}, "the model has no class 'dgo'; did you mean 'dog'"),
+        (
+            {"score_threshold": 0.5, "settings": {"detection.score_threshold": 0.4}},
+            r"score_threshold must be set once, got the keyword and detection\.score_threshold in settings",
+        ),
+    ],
+)
+def test_a_wrong_keyword_is_refused_by_its_name(
+    wrong: dict[str, Any], said: str, small_video: Path, small_detector: Path
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        pipeline.detect(small_video, model=small_detector, **wrong)
 
 
 nothing: Any = None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.detector import heads, recognise
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.claims import Claim, NotThisError
@@ -67,7 +67,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_head_is_recognised_and_run_with_nothing_but_its_rows(path: Path) -> None:
     spec = recognise.recognise(path)
     assert (spec.head, spec.outputs) == ("per_mille", ("rows",))
-    detector = Detector(OrtEngine(path, spec, intra_op_threads=1), score_threshold=0.5)
+    detector = EngineDetector(OrtEngine(path, spec, intra_op_threads=1), score_threshold=0.5)
     (detections,) = detector([ArrayPicture(np.zeros((64, 64, 3), np.uint8))])
     np.testing.assert_allclose(detections.boxes_xyxy, [[8, 16, 40, 48]])
     np.testing.assert_allclose(detections.scores, [0.9])
@@ -83,4 +83,4 @@ def test_a_head_can_be_named_in_hints(path: Path) -> None:
 def test_a_head_that_is_in_no_table_is_refused_with_those_that_are(path: Path) -> None:
     spec = DetectorSpec("images", (64, 64), "per_mille", ("thing",))
     with pytest.raises(ModelError, match=r"head must be one of boxes, detr, .*, got per_mille; update streamdet"):
-        Detector(OrtEngine(path, spec, intra_op_threads=1))
+        EngineDetector(OrtEngine(path, spec, intra_op_threads=1))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import Outputs
 from pipeline.detector.heads.hints import Hints
@@ -71,7 +71,7 @@ def test_it_finds_what_the_stages_find_whatever_the_batch(
     path = write_boxes_detector(tmp_path / "pets.onnx", ROWS, batch=batch)
     one_by_one = CountingEngine(write_boxes_detector(tmp_path / "single.onnx", ROWS, batch=1))
     engine = CountingEngine(path)
-    found = Detector(engine)(pictures())
+    found = EngineDetector(engine)(pictures())
     assert engine.batches == batches
     assert all(len(each) for each in found)
     assert len({float(each.scores[0]) for each in found}) == len(SIZES)  # each picture its own answer
@@ -81,23 +81,23 @@ def test_it_finds_what_the_stages_find_whatever_the_batch(
 @pytest.mark.parametrize("num", [0, 1, 2, 3, 4])
 def test_fewer_pictures_than_the_batch_are_filled_up_and_the_filling_is_not_returned(tmp_path: Path, num: int) -> None:
     engine = CountingEngine(write_boxes_detector(tmp_path / "pets.onnx", ROWS, batch=4))
-    every = Detector(engine)(pictures())
-    assert_same(Detector(engine)(pictures()[:num]), every[:num])
+    every = EngineDetector(engine)(pictures())
+    assert_same(EngineDetector(engine)(pictures()[:num]), every[:num])
     assert set(engine.batches) == {4}
 
 
 def test_more_pictures_than_the_batch_are_all_answered(tmp_path: Path) -> None:
     engine = CountingEngine(write_boxes_detector(tmp_path / "pets.onnx", ROWS, batch=2))
     free = CountingEngine(write_boxes_detector(tmp_path / "free.onnx", ROWS))
-    assert_same(Detector(engine)(pictures()), Detector(free)(pictures()))
+    assert_same(EngineDetector(engine)(pictures()), EngineDetector(free)(pictures()))
 
 
 def test_a_threshold_wins_over_that_of_the_spec(tmp_path: Path) -> None:
     engine = CountingEngine(write_boxes_detector(tmp_path / "pets.onnx", ROWS))
     black = [ArrayPicture(np.zeros((64, 64, 3), np.uint8))]
-    counts = [len(Detector(engine, score_threshold=threshold)(black)[0]) for threshold in (0.0, 0.25, 0.6)]
+    counts = [len(EngineDetector(engine, score_threshold=threshold)(black)[0]) for threshold in (0.0, 0.25, 0.6)]
     assert counts == [2, 1, 0]
-    assert len(Detector(engine)(black)[0]) == 1
+    assert len(EngineDetector(engine)(black)[0]) == 1
 
 
 @pytest.mark.parametrize("input_shape", [(3, "h", "w"), ("n", 3, "h", "w"), (1, "h", "w", 3)])
@@ -127,7 +127,7 @@ def test_a_network_that_resizes_itself_gets_pictures_of_any_size(
         declared_shapes=shapes,
         metadata={METADATA_KEY: spec.to_json()},
     )
-    for found, size_wh in zip(Detector(CountingEngine(path))(pictures()[:3]), SIZES[:3], strict=True):
+    for found, size_wh in zip(EngineDetector(CountingEngine(path))(pictures()[:3]), SIZES[:3], strict=True):
         expected = boxes[0].clip(0, np.array(size_wh * 2))  # in source pixels already
         assert found.boxes_xyxy[0].tolist() == expected.tolist()
 
@@ -135,7 +135,7 @@ def test_a_network_that_resizes_itself_gets_pictures_of_any_size(
 def test_a_rank_3_network_is_asked_picture_by_picture(tmp_path: Path) -> None:
     path = write_detector(tmp_path / "foreign.onnx", real.torchvision(), input_shape=(3, 64, 96), adds_mean=False)
     engine = CountingEngine(path, Hints(first_class_id=1))
-    found = Detector(engine)(pictures())
+    found = EngineDetector(engine)(pictures())
     assert engine.batches == [1] * len(SIZES)
     assert all(each.scores[0] == pytest.approx(real.SCORE) for each in found)
 
@@ -150,9 +150,9 @@ def test_the_second_input_of_a_detr_is_fed_for_each_picture(tmp_path: Path) -> N
         scaled_by={"boxes": "orig_target_sizes"},
     )
     engine = CountingEngine(path)
-    found = Detector(engine)(pictures())
+    found = EngineDetector(engine)(pictures())
     assert engine.batches == [len(SIZES)]
-    assert_same(found, [Detector(engine)([picture])[0] for picture in pictures()])
+    assert_same(found, [EngineDetector(engine)([picture])[0] for picture in pictures()])
     for detections, (width, height) in zip(found, SIZES, strict=True):
         box = np.array(real.BOX_XYXY) / real.SIDES * np.array([width, height] * 2)
         assert detections.boxes_xyxy[0] == pytest.approx(box, rel=1e-4)

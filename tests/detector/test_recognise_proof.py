@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from export.draw_probe import draw
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.probe import PICTURE, VIEWS, street, street_objects, textures
@@ -82,7 +82,7 @@ def found_in(path: Path, hints: Hints | None = None) -> Detections:
     for (left, top), colour in zip(((16, 32), (64, 80), (112, 16)), np.eye(3)[:, ::-1], strict=True):
         pixels[top : top + 24, left : left + 24] = colour * 255  # BGR
     spec = dataclasses.replace(recognise(path, hints), score_threshold=0.3)
-    (detections,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))([ArrayPicture(pixels)])
+    (detections,) = EngineDetector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))([ArrayPicture(pixels)])
     return detections
 
 

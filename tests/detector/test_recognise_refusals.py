@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.app.config import FLAGS as FLAGS_OF_KEYS
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.heads.hints import FLAGS, Hints
@@ -344,7 +344,7 @@ def test_a_detr_may_have_few_classes(num_classes: int, tmp_path: Path) -> None:
     for hints in (Hints(mean=(0.0, 0.0, 0.0)), Hints(class_names=tuple("abcd"[:num_classes]))):
         spec = recognise(path, hints)
         assert (spec.head, len(spec.class_names), spec.outputs) == ("detr", num_classes, ("logits", "pred_boxes"))
-    (detections,) = Detector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))(
+    (detections,) = EngineDetector(OrtEngine(path, spec, device="cpu", intra_op_threads=1))(
         [ArrayPicture(np.zeros((64, 96, 3), np.uint8))]
     )
     assert detections.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.recognise import recognise
@@ -176,7 +176,7 @@ def test_an_own_module_is_exported_verified_and_run(tmp_path: Path) -> None:
     assert (spec.class_names, spec.form, spec.batch) == (NAMES, "boxes", None)
     assert spec.parity is not None
     assert (spec.parity["passed"], spec.parity["num_images"]) == (True, 3)
-    detector = Detector(OrtEngine(tmp_path / "own.onnx", spec, device="cpu"), score_threshold=0.04)
+    detector = EngineDetector(OrtEngine(tmp_path / "own.onnx", spec, device="cpu"), score_threshold=0.04)
     pictures = [image.picture for image in images]
     expected = TorchPath(own_exportable(), score_threshold=0.04)(pictures)
     parity = compare(detector(pictures), expected, FP32_BAR, iou_threshold=spec.iou_threshold)

@@ -21,7 +21,7 @@ from export.families.demo_network import DemoDecode
 from export.graph.forms import FitFrame
 from export.proof.images import ProofImage, drawn_images
 from export.proof.verify import ASKED_SHARE, Evidence, gather_evidence
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.recognise import recognise
@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, images: tuple[ProofImage,
 
 def verify(path: Path, spec: DetectorSpec, images: tuple[ProofImage, ...], *, seed: int = 0) -> Evidence:
     """The comparison of a file, read by a spec, with the PyTorch detector."""
-    detector = Detector(OrtEngine(path, spec, device="cpu"), score_threshold=LEAST_SCORE)
+    detector = EngineDetector(OrtEngine(path, spec, device="cpu"), score_threshold=LEAST_SCORE)
     reference = TorchPath(exportable(seed=seed), score_threshold=LEAST_SCORE)
     return gather_evidence(detector, reference, images, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
 

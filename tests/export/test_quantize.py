@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.recognise import recognise
@@ -89,7 +89,7 @@ def test_its_metadata_says_what_it_is_and_what_it_cost(quantized: tuple[Path, Pa
 def test_it_says_nearly_the_same(quantized: tuple[Path, Path, Any]) -> None:
     model, output, done = quantized
     ours, theirs = (
-        Detector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.25) for path in (output, model)
+        EngineDetector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.25) for path in (output, model)
     )
     evidence = gather_evidence(ours, theirs, images(), bar=FP16_BAR)
     assert evidence.parity.num_detections >= 50

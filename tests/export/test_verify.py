@@ -12,7 +12,7 @@ from export.proof.images import ProofImage, images_hash, images_of
 from export.proof.verify import Evidence, accuracy_of, certificate, gather_evidence, with_class_names
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.app.certificates import rows_of
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detections import Detections
@@ -194,6 +194,8 @@ def test_a_real_file_is_told_to_be_the_same_or_ruined(name: str, passes: bool, i
     pytest.importorskip("pycocotools", reason="counts the average precision")
     images = images_of(str(MODELS.parent / "images" / "voc100" / "images"), most=12)
     paths = (MODELS / f"deimv2_atto_coco_320{suffix}.onnx" for suffix in (f"_{name}", ""))
-    ours, theirs = (Detector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.04) for path in paths)
+    ours, theirs = (
+        EngineDetector(OrtEngine(path, recognise(path), device="cpu"), score_threshold=0.04) for path in paths
+    )
     evidence = gather_evidence(ours, theirs, images, bar=FP32_BAR, batch_sizes=(1,))
     assert (evidence.passes, evidence.is_ruined) == (passes, is_ruined)

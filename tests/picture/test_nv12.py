@@ -146,7 +146,7 @@ from pipeline.app.assemble import assemble  # noqa: E402
 from pipeline.app.config import load_config  # noqa: E402
 from pipeline.app.model_files import DEMO_MODEL  # noqa: E402
 from pipeline.app.models.inspect import print_model  # noqa: E402
-from pipeline.detector.detector import Detector  # noqa: E402
+from pipeline.detector.detector import EngineDetector  # noqa: E402
 from pipeline.detector.engine import OrtEngine, on_host  # noqa: E402
 from pipeline.detector.heads import HEADS, Outputs  # noqa: E402
 from pipeline.detector.onnx_file import copy_with_metadata  # noqa: E402
@@ -255,7 +255,7 @@ def test_a_trained_detector_finds_in_planes_what_it_finds_in_the_pixels_that_ope
         pixels = fitted(planes, engine.spec).astype(np.uint8)[None, :, :, ::-1]
         candidates = HEADS["boxes"](engine.infer(pixels.copy()), engine.spec, score_threshold=0.2, batch_index=0)
         found.append(Postprocess(engine.spec, options)(candidates, letterbox))
-        expected += Detector(engine, score_threshold=0.2)([ArrayPicture(opencv_pixels(planes))])
+        expected += EngineDetector(engine, score_threshold=0.2)([ArrayPicture(opencv_pixels(planes))])
     # OpenCV gives four pixels one colour, the graph goes from one to the next.
     bar = Bar(score_from=0.25, least_iou=0.9, largest_score_difference=0.1, least_matched_share=0.97, least_mask_iou=0)
     parity = compare(found, expected, bar=bar, iou_threshold=engine.spec.iou_threshold)
@@ -340,7 +340,9 @@ def test_the_boxes_form_of_planes_finds_what_the_frame_form_finds(exported: Expo
     spec = recognise(boxes.path)
     assert (spec.form, spec.pixels, spec.resize, spec.needs_nms) == ("boxes", "nv12", "letterbox-center", True)
     images = [each.picture for each in as_decoded(proof_images())]
-    found, expected = (Detector(OrtEngine(each.path, each.spec, device="cpu"))(images) for each in (boxes, exported))
+    found, expected = (
+        EngineDetector(OrtEngine(each.path, each.spec, device="cpu"))(images) for each in (boxes, exported)
+    )
     parity = compare(found, expected, bar=FP32_BAR, iou_threshold=spec.iou_threshold)
     assert parity.num_detections > 100
     assert FP32_BAR.passed_by(parity), parity
@@ -399,7 +401,7 @@ def test_a_run_on_a_video_needs_no_preprocessing_and_finds_what_the_file_finds(
     with Running(assembly.flow, results=True) as running:
         results = list(running)
     assert len(results) == 5
-    whole = Detector(OrtEngine(exported.path, exported.spec, device="cpu"), score_threshold=0.05)
+    whole = EngineDetector(OrtEngine(exported.path, exported.spec, device="cpu"), score_threshold=0.05)
     for result in results:
         (expected,) = whole([result.frame.picture])
         assert len(expected) > 0

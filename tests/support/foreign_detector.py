@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture
@@ -32,7 +32,7 @@ def check_finds_the_object(path: Path, spec: DetectorSpec) -> None:
     """The best detection of the file is the object: its box, its class and its score."""
     engine = OrtEngine(path, spec, device="cpu", intra_op_threads=1)
     pixels = np.zeros((real.NETWORK_WH[1], real.NETWORK_WH[0], 3), np.uint8)
-    (detections,) = Detector(engine)([ArrayPicture(pixels)])
+    (detections,) = EngineDetector(engine)([ArrayPicture(pixels)])
     assert detections.boxes_xyxy[0] == pytest.approx(real.BOX_XYXY, abs=0.05)
     assert detections.scores[0] == pytest.approx(real.SCORE, abs=0.01)
     assert spec.class_names[detections.class_ids[0]] == "car"

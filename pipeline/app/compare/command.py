@@ -34,7 +34,7 @@ from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
 from pipeline.app.terminal import Say, progress_lines, tell, wide_console
 from pipeline.app.thresholds import suppression_options
-from pipeline.detector.detector import DetectFunction, Detector
+from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
 from pipeline.masking import masked_address
 from pipeline.measure.measured import Measured
@@ -152,7 +152,7 @@ def _teach(
     path, spec = model_of(config)
     config = with_keys(config, {"engine.precision": "fp32"})
     engine, _ = open_engine(config, path, spec, threads=available_cores())
-    detector: DetectFunction = Detector(engine, score_threshold=options.sure_score / 2)
+    detector: DetectFunction = EngineDetector(engine, score_threshold=options.sure_score / 2)
     rows, columns = tiles
     if tiles != (1, 1):
         detector = Tiled(

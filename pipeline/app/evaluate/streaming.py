@@ -18,7 +18,7 @@ from pipeline.app.assemble import assemble, default_threads, model_of
 from pipeline.app.config import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.options import duration
-from pipeline.detector.detector import Detector
+from pipeline.detector.detector import EngineDetector
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Detections
@@ -92,7 +92,7 @@ def measured_latencies(config: RunConfig, data: LabelledData) -> list[float]:
     """Seconds from a picture to its detections, one after the other, on this machine now."""
     path, spec = model_of(config)
     engine, _ = open_engine(config, path, spec, threads=default_threads(live_sources=1), live_sources=1)
-    detector = Detector(engine, score_threshold=config.detection.score_threshold)
+    detector = EngineDetector(engine, score_threshold=config.detection.score_threshold)
     source = open_source(data.origin)
     seconds = []
     for number, timed in enumerate(source.pictures(threading.Event())):

@@ -14,7 +14,7 @@ from pipeline.app.extras import load
 from pipeline.app.model_files import is_exported, model_file
 from pipeline.app.models.options import VerifyOptions
 from pipeline.app.terminal import tell
-from pipeline.detector.detector import DetectFunction, Detector
+from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
 from pipeline.detector.published import published_model
@@ -43,7 +43,7 @@ def run_verify(options: VerifyOptions) -> int:
         labels = find_coco_json(Path(options.images))
     if spec.pixels == "nv12":
         images = proof_images.as_decoded(images)
-    detector = Detector(engine, score_threshold=least_score)
+    detector = EngineDetector(engine, score_threshold=least_score)
     evidence = proof.gather_evidence(
         detector,
         reference,
@@ -81,7 +81,9 @@ def _reference(options: VerifyOptions, spec: DetectorSpec, least_score: float) -
         path = options.model if against is None else model_file(against)
         their_spec = recognise(path)
         # Alone: image by image, also where it could take several.
-        detector: DetectFunction = Detector(OrtEngine(path, their_spec, device="cpu"), score_threshold=least_score)
+        detector: DetectFunction = EngineDetector(
+            OrtEngine(path, their_spec, device="cpu"), score_threshold=least_score
+        )
         renamed = load("export.proof.verify").with_class_names(detector, their_spec.class_names, spec.class_names)
         return renamed, f"{path} on the CPU"
     request = load("export.exportable").ExportRequest(

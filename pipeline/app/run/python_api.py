@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config import FLAGS, load_config
+from pipeline.app.options import comma_separated
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import recognise as recognise_file
 from pipeline.errors import ConfigError, StreamdetError
@@ -21,9 +23,35 @@ from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.arrays import ArraysSource
+from pipeline.sources.pil_images import is_pil_image
 
-Source = int | str | PathLike[str] | npt.NDArray[np.uint8]
-"""A camera's number, a file, an address or a folder, or a picture: uint8 [H, W, 3] in BGR."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ArrayOrImage: TypeAlias = "npt.NDArray[np.uint8] | Image"
+"""A picture: an array uint8 [H, W, 3] in BGR or [H, W], or an image of PIL."""
+
+Source: TypeAlias = "int | str | PathLike[str] | ArrayOrImage"
+"""A camera's number, a file, an address or a folder, or a picture."""
+
+
+class Keywords(TypedDict, total=False):
+    """The settings that are wanted most often, as keywords; `KEYWORDS` has their dotted keys."""
+
+    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]
+    precision: Literal["auto", "fp32", "fp16", "bf16"]
+    batch: int  # images that the network runs at once
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    classes: str | Sequence[str]  # names; in one string, commas between them
+
+
+KEYWORDS = {
+    **dict.fromkeys(("device", "precision", "batch"), "engine"),
+    **dict.fromkeys(("score_threshold", "iou_threshold", "max_detections", "classes"), "detection"),
+}
+"""The section of each keyword."""
 
 # What the command line calls an option is a key of `settings` here, or a parameter.
 _KEYS = {
@@ -45,38 +73,72 @@ def detect(
     model: str | PathLike[str] | None = None,
     config: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    **keywords: Unpack[Keywords],
 ) -> Iterator[Result]:
     """Yield a result for each frame of a source, or of several side by side, as they come.
 
-        for result in detect("street.mp4", model="yolox.onnx"):
-            print(result.frame.index, len(result.detections))
+        for result in detect("street.mp4", model="yolox.onnx", score_threshold=0.5):
+            print(result)
 
     sources: a camera's number, a file, a URL, a folder of images, `sim:traffic`, as strings or paths; pictures as
-        arrays uint8 [H, W, 3] in BGR or [H, W]; or lists of them. Pictures are the frames of one source.
-    model: an ONNX file, or a name of `streamdet models`, which is downloaded once; `demo`, or nothing on
-        `sim:traffic`, is the detector that comes with streamdet.
+        arrays uint8 [H, W, 3] in BGR or [H, W], or images of PIL; or lists of them. Pictures are the frames of one
+        source.
+    model: an ONNX file, or a name of `streamdet models`, which is downloaded once; `demo`, or nothing on a drawn
+        street, is the detector that comes with streamdet.
     config: a YAML file or a preset.
-    settings: dotted keys of the configuration, such as `{"detection.score_threshold": 0.5}`.
+    settings: dotted keys of the configuration, such as `{"flow.every": 3}`.
+    keywords: device, precision, batch, score_threshold, iou_threshold, max_detections, classes.
 
     Leaving the loop early ends the run. Raises a StreamdetError, at the call, for what cannot be opened,
     and in the loop, after the results before it, for what breaks on the way.
     """
     try:
         words, arrays = _sorted(sources)
-        if settings is not None and not isinstance(settings, Mapping):
-            raise ConfigError(f"settings must be a dict of dotted keys and values, got {type(settings).__name__}")
-        for name, value, kinds in (("model", model, (str, PathLike)), ("config", config, (str,))):
-            if value is not None and not isinstance(value, kinds):
-                raise ConfigError(f"{name} must be a string or a path, got {type(value).__name__}")
-        options = {"sources": words, "model": None if model is None else str(model), "output.show": False}
-        values = {
-            key: value.item() if isinstance(value, np.generic) else value for key, value in (settings or {}).items()
-        }
-        loaded = load_config(config, options=options | values, origin="detect()")
+        options = {"sources": words} | options_of(model, config, settings, keywords, caller="detect()")
+        loaded = load_config(config, options=options, origin="detect()")
         assembly = assemble(loaded, source=ArraysSource(arrays) if arrays else None)
     except StreamdetError as error:
         raise in_python(error) from error
     return _results(Running(assembly.flow, results=True))
+
+
+def options_of(
+    model: str | PathLike[str] | None,
+    config: str | None,
+    settings: Mapping[str, Any] | None,
+    keywords: Mapping[str, Any],
+    *,
+    caller: str,
+) -> dict[str, Any]:
+    """The values by dotted key that a call from Python means; no output is among them.
+
+    Raises ConfigError for what is of the wrong type, a keyword that does not exist, and one that settings have too.
+    """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise ConfigError(f"settings must be a dict of dotted keys and values, got {type(settings).__name__}")
+    for name, value, kinds in (("model", model, (str, PathLike)), ("config", config, (str,))):
+        if value is not None and not isinstance(value, kinds):
+            raise ConfigError(f"{name} must be a string or a path, got {type(value).__name__}")
+    options = {"model": None if model is None else str(model), "output.show": False} | dict(settings or {})
+    for name, value in keywords.items():
+        if name not in KEYWORDS:
+            raise ConfigError(_unknown_keyword(name, caller))
+        key = f"{KEYWORDS[name]}.{name}"
+        if key in (settings or {}):
+            raise ConfigError(f"{caller}: {name} must be set once, got the keyword and {key} in settings")
+        options[key] = _listed(value) if name == "classes" else value
+    return {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
+
+
+def _unknown_keyword(name: str, caller: str) -> str:
+    similar = difflib.get_close_matches(name, KEYWORDS, n=1)
+    hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join(KEYWORDS)}"
+    return f"{caller} has no keyword {name}; {hint}; other keys go into settings, a dict"
+
+
+def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Class names as they are, or from one string with commas between them."""
+    return comma_separated(names, "classes") if isinstance(names, str) else tuple(names or ())
 
 
 def recognise(path: str | PathLike[str], hints: Hints | None = None) -> DetectorSpec:
@@ -108,18 +170,19 @@ def _with_names(text: str, name_of: Callable[[str], str]) -> str:
     return _FLAG.sub(lambda match: name_of(match[1]) + (" true|false" if match[2] else ""), text)
 
 
-def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ...], list[npt.NDArray[np.uint8]]]:
+def _sorted(sources: Sequence[Source | Sequence[Source]]) -> tuple[tuple[str, ...], list[object]]:
     """The words among the sources, and the pictures."""
     words: list[str] = []
-    arrays: list[npt.NDArray[np.uint8]] = []
+    arrays: list[object] = []
     for source in _flat(sources):
-        if isinstance(source, np.ndarray):
+        if isinstance(source, np.ndarray) or is_pil_image(source):
             arrays.append(source)
         elif isinstance(source, np.integer):
             words.append(str(int(source)))
         elif isinstance(source, bool) or not isinstance(source, int | str | PathLike):
             raise ConfigError(
-                f"a source must be a number, a string, a path, an array or a list of them, got {type(source).__name__}"
+                "a source must be a number, a string, a path, an array, an image of PIL or a list of them, "
+                f"got {type(source).__name__}"
             )
         else:
             words.append(str(source))
