@@ -31,4 +31,4 @@ frames = Flow.from_sources(Capture(open_source(source)))
 flow = frames.then(Preprocess(spec)).then(Detect(OrtEngine(model, spec)), workers=2).then(Nms(spec)).to(Alarm())
 with Running(flow) as running:
     running.wait()
-print(running.statistics().frames)
+print(running.statistics().frames.delivered, "frames")
