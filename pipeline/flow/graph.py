@@ -31,11 +31,11 @@ class Edge:
     max_age_seconds: float | None = None  # older items of live sources are dropped as stale; None: none is
     only_sources: frozenset[str] | None = None  # None: the items of all
 
-    def lane(self, *, is_live: bool) -> LaneRule:
+    def lane(self, *, is_live: bool, weight: float = 1.0) -> LaneRule:
         """The rule for the lane of one source."""
         if self.overflow == "by_source":
-            return LaneRule(1, "drop_oldest") if is_live else LaneRule(self.capacity, "block")
-        return LaneRule(self.capacity, self.overflow)
+            return LaneRule(1, "drop_oldest", weight) if is_live else LaneRule(self.capacity, "block", weight)
+        return LaneRule(self.capacity, self.overflow, weight)
 
     def takes(self, source_id: str) -> bool:
         """Whether a source's items pass."""
@@ -51,6 +51,7 @@ class Node:
     part: Any  # the Source, Stage, BatchStage or Sink; with `per_source`, what makes a Stage for a source_id
     role: str = ""  # what it does, whatever file or device is in its name: detect, record; the name by default
     upstream: tuple[str, ...] = ()
+    is_first: bool = False  # whether the sources are upstream of it, however many there are
     edge: Edge = Edge()
     workers: int = 1
     holds: bool = False
@@ -93,6 +94,35 @@ class Flow(Generic[A]):
             raise FlowError(f"each source of a flow must have its own source_id, got {list(names)}")
         nodes = tuple(Node(name, "source", source, "source") for name, source in zip(names, sources, strict=True))
         return cls(nodes, names)
+
+    def with_source(self, source: Source[A]) -> Flow[A]:
+        """The same flow with another source, whose items go the way of the others; for `Running.extend`."""
+        if source.source_id in {node.name for node in self.nodes}:
+            raise FlowError(f"each node of a flow must have its own name, got {source.source_id!r} twice")
+        sources = {node.name for node in self.nodes if node.kind == "source"}
+        followers = [
+            replace(node, upstream=(*node.upstream, source.source_id)) if node.is_first else node for node in self.nodes
+        ]
+        tip = (*self.tip, source.source_id) if set(self.tip) <= sources else self.tip
+        return Flow((*followers, Node(source.source_id, "source", source, "source")), tip)
+
+    def without(self, *names: str) -> Flow[A]:
+        """The same flow without sources, or sinks, that have ended; for `Running.extend` to take the names again."""
+        nodes = [
+            replace(node, upstream=tuple(name for name in node.upstream if name not in names))
+            for node in self.nodes
+            if node.name not in names
+        ]
+        return Flow(tuple(nodes), tuple(name for name in self.tip if name not in names))
+
+    def at(self, name: str) -> Flow[Any]:
+        """The same flow with its tip behind another node, whose output has the type that the caller knows.
+
+        Raises FlowError for a name that it does not have.
+        """
+        if name not in {node.name for node in self.nodes}:
+            raise FlowError(f"the flow has no node {name!r}; it has {', '.join(node.name for node in self.nodes)}")
+        return Flow(self.nodes, (name,))
 
     def then(
         self,
@@ -230,7 +260,8 @@ class Flow(Generic[A]):
     def _node(self, kind: NodeKind, part: object, name: str, role: str, edge: Edge) -> Node:
         """A node behind the tip."""
         free_name = self._free_name(name, part)
-        return Node(free_name, kind, part, role or free_name, self.tip, edge)
+        is_first = all(node.kind == "source" for node in self.nodes if node.name in self.tip)
+        return Node(free_name, kind, part, role or free_name, self.tip, is_first, edge)
 
     def _free_name(self, name: str, part: object) -> str:
         taken = {node.name for node in self.nodes}

@@ -90,15 +90,43 @@ class _Account:
 
 
 class Ledger:
-    """Books every frame of a run; may be used from any thread."""
+    """Books every frame of a run; may be used from any thread.
 
-    def __init__(self, source_ids: Iterable[str], *, clock: Callable[[], float]) -> None:
+    on_settled: called once for each source that has ended, when all of its frames have.
+    """
+
+    def __init__(
+        self,
+        source_ids: Iterable[str],
+        *,
+        clock: Callable[[], float],
+        on_settled: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._clock = clock
+        self._on_settled = on_settled
         self._lock = threading.Lock()
         self._all = _Account()
         self._by_source = {source_id: _Account() for source_id in source_ids}
         self._num_captured = dict.fromkeys(self._by_source, 0)
         self._open: set[Ticket] = set()
+        self._num_open = dict.fromkeys(self._by_source, 0)
+        self._ended: set[str] = set()  # sources of which frames are still on their way
+
+    def add_source(self, source_id: str) -> None:
+        """Open the books of another source, or those of one that has ended and comes back."""
+        with self._lock:
+            self._ended.discard(source_id)
+            self._by_source.setdefault(source_id, _Account())
+            self._num_captured.setdefault(source_id, 0)
+            self._num_open.setdefault(source_id, 0)
+
+    def end_source(self, source_id: str) -> None:
+        """Say that a source gives no more frames."""
+        with self._lock:
+            self._ended.add(source_id)
+            is_settled = self._is_settled(source_id)
+        if is_settled:
+            self._on_settled(source_id)
 
     def capture(self, source_id: str) -> Ticket:
         """Book a new frame."""
@@ -108,6 +136,7 @@ class Ledger:
             ticket = Ticket(source_id, self._num_captured[source_id], now, accounts)
             self._num_captured[source_id] += 1
             self._open.add(ticket)
+            self._num_open[source_id] += 1
             for account in accounts:
                 account.captured += 1
                 account.captured_rate.tick(now)
@@ -127,6 +156,9 @@ class Ledger:
             ticket.open_branches -= 1
             if ticket.open_branches == 0:
                 self._settle(ticket, now)
+            is_settled = ticket.open_branches == 0 and self._is_settled(ticket.source_id)
+        if is_settled:
+            self._on_settled(ticket.source_id)
 
     def close(self, bucket: Bucket) -> None:
         """End every frame that is still on its way, in this bucket unless a branch of it had ended before."""
@@ -155,9 +187,17 @@ class Ledger:
             by_source = {source_id: account.counts(now) for source_id, account in self._by_source.items()}
             return self._all.counts(now), by_source
 
+    def _is_settled(self, source_id: str) -> bool:
+        """Whether a source has ended and all of its frames have; true once."""
+        if source_id not in self._ended or self._num_open[source_id]:
+            return False
+        self._ended.discard(source_id)
+        return True
+
     def _settle(self, ticket: Ticket, now_seconds: float) -> None:
         assert ticket.bucket is not None
         self._open.discard(ticket)
+        self._num_open[ticket.source_id] -= 1
         for account in ticket.accounts:
             account.buckets[ticket.bucket] += 1
             if ticket.bucket == "delivered":

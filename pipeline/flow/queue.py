@@ -27,10 +27,13 @@ class LaneRule:
 
     capacity: int
     overflow: Overflow
+    weight: float = 1.0  # of two lanes in which items wait, one with twice the weight is served twice as often
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
             raise ValueError(f"capacity must be at least 1, got {self.capacity}")
+        if not self.weight > 0:
+            raise ValueError(f"weight must be above 0, got {self.weight}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,13 @@ class QueueStatistics:
 
 
 class _Lane(Generic[T]):
-    __slots__ = ("ended", "items", "rule")
+    __slots__ = ("ended", "items", "rule", "turn")
 
     def __init__(self, rule: LaneRule) -> None:
         self.rule = rule
         self.items: deque[T] = deque()
         self.ended = False
+        self.turn = 0.0  # grows by 1 / weight with each item served; the lane with the smallest is next
 
     def takes_one_more(self) -> bool:
         """Whether a sender need not wait for room."""
@@ -69,7 +73,9 @@ class StageQueue(Generic[T]):
     """A bounded queue with one lane for each sender, so that no sender can starve or push out another.
 
     `block` makes the sender wait (nothing is lost); `drop_oldest` makes the lane's oldest item give way
-    (the newest wins) and hands it to `on_drop`. Lanes are served in turn. May be used from any thread.
+    (the newest wins) and hands it to `on_drop`. Lanes are served in turn, by their weights; a lane that was empty
+    for a while has saved nothing up. May be used from any thread.
+    stays_open: more lanes may come, so that the queue does not end when all of them have.
     Raises ValueError for a capacity below 1.
     """
 
@@ -80,10 +86,13 @@ class StageQueue(Generic[T]):
         *,
         lanes: Mapping[Hashable, LaneRule] | None = None,
         on_drop: Callable[[T], None] | None = None,
+        stays_open: bool = False,
     ) -> None:
         rules = {0: LaneRule(capacity, overflow)} if lanes is None else lanes
         self._lanes: dict[Hashable, _Lane[T]] = {key: _Lane(rule) for key, rule in rules.items()}
-        self._turn: deque[_Lane[T]] = deque(self._lanes.values())
+        self._order: deque[_Lane[T]] = deque(self._lanes.values())  # the one that was served last is last
+        self._last_turn = 0.0  # of the lane that was served last, before it was
+        self._stays_open = stays_open
         self._on_drop = on_drop
         lock = threading.Lock()
         self._has_item = threading.Condition(lock)
@@ -92,18 +101,41 @@ class StageQueue(Generic[T]):
         self._abandoned = False
         self._sent = self._received = self._dropped = self._num_abandoned = 0
 
+    def open_lane(self, lane: Hashable, rule: LaneRule) -> None:
+        """Let another sender send; a lane of that name that has ended begins anew."""
+        with self._has_item:
+            self._remove(lane)
+            self._lanes[lane] = _Lane(rule)
+            self._order.append(self._lanes[lane])
+
+    def close_lane(self, lane: Hashable) -> None:
+        """Say that nothing comes in a lane any more and nothing waits in it; without it where there is none."""
+        with self._has_item:
+            self._remove(lane)
+            self._has_item.notify_all()
+
+    def close_to_new(self) -> None:
+        """Say that no more lanes will be opened."""
+        with self._has_item:
+            self._stays_open = False
+            self._has_item.notify_all()
+
     def send(self, item: T, *, lane: Hashable = 0) -> None:
         """Put an item into a lane, waiting for room where the lane blocks.
 
-        Raises QueueAbandoned if the run was given up, and ValueError if the lane has ended.
+        Raises QueueAbandoned if the run was given up or the lane is closed, and ValueError if the lane has ended.
         """
-        target = self._lanes[lane]
         with self._has_room:
+            target = self._lanes.get(lane)
+            if target is None:
+                raise QueueAbandoned
             self._has_room.wait_for(lambda: self._abandoned or target.takes_one_more())
             if self._abandoned:
                 raise QueueAbandoned
             if target.ended:
                 raise ValueError(f"lane {lane!r} has ended; nothing can be sent to it")
+            if not target.items:
+                target.turn = max(target.turn, self._last_turn)
             dropped = target.add(item)
             self._sent += 1
             self._dropped += len(dropped)
@@ -123,20 +155,18 @@ class StageQueue(Generic[T]):
                 raise TimeoutError
             if self._abandoned:
                 raise QueueAbandoned
-            for _ in range(len(self._turn)):
-                lane = self._turn[0]
-                self._turn.rotate(-1)
-                if lane.items:
-                    self._received += 1
-                    self._has_room.notify_all()
-                    return lane.items.popleft()
-            raise self._failure or QueueEnded
+            waiting = [lane for lane in self._order if lane.items]
+            if not waiting:
+                raise self._failure or QueueEnded
+            self._received += 1
+            self._has_room.notify_all()
+            return self._serve(min(waiting, key=lambda lane: lane.turn)).items.popleft()
 
     def end(self, failure: BaseException | None = None, *, lane: Hashable | None = None) -> None:
         """Say that no more items come in a lane (or in any); what waits can still be received."""
         with self._has_item:
             self._failure = self._failure or failure
-            for ending in self._turn if lane is None else (self._lanes[lane],):
+            for ending in self._order if lane is None else filter(None, [self._lanes.get(lane)]):
                 ending.ended = True
             self._has_item.notify_all()
 
@@ -144,9 +174,9 @@ class StageQueue(Generic[T]):
         """Give up: wake everyone who waits, and let nothing through any more. Returns the items that waited."""
         with self._has_item:
             self._abandoned = True
-            items = [item for lane in self._turn for item in lane.items]
+            items = [item for lane in self._order for item in lane.items]
             self._num_abandoned += len(items)
-            for lane in self._turn:
+            for lane in self._order:
                 lane.items.clear()
             self._has_item.notify_all()
             self._has_room.notify_all()
@@ -155,9 +185,23 @@ class StageQueue(Generic[T]):
     def statistics(self) -> QueueStatistics:
         """A snapshot of the counts."""
         with self._has_item:
-            waiting = sum(len(lane.items) for lane in self._turn)
+            waiting = sum(len(lane.items) for lane in self._order)
             return QueueStatistics(waiting, self._sent, self._received, self._dropped, self._num_abandoned)
 
     def _can_answer(self) -> bool:
         """Whether a receiver has something to return or to raise."""
-        return self._abandoned or any(lane.items for lane in self._turn) or all(lane.ended for lane in self._turn)
+        if self._abandoned or any(lane.items for lane in self._order):
+            return True
+        return not self._stays_open and all(lane.ended for lane in self._order)
+
+    def _serve(self, lane: _Lane[T]) -> _Lane[T]:
+        """The same lane, whose turn is over."""
+        self._last_turn = lane.turn
+        lane.turn += 1 / lane.rule.weight
+        self._order.remove(lane)
+        self._order.append(lane)
+        return lane
+
+    def _remove(self, lane: Hashable) -> None:
+        if lane in self._lanes:
+            self._order.remove(self._lanes.pop(lane))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RESULTS = "results"  # the name of the queue that the caller iterates over
+_LOOK_SECONDS = 0.5  # how long a reader of results waits before it looks whether the run is to end
 _JOIN_SECONDS = 0.05  # how long one look at the threads waits for them
 
 
@@ -57,6 +58,7 @@ class Running(Generic[T]):
     grace_seconds: how long a source, stage or sink may take to return once the run wants to end; one that hangs longer
         is left behind in its daemon thread, with a warning.
     on_error: what happens where a sink fails, or a stage fails on one frame.
+    stays_open: sources may come later, so that the run ends with `stop` and not with its last source.
     """
 
     def __init__(
@@ -67,13 +69,16 @@ class Running(Generic[T]):
         clock: Callable[[], float] = time.monotonic,
         grace_seconds: float = 5.0,
         on_error: OnError = OnError(),
+        stays_open: bool = False,
     ) -> None:
         self._flow = flow
         self._clock = clock
         self._stop = StopRequest(clock=clock, grace_seconds=grace_seconds)
-        self._results = Node(_RESULTS, "sink", None, _RESULTS, flow.tip, Edge(overflow="block")) if results else None
-        nodes = flow.nodes if self._results is None else (*flow.nodes, self._results)
-        self._wiring = Wiring(nodes, clock=clock, stop=self._stop, on_error=on_error)
+        self._results = Node(_RESULTS, "sink", None, _RESULTS, edge=Edge(overflow="block")) if results else None
+        self._wiring = Wiring(
+            self._with_results(flow), clock=clock, stop=self._stop, on_error=on_error, stays_open=stays_open
+        )
+        self._extending = threading.Lock()
         self._windows = [SinkWorker(node, self._wiring) for node in flow.nodes if node.in_main_thread]
         self._threads: dict[str, list[threading.Thread]] = {}
         self._measured_from_seconds = 0.0
@@ -81,12 +86,7 @@ class Running(Generic[T]):
 
     def __enter__(self) -> Running[T]:
         self._measured_from_seconds = self._clock()
-        for node in self._flow.nodes:
-            if not node.in_main_thread:
-                self._threads[node.name] = self._threads_of(node)
-        for threads in self._threads.values():
-            for thread in threads:
-                thread.start()
+        self._start([node for node in self._flow.nodes if not node.in_main_thread])
         return self
 
     def __exit__(
@@ -104,7 +104,10 @@ class Running(Generic[T]):
         try:
             while True:
                 try:
-                    item = self._wiring.receive(self._results)
+                    item = self._wiring.receive(self._results, timeout=_LOOK_SECONDS)
+                except TimeoutError:
+                    self._end_if_stopped()
+                    continue
                 except (QueueEnded, QueueAbandoned):
                     break
                 # Delivered when handed over: a caller who keeps the last item and stops has seen it.
@@ -135,6 +138,52 @@ class Running(Generic[T]):
                 window.close()
             self._join_all()
         self._wiring.failure.raise_once()
+
+    @property
+    def flow(self) -> Flow[T]:
+        """The flow as it runs now: without sources that have ended, with all of their frames, and sinks of theirs."""
+        settled = self._wiring.settled
+        gone = [
+            node.name
+            for node in self._flow.nodes
+            if node.name in settled or (node.edge.only_sources is not None and node.edge.only_sources <= settled)
+        ]
+        return self._flow.without(*gone) if gone else self._flow
+
+    def extend(self, flow: Flow[T]) -> None:
+        """Start the sources and sinks that a flow has more than `self.flow`, which it was made from.
+
+        running.extend(running.flow.with_source(camera))
+
+        From any thread. Raises FlowError for a sink of the main thread, and for a run that has ended or is to end.
+        """
+        with self._extending:
+            names = {node.name for node in self.flow.nodes}
+            new = [node for node in flow.nodes if node.name not in names]
+            if self._stop.is_set() or self._ended_at_seconds is not None:
+                raise FlowError("a run that has ended, or is to end, cannot be extended")
+            if any(node.in_main_thread for node in new):
+                raise FlowError("a sink of the main thread must be there from the start")
+            # The tip of a run stays, wherever that of the flow has gone to hang a sink on it.
+            sources = tuple(node.name for node in flow.nodes if node.kind == "source")
+            flow = Flow(flow.nodes, self._flow.tip if self._has_stage_at_tip() else sources)
+            self._wiring.extend(self._with_results(flow), new)
+            self._flow = flow
+            kept = {node.name for node in flow.nodes}
+            self._threads = {
+                name: threads
+                for name, threads in self._threads.items()
+                if name in kept or any(thread.is_alive() for thread in threads)
+            }
+            self._start(new)
+
+    def remove_source(self, source_id: str) -> None:
+        """Ask one source to end; what it has captured still goes through, and then its own sinks are closed."""
+        self._wiring.stop_source(self._known_source(source_id))
+
+    def pause_source(self, source_id: str, *, is_paused: bool = True) -> None:
+        """Let a source wait, or go on; what a live one gives meanwhile is neither captured nor counted."""
+        self._wiring.pause_source(self._known_source(source_id), is_paused)
 
     def stop(self) -> None:
         """Ask the sources to end; captured items still go through to the sinks. Safe in a signal handler."""
@@ -174,6 +223,31 @@ class Running(Generic[T]):
         )
         return RunStatistics(elapsed, frames, by_source, nodes)
 
+    def _with_results(self, flow: Flow[T]) -> Sequence[Node]:
+        """The nodes of a flow, and the one that the caller reads from."""
+        return flow.nodes if self._results is None else (*flow.nodes, replace(self._results, upstream=flow.tip))
+
+    def _has_stage_at_tip(self) -> bool:
+        return any(node.name in self._flow.tip and node.kind != "source" for node in self._flow.nodes)
+
+    def _known_source(self, source_id: str) -> str:
+        names = [node.name for node in self.flow.nodes if node.kind == "source"]
+        if source_id not in names:
+            raise FlowError(f"the run has no source {source_id!r}; it has {', '.join(names) or 'none'}")
+        return source_id
+
+    def _start(self, nodes: Sequence[Node]) -> None:
+        """Start the threads of nodes; sources last, whose items the others must be ready for."""
+        threads = {node.name: self._threads_of(node) for node in nodes}
+        self._threads |= threads
+        for node in sorted(nodes, key=lambda node: node.kind == "source"):
+            for thread in threads[node.name]:
+                thread.start()
+
+    def _end_if_stopped(self) -> None:
+        if self._stop.is_set():
+            self._wiring.close_to_new()
+
     def _threads_of(self, node: Node) -> list[threading.Thread]:
         run, name = worker_of(node, self._wiring).run, f"streamdet {node.name}"
         # Daemons, so that a source that hangs in a driver cannot keep the interpreter from ending.
@@ -181,6 +255,7 @@ class Running(Generic[T]):
 
     def _poll_once(self) -> bool:
         """Give each main-thread sink its turn, or the threads a moment; False: all have ended."""
+        self._end_if_stopped()
         open_windows = [window for window in self._windows if window.poll()]
         if not open_windows:
             self._join_one()
@@ -196,6 +271,7 @@ class Running(Generic[T]):
     def _join_all(self) -> None:
         """Join every thread; then book the items that are still on their way."""
         while self._alive():
+            self._end_if_stopped()
             self._join_one()
             self._leave_stuck_nodes_behind()
         self._wiring.ledger.close("failed" if self._wiring.failure.has_happened() else "dropped_stale")

@@ -13,7 +13,9 @@ from pipeline.flow.graph import Node
 from pipeline.flow.ledger import Ledger, Ticket
 from pipeline.flow.meters import StageMeter, StageStatistics
 from pipeline.flow.queue import LaneRule, QueueAbandoned, StageQueue
-from pipeline.flow.stop_request import StopRequest
+from pipeline.flow.stop_request import SourceStop, StopRequest
+
+_PAUSE_SECONDS = 0.1  # how often a recorded source that is paused looks whether it is to end
 
 
 @runtime_checkable
@@ -21,6 +23,25 @@ class Closable(Protocol):
     """A part of a flow, or an iterator of one, that may hold resources."""
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class HasWeight(Protocol):
+    """A source with a weight: where the network cannot keep up, one of weight 2 gets twice as much as one of 1."""
+
+    @property
+    def weight(self) -> float: ...
+
+
+class _SourceControl:
+    """Stops and pauses one source."""
+
+    __slots__ = ("gate", "stop", "weight")
+
+    def __init__(self, stop: SourceStop, weight: float) -> None:
+        self.stop, self.weight = stop, weight
+        self.gate = threading.Event()  # set: it is not paused
+        self.gate.set()
 
 
 class Item:
@@ -41,25 +62,80 @@ class Wiring:
     """
 
     def __init__(
-        self, nodes: Sequence[Node], *, clock: Callable[[], float], stop: StopRequest, on_error: OnError
+        self,
+        nodes: Sequence[Node],
+        *,
+        clock: Callable[[], float],
+        stop: StopRequest,
+        on_error: OnError,
+        stays_open: bool = False,
     ) -> None:
         self.clock = clock
         self.stop = stop
         self.on_error = on_error
         self.calls = Calls(clock)
         self.failure = FirstFailure()
-        self.is_live = {node.name: bool(node.part.is_live) for node in nodes if node.kind == "source"}
-        self.ledger = Ledger(self.is_live, clock=clock)
-        self.meters = {
-            node.name: StageMeter(name=node.name, kind=node.kind, role=node.role, workers=node.workers)
-            for node in nodes
-        }
-        self._queues = {node.name: self._queue_before(node) for node in nodes if node.kind != "source"}
-        self._nodes = {node.name: node for node in nodes}
+        self.is_live: dict[str, bool] = {}  # by source
+        self.ledger = Ledger((), clock=clock, on_settled=self._close_lanes)
+        self.meters: dict[str, StageMeter] = {}
+        self.settled: set[str] = set()  # sources that have ended, with all of their frames
+        self._stays_open = stays_open
+        self._sources: dict[str, _SourceControl] = {}
+        self._queues: dict[str, StageQueue[Item]] = {}
+        self._nodes: dict[str, Node] = {}
+        self._downstream: dict[str, tuple[Node, ...]] = {}
         self._lock = threading.Lock()
         self._cut_off: set[str] = set()  # nodes that nothing is sent to any more
-        self._outputs = {node.name for node in nodes if node.kind == "sink" and not node.watches}  # that go on
-        self._downstream = {node.name: tuple(other for other in nodes if node.name in other.upstream) for node in nodes}
+        self._outputs: set[str] = set()  # sinks that go on, without those that watch
+        self.extend(nodes, nodes)
+
+    def extend(self, nodes: Sequence[Node], new: Sequence[Node]) -> None:
+        """Take in some new ones of a flow's nodes; whoever sends or receives meanwhile is not disturbed."""
+        sources = [node for node in new if node.kind == "source"]
+        for node in sources:
+            self._take_in_source(node)
+        for node in new:
+            meter = StageMeter(name=node.name, kind=node.kind, role=node.role, workers=node.workers)
+            self.meters[node.name] = meter
+            if node.kind != "source":
+                self._queues[node.name] = self._queue_before(node)
+        with self._lock:
+            self._cut_off -= {node.name for node in new}
+            self._outputs |= {node.name for node in new if node.kind == "sink" and not node.watches}
+        self._nodes = {node.name: node for node in nodes}
+        self._queues = {name: queue for name, queue in self._queues.items() if name in self._nodes}
+        self._downstream = {name: after for name, after in self._downstream.items() if name in self._nodes}
+        for node in nodes:  # last: from now on items are sent there
+            self._downstream[node.name] = tuple(other for other in nodes if node.name in other.upstream)
+
+    def close_to_new(self) -> None:
+        """Say that no more sources come, so that the run ends with those that there are."""
+        if self._stays_open:
+            self._stays_open = False
+            for queue in self._queues.values():
+                queue.close_to_new()
+
+    def stop_of(self, node: Node) -> SourceStop:
+        """The `Stop` of a source."""
+        return self._sources[node.name].stop
+
+    def stop_source(self, name: str) -> None:
+        """Ask one source to end; what it has captured still goes through."""
+        self._sources[name].stop.make()
+
+    def pause_source(self, name: str, is_paused: bool) -> None:
+        """Let a source wait, or go on; what a live one gives meanwhile is not captured."""
+        gate = self._sources[name].gate
+        (gate.clear if is_paused else gate.set)()
+
+    def may_capture(self, node: Node) -> bool:
+        """Whether the item that a source gave is to be captured; a recorded source waits here while it is paused."""
+        control = self._sources[node.name]
+        if self.is_live[node.name]:
+            return control.gate.is_set()
+        while not control.gate.wait(_PAUSE_SECONDS) and not control.stop.is_set():
+            pass
+        return True
 
     def receive(self, node: Node, *, timeout: float | None = None) -> Item:
         """The next item for a node that is not too old for it. Raises what `StageQueue.receive` raises."""
@@ -140,8 +216,10 @@ class Wiring:
 
     def end_source(self, node: Node) -> None:
         """Say that a source gives no more items."""
+        self._sources[node.name].stop.forget()
         for other in self._downstream[node.name]:
             self._queues[other.name].end(lane=node.name)
+        self.ledger.end_source(node.name)
 
     def end_stage(self, node: Node) -> None:
         """Say that a stage gives no more items, of whatever source."""
@@ -196,8 +274,33 @@ class Wiring:
             if self._nodes[name].kind != "source" and name not in self._cut_off and followers <= self._cut_off:
                 self._cut(self._nodes[name])
 
+    def _take_in_source(self, node: Node) -> None:
+        self.is_live[node.name] = bool(node.part.is_live)
+        weight = node.part.weight if isinstance(node.part, HasWeight) else 1.0
+        self._sources[node.name] = _SourceControl(self.stop.of_source(), weight)
+        self.ledger.add_source(node.name)
+        self.settled.discard(node.name)
+        for name, queue in self._queues.items():
+            if self._nodes[name].edge.takes(node.name):
+                queue.open_lane(node.name, self._lane(self._nodes[name], node.name))
+
+    def _close_lanes(self, source_id: str) -> None:
+        """A source has ended, and nothing of it is on its way: what only it led to ends."""
+        self.settled.add(source_id)
+        for queue in tuple(self._queues.values()):
+            queue.close_lane(source_id)
+
+    def _lane(self, node: Node, source_id: str) -> LaneRule:
+        return node.edge.lane(is_live=self.is_live[source_id], weight=self._sources[source_id].weight)
+
     def _queue_before(self, node: Node) -> StageQueue[Item]:
         lanes: dict[Hashable, LaneRule] = {
-            source_id: node.edge.lane(is_live=is_live) for source_id, is_live in self.is_live.items()
+            source_id: self._lane(node, source_id)
+            for source_id in self.is_live
+            if node.edge.takes(source_id) and source_id not in self.settled
         }
-        return StageQueue(lanes=lanes, on_drop=lambda item: self.ledger.finish(item.ticket, "dropped_full"))
+        return StageQueue(
+            lanes=lanes,
+            on_drop=lambda item: self.ledger.finish(item.ticket, "dropped_full"),
+            stays_open=self._stays_open and node.edge.only_sources is None,
+        )

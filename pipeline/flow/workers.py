@@ -52,7 +52,7 @@ class SourceWorker:
         """Run the source to its end, to its failure, or until the run is given up; then close it."""
         payloads: Iterator[object] | None = None
         try:
-            payloads = iter(self._source.items(self._wiring.stop))
+            payloads = iter(self._source.items(self._wiring.stop_of(self._node)))
             for item in self._captured(payloads):
                 self._wiring.send(self._node, item)
         except QueueAbandoned:
@@ -76,6 +76,8 @@ class SourceWorker:
                 seconds = self._wiring.calls.end()
             if payload is _END:
                 return
+            if not self._wiring.may_capture(self._node):
+                continue
             ticket = self._wiring.ledger.capture(self._node.name)
             # A camera's time goes into waiting for the world, which is not work.
             self._wiring.served(self._node, ticket, None if is_live else seconds)
@@ -152,10 +154,8 @@ class StageWorker(_OrderedWorker[Item]):
 
     def __init__(self, node: Node, wiring: Wiring) -> None:
         super().__init__(node, wiring)
-        self._stages: dict[str, _HoldingStage] = {}
-        if not node.per_source:
-            shared = _HoldingStage(node.name, node.part)
-            self._stages = dict.fromkeys(wiring.is_live, shared)
+        self._shared = None if node.per_source else _HoldingStage(node.name, node.part)
+        self._stages: dict[str, _HoldingStage] = {}  # by source, with `per_source`, which has one thread
 
     def _take(self) -> Item:
         return self._wiring.receive(self._node)
@@ -182,12 +182,14 @@ class StageWorker(_OrderedWorker[Item]):
         return [Item(ticket, payload) for payload in payloads]
 
     def _stage_of(self, source_id: str) -> _HoldingStage:
-        if source_id not in self._stages:  # only with `per_source`, which has one thread
+        if self._shared is not None:
+            return self._shared
+        if source_id not in self._stages:
             self._stages[source_id] = _HoldingStage(self._node.name, self._node.part(source_id))
         return self._stages[source_id]
 
     def _distinct_stages(self) -> Iterable[_HoldingStage]:
-        return dict.fromkeys(self._stages.values())
+        return self._stages.values() if self._shared is None else (self._shared,)
 
     def _rest(self) -> Iterator[Item]:
         for stage in self._distinct_stages():

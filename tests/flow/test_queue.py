@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
+from collections.abc import Hashable
 
 import pytest
 
@@ -140,3 +143,86 @@ def test_a_timeout_is_over_in_time_however_often_the_receiver_is_woken() -> None
 def test_a_capacity_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="capacity must be at least 1, got 0"):
         StageQueue(capacity=0)
+
+
+def receive_all(queue: StageQueue[str], num: int) -> str:
+    return "".join(queue.receive(timeout=0) for _ in range(num))
+
+
+def test_lanes_are_served_by_their_weights() -> None:
+    lanes: dict[Hashable, LaneRule] = {"a": LaneRule(100, "block"), "b": LaneRule(100, "block", weight=2.0)}
+    queue: StageQueue[str] = StageQueue(lanes=lanes)
+    for _ in range(40):
+        queue.send("a", lane="a")
+        queue.send("b", lane="b")
+    assert receive_all(queue, 30) == "abb" * 10
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_camera_starves_and_the_age_of_each_is_bounded_by_its_share(seed: int) -> None:
+    chance = random.Random(seed)
+    weights = {name: chance.choice((0.5, 1.0, 1.0, 2.0, 4.0)) for name in "abcdefgh"}
+    rates_fps = {name: chance.uniform(20, 60) for name in weights}
+    service_seconds = 0.02  # 50 frames/s where some 320 come
+    queue: StageQueue[tuple[str, float]] = StageQueue(
+        lanes={name: LaneRule(1, "drop_oldest", weight) for name, weight in weights.items()}
+    )
+    due = {name: chance.random() / rate for name, rate in rates_fps.items()}
+    served: dict[str, list[float]] = {name: [] for name in weights}
+    ages: dict[str, float] = dict.fromkeys(weights, 0.0)
+    for turn in range(1, 4000):
+        now = turn * service_seconds
+        for name, rate in rates_fps.items():
+            while due[name] <= now:
+                queue.send((name, due[name]), lane=name)
+                due[name] += 1 / rate
+        if turn < 20:  # by then each has sent
+            continue
+        name, captured_at = queue.receive(timeout=0)
+        served[name].append(now)
+        ages[name] = max(ages[name], now - captured_at)
+    total = sum(weights.values())
+    for name, weight in weights.items():
+        period = max(total / weight * service_seconds, 1 / rates_fps[name])  # what is its due
+        longest = max(later - earlier for earlier, later in itertools.pairwise(served[name]))
+        assert longest <= 2 * period + len(weights) * service_seconds  # at worst all others come first once
+        assert ages[name] <= 1 / rates_fps[name] + service_seconds, "only the newest waits"
+    equal = [len(served[name]) for name, weight in weights.items() if weight == 1.0]
+    assert not equal or max(equal) - min(equal) <= 2
+
+
+def test_a_lane_that_was_empty_has_saved_nothing_up() -> None:
+    queue: StageQueue[str] = StageQueue(lanes={"a": LaneRule(100, "block"), "b": LaneRule(100, "block")})
+    for _ in range(60):
+        queue.send("a", lane="a")
+    receive_all(queue, 50)
+    for _ in range(10):
+        queue.send("b", lane="b")
+    assert receive_all(queue, 10).count("a") == 5
+
+
+def test_a_queue_that_stays_open_ends_when_it_is_closed_to_new_lanes() -> None:
+    queue: StageQueue[str] = StageQueue(lanes={"a": LaneRule(1, "block")}, stays_open=True)
+    queue.end(lane="a")
+    with pytest.raises(TimeoutError):
+        queue.receive(timeout=0)
+    queue.open_lane("b", LaneRule(1, "block"))
+    queue.send("x", lane="b")
+    queue.end(lane="b")
+    queue.close_to_new()
+    assert queue.receive() == "x"
+    with pytest.raises(QueueEnded):
+        queue.receive()
+
+
+def test_nothing_is_sent_to_a_lane_that_was_closed() -> None:
+    queue: StageQueue[str] = StageQueue(lanes={"a": LaneRule(1, "block")}, stays_open=True)
+    queue.close_lane("a")
+    queue.close_lane("a")
+    with pytest.raises(QueueAbandoned):
+        queue.send("x", lane="a")
+
+
+def test_a_weight_must_be_above_zero() -> None:
+    with pytest.raises(ValueError, match="weight must be above 0, got 0"):
+        LaneRule(1, "block", weight=0)

@@ -55,7 +55,7 @@ def coded(pixels: PixelArray, coding: str, folder: Path) -> tuple[bytes, bytes]:
         pytest.skip("this build of av has no libx265")
     path = folder / "tile.mkv"  # keeps both as HEIF does
     with av.open(str(path), "w") as container:
-        # With B-frames, the decoding time of a lone frame is not set, and whether the container takes it a matter of luck.
+        # With B-frames a lone frame has no decoding time, and whether the container takes it is a matter of luck.
         options = {"crf": "4", "x265-params": "log-level=none:bframes=0"}
         stream = container.add_stream("libx265", 25, options=options)
         assert isinstance(stream, VideoStream)
