@@ -1,4 +1,4 @@
-"""Floors: imports look down, never up, and the heavy libraries stay in their few files."""
+"""Layers: a folder imports only from lower ones, and the heavy libraries stay in their few files."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# A folder imports only what stands on a lower floor, or itself.
-FLOORS = {
+# A folder imports only from lower layers, or from itself.
+LAYERS = {
     "pipeline.errors": 1,
     "pipeline.version": 1,
     "pipeline.telemetry": 1,
@@ -74,7 +74,7 @@ def imports_of(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute, so that a reader sees the floor"
+            assert node.level == 0, f"{path}: imports are absolute, so that a reader sees the layer"
             assert node.module is not None
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
@@ -86,20 +86,20 @@ def name_of(path: Path) -> str:
 
 
 def folder_of(module: str) -> str | None:
-    """The entry of FLOORS that a module belongs to, None for other people's modules."""
-    known = [name for name in FLOORS if module == name or module.startswith(name + ".")]
+    """The entry of LAYERS that a module belongs to, None for other people's modules."""
+    known = [name for name in LAYERS if module == name or module.startswith(name + ".")]
     return max(known, key=len) if known else None
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_imports_look_down(path: Path) -> None:
     here = folder_of(name_of(path))
-    assert here is not None, f"{path} stands on no floor"
+    assert here is not None, f"{path} is in no layer"
     for imported in imports_of(path):
         there = folder_of(imported)
         if there is None or there == here:
             continue
-        assert FLOORS[there] < FLOORS[here], f"{path}: {here} must not import {imported}, which stands above or beside"
+        assert LAYERS[there] < LAYERS[here], f"{path}: {here} must not import {imported}, which is not in a lower layer"
         if here == "export":
             assert there in EXPORT_MAY_USE, f"{path}: export must not import {imported}"
 
