@@ -1,1 +1,1 @@
-"""Proof: shows that an exported file detects what its PyTorch model detects."""
+"""Proof of an export: shows that a file detects what its PyTorch model detects, and writes its certificate."""

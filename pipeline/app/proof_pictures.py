@@ -1,4 +1,4 @@
-"""Proof pictures: words of sources → pictures to compare engines on: a drawn street, textures, the sources' own."""
+"""Proof pictures: words of sources → pictures to compare devices on: a drawn street, textures, the sources' own."""
 
 from __future__ import annotations
 

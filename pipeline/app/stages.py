@@ -1,7 +1,7 @@
 """Stages: a table of the steps between sources and outputs, with everything that is said about each.
 
 Sources, preprocessing, detection, suppression and rendering get their places from `assemble` and `outputs`. A stage
-that takes results and gives results, such as a tracker, needs a row with `add` and stands behind suppression.
+that takes results and gives results, such as a tracker, needs a row with `add` and runs after NMS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class StageKind:
     role: str
     advice: Advice
     colour: str  # in charts, #rrggbb
-    add: Callable[[Flow[Result], RunConfig], Flow[Result]] | None = None  # behind suppression, where requested
+    add: Callable[[Flow[Result], RunConfig], Flow[Result]] | None = None  # after NMS, where requested
 
 
 def _of_source(limit: Limit) -> str:

@@ -1,4 +1,4 @@
-"""Proof: readings of a foreign network → their evidence in pictures that are mirrored, shifted and scaled.
+"""Proof of a reading: readings of a foreign network → their evidence in pictures that are mirrored, shifted and scaled.
 
 Under the right reading detections move along with the picture, and lie on the objects that were drawn; under a wrong
 one they do not. No labels are needed. The measurements are kept in the cache folder.

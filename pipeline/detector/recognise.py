@@ -1,8 +1,9 @@
-"""Recognition: an ONNX file → the spec of the detector in it, with the reasons.
+"""Recognising: an ONNX file → the spec of the detector in it; makes the claims, tries and proves them.
 
 Our own metadata says it. A foreign file is claimed by conventions that fit its graph and metadata, each as sure as
-these make it; a claim is then tried on a picture, and where several hold, proved on pictures that are changed, see
-`pipeline.detector.proof`. Every conclusion stands in `DetectorSpec.provenance`.
+these make it; a claim is then tried on a picture. A file is ambiguous where several claims hold: these are proved on
+pictures that are changed, see `pipeline.detector.proof`. Every conclusion is kept in `DetectorSpec.provenance`, and
+`pipeline.detector.recognition` is the result.
 """
 
 from __future__ import annotations

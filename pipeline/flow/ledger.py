@@ -3,12 +3,13 @@
 Each captured frame ends in exactly one bucket:
 
     delivered        it reached the end of the flow in every branch that did not drop it
-    dropped_stale    it was too old when its turn came, or nobody waited for it any more
+    dropped_stale    it was too old when its turn came, or was still on its way when the run was stopped
     dropped_full     a newer frame took its place in a full queue
     filtered         a stage ended it on purpose, by returning nothing for it
     failed           a stage or sink failed on it, or the run failed while it was on its way
 
 At any instant `captured = delivered + dropped_stale + dropped_full + filtered + failed + in_flight`.
+Rates are FPS, computed by `pipeline.flow.meters.RateMeter`.
 """
 
 from __future__ import annotations

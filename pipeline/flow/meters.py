@@ -16,7 +16,7 @@ _NUM_BUCKETS = math.ceil(math.log(1e9) / _LOG_GROWTH)  # up to 1000 s
 
 
 class RateMeter:
-    """Ticks a second: (ticks - 1) / (last - first), because n ticks span n - 1 intervals.
+    """FPS, or any ticks per second: (ticks - 1) / (last - first), because n ticks span n - 1 intervals.
 
     Not locked; whoever owns it, locks.
     """

@@ -1,6 +1,6 @@
-"""Suppression: overlapping boxes, scores and classes → the boxes that stay.
+"""Suppression (NMS and soft-NMS): overlapping boxes, scores and classes → the boxes that stay.
 
-Greedy non-maximum suppression, per class or over all classes, and soft-NMS (Bodla et al. 2017,
+Greedy non-maximum suppression (NMS), per class or over all classes, and soft-NMS (Bodla et al. 2017,
 https://arxiv.org/abs/1704.04503), which lowers the scores of overlapping boxes instead of removing them.
 """
 

@@ -13,12 +13,13 @@ from pipeline.sources.source import FrameSource
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 5.0
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 5.0  # of the exponential backoff
 
 
 class ReconnectingSource:
     """A live stream that is opened again when it breaks or ends, because a live stream has no end.
 
+    It reconnects with exponential backoff: the delay doubles from `FIRST_DELAY_SECONDS` to `LONGEST_DELAY_SECONDS`.
     Media time goes on by the length of the break. Raises SourceError once a break is longer than `reconnect_seconds`.
 
     reopen: opens the stream again, or gives None where it has turned out to be a file, which has been read.

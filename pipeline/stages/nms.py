@@ -1,4 +1,7 @@
-"""NMS stage: raw detections in network pixels → a result in source pixels."""
+"""NMS stage: raw detections in network pixels → a result in source pixels, after NMS or soft-NMS.
+
+The algorithms are in `pipeline.picture.suppression`; `detection.suppression` of the configuration chooses one.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Preprocessing stage: frames → network inputs, in buffers that are used again.
 
+Here a frame is letterboxed, or stretched, to the network's size. `pipeline.detector.tensor` writes the pixels into the
+buffer; networks exported by `export.graph.forms` to take frames of any size resize in the graph instead.
+
 `NetworkInput.give_back` is the one call that goes against the flow: the stage that has read a tensor returns its
 buffer to this one. A frame that is dropped on the way takes its buffer with it.
 """
