@@ -79,7 +79,7 @@ def _cpu_bars(turns: Turns) -> Iterator[Bar]:
             f"{name} {turns.above(name + suffix, 'bare'):.1f}" for name in _COMPETITORS if name + suffix in turns
         )
         remark = f"{others}; ours above bare-1 {turns.above(f'ours{suffix}', 'bare-1'):.1f}"
-        yield Bar(f"CPU ms a frame above bare, {words}", turns.above(f"ours{suffix}", "bare"), limit, True, remark)
+        yield Bar(f"CPU ms / frame above bare, {words}", turns.above(f"ours{suffix}", "bare"), limit, True, remark)
 
 
 def _competitor_bars(turns: Turns) -> Iterator[Bar]:

@@ -160,7 +160,7 @@ def print_contenders(contenders: Sequence[Contender]) -> None:
     """Print one line a contender."""
     floors = [row.cpu_ms for row in contenders if row.name in ("bare", "bare-1")]
     width = max(len(row.name) for row in contenders)
-    print(f"{'':{width}} frames/s   CPU ms a frame          above bare  above bare-1  detections a frame")
+    print(f"{'':{width}} frames/s   CPU ms / frame          above bare  above bare-1  detections / frame")
     for row in contenders:
         line = _line(row, floors) if row.outcomes and not row.failure else row.failure
         print(f"{row.name:{width}} {line}")

@@ -44,7 +44,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare_process()
     print(describe_machine())
-    print(f"{'sources':>8} {'batch':>6} {'CPU ms a frame':>15} {'frames/s':>9}")
+    print(f"{'sources':>8} {'batch':>6} {'CPU ms / frame':>15} {'frames/s':>9}")
     for num_sources, batch in ((1, 1), (8, 8), (32, 8), (32, 16)):
         cpu_ms, rate = share(num_sources, batch, options.detections)
         print(f"{num_sources:8} {batch:6} {cpu_ms:15.3f} {rate:9.0f}")

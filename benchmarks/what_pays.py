@@ -136,7 +136,7 @@ def main(words: Sequence[str] | None = None) -> None:
     names = [name for name in VARIANTS if options.recording or "a recording" not in name]
     summaries, refusals = measure_in_turns(command, names, options.repeats)
     print(describe_machine())
-    print(f"{'':52} frames/s   ratio (each turn)              CPU ms a frame")
+    print(f"{'':52} frames/s   ratio (each turn)              CPU ms / frame")
     for name, runs in summaries.items():
         refusal = refusals.get(name)
         line = line_of(runs, summaries[AS_IT_IS]) if refusal is None else f"not with this model: {refusal[:100]}"

@@ -88,7 +88,7 @@ def export_detector(
         )
         if not evidence.passes and not force:
             raise ModelError(
-                f"{path} was not written: ONNX Runtime must find what PyTorch finds, but {evidence.shortfall()}; "
+                f"{path} was not written: ONNX Runtime must detect what PyTorch detects, but {evidence.shortfall()}; "
                 "--force writes it anyway and marks it"
             )
         parity = certificate(

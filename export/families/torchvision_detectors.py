@@ -227,7 +227,7 @@ def _num_classes(request: ExportRequest, num_trained: int) -> int:
         raise ModelError(f"{request.name}: {len(names)} class names contradict {request.num_classes} classes")
     if request.num_requested_classes < 1:
         raise ModelError(
-            f"{request.name} needs at least one class beside the background, got {request.num_requested_classes}"
+            f"{request.name} needs at least one class besides the background, got {request.num_requested_classes}"
         )
     if request.uses_published_weights and (request.num_classes or request.num_requested_classes != num_trained):
         raise ModelError(

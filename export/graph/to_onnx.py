@@ -60,12 +60,14 @@ def to_onnx(
                 verbose=False,
             )
     except Exception as error:  # the exporter's exceptions have no common base
-        raise ModelError(f"PyTorch's exporter refuses the module: {_cause_of(error)}") from error
+        raise ModelError(f"PyTorch's exporter rejects the module: {_cause_of(error)}") from error
     assert program is not None
     model = program.model_proto
     # The exporter may fix the example's batch without a warning.
     if not model.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise ModelError("PyTorch's exporter refuses the module: its batch must be dynamic, it only works for one size")
+        raise ModelError(
+            "PyTorch's exporter rejects the module: its batch must be dynamic, but it works for one size only"
+        )
     _drop_notes(model)
     _store_exact_halves(model)
     return model

@@ -13,9 +13,9 @@ from pipeline.picture.detector_spec import DetectorSpec
 def certificate_mismatch(path: Path, spec: DetectorSpec) -> str | None:
     """Why a file is not known to say what its model says, or None if it is."""
     if spec.parity is None:
-        return f"{path.name} has no parity certificate: nobody has shown that it says what its model says"
+        return f"{path.name} has no parity certificate: it was never verified against the original model"
     if spec.parity.get("forced"):
-        return f"{path.name} is marked: it does not say what its model says, and was written by force"
+        return f"{path.name} failed verification against the original model, and was written with --force"
     if spec.parity.get("graph_sha256") != graph_hash(path):
         return f"the parity certificate of {path.name} was made with another version of the graph"
     return None
@@ -25,7 +25,7 @@ def rows_of(parity: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """A certificate in words, by line."""
     bar = parity["bar"]
     yield "against", f"{parity['against']}, {parity['date']}"
-    verdict = "met" if parity["passed"] else "NOT met" + (", written by force" if parity["forced"] else "")
+    verdict = "met" if parity["passed"] else "NOT met" + (", written with --force" if parity["forced"] else "")
     if parity.get("largest_ap_drop") is not None:
         bound = f"at most {100 * parity['largest_ap_drop']:g} AP points lost"
     else:

@@ -11,7 +11,7 @@ from pipeline.errors import ConfigError
 def names_of(models: Sequence[str]) -> list[str]:
     """The files' stems, or where two are alike, all of the paths. Raises ConfigError for the same one twice."""
     if len(set(models)) < len(models):
-        raise ConfigError(f"every model must be given once, got {', '.join(models)}")
+        raise ConfigError(f"every model must be listed only once, got {', '.join(models)}")
     stems = [Path(model).stem for model in models]
     return stems if len(set(stems)) == len(stems) else list(models)
 

@@ -53,7 +53,7 @@ class DetectionConfig(_Section):
     ] = None
     iou_threshold: Annotated[
         Share | None,
-        Flag("Of two boxes that overlap by more than this IoU, keep the better; the model's own if left out."),
+        Flag("NMS: of two boxes that overlap by more than this IoU, keep the better; the model's own if left out."),
     ] = None
     suppression: Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"] = "class-aware"
     max_detections: Count | None = None  # None: the model's own
@@ -126,12 +126,13 @@ class EngineConfig(_Section):
     ] = "auto"
     precision: Annotated[
         Literal["auto", "fp32", "fp16", "bf16"],
-        Flag("The precision of the network, where the device offers several; fp32 refuses OpenVINO's bf16."),
+        Flag("The precision of the network, if the device offers several; fp32 rules out OpenVINO's bf16."),
     ] = "auto"
     threads: Count | None = None  # of one inference
     inflight: Count | None = None  # inferences at once
     unproved: Annotated[
-        bool, Flag("Accept a device whose detections differ from the CPU's in fp32.", typed=bool | None)
+        bool,
+        Flag("If the device's detections differ from CPU fp32, warn and run instead of failing.", typed=bool | None),
     ] = False
     spin_us: Annotated[int, Field(ge=0)] | None = None  # for so long an idle thread burns its core; None: 200
     batch: Annotated[
@@ -157,7 +158,7 @@ class FlowConfig(_Section):
         ),
     ] = "auto"  # auto: as each source is
     rate_fps: Annotated[
-        Positive | None, Flag("Play recorded sources at this many frames a second, with --live.", ("--rate",))
+        Positive | None, Flag("Play recorded sources at this many frames per second, with --live.", ("--rate",))
     ] = None
     queue_capacity: Count = 2
     max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it

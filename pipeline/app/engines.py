@@ -103,10 +103,12 @@ def open_engine(
         engine.agreement = str(agreement)
         logger.info("%s in %s: %s", engine.device, engine.precision, agreement)
         if not agreement.passes:
-            damage = f"{engine.device} in {engine.precision} finds something else in {path}: {agreement}"
+            damage = (
+                f"{engine.device} in {engine.precision} does not detect what the CPU detects with {path}: {agreement}"
+            )
             if not section.unproved:
                 engine.close()
-                raise DeviceError(f"{damage}; use --device cpu, or --unproved to go on")
+                raise DeviceError(f"{damage}; use --device cpu, or --unproved to run it all the same")
             logger.warning("%s", damage)
     return engine, config
 

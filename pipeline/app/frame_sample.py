@@ -21,7 +21,7 @@ def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None
     """
     (word,) = config.sources
     if word == "-":
-        raise ConfigError("the source is read again and again, which a stream on stdin cannot be; save it as a file")
+        raise ConfigError("the source is read several times, which stdin does not allow; save it as a file")
     with ExitStack() as undo:
         (source,) = open_sources(config, undo).values()
         if refuses_live and source.is_live:

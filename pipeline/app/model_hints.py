@@ -41,7 +41,7 @@ def recognised(path: Path, hints: Hints) -> DetectorSpec:
     for option, hint, value in (("--anchors", anchors, spec.anchors), ("--columns", hints.columns or (), spec.columns)):
         if hint and hint != value:
             why = f"its metadata has others of head {spec.head}" if value else f"head {spec.head} has none"
-            raise ModelError(f"{option} cannot be heeded by {path}: {why}; leave it out")
+            raise ModelError(f"{option} has no effect on {path}: {why}; leave it out")
     return spec
 
 
@@ -54,7 +54,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         names = tuple(line.strip() for line in read_text(path).rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error)
-        raise ConfigError(f"--class-names must be a text file with a name a line, got {path}: {reason}") from error
+        raise ConfigError(f"--class-names must be a text file with one name per line, got {path}: {reason}") from error
     if not names or not all(names):
         raise ConfigError(f"{path} must have a class name in each line, {'none' if not names else 'one is empty'}")
     return names

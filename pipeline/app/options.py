@@ -1,6 +1,6 @@
 """Options: marks on fields → how each is typed on the command line, with its help, said once.
 
-    repeats: Annotated[int, Flag("How often each candidate is measured, in turns.", at_least=1)] = 3
+    repeats: Annotated[int, Flag("How often each candidate is measured.", at_least=1)] = 3
 
 Fields of a command's own frozen dataclass and keys of the configuration are marked alike; the field's default is the
 only one. `pipeline.app.commands` makes the parameters of a command of them.

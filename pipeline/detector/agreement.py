@@ -1,7 +1,8 @@
-"""Agreement: an engine's detections against those of ONNX Runtime's own CPU provider in fp32, on the same pictures.
+"""Agreement of a device: an engine's detections against those of the CPU in fp32, on the same pictures.
 
-A provider may load a file, run it without a word, and find something else in it: statically quantized YOLO files found
-nothing on OpenVINO. What is faster is used only once it has been seen to find the same.
+The reference is ONNX Runtime's own CPU provider. Another provider may load and run a file without an error and still
+detect something else: statically quantized YOLO files detected nothing on OpenVINO. So a faster device is used only
+after this check.
 """
 
 from __future__ import annotations

@@ -134,7 +134,9 @@ def _proved(candidate: Candidate, why: str, open_on: Open, prove: Prove, refused
     agreement = prove(engine)
     if agreement.passes:
         return Choice(engine, agreement, f"{'; '.join([*refused, f'{candidate.device}: {why}'])}")
-    refused.append(f"{engine.device} in {engine.precision} is not taken, because it finds something else: {agreement}")
+    refused.append(
+        f"{engine.device} in {engine.precision} is not used, because its detections differ from the CPU's: {agreement}"
+    )
     engine.close()
     return None
 

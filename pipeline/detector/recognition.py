@@ -1,4 +1,7 @@
-"""Recognition's result: the readings that were accepted and refused → the one spec, or the words of the refusal."""
+"""Result of recognising: the readings that were accepted and refused → the one spec, or an error if none or several.
+
+Where several readings remain, the file is ambiguous, and the error names the flags that settle it.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ class Recognition:
             readings = "; or ".join(_few(_differences(self.accepted), at_least=2))
             settled_by = _flags(self.accepted) or "outputs whose names say which are boxes, class ids and scores"
             raise ModelError(
-                f"{self.facts.path}: can be read in {len(self.accepted)} ways: {readings}. Settle it with "
-                f"{settled_by}, and `streamdet adopt` writes the choice into a copy"
+                f"{self.facts.path} is ambiguous, it can be read in {len(self.accepted)} ways: {readings}. Settle it "
+                f"with {settled_by}, and `streamdet adopt` writes the choice into a copy"
             )
         with_a_way_out = sorted((*self.objections, *self.near_misses), key=lambda reason: "--" not in reason)
         reasons = "; ".join(

@@ -43,7 +43,7 @@ def time_chart(
     axes.invert_yaxis()
     axes.margins(x=0.08)
     legend = " (thin bar above: each part alone)" if floors else ""
-    axes.set_xlabel(f"CPU milliseconds a frame{legend}")
+    axes.set_xlabel(f"CPU milliseconds per frame{legend}")
     figure.legend(loc="outside upper center", ncols=len(roles), frameon=False, fontsize=9, columnspacing=1.2)
     return _svg(figure)
 

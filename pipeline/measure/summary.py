@@ -201,5 +201,5 @@ def disturbances(repeats: Sequence[Measured], fps: Figure, *, cores: int) -> lis
     if stolen > _DISTURBED_SHARE * cores:
         reasons.append(f"the host of this virtual machine took up to {stolen:.1f} of {cores} cores away")
     if fps.spread > _DISTURBED_SHARE:
-        reasons.append(f"repeats lie {fps.spread:.0%} apart")
+        reasons.append(f"repeats differ by {fps.spread:.0%}")
     return reasons

@@ -161,7 +161,7 @@ def test_models_devices_precisions_and_batches_are_combined() -> None:
     ("options", "words"),
     [
         (BenchOptions(()), "at least one SOURCE"),
-        (BenchOptions(("-",)), "a stream on stdin cannot be"),
+        (BenchOptions(("-",)), "which stdin does not allow"),
         (BenchOptions(("sim:traffic",), outputs=("boxes", "picture")), "--outputs must be boxes, recording"),
     ],
 )

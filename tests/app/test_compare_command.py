@@ -176,7 +176,7 @@ def test_candidates_are_judged_by_what_the_teacher_is_sure_of(
     out = capsys.readouterr().out
     assert no_truth("cats") in out
     assert "teacher 100.0" in out
-    assert "cats is the teacher's own network, so that its row is not a fair one" in out
+    assert "cats is the teacher's own network, so its row is not a fair comparison" in out
     assert "sure of 5 objects only" in out
     pictures = sorted((tmp_path / "worst").iterdir())
     assert [each.name for each in pictures] == ["rival-worst-1-frame-0.png", "rival-worst-2-frame-6.png"]
@@ -209,8 +209,8 @@ def test_what_cannot_be_compared_is_said_in_one_line(
     both = (small_detector, rival)
     mistakes = {
         (small_detector, "--on", small_video): "compare needs two models or more",
-        (small_detector, small_detector, "--on", small_video): "every model must be given once",
-        (*both, "--on", "-"): "which a stream on stdin cannot be",
+        (small_detector, small_detector, "--on", small_video): "every model must be listed only once",
+        (*both, "--on", "-"): "which stdin does not allow",
         (*both, "--on", "sim:traffic?realtime=1"): "--on must be a recorded source",
         (*both, "--on", "sim:traffic?seconds=inf"): "must end: give it seconds=20",
         (*both, "--on", small_video, "--sure-score", "0.95"): "must be sure of something, from score 0.95 on",

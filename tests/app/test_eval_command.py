@@ -341,7 +341,7 @@ def test_difficult_objects_count_as_pycocotools_counts_crowds(streamdet: Streamd
 
 
 def test_the_same_model_twice_is_refused_because_one_would_overwrite_the_others_charts() -> None:
-    with pytest.raises(ConfigError, match=r"every model must be given once, got a/x\.onnx, a/x\.onnx"):
+    with pytest.raises(ConfigError, match=r"every model must be listed only once, got a/x\.onnx, a/x\.onnx"):
         names_of(["a/x.onnx", "a/x.onnx"])
     assert names_of(["a/x.onnx", "b/x.onnx", "y.onnx"]) == ["a/x.onnx", "b/x.onnx", "y.onnx"]
     assert names_of(["a/x.onnx", "b/y.onnx"]) == ["x", "y"]

@@ -78,7 +78,7 @@ def test_class_names_may_have_any_letters(tmp_path: Path) -> None:
         (b"\n \n", r"names.txt must have a class name in each line, none"),
         (b"cat\n\ndog\n", r"names.txt must have a class name in each line, one is empty"),
         (b"\ncat\n", r"names.txt must have a class name in each line, one is empty"),
-        (b"\xff\xfe\x00c", r"--class-names must be a text file with a name a line, got .*names.txt: "),
+        (b"\xff\xfe\x00c", r"--class-names must be a text file with one name per line, got .*names.txt: "),
     ],
 )
 def test_a_file_that_names_no_classes_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -90,7 +90,7 @@ def test_a_file_that_names_no_classes_is_refused(tmp_path: Path, content: bytes,
 
 def test_a_missing_file_of_class_names_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.txt", tmp_path):
-        with pytest.raises(ConfigError, match=r"--class-names must be a text file with a name a line, got "):
+        with pytest.raises(ConfigError, match=r"--class-names must be a text file with one name per line, got "):
             read_class_names(path)
 
 

@@ -217,7 +217,7 @@ def test_a_run_takes_hints_by_flag_and_by_set(
         (["--scores", "relu"], "error: --scores must be"),
         (["--columns", ","], "--columns must name at least one"),
         (["--columns", "x1,y1,x2,y2,score,class"], "--columns"),
-        (["--class-names", "nowhere.txt"], "--class-names must be a text file with a name a line, got nowhere.txt"),
+        (["--class-names", "nowhere.txt"], "--class-names must be a text file with one name per line, got nowhere.txt"),
         (["--anchors", "nowhere.npy"], "--anchors must be a .npy file, got nowhere.npy: No such file or directory"),
         (["--anchors", __file__], "it does not begin like one"),
     ],
@@ -234,9 +234,9 @@ def test_a_wrong_hint_by_set_is_one_line(streamdet: Streamdet, foreign: Path, sm
 def test_what_a_model_has_no_use_for_is_refused(streamdet: Streamdet, tmp_path: Path, small_detector: Path) -> None:
     np.save(tmp_path / "anchors.npy", np.full((4, 4), 0.5, np.float32))
     done = streamdet("inspect", small_detector, "--anchors", tmp_path / "anchors.npy")
-    assert refused(done, "--anchors cannot be heeded by", "head boxes has none; leave it out")
+    assert refused(done, "--anchors has no effect on", "head boxes has none; leave it out")
     done = streamdet("inspect", small_detector, "--columns", "x1,y1,x2,y2,score,class")
-    assert refused(done, "--columns cannot be heeded by", "head boxes has none; leave it out")
+    assert refused(done, "--columns has no effect on", "head boxes has none; leave it out")
 
 
 # --- certificates
@@ -250,7 +250,7 @@ def test_a_run_says_once_that_nobody_has_verified_the_file(
     done = streamdet("run", small_video, other, "-m", foreign, "--jsonl", "-", "--max-frames", "2", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("parity certificate") == 1
-    warning = "streamdet: warning: foreign.onnx has no parity certificate: nobody has shown that it says what its"
+    warning = "streamdet: warning: foreign.onnx has no parity certificate: it was never verified against the original"
     assert any(line.startswith(warning) for line in done.stderr.splitlines())
     assert len([json.loads(line) for line in done.stdout.splitlines()]) == 4
 
@@ -280,7 +280,7 @@ def test_a_certificate_of_this_graph_is_no_warning_and_of_another_one_is(
 def test_a_file_written_by_force_is_a_warning(streamdet: Streamdet, small_video: Path, tmp_path: Path) -> None:
     model = write_finder(tmp_path / "forced.onnx", parity={"passed": False, "forced": True})
     done = streamdet("run", small_video, "--jsonl", "-", "--max-frames", "1", "--device", "cpu", "-m", model)
-    assert "forced.onnx is marked: it does not say what its model says" in done.stderr
+    assert "forced.onnx failed verification against the original model" in done.stderr
 
 
 def test_the_detector_that_comes_along_is_no_warning(streamdet: Streamdet, small_video: Path) -> None:
@@ -400,13 +400,13 @@ def test_a_checkpoint_is_of_no_use_for_a_file_that_does_not_name_its_network(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--list", "x"], "--list stands alone, got x as well"),
+        (["--list", "x"], "--list takes no MODEL, got x;"),
         (["x", "--form", "box"], "--form must be one of boxes, frame, body, got 'box'"),
         (["x", "--size", "640"], "--size must be WIDTHxHEIGHT, such as 640x384, got '640'"),
         (["x", "--size", "640x-1"], "--size must be WIDTHxHEIGHT"),
         (
             ["x", "--weights", "mine.pt"],
-            "--weights must be DEFAULT or none, got 'mine.pt'; your own go to --checkpoint",
+            "--weights must be DEFAULT or none, got 'mine.pt'; pass your own with --checkpoint",
         ),
         (["x", "--class-names", "NAMES", "--num-classes", "3"], "--num-classes is 3, but --class-names names 2"),
         (["x", "--class-names", "nowhere.txt"], "--class-names must be a text file"),

@@ -72,7 +72,7 @@ def test_a_person_gets_a_table_and_the_sentence() -> None:
     assert "street.mp4" in said
     assert "record o.mp4" in said
     assert "20 captured = 16 delivered + 4 filtered + 0 dropped + 0 failed" in said
-    assert "Limited by detect (100% busy, 50.0 ms a frame)" in said
+    assert "Limited by detect (100% busy, 50.0 ms per frame)" in said
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_with_a_least_rate_the_cheapest_that_holds_it_wins(
     assert load_config(str(tmp_path / "tuned.yaml")).engine.batch == 2
     out = capsys.readouterr().out
     assert "rejected engine.batch=4: 25.0 frames/s are less than 30" in out
-    assert "wanted was least CPU time a frame with at least 30 frames/s" in out
+    assert "goal: least CPU time per frame with at least 30 frames/s" in out
 
 
 def test_where_nothing_keeps_the_limits_that_is_said_and_the_command_fails(
@@ -230,7 +230,7 @@ def test_behind_a_camera_the_lowest_latency_without_drops_wins(
 def test_a_rate_that_does_not_come_is_not_held() -> None:
     goal = Goal("latency", rate=30.0)
     assert goal.judge({}, measured(29.9)).reason is None
-    assert goal.judge({}, measured(20.0)).reason == "only 67% of the rate came"
+    assert goal.judge({}, measured(20.0)).reason == "only 67% of the camera's frames were captured"
     assert Goal("latency", rate=30.0, every=3).judge({}, measured(10.0)).reason is None  # that is each third frame
     assert goal.judge({}, measured(30.0, dropped=3)).shortfall == pytest.approx(0.03)
 
@@ -295,7 +295,8 @@ def test_whatever_the_budget_the_most_promising_knob_is_tried_and_that_is_said(
     assert run_tune(hurried, measure=by_config(told)) == 0
     captured = capsys.readouterr()
     assert (
-        "The budget allowed only the most promising knob: cores, as the defaults are limited by detect" in captured.out
+        "The budget allowed only the most promising setting: cores, as the defaults are limited by detect"
+        in captured.out
     )
     written = json.loads(report.read_text())
     assert written["most_promising"] == {"knob": "cores", "limited_by": "detect"}
@@ -333,7 +334,7 @@ def test_what_cannot_be_tuned_is_said_in_one_line(
         (small_video, "--max-latency", "80"): "--max-latency must be a duration with its unit",
         (small_video, "--output", "tuned.json"): "--output must be a .yaml file",
         (small_video, "-m", small_detector, "-m", DEMO_MODEL): "knows other classes than",
-        ("-",): "which a stream on stdin cannot be",
+        ("-",): "which stdin does not allow",
         ("gone.mp4",): "gone.mp4",
     }
     for words, message in mistakes.items():

@@ -64,7 +64,7 @@ def test_the_busiest_stage_limits_and_gets_its_advice(slow: str, advice: str) ->
 def test_the_sentence_says_what_would_limit_next() -> None:
     nodes = (node("street.mp4", busy=0.25), node("detect", busy=1.0, workers=2), node("nms", busy=0.01))
     verdict = judge(run(nodes), is_live=False)
-    assert "Limited by detect (100% busy, 20.0 ms a frame)" in verdict.advice
+    assert "Limited by detect (100% busy, 20.0 ms per frame)" in verdict.advice
     assert "street.mp4 would limit next, at about 400 frames/s" in verdict.advice
 
 

@@ -145,7 +145,8 @@ def test_a_device_that_finds_something_else_is_an_error_with_numbers_unless_it_i
     monkeypatch.setattr("pipeline.app.engines.OrtEngine", open_wrong)
     asked = load_config(options={"engine.device": "openvino"})
     with pytest.raises(
-        DeviceError, match=r"openvino in bf16 finds something else in .*: \d.*; use --device cpu, or --un"
+        DeviceError,
+        match=r"openvino in bf16 does not detect what the CPU detects with .*: \d.*; use --device cpu, or --un",
     ):
         open_engine(asked, DEMO_MODEL, recognise(DEMO_MODEL), pictures=pictures)
     unproved = load_config(options={"engine.device": "openvino", "engine.unproved": True})

@@ -100,7 +100,10 @@ def test_what_finds_something_else_is_never_taken_and_that_is_said() -> None:
     machine = Machine("openvino_bf16", "openvino_fp32", cpu=3, openvino=1)
     choice = machine.choose("openvino")
     assert (choice.engine.device, choice.agreement) == ("cpu", None)
-    assert "openvino in bf16 is not taken, because it finds something else: 3.1% of 200 detections" in choice.reason
+    assert (
+        "openvino in bf16 is not used, because its detections differ from the CPU's: 3.1% of 200 detections"
+        in choice.reason
+    )
     assert machine.num_runs == 0
     again = Machine("openvino_bf16", "openvino_fp32", cpu=3, openvino=1)
     assert again.choose("openvino").reason.endswith("as found before")
@@ -112,7 +115,7 @@ def test_cuda_comes_first_where_it_finds_the_same() -> None:
     wrong = Machine("cuda_fp32 with tf32 products", cpu=1, cuda=1)
     choice = wrong.choose("cuda")
     assert choice.engine.device == "cpu"
-    assert "cuda in fp32 with tf32 products is not taken" in choice.reason
+    assert "cuda in fp32 with tf32 products is not used" in choice.reason
 
 
 @pytest.mark.parametrize("milliseconds", [0.97, 3.0])

@@ -111,7 +111,9 @@ def ambiguous(tmp_path: Path) -> Path:
 
 
 def test_a_file_that_can_be_read_in_several_ways_names_the_flags_that_settle_it(ambiguous: Path) -> None:
-    with pytest.raises(ModelError, match=r"either\.onnx: can be read in 3 ways: detr: .*; or ssd_raw: ") as raised:
+    with pytest.raises(
+        ModelError, match=r"either\.onnx is ambiguous, it can be read in 3 ways: detr: .*; or ssd_raw: "
+    ) as raised:
         recognise(ambiguous)
     assert "Settle it with --head detr|ssd_raw, --mean 0,0,0|123.675,116.28,103.53" in str(raised.value)
     assert "`streamdet adopt` writes the choice" in str(raised.value)

@@ -165,7 +165,7 @@ def test_a_certificate_can_be_read_as_words() -> None:
     assert words["bar"].startswith("NOT met: 100.0% of all detections from score 0.05 at IoU 0.99 and 0.001 in score")
     assert words["SHA-256"].endswith("weights def…, graph abc…")
     forced = certificate(evidence, against="x", graph_sha256="abc", is_forced=True)
-    assert dict(rows_of(forced))["bar"].startswith("NOT met, written by force: ")
+    assert dict(rows_of(forced))["bar"].startswith("NOT met, written with --force: ")
 
 
 @pytest.mark.parametrize(

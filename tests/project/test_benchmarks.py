@@ -135,10 +135,10 @@ def test_bars_are_ratios_and_differences_of_medians() -> None:
     others = [measured("loop", 80, 24), measured("loop-recording", 105, 18.5)]
     ours = [measured("ours", 60, 30), measured("ours-recording", 90, 20), measured("ultralytics", 85, 20)]
     bars = {bar.name: bar for bar in bars_of([*floors, *others, *ours], 0.7, [])}
-    above = bars["CPU ms a frame above bare, boxes only"]
+    above = bars["CPU ms / frame above bare, boxes only"]
     assert above.value == pytest.approx(3.0)
     assert above.is_met
-    above = bars["CPU ms a frame above bare, with a recording"]
+    above = bars["CPU ms / frame above bare, with a recording"]
     assert above.value == pytest.approx(33.0)
     assert not above.is_met
     assert bars["frames/s of Ultralytics, boxes only"].value == pytest.approx(1.5)

@@ -48,7 +48,7 @@ def run_bench(options: BenchOptions) -> int:
     if not options.sources and not options.tests_itself:
         raise ConfigError("bench needs at least one SOURCE, such as a video file or sim:traffic, or --self-test")
     if "-" in options.sources:
-        raise ConfigError("the sources are read again and again, which a stream on stdin cannot be; save it as a file")
+        raise ConfigError("the sources are read several times, which stdin does not allow; save it as a file")
     candidates = candidates_of(options) if options.sources else []
     for candidate in candidates:
         checked_detector(candidate.config)
@@ -57,7 +57,7 @@ def run_bench(options: BenchOptions) -> int:
     console, say = wide_console(), progress_lines()
     checks: tuple[Check, ...] = ()
     if options.tests_itself:
-        say("the meters themselves")
+        say("testing the meters")
         checks = self_test()
         print_checks(checks, console)
     machine = Machine.now()

@@ -14,8 +14,7 @@ from pipeline.app.options import OR_NAME, REPORT, Argument, ConfigFlags, Flag, c
 class BenchOptions:
     """Measure real-time FPS and what limits it.
 
-    The whole path is measured stage by stage, and beside it the floors: the source alone, the bare network, the
-    encoder.
+    The whole path is measured stage by stage, next to its floors: the source alone, the bare network, the encoder.
     """
 
     sources: Annotated[tuple[str, ...], Argument("What `run` takes; several run side by side.", "SOURCE...")] = ()
@@ -57,15 +56,15 @@ class BenchOptions:
         ),
     ] = ("boxes", "recording")
     rate: Annotated[
-        float | None, Flag("Also measure the latency behind a camera of this many frames a second.", at_least=0.1)
+        float | None, Flag("Also measure the latency behind a camera of this many frames per second.", at_least=0.1)
     ] = None
     finds_highest_rate: Annotated[
         bool, Flag("Find the highest camera rate at which no frame is dropped.", ("--highest-rate",))
     ] = False
-    repeats: Annotated[int, Flag("How often each candidate is measured, in turns.", at_least=1)] = 3
+    repeats: Annotated[int, Flag("How often each candidate is measured, candidates interleaved.", at_least=1)] = 3
     seconds: Annotated[float, Flag("How long each measurement takes.", at_least=0.5)] = 5.0
     warm_up_seconds: Annotated[
-        float, Flag("Seconds before each measurement that are not counted.", ("--warm-up",), at_least=0)
+        float, Flag("Seconds of warm-up before each measurement, not counted.", ("--warm-up",), at_least=0)
     ] = 1.0
     tests_itself: Annotated[
         bool,

@@ -190,8 +190,8 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
             style=style,
         )
     console.print(table)
-    verdict = "The meters read true" if all(check.passes for check in checks) else "The meters do NOT read true"
-    console.print(f"{verdict}: all within ±{TOLERANCE:.0%} is wanted.\n", markup=False, highlight=False)
+    verdict = "The meters are accurate" if all(check.passes for check in checks) else "The meters are NOT accurate"
+    console.print(f"{verdict}: all errors must be within ±{TOLERANCE:.0%}.\n", markup=False, highlight=False)
 
 
 def _print_candidate(candidate: Candidate, console: Console) -> None:
@@ -223,7 +223,7 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
 
 def _stage_table(summary: Summary, runs: Sequence[Measured]) -> Table:
     """Times of each stage, processor time of each role, and the floors."""
-    table = table_of_numbers("stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms a frame")
+    table = table_of_numbers("stage", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers", "CPU ms / frame")
     cpu_ms = summary.cpu_ms.median
     cpu = apportioned(typical_cpu_ms_by_role(runs), total=cpu_ms, digits=2)
     for node, stage in summary.typical.stages.items():
@@ -254,7 +254,7 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
         "frames/s",
         "± spread",
         "of the floor",
-        "CPU ms a frame",
+        "CPU ms / frame",
         "efficiency",
         "latency ms p50 / p95 / p99",
         "dropped",
@@ -281,8 +281,8 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
             table.add_row(f"{candidate.name}, highest rate held", f"{candidate.highest_rate:.1f}")
     console.print(table)
     console.print(
-        "±: how far the repeats lie apart; of the floor: frames/s over those of the slowest part alone (sources, bare "
-        "network, a recording's encoder); CPU ms: a frame; efficiency: the parts' CPU time over that of the run",
+        "±: spread of the repeats; of the floor: frames/s over those of the slowest part alone (sources, bare network, "
+        "a recording's encoder); efficiency: the parts' CPU time over that of the run",
         style="dim",
         soft_wrap=True,
     )
@@ -295,8 +295,8 @@ def _machine_line(bench: Bench) -> str:
     return (
         f"{machine.processor}, {machine.cores} cores"
         + (f" at {clocks[0]} to {clocks[1]} MHz" if clocks else "")
-        + f", load {machine.load}; {packages}; {bench.repeats} repeats in turn, {bench.seconds:g} s each after "
-        f"{bench.warm_up_seconds:g} s of warm-up that is not counted"
+        + f", load {machine.load}; {packages}; {bench.repeats} interleaved repeats, {bench.seconds:g} s each after "
+        f"{bench.warm_up_seconds:g} s of warm-up"
     )
 
 

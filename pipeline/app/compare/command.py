@@ -182,7 +182,7 @@ def _strongest(configs: Mapping[str, RunConfig]) -> tuple[str, str]:
             for name, (path, spec) in paths.items()
         }
         best = max(work, key=lambda name: work[name])
-        return best, f"it computes most, {work[best] / 1e9:.2f} GFLOPs a frame"
+        return best, f"it computes most, {work[best] / 1e9:.2f} GFLOPs per frame"
     except (MissingExtraError, ModelError):
         products = {
             name: spec.network_wh[0] * spec.network_wh[1] * path.stat().st_size for name, (path, spec) in paths.items()

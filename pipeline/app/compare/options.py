@@ -34,7 +34,8 @@ class CompareOptions:
     sure_score: Annotated[
         float,
         Flag(
-            "Labels count from this score; to detect an object that scores at least half of it is not a mistake.",
+            "The teacher's detections from this score on are the labels; a detection the teacher scored at half this "
+            "or more is not counted as a false positive.",
             at_least=0.05,
             at_most=1.0,
         ),
@@ -44,6 +45,6 @@ class CompareOptions:
         Path("compare-output")
     )
     report: Annotated[Path | None, REPORT] = None
-    seconds: Annotated[float, Flag("How long each measurement of the speed takes.", at_least=0.5)] = 3.0
-    repeats: Annotated[int, Flag("How often the speed is measured, in turns.", at_least=1)] = 2
+    seconds: Annotated[float, Flag("How long each speed measurement takes.", at_least=0.5)] = 3.0
+    repeats: Annotated[int, Flag("How often the speed is measured, models interleaved.", at_least=1)] = 2
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()

@@ -22,12 +22,12 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(_table(comparison.candidates), markup=False, highlight=False)
     for line in (
         f"{comparison.source}: {len(comparison.labels)} frames, {comparison.num_sure} objects that the teacher is sure "
-        f"of (score from {comparison.sure_score:g} on), {comparison.num_unsure} that it is unsure of, which count for "
-        "nothing",
+        f"of (score from {comparison.sure_score:g} on), {comparison.num_unsure} that it is unsure of, which are "
+        "ignored",
         f"teacher {teacher.name}: {teacher.why}; {teacher.described}",
-        f"AP of scores from {comparison.ap_score:g} on; recall at IoU .5 of what `run` shows; small: under "
+        f"AP of scores from {comparison.ap_score:g} on; recall at IoU 0.5 of what `run` shows; small: under "
         f"{SMALL_PX**0.5:.0f}² pixels; small here: as large a share of the frame as that is of 640×480",
-        f"{processor_name()}, {available_cores()} cores; boxes only, {comparison.repeats} repeats in turn of "
+        f"{processor_name()}, {available_cores()} cores; boxes only, {comparison.repeats} interleaved repeats of "
         f"{comparison.seconds:g} s",
         *_remarks(comparison),
     ):
@@ -68,8 +68,9 @@ def report_of_comparison(comparison: Comparison) -> dict[str, Json]:
 def no_truth(teacher: str) -> str:
     """What every comparison must say."""
     return (
-        f"The teacher is {teacher}, no truth: what it misses nobody is blamed for missing, what it invents everybody "
-        "is asked to find. Look at the worst frames; for accuracy itself, label some and use `streamdet eval`."
+        f"The teacher, {teacher}, is not ground truth: candidates are not penalised for objects it misses, but are for "
+        "failing to find its false positives. Look at the worst frames; for true accuracy, label some and use "
+        "`streamdet eval`."
     )
 
 
@@ -88,12 +89,12 @@ def _remarks(comparison: Comparison) -> list[str]:
         )
     for candidate in candidates:
         if candidate.is_teacher:
-            remarks.append(f"{candidate.name} is the teacher's own network, so that its row is not a fair one")
+            remarks.append(f"{candidate.name} is the teacher's own network, so its row is not a fair comparison")
     return remarks
 
 
 def _table(candidates: Sequence[Candidate]) -> Table:
-    columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms a frame")
+    columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms / frame")
     table = table_of_numbers("model", *columns)
     for candidate in candidates:
         agreement, summary, detect_ms = candidate.agreement, candidate.summary, candidate.detect_ms

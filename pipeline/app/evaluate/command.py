@@ -132,7 +132,7 @@ def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: La
         if path is not None:
             refuse_unwritable(path, option.removeprefix("--"))
     if options.save_detections is not None and len(configs) != 1:
-        raise ConfigError(f"--save-detections takes those of one --model, got {len(configs)}; run them one by one")
+        raise ConfigError(f"--save-detections takes one --model, got {len(configs)}; run them one by one")
     if options.charts is not None:
         refuse_folder_of_images(
             "--charts", options.charts, [image.path for image in data.images if image.path is not None]

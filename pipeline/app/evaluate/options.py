@@ -35,26 +35,24 @@ class EvalOptions:
     images: Annotated[
         Path | None, Flag("The folder of the images, if they are not beside the labels.", metavar="FOLDER")
     ] = None
-    score_threshold: Annotated[float | None, Flag("Judge detections with at least this score; 0.001 if left out.")] = (
-        None
-    )
-    max_images: Annotated[int | None, Flag("Judge the first N images.", metavar="N", at_least=1)] = None
+    score_threshold: Annotated[
+        float | None, Flag("Evaluate detections with at least this score; 0.001 if left out.")
+    ] = None
+    max_images: Annotated[int | None, Flag("Evaluate the first N images only.", metavar="N", at_least=1)] = None
     detections: Annotated[
-        Path | None, Flag("Judge detections in COCO's result format, without a model.", metavar="FILE.json")
+        Path | None, Flag("Evaluate detections in COCO's result format, without a model.", metavar="FILE.json")
     ] = None
     save_detections: Annotated[
         Path | None, Flag("Write the detections in COCO's result format.", metavar="FILE.json")
     ] = None
     report: Annotated[Path | None, REPORT] = None
     charts: Annotated[
-        Path | None, Flag("Draw precision over recall and the confusion of classes, as PNG.", metavar="FOLDER")
+        Path | None, Flag("Draw precision-recall curves and the confusion matrix, as PNG.", metavar="FOLDER")
     ] = None
     per_class: Annotated[bool, Flag("Show a table of the classes as well.")] = False
     streams: Annotated[
         bool,
-        Flag(
-            "Streaming AP of a live run: at the time of each frame, judge the detections shown then.", ("--streaming",)
-        ),
+        Flag("Streaming AP of a live run: evaluate the detections shown at the time of each frame.", ("--streaming",)),
     ] = False
     pretended_latencies: Annotated[
         tuple[str, ...],
@@ -65,10 +63,10 @@ class EvalOptions:
         ),
     ] = ()
     tracks: Annotated[
-        bool, Flag("Track the detections with ByteTrack and judge the tracks: HOTA, MOTA, IDF1.", ("--tracking",))
+        bool, Flag("Track the detections with ByteTrack and evaluate the tracks: HOTA, MOTA, IDF1.", ("--tracking",))
     ] = False
     frames_per_second: Annotated[
         float | None,
-        Flag("The rate of the video whose frames the labelled images are, in their order.", ("--fps",), at_least=0.001),
+        Flag("The frame rate, if the labelled images are a video's frames in order.", ("--fps",), at_least=0.001),
     ] = None
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()

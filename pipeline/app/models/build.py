@@ -39,7 +39,7 @@ def run_build(options: BuildOptions) -> int:
             engine.infer(np.zeros((options.batch, frame_wh[1], frame_wh[0], 3), spec.dtype))
     engine.close()
     if folder is None or not has_engine(folder):
-        raise ModelError(f"{options.model}: TensorRT took no part of it, so that nothing is kept; run it on cuda")
+        raise ModelError(f"{options.model}: TensorRT can run no part of it, so nothing was kept; run it on cuda")
     tell(console, f"{engine.describe()}: ready after {time.monotonic() - began:.0f} s, kept in {folder}")
     return 0
 

@@ -36,7 +36,7 @@ def print_names() -> None:
 def run_export(options: ExportOptions) -> int:
     """Build, export, prove, write, and print the outcome; 0. Raises a StreamdetError for what cannot be exported."""
     if options.list_names and options.model is not None:
-        raise ConfigError(f"--list stands alone, got {options.model} as well; leave out one of them")
+        raise ConfigError(f"--list takes no MODEL, got {options.model}; leave out one of them")
     if options.list_names or options.model is None:
         print_names()
         return 0 if options.list_names else 2

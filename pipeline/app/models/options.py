@@ -16,7 +16,7 @@ _ADAPTER = "MODULE:NAME"
 
 def _weights(text: str, flag: str) -> str:
     if text not in ("DEFAULT", "none"):
-        raise ConfigError(f"{flag} must be DEFAULT or none, got {text!r}; your own go to --checkpoint")
+        raise ConfigError(f"{flag} must be DEFAULT or none, got {text!r}; pass your own with --checkpoint")
     return text
 
 
@@ -52,15 +52,15 @@ class AdoptOptions:
     """
 
     model: Annotated[Path, Argument(f"A foreign ONNX file, {OR_NAME}.", "MODEL")]
-    output: Annotated[Path, Flag("The copy that says what it is.", ("--output", "-o"), metavar="FILE")]
+    output: Annotated[Path, Flag("The copy, with the description inside.", ("--output", "-o"), metavar="FILE")]
     config: Annotated[ConfigRequest, ConfigFlags(("hints",), file=False, settings=False)] = ConfigRequest()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """Export a PyTorch detector to ONNX, with proof.
+    """Export a PyTorch detector to ONNX, and verify it.
 
-    The file says what it is, and is compared with the PyTorch model before it is written.
+    The file describes itself, and is compared with the PyTorch model before it is written.
     """
 
     model: Annotated[
@@ -80,8 +80,8 @@ class ExportOptions:
     pixels: Annotated[
         Literal["packed", "nv12"],
         Flag(
-            "What the graph takes: packed pixels, or nv12, the planes that a video decoder leaves, which the graph "
-            "then resizes itself, in the boxes form too."
+            "The input: packed pixels, or nv12, the planes of a video decoder, which the graph then resizes itself, in "
+            "the boxes form too."
         ),
     ] = "packed"
     weights: Annotated[
@@ -103,7 +103,7 @@ class ExportOptions:
     opset: Annotated[int, Flag("The ONNX operator set.", at_least=20)] = 20
     verify_on: Annotated[
         str | None,
-        Flag("A folder, image or video to compare on, beside the drawn images.", metavar="IMAGES"),
+        Flag("A folder, image or video to compare on, in addition to the drawn images.", metavar="IMAGES"),
     ] = None
     max_images: Annotated[int, Flag("Compare on at most N of these.", metavar="N", at_least=1)] = 16
     force: Annotated[bool, Flag("Write the file even if verification fails, and mark it.")] = False
@@ -134,15 +134,15 @@ class VerifyOptions:
     device: Annotated[Literal["cpu", "openvino", "cuda", "tensorrt"], Flag("The device that runs the file.")] = "cpu"
     bar: Annotated[
         Literal["fp32", "fp16"],
-        Flag("fp32: all detections at IoU .99 and .001 in score; fp16: 99.5% at IoU .95 and .01."),
+        Flag("fp32: all detections at IoU 0.99 and within 0.001 in score; fp16: 99.5% at IoU 0.95 and 0.01."),
     ] = "fp32"
 
 
 @dataclass(frozen=True, slots=True)
 class QuantizeOptions:
-    """Make an INT8 file within a bound of accuracy.
+    """Make an INT8 file within a limit on AP loss.
 
-    Nothing is written if the bound cannot be kept.
+    Nothing is written if the limit cannot be met.
     """
 
     model: Annotated[Path, Argument(f"A float32 ONNX detector, {OR_NAME}.", "MODEL")]
@@ -150,9 +150,9 @@ class QuantizeOptions:
     output: Annotated[
         Path | None, Flag("The INT8 file; MODEL-int8.onnx if left out.", ("--output", "-o"), metavar="FILE")
     ] = None
-    max_drop: Annotated[float, Flag("How many AP points, of 100, it may lose at most.", at_least=0, at_most=100)] = 0.5
+    max_drop: Annotated[float, Flag("The maximum AP loss, in points (0–100).", at_least=0, at_most=100)] = 0.5
     max_images: Annotated[
-        int, Flag("Take at most N images, half to calibrate, all to judge.", metavar="N", at_least=2)
+        int, Flag("Use at most N images: half to calibrate, all to evaluate.", metavar="N", at_least=2)
     ] = 64
 
 

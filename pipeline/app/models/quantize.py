@@ -36,7 +36,7 @@ def run_quantize(options: QuantizeOptions) -> int:
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
     labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
-    say(f"{len(images)} images, judged by {labels.origin if labels else 'what the float32 file finds in them'}")
+    say(f"{len(images)} images, evaluated against {labels.origin if labels else 'the detections of the float32 file'}")
     done = load("export.graph.quantize").quantize(
         model, spec, output, images=images, labels=labels, largest_drop=options.max_drop / 100, say=say
     )

@@ -121,7 +121,7 @@ def _limited_by_stage(by_busy: Sequence[StageStatistics], setup: Setup, *, num_s
     advice = (
         advice_for(busiest.role, setup.limit_of(busiest.name)) or "make this stage cheaper, or give it more workers"
     )
-    busy = f"{busiest.busy:.0%} busy, {_milliseconds(busiest)} ms a frame"
+    busy = f"{busiest.busy:.0%} busy, {_milliseconds(busiest)} ms per frame"
     sentence = f"Limited by {short_name(busiest.name)} ({busy}): {advice}"
     ceiling = _ceiling(of_all_sources[0]) if of_all_sources else None
     if ceiling is not None:
@@ -137,7 +137,7 @@ def _limited_by_processor(processor: ProcessorUse, statistics: RunStatistics, se
     advice = advice_for(role, setup.limit_of(name)) or "make it cheaper"
     return Verdict(
         name,
-        f"Limited by the processor ({processor.cores_used:.1f} of {processor.cores} cores busy), of which {role} takes "
+        f"Limited by the CPU ({processor.cores_used:.1f} of {processor.cores} cores busy), of which {role} takes "
         f"{share:.0%}: {advice}.",
     )
 

@@ -16,9 +16,9 @@ class TuneOptions:
 
     They are written as a configuration for `run --config`.
 
-    Best means: for a recorded source, the most frames a second; for a live one, the lowest p95 latency without a
-    dropped frame; with --min-fps, the least CPU time a frame. Settings that you set yourself are left alone. Exits with
-    1 if no setting keeps the limits. Ctrl-C keeps the best until then.
+    Best means: for a recorded source, the most frames per second; for a live one, the lowest p95 latency without a
+    dropped frame; with --min-fps, the least CPU time per frame. Settings that you set yourself are left alone. Exits
+    with 1 if no setting meets the limits. Ctrl-C keeps the best so far.
     """
 
     source: Annotated[str, Argument("What `run` takes; read again for each trial.", "SOURCE")]
@@ -34,7 +34,7 @@ class TuneOptions:
     min_fps: Annotated[
         float | None,
         Flag(
-            "Of the settings that deliver this many frames a second, take the one with the least CPU time a frame.",
+            "Of the settings that deliver this many frames per second, take the one with the least CPU time per frame.",
             at_least=0.1,
         ),
     ] = None
@@ -49,12 +49,12 @@ class TuneOptions:
     ] = None
     rate: Annotated[
         float | None,
-        Flag("Play the file as a camera of this many frames a second, and tune for its latency.", at_least=0.1),
+        Flag("Play the file as a camera of this many frames per second, and tune for its latency.", at_least=0.1),
     ] = None
     budget_seconds: Annotated[
         float,
         Flag(
-            "How long to search; the most promising knob is tried in any case, TensorRT from 5min on.",
+            "How long to search; the most promising setting is always tried, TensorRT only from 5min on.",
             ("--budget",),
             metavar="120s",
             parse=duration,
@@ -65,8 +65,8 @@ class TuneOptions:
     min_agreement: Annotated[
         float,
         Flag(
-            "Reject settings that agree with the defaults in a smaller share of detections: IoU .99 and .001 in "
-            "score, IoU .95 and .01 in another precision or file.",
+            "Reject settings that agree with the defaults in a smaller share of detections: IoU 0.99 and 0.001 in "
+            "score, IoU 0.95 and 0.01 in another precision or file.",
             at_least=0.0,
             at_most=1.0,
         ),

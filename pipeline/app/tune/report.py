@@ -35,21 +35,21 @@ def print_search(search: Search) -> None:
         tell(console, f"warning: {line}", "yellow")
     tell(
         console,
-        f"wanted was {search.goal}; {len(search.trials)} settings tried, {processor_name()}, {available_cores()} cores",
+        f"goal: {search.goal}; {len(search.trials)} settings tried, {processor_name()}, {available_cores()} cores",
         "dim",
     )
     if search.form is not None:
         tell(
             console,
-            f"Where resize and NMS run is a matter of the file (its form is {search.form}): export it with --form "
-            "frame and give that as another --model to have it tried.",
+            f"The file decides where resize and NMS run (its form is {search.form}): export it with --form frame and "
+            "pass that as another --model to try it.",
             "dim",
         )
     if search.promise is not None and search.is_cut_to_promise:
         tell(
             console,
-            f"The budget allowed only the most promising knob: {search.promise}; take a longer --budget to "
-            "have the others tried.",
+            f"The budget allowed only the most promising setting: {search.promise}; take a longer --budget to "
+            "try the others.",
             "yellow",
         )
     tell(console, outcome.sentence, "bold")
@@ -100,7 +100,7 @@ def write_config(search: Search, config: RunConfig, setting: Setting) -> None:
 
 
 def _table(search: Search) -> Table:
-    table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms a frame")
+    table = table_of_numbers("setting", "measured", "frames/s", "± spread", "p95 ms", "CPU ms / frame")
     for index, trial in enumerate(search.trials):
         repeats = [repeat.measured for repeat in search.finals.get(index, [trial]) if repeat.measured is not None]
         if repeats and (trial.reason is None or index == 0):

@@ -63,7 +63,7 @@ class Trials:
         finalists = [self.trials.index(trial) for trial in better[:_NUM_FINALISTS]]
         if not finalists:
             return
-        self._say("the best again, in turns with the defaults")
+        self._say("the best again, interleaved with the defaults")
         for _ in range(_FINAL_REPEATS):
             for index in (0, *finalists):
                 repeat = self._measured_again(self.trials[index].setting)

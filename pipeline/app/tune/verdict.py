@@ -17,7 +17,7 @@ _HELD = 0.99
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is best: most frames a second, the lowest p95 latency without drops, or least CPU time a frame."""
+    """What is best: most frames per second, the lowest p95 latency without drops, or least CPU time per frame."""
 
     wants: Literal["throughput", "latency", "cpu"]
     min_fps: float | None = None
@@ -52,13 +52,13 @@ class Goal:
         yield f"{dropped} of {captured} frames were dropped", dropped / captured
         if self.rate is not None:
             share = (measured.fps.captured or 0.0) * self.every / self.rate
-            yield f"only {share:.0%} of the rate came", _HELD - share
+            yield f"only {share:.0%} of the camera's frames were captured", _HELD - share
 
     def __str__(self) -> str:
         what = {
             "throughput": "most frames/s",
             "latency": "the lowest p95 latency without a dropped frame",
-            "cpu": "least CPU time a frame",
+            "cpu": "least CPU time per frame",
         }[self.wants]
         limits = [
             *([f"at least {self.min_fps:g} frames/s"] if self.min_fps else []),
@@ -74,7 +74,7 @@ class Goal:
             return "rejected"
         if self.wants == "throughput":
             return f"{1000 / cost:.1f} frames/s"
-        return f"p95 {cost:.1f} ms" if self.wants == "latency" else f"{cost:.1f} CPU ms a frame"
+        return f"p95 {cost:.1f} ms" if self.wants == "latency" else f"{cost:.1f} CPU ms / frame"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _outcome_without_finals(trials: Sequence[Trial], goal: Goal) -> Outcome:
 
 
 def _outcome_of_finals(setting: Setting, repeats: Sequence[Trial], defaults: Sequence[Trial], goal: Goal) -> Outcome:
-    """The best setting of the search, measured again in turns with the defaults."""
+    """The best setting of the search, measured again, interleaved with the defaults."""
     comparison = f"{goal.words(repeats)} instead of {goal.words(defaults)}"
     (default_shortfall, default_cost), (_, cost) = _middle(defaults), _middle(repeats)
     if gain_holds(defaults, repeats):
@@ -138,7 +138,7 @@ def _outcome_of_finals(setting: Setting, repeats: Sequence[Trial], defaults: Seq
             else f"{default_cost / cost:.2f}× better than the defaults"
         )
         return Outcome(
-            setting, f"Take {named(setting)}: {comparison}, {gain}, measured {len(repeats)} times in turns.", True
+            setting, f"Take {named(setting)}: {comparison}, {gain}, measured {len(repeats)} times, interleaved.", True
         )
     if default_shortfall > 0:
         reason = next((trial.reason for trial in repeats if trial.reason), "it kept them once")
@@ -146,7 +146,7 @@ def _outcome_of_finals(setting: Setting, repeats: Sequence[Trial], defaults: Seq
         return Outcome(None, f"Nothing that was tried keeps the limits; the nearest is {nearest}.", False)
     sentence = (
         f"The defaults were best: {named(setting)} looked better, but measured again it comes to {comparison}, "
-        "not in every turn; nothing is written."
+        "and is not better in every repeat; nothing is written."
     )
     return Outcome(None, sentence, True)
 
