@@ -163,7 +163,7 @@ def test_only_the_app_prints() -> None:
 
 
 def test_only_running_starts_threads() -> None:
-    """But for the process that measures, where one waits for the end of its parent, and a stop, where one sets events."""
+    """But for the process that measures, where one waits for the end of its parent, and a stop, which sets events."""
     package = ROOT / "pipeline"
     may = {package / "flow" / "running.py", package / "flow" / "stop_request.py", package / "app" / "measure_apart.py"}
     for path in modules():
