@@ -21,3 +21,8 @@ def log_to_stderr(verbose: bool) -> None:
             logging.getLogger(name).setLevel(logging.DEBUG)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.ERROR, "error")
+
+
+def is_verbose() -> bool:
+    """Whether a command was given `--verbose`."""
+    return logging.getLogger("pipeline").isEnabledFor(logging.DEBUG)

@@ -28,6 +28,21 @@ def table_of_numbers(first: str, *others: str) -> Table:
     return table
 
 
+def short_name(name: str, role: str = "") -> str:
+    """A source, or a node of a role, without the folders of the file in its name; an address stays as it is."""
+    verb = f"{role} " if role and name.startswith(f"{role} ") else ""
+    rest = name.removeprefix(verb)
+    return verb + (rest if "://" in rest else rest.rstrip("/").rpartition("/")[2] or rest)
+
+
+def shortened(text: str, most: int) -> str:
+    """At most `most` characters of a text; the end, which tells files apart, is kept as well as the beginning."""
+    if len(text) <= most:
+        return text
+    head = max(0, (most - 1) // 2)
+    return f"{text[:head]}…{text[len(text) - max(0, most - 1 - head) :]}"[: max(0, most)]
+
+
 def tell(console: Console, line: str, style: str | None = None) -> None:
     """Print a line as it stands: nothing in it is markup, and nothing breaks it."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)

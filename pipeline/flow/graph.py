@@ -60,6 +60,7 @@ class Node:
     max_latency_seconds: float | None = None
     in_main_thread: bool = False
     watches: bool = False  # a sink for whose sake no run goes on
+    observers: tuple[Callable[[Any], None], ...] = ()  # see every item that it sends on
 
     def __post_init__(self) -> None:
         for key, number in (
@@ -224,6 +225,20 @@ class Flow(Generic[A]):
         edge = Edge(capacity, overflow, only_sources=None if only_sources is None else frozenset(only_sources))
         node = replace(self._node("sink", sink, name, role, edge), in_main_thread=in_main_thread, watches=watches)
         return Flow((*self.nodes, node), self.tip)
+
+    def observe(self, observer: Callable[[A], None]) -> Flow[A]:
+        """Let a function see every item that comes out at the tip, in order, in the thread that sends it on.
+
+        It has no queue and ends no frame, so it changes neither what is dropped nor what counts as delivered. It
+        must be quick; of several nodes at the tip it is called from several threads. What it raises fails the run.
+        """
+        return Flow(
+            tuple(
+                replace(node, observers=(*node.observers, observer)) if node.name in self.tip else node
+                for node in self.nodes
+            ),
+            self.tip,
+        )
 
     def branch(self, grow: Callable[[Flow[A]], Flow[B]]) -> Flow[A]:
         """Hang stages and sinks on the tip, and leave the tip where it is.

@@ -154,6 +154,8 @@ class Wiring:
 
         Raises QueueAbandoned if the run was given up.
         """
+        for observe in node.observers:
+            observe(item.payload)
         source_id = item.ticket.source_id
         targets = [other for other in self._downstream[node.name] if other.edge.takes(source_id)]
         if not targets:

@@ -50,6 +50,11 @@ class ImagesSource:
     def damage(self) -> tuple[str, ...]:
         return (*self._damage, *_left_out_lines(self._several))
 
+    @property
+    def num_unreadable(self) -> int:
+        """How many images could not be read until now."""
+        return len(self._damage)
+
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         """Raises SourceError if none of them could be read."""
         positions = range(0, len(self.paths), every)

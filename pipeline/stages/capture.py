@@ -40,9 +40,35 @@ class Capture:
         self.source_id = source.source_id if source_id is None else source_id
         self.is_live = source.is_live if is_live is None else is_live
         self._is_paced = self.is_live and not source.is_live
+        self._has_ended = False
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether it goes on until somebody ends it: a live source, without a limit to its frames."""
+        return self._source.is_live and self._max_frames is None
+
+    @property
+    def num_expected(self) -> int | None:
+        """How many frames it will hand out by what the source declares, which is often wrong; None: it does not."""
+        declared = None if self._source.is_live else self._source.num_frames
+        if declared is None:
+            return self._max_frames
+        num = -(-declared // self._every)
+        return num if self._max_frames is None else min(num, self._max_frames)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it gives no more frames; may be read from any thread."""
+        return self._has_ended
 
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
+        try:
+            yield from self._frames(stop)
+        finally:
+            self._has_ended = True
+
+    def _frames(self, stop: Stop) -> Iterator[Frame]:
         began: float | None = None
         index = -self._every
         for count, timed in enumerate(self._source.pictures(stop, every=self._every)):

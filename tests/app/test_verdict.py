@@ -24,7 +24,7 @@ NAMES = ("street.mp4", "preprocess", "detect", "nms", "render", "record out.mp4"
 
 def node(name: str, *, busy: float | None, workers: int = 1) -> StageStatistics:
     kind = "source" if name == "street.mp4" else "sink" if name in NAMES[5:] else "stage"
-    role = {"street.mp4": "source", "record out.mp4": "record"}.get(name, name)
+    role = "record" if name.startswith("record ") else {"street.mp4": "source"}.get(name, name)
     meter = StageMeter(name=name, kind=kind, role=role, workers=workers)
     for _ in range(100):
         meter.served(None if busy is None else busy * workers / 100, "street.mp4", 1.0)

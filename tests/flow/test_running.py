@@ -50,6 +50,28 @@ def test_every_item_of_a_file_goes_through_in_order() -> None:
     assert stage_threads() == []
 
 
+def test_an_observer_sees_every_item_once_in_order_and_ends_no_frame() -> None:
+    seen: list[int] = []
+    flow = Flow.from_sources(ItemSource(range(50))).then(double(), workers=4).observe(seen.append)
+    sink: CollectingSink[int] = CollectingSink()
+    with Running(flow.to(sink).branch(lambda items: items.then(double()))) as running:
+        running.wait()
+    assert seen == sink.got == list(range(0, 100, 2))
+    statistics = running.statistics()
+    assert statistics.frames.delivered == 50
+    assert len(statistics.nodes) == 4
+
+
+def test_an_observer_that_fails_ends_the_run_and_is_named() -> None:
+    def fail(item: int) -> None:
+        raise OSError(f"cannot count {item}")
+
+    flow = Flow.from_sources(ItemSource(range(50))).then(double(), name="twice").observe(fail)
+    with pytest.raises(OSError, match="cannot count 0") as caught, Running(flow) as running:
+        running.wait()
+    assert "twice" in str(caught.value.__notes__)
+
+
 def test_results_can_be_iterated_over() -> None:
     running = Running(Flow.from_sources(ItemSource(range(5))).then(double()), results=True)
     with running:

@@ -15,13 +15,16 @@ from rich.console import Console
 
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config import RunConfig
+from pipeline.app.logs import is_verbose
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
+from pipeline.app.run.object_tally import ObjectTally
+from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DemoOptions, RunOptions
-from pipeline.app.run.panel import panel_for
-from pipeline.app.run.report import print_report, report_of
+from pipeline.app.run.panel import RunView, panel_for
+from pipeline.app.run.report import print_images, print_report, report_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
 from pipeline.app.terminal import tell, wide_console
@@ -29,6 +32,7 @@ from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
+from pipeline.sources.images import ImagesSource
 from pipeline.sources.source import HasGroundTruth
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
@@ -93,22 +97,24 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
         if line is not None:
             tell(console, line, "dim")
+    objects = ObjectTally()
     flow, truth = _with_truth(assembly)
+    flow = flow.observe(objects)
     running = Running(flow)
     overlay.statistics = running.statistics
-    title = ", ".join(assembly.sources)
+    view = RunView(flow, running.statistics, objects.counts)
     caught: list[int] = []
     try:
-        with _signals(running, caught, console), running, panel_for(console, running.statistics, title=title) as panel:
+        with _signals(running, caught, console), running, panel_for(console, view) as panel:
             running.wait(on_tick=panel.update)
     except BaseException as error:
         try:
-            _report(running.statistics(), assembly, config, console, truth, broken_by=error)
+            _report(running.statistics(), assembly, config, console, objects, truth, broken_by=error)
         except StreamdetError as second:  # what broke the run is not to be hidden by it
             error.add_note(str(second))
         raise
     else:
-        _report(running.statistics(), assembly, config, console, truth)
+        _report(running.statistics(), assembly, config, console, objects, truth)
     finally:
         assembly.engine.close()
     damage = [line for source in assembly.sources.values() for line in source.damage]
@@ -125,7 +131,7 @@ def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     if others or not isinstance(source, HasGroundTruth):
         return assembly.flow, None
     tally = TruthTally(source, every=5 if isinstance(source, TrafficSource) else 1)
-    return assembly.flow.to(tally, name="truth"), tally
+    return assembly.flow.to(tally, name="truth", watches=True), tally
 
 
 def _report(
@@ -133,6 +139,7 @@ def _report(
     assembly: Assembly,
     config: RunConfig,
     console: Console,
+    objects: ObjectTally,
     truth: TruthTally | None,
     *,
     broken_by: BaseException | None = None,
@@ -146,13 +153,22 @@ def _report(
         damage=damage,
         every=config.flow.every,
         agreement=assembly.engine.agreement,
+        objects=objects,
     )
-    print_report(report, console)
+    images = objects.images()
+    nothing = why_nothing(config.detection, assembly.engine.spec)
+    print_counts(objects.counts(), images, console, nothing=nothing)
+    if truth is not None:
+        _print_tally(truth.tally(), truth.num_frames, console)
+    if images is None or is_verbose():
+        print_report(report, console)
+    else:
+        sources = assembly.sources.values()
+        num_unreadable = sum(source.num_unreadable for source in sources if isinstance(source, ImagesSource))
+        print_images(report, console, num_unreadable=num_unreadable)
     for name, lines in damage.items():
         for line in lines:
             tell(console, f"warning: {name}: {line}", "yellow")
-    if truth is not None:
-        _print_tally(truth.tally(), truth.num_frames, console)
     files = [path for path in assembly.files if path != "-"]
     if config.output.report is not None:
         write_report(report, Path(config.output.report))

@@ -1,19 +1,63 @@
-"""Panel: snapshots of a run → a live table on a terminal, a line a second in a log."""
+"""Panel: snapshots of a run → a live picture of it on a terminal, a line a second in a log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.app.stages import DETECT
-from pipeline.app.terminal import tell
+from pipeline.app.progress import Progress, bar_of, captures_of, clock_time, progress_of_run
+from pipeline.app.run.object_tally import ObjectCounts
+from pipeline.app.run.objects_in_words import counts_line
+from pipeline.app.stages import DETECT, SOURCE
+from pipeline.app.terminal import short_name, shortened, tell
+from pipeline.flow.graph import Flow
+from pipeline.flow.ledger import FrameCounts
+from pipeline.flow.meters import StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.picture.detections import Result
+from pipeline.stages.capture import Capture
+
+_KEYS = "Ctrl-C finishes"
+_WINDOW_KEYS = "in the window: q ends, space pauses, s saves"
+_WIDE_NAME = 24  # columns of a name that leave room for the numbers at 80 columns
+_NARROW = 75  # columns, below which the waits are left out
+_LINES_BESIDE_SOURCES = 9  # of the panel: title, rates, objects, progress, two headers, keys, …
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run as a panel looks at it; every function may be called at any time."""
+
+    flow: Flow[Result]
+    statistics: Callable[[], RunStatistics]
+    objects: Callable[[], ObjectCounts]
+
+    @property
+    def source_names(self) -> list[str]:
+        """Its sources, without their folders."""
+        return [short_name(name) for name in self.captures]
+
+    @property
+    def captures(self) -> dict[str, Capture]:
+        """Its sources, by their names in it."""
+        return captures_of(self.flow.nodes)
+
+    @property
+    def keys(self) -> str:
+        """The keys that do something."""
+        has_window = any(node.in_main_thread for node in self.flow.nodes)
+        return f"{_KEYS}; {_WINDOW_KEYS}" if has_window else _KEYS
+
+    def progress(self, statistics: RunStatistics) -> Progress | None:
+        """How far it is at a snapshot; None where it goes on until somebody ends it."""
+        return progress_of_run(self.captures, statistics.frames_by_source, elapsed_seconds=statistics.elapsed_seconds)
 
 
 class Panel(Protocol):
@@ -29,31 +73,32 @@ class Panel(Protocol):
     ) -> None: ...
 
 
-def panel_for(console: Console, statistics: Callable[[], RunStatistics], *, title: str) -> Panel:
+def panel_for(console: Console, view: RunView) -> Panel:
     """A live panel on a terminal, a plain line a second elsewhere."""
-    return LivePanel(console, statistics, title=title) if console.is_terminal else PlainLines(console, statistics)
+    return LivePanel(console, view) if console.is_terminal else PlainLines(console, view)
 
 
-def summary_line(statistics: RunStatistics) -> str:
+def summary_line(statistics: RunStatistics, progress: Progress | None = None) -> str:
     """One line that says how a run stands: the rates of the last seconds, latency and drops of all of it."""
     frames = statistics.frames
-    detect = statistics.of_role(DETECT.role)
-    inferred = None if detect is None else detect.recent_rate
     latency = frames.latency
-    return (
-        f"{statistics.elapsed_seconds:6.1f} s  FPS captured {_rate(frames.recent_captured_rate)}  "
-        f"inferred {_rate(inferred)}  delivered {_rate(frames.recent_delivered_rate)}  "
-        f"latency p50 {_milliseconds(latency.p50)}  p95 {_milliseconds(latency.p95)}  "
-        f"delivered {frames.delivered}  dropped {frames.dropped}"
+    return "  ".join(
+        (
+            f"{statistics.elapsed_seconds:6.1f} s",
+            *([] if progress is None else [progress.words()]),
+            _rates(statistics),
+            f"latency p50 {_milliseconds(latency.p50)}  p95 {_milliseconds(latency.p95)}",
+            f"delivered {frames.delivered}  dropped {frames.dropped}",
+        )
     )
 
 
 class PlainLines:
     """A line a second, for logs and pipes."""
 
-    def __init__(self, console: Console, statistics: Callable[[], RunStatistics]) -> None:
+    def __init__(self, console: Console, view: RunView) -> None:
         self._console = console
-        self._statistics = statistics
+        self._view = view
         self._next_seconds = 1.0
 
     def __enter__(self) -> PlainLines:
@@ -64,18 +109,18 @@ class PlainLines:
     ) -> None: ...
 
     def update(self) -> None:
-        statistics = self._statistics()
+        statistics = self._view.statistics()
         if statistics.elapsed_seconds >= self._next_seconds:
             self._next_seconds = int(statistics.elapsed_seconds) + 1
-            tell(self._console, summary_line(statistics))
+            tell(self._console, summary_line(statistics, self._view.progress(statistics)))
 
 
 class LivePanel:
-    """A table that renews itself in place, and goes when the run ends."""
+    """A picture that renews itself in place, and goes when the run ends."""
 
-    def __init__(self, console: Console, statistics: Callable[[], RunStatistics], *, title: str) -> None:
-        self._statistics = statistics
-        self._title = title
+    def __init__(self, console: Console, view: RunView) -> None:
+        self._console = console
+        self._view = view
         # No thread of its own: whoever waits for the run calls `update`.
         self._live = Live(console=console, auto_refresh=False, transient=True)
 
@@ -89,25 +134,120 @@ class LivePanel:
         self._live.__exit__(kind, error, traceback)
 
     def update(self) -> None:
-        self._live.update(self._draw(self._statistics()), refresh=True)
+        width, height = self._console.size
+        self._live.update(draw_panel(self._view, width=width, height=height), refresh=True)
 
-    def _draw(self, statistics: RunStatistics) -> Group:
-        table = Table(box=None, header_style="dim", pad_edge=False)
-        for column in ("stage", "frames/s", "service ms", "wait ms", "waiting", "dropped", "busy", ""):
-            left = column in ("stage", "")
-            table.add_column(column, justify="left" if left else "right", no_wrap=True)
-        for node in statistics.nodes:
-            table.add_row(
-                Text(node.name),
-                _rate(node.recent_rate),
-                _milliseconds(node.service.p50, unit=""),
-                _milliseconds(node.wait.p50, unit=""),
-                str(node.waiting),
-                str(node.dropped),
-                f"{node.busy:.0%}" if node.service.num else "–",
-                Text("█" * round(10 * node.busy), style="green" if node.busy < 0.8 else "yellow"),
-            )
-        return Group(Text(self._title, style="bold"), Text(summary_line(statistics)), table)
+
+def draw_panel(view: RunView, *, width: int, height: int) -> RenderableType:
+    """A run as it stands, in so few lines that they fit `height`, none wider than `width`, in characters."""
+    statistics = view.statistics()
+    elapsed = clock_time(statistics.elapsed_seconds)
+    title = _title(view.source_names, width - len(elapsed) - 2)
+    latency = statistics.frames.latency
+    latencies = f"latency p50 {_milliseconds(latency.p50)}  p95 {_milliseconds(latency.p95)}"
+    dropped = f"delivered {statistics.frames.delivered}  dropped {statistics.frames.dropped}"
+    stages = _by_role(statistics.nodes)
+    num_source_rows = max(1, height - _LINES_BESIDE_SOURCES - len(stages))
+    progress = view.progress(statistics)
+    parts: list[RenderableType] = [
+        Text(f"{title}{' ' * (width - len(elapsed) - len(title))}{elapsed}", style="bold"),
+        _line(_rates(statistics)),
+        _line(f"{latencies}  {dropped}"),
+        _line(f"found  {counts_line(view.objects(), width=width - 7)}"),
+        *([] if progress is None else [bar_of(progress, width=width)]),
+        *([] if len(view.captures) < 2 else [_source_table(view, statistics, most=num_source_rows)]),
+        _stage_table(stages, is_narrow=width < _NARROW),
+        Text(view.keys, style="dim", no_wrap=True, overflow="ellipsis"),
+    ]
+    return Group(*parts)
+
+
+def _title(names: Sequence[str], width: int) -> str:
+    title = ", ".join(names)
+    return title if len(title) <= width else shortened(title if len(names) == 1 else f"{len(names)} sources", width)
+
+
+def _line(words: str) -> Text:
+    return Text(words, no_wrap=True, overflow="ellipsis")
+
+
+def _source_table(view: RunView, statistics: RunStatistics, *, most: int) -> Table:
+    """A row a source; where they do not fit, those that have not ended first, and how many are left out."""
+    table = _table("source", "state", "frames", "frames/s", "dropped")
+    captures = view.captures
+    names = sorted(captures, key=lambda name: captures[name].has_ended)  # otherwise in their order
+    shown = names if len(names) <= most else names[: most - 1]
+    for name in shown:
+        counts = statistics.frames_by_source[name]
+        state = state_in_words(captures[name], counts)
+        rate = None if captures[name].has_ended else counts.recent_captured_rate
+        label = shortened(short_name(name), _WIDE_NAME)
+        table.add_row(Text(label), state, str(counts.captured), _rate(rate), str(counts.dropped))
+    if len(shown) < len(names):
+        table.add_row(Text(f"… {len(names) - len(shown)} more", style="dim"))
+    return table
+
+
+def state_in_words(capture: Capture, counts: FrameCounts) -> str:
+    """`ended`, `opening`, `no frames` of late, `live`, or the share that has been read."""
+    if capture.has_ended:
+        return "ended"
+    if not counts.captured:
+        return "opening"
+    if capture.is_live and counts.recent_captured_rate is None:
+        return "no frames"
+    if capture.is_endless:
+        return "live"
+    share = Progress(counts.captured, capture.num_expected, 0.0).share
+    return "reading" if share is None else f"{int(100 * share)} %"
+
+
+def _stage_table(stages: Sequence[tuple[str, Sequence[StageStatistics]]], *, is_narrow: bool) -> Table:
+    waits = () if is_narrow else ("wait ms", "waiting")
+    table = _table("stage", "frames/s", "service ms", *waits, "dropped", "busy", *(() if is_narrow else ("",)))
+    for name, nodes in stages:
+        slowest = max(nodes, key=lambda node: node.busy)
+        rates = [node.recent_rate for node in nodes if node.recent_rate is not None]
+        waiting = str(sum(node.waiting for node in nodes))
+        bar = Text("█" * round(5 * slowest.busy), style="green" if slowest.busy < 0.8 else "yellow")
+        table.add_row(
+            Text(shortened(name, _WIDE_NAME)),
+            _rate(sum(rates) if rates else None),
+            _milliseconds(slowest.service.p50, unit=""),
+            *([] if is_narrow else [_milliseconds(slowest.wait.p50, unit=""), waiting]),
+            str(sum(node.dropped for node in nodes)),
+            f"{slowest.busy:.0%}" if slowest.service.num else "–",
+            *([] if is_narrow else [bar]),
+        )
+    return table
+
+
+def _by_role(nodes: Sequence[StageStatistics]) -> list[tuple[str, list[StageStatistics]]]:
+    """A row a role: of one node its name, of several the role and their number; times are then of the busiest."""
+    by_role: dict[str, list[StageStatistics]] = {}
+    for node in nodes:
+        by_role.setdefault(SOURCE.role if node.kind == "source" else node.role, []).append(node)
+    return [
+        (short_name(alike[0].name, role) if len(alike) == 1 else f"{role} ×{len(alike)}", alike)
+        for role, alike in by_role.items()
+    ]
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in columns:
+        is_number = column not in ("stage", "source", "state", "")
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _rates(statistics: RunStatistics) -> str:
+    frames, detect = statistics.frames, statistics.of_role(DETECT.role)
+    return (
+        f"FPS captured {_rate(frames.recent_captured_rate)}  "
+        f"inferred {_rate(None if detect is None else detect.recent_rate)}  "
+        f"delivered {_rate(frames.recent_delivered_rate)}"
+    )
 
 
 def _rate(rate: float | None) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NotRequired, TypedDict
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipeline.app.machine import versions
-from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict, short_name
+from pipeline.app.run.object_tally import NO_OBJECTS, ObjectCounts, ObjectTally
+from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict
 from pipeline.app.stages import DETECT
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import short_name, tell
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
@@ -23,6 +25,22 @@ class FramesReport(TypedDict):
     frames: dict[str, int]  # by what became of them
     fps: dict[str, float | None]
     latency_ms: dict[str, float | None]
+
+
+class ClassReport(TypedDict):
+    """The objects of one class."""
+
+    frames: int  # in which it was seen
+    most_at_once: int
+    boxes: int  # over all frames
+    tracks: int | None  # distinct identities; null where the results have none
+
+
+class ObjectsReport(TypedDict, total=False):
+    """What was detected in a run, or in one of its sources; left out where nobody counted it."""
+
+    frames_with_objects: int
+    objects: dict[str, ClassReport]  # by class, the most frequent first
 
 
 class StageReport(TypedDict):
@@ -38,13 +56,13 @@ class StageReport(TypedDict):
     dropped: int
 
 
-class SourceReport(FramesReport):
+class SourceReport(FramesReport, ObjectsReport):
     """One source's part of a run."""
 
     damage: list[str]  # that could not be read
 
 
-class RunReport(FramesReport):
+class RunReport(FramesReport, ObjectsReport):
     """A run in JSON types; times in milliseconds unless named otherwise."""
 
     stages: dict[str, StageReport]  # by the node's name
@@ -68,11 +86,13 @@ def report_of(
     damage: Mapping[str, tuple[str, ...]],
     every: int = 1,
     agreement: str | None = None,
+    objects: ObjectTally | None = None,
 ) -> RunReport:
     """The report of a run.
 
     damage: what could not be read, by source. every: one of this many frames was captured; reported where not 1.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
+    objects: what was detected.
     """
     inferred = statistics.of_role(DETECT.role)
     by_source = inferred.rate_by_source if inferred is not None else {}
@@ -90,32 +110,26 @@ def report_of(
         "versions": versions(),
         "seconds": round(statistics.elapsed_seconds, 3),
         "sources": {
-            source_id: {**_frames(counts, by_source.get(source_id)), "damage": list(damage.get(source_id, ()))}
+            source_id: _source(counts, by_source.get(source_id), damage.get(source_id, ()))
             for source_id, counts in statistics.frames_by_source.items()
         },
     }
     if every != 1:
         report["every"] = every
+    if objects is not None:
+        _add_objects(report, objects.counts())
+        counts_by_source = objects.counts_by_source()
+        for source_id, source in report["sources"].items():
+            _add_objects(source, counts_by_source.get(source_id, NO_OBJECTS))
     return report
 
 
 def print_report(report: RunReport, console: Console) -> None:
-    """Show a report as a table and the sentence that says what limits; of few frames, no rates and no percentiles."""
+    """Show what became of the frames, how fast and how late, a table of the stages, and what limits.
+
+    Of few frames, no rates, percentiles or stages.
+    """
     has_rates = report["frames"]["delivered"] >= FEWEST_FRAMES
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
-        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
-    for name, stage in report["stages"].items():
-        table.add_row(
-            short_name(name),
-            _number(stage["fps"]),
-            f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
-            f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
-            "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
-            str(stage["workers"]),
-        )
-    if has_rates:
-        console.print(table)
     frames, fps, latency = report["frames"], report["fps"], report["latency_ms"]
     dropped = frames["dropped_stale"] + frames["dropped_full"]
     ends = [f"{frames['delivered']} delivered", f"{dropped} dropped", f"{frames['failed']} failed"]
@@ -130,6 +144,8 @@ def print_report(report: RunReport, console: Console) -> None:
         )
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
+    if has_rates:
+        console.print(_stage_table(report))
     if has_rates or not frames["delivered"]:
         tell(console, report["advice"], "bold")
 
@@ -140,6 +156,45 @@ def _latency_in_words(latency_ms: Mapping[str, float | None], num: int) -> str:
         return f"{_number(latency_ms['p50'])} ms"
     names = [name for name, least in (("p50", 1), ("p95", 20), ("p99", 100)) if num >= least]
     return ", ".join(f"{name} {_number(latency_ms[name])} ms" for name in names)
+
+
+def print_images(report: RunReport, console: Console, *, num_unreadable: int) -> None:
+    """The same of images, of which neither latency nor rates of stages say much: how many, and how fast."""
+    num, seconds = report["frames"]["delivered"], report["seconds"]
+    unreadable = f", {num_unreadable} could not be read" if num_unreadable else ""
+    rate = f", {report['fps']['delivered']:.1f} images/s" if report["fps"]["delivered"] is not None else ""
+    console.print(
+        f"images   {num} read{unreadable}, in {seconds:.{1 if seconds >= 1 else 2}f} s{rate}", highlight=False
+    )
+
+
+def _stage_table(report: RunReport) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
+        table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
+    for name, stage in report["stages"].items():
+        table.add_row(
+            Text(short_name(name, stage["role"])),
+            _number(stage["fps"]),
+            f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
+            f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
+            "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
+            str(stage["workers"]),
+        )
+    return table
+
+
+def _add_objects(report: RunReport | SourceReport, counts: ObjectCounts) -> None:
+    report["frames_with_objects"] = counts.num_frames_with_objects
+    report["objects"] = {
+        count.name: {
+            "frames": count.num_frames,
+            "most_at_once": count.most_at_once,
+            "boxes": count.num_boxes,
+            "tracks": count.num_tracks,
+        }
+        for count in counts.classes
+    }
 
 
 def _frames(counts: FrameCounts, inferred_rate: float | None) -> FramesReport:
@@ -158,6 +213,16 @@ def _frames(counts: FrameCounts, inferred_rate: float | None) -> FramesReport:
             "delivered": _rounded(counts.delivered_rate),
         },
         "latency_ms": _spread(counts.latency, "p50", "p95", "p99"),
+    }
+
+
+def _source(counts: FrameCounts, inferred_rate: float | None, damage: Sequence[str]) -> SourceReport:
+    frames = _frames(counts, inferred_rate)
+    return {
+        "frames": frames["frames"],
+        "fps": frames["fps"],
+        "latency_ms": frames["latency_ms"],
+        "damage": list(damage),
     }
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.app.config import RunConfig
 from pipeline.app.roles import advice_for
 from pipeline.app.stages import Limit
+from pipeline.app.terminal import short_name
 from pipeline.flow.meters import StageStatistics
 from pipeline.flow.running import RunStatistics
 from pipeline.sources.opening import SourceLimit
@@ -80,12 +80,6 @@ def judge(
     return _limited_by_stage(by_busy, setup, num_sources=len(statistics.frames_by_source))
 
 
-def short_name(name: str) -> str:
-    """A node's name without the folders of the file in it."""
-    verb, space, rest = name.partition(" ") if re.match(r"\w+ ", name) else ("", "", name)
-    return verb + space + (rest if ":" in rest else rest.rstrip("/").rpartition("/")[2] or rest)
-
-
 def _too_few(num_delivered: int) -> Verdict:
     if not num_delivered:
         return Verdict("nothing", "No frame was delivered, so nothing can be said about speed.")
@@ -96,7 +90,7 @@ def _too_few(num_delivered: int) -> Verdict:
 def _limited_by_source(statistics: RunStatistics, by_busy: Sequence[StageStatistics]) -> Verdict:
     captured_rate = statistics.frames.captured_rate
     rate = f"{captured_rate:.1f} frames/s" if captured_rate else "its frames"
-    spare = f", with {short_name(by_busy[0].name)} {by_busy[0].busy:.0%} busy" if by_busy else ""
+    spare = f", with {_name(by_busy[0])} {by_busy[0].busy:.0%} busy" if by_busy else ""
     return Verdict("source", f"Limited by the source: it gives {rate} and the run keeps up{spare}; change nothing.")
 
 
@@ -109,9 +103,7 @@ def _limited_by_no_stage(statistics: RunStatistics, by_busy: Sequence[StageStati
         dropped = f"{frames.dropped} of {frames.captured} frames were dropped"
         return Verdict("waiting", f"Limited by no stage ({idle}), yet {dropped}: look for other work on this machine.")
     if live:
-        return Verdict(
-            "source", f"Limited by no stage ({idle}) but by the pace of {short_name(live[0].name)}; change nothing."
-        )
+        return Verdict("source", f"Limited by no stage ({idle}) but by the pace of {_name(live[0])}; change nothing.")
     return Verdict("waiting", f"Limited by no stage ({idle}): look for other work on this machine.")
 
 
@@ -122,10 +114,10 @@ def _limited_by_stage(by_busy: Sequence[StageStatistics], setup: Setup, *, num_s
         advice_for(busiest.role, setup.limit_of(busiest.name)) or "make this stage cheaper, or give it more workers"
     )
     busy = f"{busiest.busy:.0%} busy, {_milliseconds(busiest)} ms per frame"
-    sentence = f"Limited by {short_name(busiest.name)} ({busy}): {advice}"
+    sentence = f"Limited by {_name(busiest)} ({busy}): {advice}"
     ceiling = _ceiling(of_all_sources[0]) if of_all_sources else None
     if ceiling is not None:
-        sentence += f"; {short_name(of_all_sources[0].name)} would limit next, at about {ceiling:.0f} frames/s"
+        sentence += f"; {_name(of_all_sources[0])} would limit next, at about {ceiling:.0f} frames/s"
     return Verdict(busiest.name, sentence + ".")
 
 
@@ -140,6 +132,10 @@ def _limited_by_processor(processor: ProcessorUse, statistics: RunStatistics, se
         f"Limited by the CPU ({processor.cores_used:.1f} of {processor.cores} cores busy), of which {role} takes "
         f"{share:.0%}: {advice}.",
     )
+
+
+def _name(node: StageStatistics) -> str:
+    return short_name(node.name, node.role)
 
 
 def _milliseconds(node: StageStatistics) -> str:
