@@ -18,7 +18,7 @@ from export.exportable import Exportable
 from export.graph.forms import FitFrame, FitNv12, module_for
 from export.graph.to_onnx import OPSET, to_onnx, write_model
 from export.proof.images import ProofImage, as_decoded
-from export.proof.verify import ASKED_SHARE, Evidence, certificate, gather_evidence
+from export.proof.verify import ASKED_SHARE, Evidence, OnImage, certificate, gather_evidence, no_report
 from export.weights.loading import weights_hash
 from pipeline.accuracy.truth import LabelledData
 from pipeline.detector.detector import EngineDetector
@@ -61,11 +61,12 @@ def export_detector(
     force: bool = False,
     labels: LabelledData | None = None,
     batch_sizes: Sequence[int] = (1, 2, 3, 4),
+    on_image: OnImage = no_report,
 ) -> Exported:
     """Write a detector into one self-describing file and compare it with PyTorch on these images.
 
     Raises ModelError for a detector that cannot be exported, and for a file that does not meet its bar; `force` writes
-    that file all the same, marked.
+    that file all the same, marked. on_image: see `gather_evidence`.
     """
     started = time.monotonic()
     module, spec, names = module_for(exportable, form, half=half, pixels=pixels)
@@ -84,7 +85,14 @@ def export_detector(
         write_model(model, plain)
         seconds = time.monotonic() - started
         evidence = _evidence_of(
-            plain, spec, exportable, images, bar=FP16_BAR if half else FP32_BAR, batch_sizes=batch_sizes, labels=labels
+            plain,
+            spec,
+            exportable,
+            images,
+            bar=FP16_BAR if half else FP32_BAR,
+            batch_sizes=batch_sizes,
+            labels=labels,
+            on_image=on_image,
         )
         if not evidence.passes and not force:
             raise ModelError(
@@ -112,6 +120,7 @@ def _evidence_of(
     bar: Bar,
     batch_sizes: Sequence[int],
     labels: LabelledData | None,
+    on_image: OnImage,
 ) -> Evidence:
     """The comparison of a file, which is read by this spec, with PyTorch."""
     assert spec.form is not None  # it is our own file
@@ -129,6 +138,7 @@ def _evidence_of(
         max_detections=exportable.spec.max_detections,
         proposals=detector.proposals if spec.needs_nms else None,
         iou_threshold=spec.iou_threshold if exportable.spec.needs_nms else exportable.inner_iou_threshold,
+        on_image=on_image,
     )
 
 

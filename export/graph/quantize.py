@@ -23,7 +23,7 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from export.graph.float_graph import WEIGHTED, has_weights, prepare, tail_of
 from export.proof.images import ProofImage, images_hash
-from export.proof.verify import ASKED_SHARE, Evidence, accuracy_of, certificate
+from export.proof.verify import ASKED_SHARE, Evidence, accuracy_of, certificate, no_report
 from pipeline.accuracy.coco import precision_against, precision_on_labels
 from pipeline.accuracy.truth import LabelledData
 from pipeline.detector.detector import EngineDetector
@@ -66,17 +66,19 @@ def quantize(
     labels: LabelledData | None,
     largest_drop: float,
     say: Callable[[str], None] = logger.info,
+    on_step: Callable[[int, int], None] = no_report,
 ) -> Quantized:
     """Write an INT8 file that loses at most `largest_drop` AP (0..1) on these images against the float32 file.
 
     Half of the images, at most 32, calibrate the ranges; all of them measure AP: against the labels or, without any,
     against the confident detections of the float32 file. Raises ModelError, and writes no file, if every choice of
-    layers loses more and for a model that is not float32.
+    layers loses more and for a model that is not float32. on_step: is called with how many steps are done, and how many
+    there are at most.
     """
     if spec.dtype == "float16":
         raise ModelError(f"{model} must be float32, its input is float16")
     with tempfile.TemporaryDirectory(prefix="streamdet-quantize-") as folder:
-        search = _Search(model, spec, Path(folder), images, labels, say)
+        search = _Search(model, spec, Path(folder), images, labels, say, on_step)
         trial = search.least_in_float(largest_drop)
         kept, evidence = trial.kept_in_float, search.evidence(trial.judged, largest_drop)
         described = dataclasses.replace(
@@ -121,7 +123,9 @@ class _Search:
         images: Sequence[ProofImage],
         labels: LabelledData | None,
         say: Callable[[str], None],
+        on_step: Callable[[int, int], None],
     ) -> None:
+        self._on_step, self._num_steps = on_step, 0
         self._spec, self._folder, self._images, self._labels, self._say = spec, folder, images, labels, say
         prepared = folder / "prepared.onnx"
         self._graph = prepare(model, prepared)
@@ -138,6 +142,7 @@ class _Search:
         self._ranges = self._calibrated(prepared)
         self._reference = self._detect(model)
         self._original = self._judge(self._reference)
+        self._step()
 
     def least_in_float(self, largest_drop: float) -> _Trial:
         """The trial with the fewest blocks of layers in float that loses at most `largest_drop` AP.
@@ -164,6 +169,7 @@ class _Search:
     def _attempt(self, kept: Sequence[str], name: str) -> _Trial:
         path = self._quantized(set(self.layers) - set(kept), name)
         trial = _Trial(tuple(layer for layer in self.layers if layer in kept), path, self._judge(self._detect(path)))
+        self._step()
         share = f"{len(self.layers) - len(kept)} of {len(self.layers)} layers in INT8"
         self._say(f"{share}: AP {trial.judged.ap:.4f} ({-self._drop_of(trial):+.4f})")
         return trial
@@ -174,10 +180,19 @@ class _Search:
 
     def _ranked_blocks(self) -> list[tuple[str, ...]]:
         """The layers in blocks of neighbours, the block whose quantization costs most first."""
-        blocks = [tuple(map(str, block)) for block in np.array_split(self.layers, min(_NUM_BLOCKS, len(self.layers)))]
+        blocks = [tuple(map(str, block)) for block in np.array_split(self.layers, self._num_blocks)]
         self._say(f"ranking {len(blocks)} blocks of layers by their cost")
         cost = {block: self._cost_of(block) for block in blocks}
         return sorted(blocks, key=lambda block: -cost[block])
+
+    @property
+    def _num_blocks(self) -> int:
+        return min(_NUM_BLOCKS, len(self.layers))
+
+    def _step(self) -> None:
+        """The original is judged, a trial too, or a block's cost is known."""
+        self._num_steps += 1
+        self._on_step(self._num_steps, 1 + self._num_blocks + self._num_blocks)  # as many trials as blocks at most
 
     def evidence(self, judged: _Judged, largest_drop: float) -> Evidence:
         """The comparison of the chosen file with the original."""
@@ -250,6 +265,7 @@ class _Search:
                 if values.dtype.kind == "f" and ours[output].shape == values.shape:
                     change = np.linalg.norm((ours[output] - values).astype(np.float64))
                     changes.append(float(change / (np.linalg.norm(values.astype(np.float64)) + 1e-9)))
+        self._step()
         return float(np.mean(changes)) if changes else 0.0
 
     def _tensors(self, num: int) -> Iterator[npt.NDArray[np.generic]]:

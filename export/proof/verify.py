@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -89,6 +89,14 @@ class Evidence:
             yield f"; AP is {self.accuracy.ap:.3f} instead of {self.accuracy.reference_ap:.3f}"
 
 
+OnImage = Callable[[int, int], None]
+"""Is called after each image with how many times one was run, and how many times one will be in all."""
+
+
+def no_report(done: int, total: int) -> None:
+    """An `OnImage` that does nothing."""
+
+
 def gather_evidence(
     detector: DetectFunction,
     reference: DetectFunction,
@@ -101,6 +109,7 @@ def gather_evidence(
     iou_threshold: float | None = None,
     max_detections: int | None = None,
     proposals: DetectFunction | None = None,
+    on_image: OnImage = no_report,
 ) -> Evidence:
     """Run both on the images, the reference one by one, the file one by one and in batches, and compare.
 
@@ -108,9 +117,12 @@ def gather_evidence(
 
     proposals: the detections of the file before its NMS, run only if something does not match; see `compare`.
     """
+    in_batches_too = max(batch_sizes) > 1
+    counted = _Counted(on_image, total=(3 if in_batches_too else 2) * len(images))
+    reference, detector = counted.counting(reference), counted.counting(detector)
     theirs, alone = _one_by_one(reference, images), _one_by_one(detector, images)
     rounds = [alone]
-    if max(batch_sizes) > 1:
+    if in_batches_too:
         rounds.append(_in_batches(detector, images, batch_sizes))
     agreement = partial(compare, theirs=theirs, bar=bar, iou_threshold=iou_threshold, max_detections=max_detections)
     parities = [agreement(ours) for ours in rounds]
@@ -130,6 +142,24 @@ def gather_evidence(
         None if labels is None else _accuracy_on(labels, images, class_names, alone, theirs),
         None if bar.passed_by(parity) else _agreement(alone, theirs),
     )
+
+
+class _Counted:
+    """Counts the images that go through several detectors."""
+
+    def __init__(self, on_image: OnImage, *, total: int) -> None:
+        self._on_image, self._total, self._done = on_image, total, 0
+
+    def counting(self, detect: DetectFunction) -> DetectFunction:
+        """The same detector, counted."""
+
+        def counted(pictures: Sequence[Picture]) -> list[Detections]:
+            detections = detect(pictures)
+            self._done += len(pictures)
+            self._on_image(self._done, self._total)
+            return detections
+
+        return counted
 
 
 def _one_by_one(detect: DetectFunction, images: Sequence[ProofImage]) -> list[Detections]:

@@ -75,7 +75,9 @@ def detect_all(
     return ModelRun(ordered, running.statistics(), engine.device, engine.precision, engine.agreement)
 
 
-def average_precision(config: RunConfig, data: LabelledData) -> float | None:
+def average_precision(
+    config: RunConfig, data: LabelledData, *, on_image: Callable[[], None] = lambda: None
+) -> float | None:
     """COCO's AP of a configuration's detector, whatever its sources, outputs and thresholds; None without objects."""
     judged = config.without_outputs().model_copy(
         update={
@@ -89,7 +91,7 @@ def average_precision(config: RunConfig, data: LabelledData) -> float | None:
         }
     )
     _, spec = model_of(judged)
-    run = detect_all(judged, data, spec)
+    run = detect_all(judged, data, spec, on_image=on_image)
     return coco_accuracy(run.detections, [image.truth for image in data.images]).numbers["AP"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from pipeline.app.assemble import assemble, open_sources
@@ -36,9 +37,12 @@ def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None
 
 
 def detections_in_sample(
-    config: RunConfig, sample: Sample, *, score_threshold: float
+    config: RunConfig, sample: Sample, *, score_threshold: float, on_frame: Callable[[], None] = lambda: None
 ) -> tuple[list[Detections], tuple[str, str]]:
-    """The detections of a configuration in sampled frames, run through the pipeline; and its device and precision."""
+    """The detections of a configuration in sampled frames, run through the pipeline; and its device and precision.
+
+    on_frame: called after each frame.
+    """
     changes = {
         "flow.mode": "every-frame",
         "flow.rate_fps": None,
@@ -50,5 +54,8 @@ def detections_in_sample(
     with ExitStack() as stack:
         stack.callback(assembly.engine.close)
         running = stack.enter_context(Running(assembly.flow, results=True))
-        detections = [result.detections for result in running]
+        detections = []
+        for result in running:
+            detections.append(result.detections)
+            on_frame()
     return detections, (assembly.engine.device, assembly.engine.precision)

@@ -16,9 +16,8 @@ def log_to_stderr(verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
-    if verbose:
-        for name in ("pipeline", "export", "__main__"):
-            logging.getLogger(name).setLevel(logging.DEBUG)
+    for name in ("pipeline", "export", "__main__"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.NOTSET)
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.ERROR, "error")
 

@@ -1,17 +1,19 @@
-"""Progress: what is done of what is expected → a share, the time that remains, and words that are true of both."""
+"""Progress: what is done of what is expected → a share, the time that remains, words, and a bar or lines on stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.flow.graph import Node
-from pipeline.flow.ledger import FrameCounts
-from pipeline.stages.capture import Capture
+from pipeline.app.terminal import shortened, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,7 @@ class Progress:
     """How far something is.
 
     total: None where it is not known. unit: of both. remark: why there is no share, or what it waits for.
+    is_at_most: it may end before.
     """
 
     done: int
@@ -26,6 +29,7 @@ class Progress:
     elapsed_seconds: float
     unit: str = "frames"
     remark: str = ""
+    is_at_most: bool = False
 
     @property
     def share(self) -> float | None:
@@ -46,7 +50,7 @@ class Progress:
         share, seconds = self.share, self.remaining_seconds
         parts = [f"{self.done} {self.unit}" if share is None else f"{int(100 * share):3d} %"]
         if seconds is not None and not self.remark:
-            parts.append(f"{clock_time(seconds)} left")
+            parts.append(f"{'at most ' if self.is_at_most else ''}{clock_time(seconds)} left")
         return "  ".join([*parts, *([self.remark] if self.remark else [])])
 
 
@@ -62,49 +66,137 @@ def bar_of(progress: Progress, *, width: int) -> Table | Text:
     words = progress.words()
     num_cells = min(40, width - len(words) - 2)
     if progress.share is None or num_cells < 5:
-        return Text(words, no_wrap=True, overflow="ellipsis")
+        return Text(shortened(words, width), no_wrap=True)
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_row(ProgressBar(total=1.0, completed=progress.share, width=num_cells), Text(words, no_wrap=True))
     return row
 
 
-def captures_of(nodes: Iterable[Node]) -> dict[str, Capture]:
-    """The captures of a flow by the source_id in it."""
-    return {node.name: node.part for node in nodes if isinstance(node.part, Capture)}
+Say = Callable[[str], None]
+"""Prints a line."""
+
+_LINE_SECONDS = 5.0  # between two lines of progress where there is no terminal
 
 
-def progress_of_run(
-    captures: Mapping[str, Capture], frames: Mapping[str, FrameCounts], *, elapsed_seconds: float
-) -> Progress | None:
-    """How far the frames of all sources are; None where a source goes on until somebody ends it.
+class Phase:
+    """A part of some work, from its beginning on; used from the thread that began it."""
 
-    frames: of each source. What a source declares counts until it ends; then what it gave.
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], float],
+        *,
+        total: int | None = None,
+        budget_seconds: float | None = None,
+        is_at_most: bool = False,
+        on_step: Callable[[Phase], None] = lambda _: None,
+    ) -> None:
+        self.name = name
+        self._clock, self._on_step = clock, on_step
+        self._budget_seconds, self._is_at_most = budget_seconds, is_at_most
+        self._began_at_seconds = self._last_line_at_seconds = clock()
+        self._done, self._total = 0, total
+
+    def advance(self) -> None:
+        """One more step is done."""
+        self.at(self._done + 1, self._total)
+
+    def at(self, done: int, total: int | None) -> None:
+        """As many steps are done, of as many."""
+        self._done, self._total = done, total
+        self._on_step(self)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        elapsed = self._clock() - self._began_at_seconds
+        if self._budget_seconds is None:
+            return Progress(self._done, self._total, elapsed, "steps", is_at_most=self._is_at_most)
+        budget = round(self._budget_seconds)
+        remark = f"more than the {budget} s of the budget" if elapsed > budget else ""
+        return Progress(int(elapsed), budget, elapsed, "s", remark, is_at_most=True)
+
+    def wants_line(self) -> bool:
+        """Whether the last line is long ago; from now on it is not."""
+        now = self._clock()
+        if now < self._last_line_at_seconds + _LINE_SECONDS:
+            return False
+        self._last_line_at_seconds = now
+        return True
+
+    def drawn(self, width: int) -> RenderableType:
+        """Its name with a bar, or with the time that it has taken where its end is not known."""
+        progress = self.progress
+        if progress.total is None:
+            name = shortened(self.name, width - 10)
+            return Text(f"{name}  {clock_time(progress.elapsed_seconds)}", style="dim", no_wrap=True)
+        name = shortened(self.name, max(0, min(width // 2, width - len(progress.words()) - 4)))
+        row = Table.grid(padding=(0, 2, 0, 0))
+        row.add_row(Text(name, style="dim", no_wrap=True), bar_of(progress, width=width - len(name) - 4))
+        return row
+
+
+class WorkProgress:
+    """Says on stderr how far a command is: call it with a line; within a `phase` a bar stands below the lines.
+
+    Where there is no terminal, the lines carry the share and the time that remains, and a phase without lines gets one
+    every 5 seconds. clock: monotonic seconds.
     """
-    if not captures or any(capture.is_endless for capture in captures.values()):
-        return None
-    done = sum(counts.captured - counts.in_flight for counts in frames.values())
-    totals = [_total(capture, frames[source_id].captured) for source_id, capture in captures.items()]
-    if all(capture.has_ended for capture in captures.values()):
-        is_over = all(not counts.in_flight for counts in frames.values())
-        remark = "finishing the outputs" if is_over else ""
-    else:
-        remark = _remark(captures, frames)
-    total = None if None in totals else sum(total for total in totals if total is not None)
-    return Progress(done, total, elapsed_seconds, remark=remark)
 
+    def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._console = Console(stderr=True) if console is None else console
+        self._clock = clock
+        self._began_at_seconds = clock()
+        self._phase: Phase | None = None
 
-def _total(capture: Capture, captured: int) -> int | None:
-    """Of one source; None where it does not say, or says less than it gave."""
-    if capture.has_ended:
-        return captured
-    expected = capture.num_expected
-    return None if expected is None or captured > expected else expected
+    def __call__(self, line: str) -> None:
+        """Print a line with the seconds since the beginning."""
+        share = ""
+        if self._phase is not None and not self._console.is_terminal:
+            progress = self._phase.progress
+            share = f"{progress.words()}  " if progress.share is not None else ""
+        tell(self._console, f"{self._clock() - self._began_at_seconds:6.1f} s  {share}{line}", "dim")
 
+    @contextmanager
+    def phase(
+        self,
+        name: str,
+        *,
+        total: int | None = None,
+        budget_seconds: float | None = None,
+        is_at_most: bool = False,
+        has_lines: bool = False,
+    ) -> Iterator[Phase]:
+        """A part of the work; whoever does it says when a step is done, by `advance` or `at`.
 
-def _remark(captures: Mapping[str, Capture], frames: Mapping[str, FrameCounts]) -> str:
-    """On the first source that gives more than it declares; without one, ""."""
-    for source_id, capture in captures.items():
-        expected = capture.num_expected
-        if not capture.has_ended and expected is not None and frames[source_id].captured > expected:
-            return f"more than the {expected} declared"
-    return ""
+        total: steps. budget_seconds: how long it may take, where its progress is that of time.
+        is_at_most: it may end before all steps are done. has_lines: every step prints a line, so that none is added.
+        """
+        phase = self._phase = Phase(
+            name,
+            self._clock,
+            total=total,
+            budget_seconds=budget_seconds,
+            is_at_most=is_at_most,
+            on_step=self._now_and_then if not has_lines else lambda _: None,
+        )
+        try:
+            with self._bar(phase):
+                yield phase
+        finally:
+            self._phase = None
+
+    def _bar(self, phase: Phase) -> AbstractContextManager[object]:
+        if not self._console.is_terminal:
+            return nullcontext()
+        return Live(
+            console=self._console,
+            get_renderable=lambda: phase.drawn(self._console.width),
+            refresh_per_second=4,
+            transient=True,
+        )
+
+    def _now_and_then(self, phase: Phase) -> None:
+        """A line where there is no bar, unless one has just been printed or the phase is over."""
+        if not self._console.is_terminal and phase.progress.share != 1.0 and phase.wants_line():
+            self(phase.name)

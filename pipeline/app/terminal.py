@@ -1,14 +1,9 @@
-"""Terminal: tables, lines and progress → the console, whole in a log as well."""
+"""Terminal: tables and lines → the console, whole in a log as well; names and texts → short ones."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 from rich.console import Console
 from rich.table import Table
-
-Say = Callable[[str], None]
 
 
 def wide_console(log_width: int = 160, *, stderr: bool = False) -> Console:
@@ -46,13 +41,3 @@ def shortened(text: str, most: int) -> str:
 def tell(console: Console, line: str, style: str | None = None) -> None:
     """Print a line as it stands: nothing in it is markup, and nothing breaks it."""
     console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
-
-
-def progress_lines() -> Say:
-    """A function that prints a line of progress on stderr, with the seconds since this call."""
-    console, began = Console(stderr=True), time.monotonic()
-
-    def say(line: str) -> None:
-        tell(console, f"{time.monotonic() - began:6.1f} s  {line}", "dim")
-
-    return say

@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from pipeline.app.progress import Progress, clock_time, progress_of_run
+from pipeline.app.progress import Progress
 from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.panel import LivePanel, PlainLines, RunView, draw_panel, panel_for, state_in_words
+from pipeline.app.run.run_progress import progress_of_run
 from pipeline.app.terminal import short_name, shortened
 from pipeline.flow.graph import Flow
 from pipeline.flow.ledger import Ledger
@@ -107,12 +108,6 @@ def test_frames_on_their_way_are_not_done() -> None:
     progress = after(50, Capture(Pictures(100, declared=100)), in_flight=10)
     assert progress is not None
     assert progress.done == 40
-
-
-def test_hours_are_shown_from_one_on() -> None:
-    assert [clock_time(seconds) for seconds in (0, 41.4, 59.7, 3599, 3723)] == [
-        *("00:00", "00:41", "01:00", "59:59", "1:02:03")
-    ]
 
 
 def view_of(

@@ -117,6 +117,18 @@ def test_a_percentile_is_shown_where_there_are_enough_frames_for_it(num_frames: 
     assert [name for name in ("p50", "p95", "p99") if name in line] == names
 
 
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_table_of_stages_fits_the_terminal_whatever_the_names(width: int) -> None:
+    numbers = report()
+    numbers["stages"][f"record out/{'long' * 20}.mp4"] = numbers["stages"]["record out/o.mp4"]
+    text = io.StringIO()
+    print_report(numbers, Console(file=text, width=width))
+    rows = [line for line in text.getvalue().splitlines() if " / " in line]
+    assert len(rows) == 1 + len(numbers["stages"])
+    assert max(len(row) for row in rows) <= width
+    assert not any("…" in row.partition("/")[2] for row in rows)
+
+
 def test_a_report_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     write_report({"seconds": 1}, tmp_path / "r.json")
     assert json.loads((tmp_path / "r.json").read_text()) == {"seconds": 1}

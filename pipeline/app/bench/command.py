@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,8 +28,9 @@ from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.progress import Phase, Say, WorkProgress
 from pipeline.app.report_file import write_report
-from pipeline.app.terminal import Say, progress_lines, tell, wide_console
+from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import ConfigError
 from pipeline.measure.measured import Measured
 from pipeline.measure.self_test import Check, self_test
@@ -54,7 +55,7 @@ def run_bench(options: BenchOptions) -> int:
         checked_detector(candidate.config)
     data = None if options.data is None else labelled(options.data)
     _refuse_outputs(options, candidates, data)
-    console, say = wide_console(), progress_lines()
+    console, say = wide_console(), WorkProgress()
     checks: tuple[Check, ...] = ()
     if options.tests_itself:
         say("testing the meters")
@@ -96,16 +97,21 @@ def _refuse_outputs(options: BenchOptions, candidates: Sequence[Candidate], data
         refuse_unwritable(options.report, "the report")
 
 
-def _measure(candidates: Sequence[Candidate], options: BenchOptions, data: LabelledData | None, say: Say) -> None:
+def _measure(
+    candidates: Sequence[Candidate], options: BenchOptions, data: LabelledData | None, progress: WorkProgress
+) -> None:
     """Speed, the highest rate and accuracy, as far as the options ask for them."""
-    measure_in_turns(candidates, options, say)
+    with progress.phase("measuring", total=num_measurements(candidates, options), has_lines=True) as phase:
+        measure_in_turns(candidates, options, progress, phase)
     if options.finds_highest_rate:
-        for candidate in candidates:
-            candidate.highest_rate = highest_rate_held(candidate, options, say)
-    if data is not None:
-        for candidate in candidates:
-            candidate.accuracy = average_precision(candidate.config, data)
-            say(f"{candidate.name}, AP: {candidate.accuracy}")
+        with progress.phase("the highest rate", total=_RATE_STEPS * len(candidates), has_lines=True) as phase:
+            for candidate in candidates:
+                candidate.highest_rate = highest_rate_held(candidate, options, progress, on_rate=phase.advance)
+    for candidate in candidates if data is not None else ():
+        assert data is not None
+        with progress.phase(f"{candidate.name}, AP", total=len(data.images)) as phase:
+            candidate.accuracy = average_precision(candidate.config, data, on_image=phase.advance)
+        progress(f"{candidate.name}, AP: {candidate.accuracy}")
 
 
 def _write(bench: Bench, options: BenchOptions, console: Console) -> None:
@@ -150,7 +156,16 @@ def candidates_of(options: BenchOptions) -> list[Candidate]:
     return candidates
 
 
-def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say: Say) -> None:
+def num_measurements(candidates: Sequence[Candidate], options: BenchOptions) -> int:
+    """How many `measure_in_turns` makes, floors included."""
+    nums = []
+    for candidate in candidates:
+        configs = _configs(candidate.config, options)
+        nums.append(len(_floor_cases(candidate.config, configs.get("recording"), {})) + len(configs))
+    return options.repeats * sum(nums)
+
+
+def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say: Say, phase: Phase) -> None:
     """Every case once, then every case again, so that what disturbs the machine disturbs all alike."""
     lengths: CaseOptions = {"seconds": options.seconds, "warm_up_seconds": options.warm_up_seconds}
     for repeat, candidate in itertools.product(range(options.repeats), candidates):
@@ -158,10 +173,12 @@ def measure_in_turns(candidates: Sequence[Candidate], options: BenchOptions, say
         for name, case in _floor_cases(candidate.config, configs.get("recording"), lengths).items():
             floor = measure_floor_apart(case)
             candidate.floors.setdefault(name, []).append(floor)
+            phase.advance()
             say(f"{candidate.name}, {name} alone: {floor.fps:.1f} frames/s")
         for name, config in configs.items():
             measured = measure_apart(Case.of(config, **lengths))
             candidate.runs.setdefault(name, []).append(measured)
+            phase.advance()
             say(f"{candidate.name}, {name}: {measured.delivered_fps:.1f} frames/s ({repeat + 1})")
 
 
@@ -196,10 +213,12 @@ def _live(config: RunConfig, rate: float) -> RunConfig:
     return config.model_copy(update={"flow": config.flow.model_copy(update={"mode": "live", "rate_fps": rate})})
 
 
-def highest_rate_held(candidate: Candidate, options: BenchOptions, say: Say) -> float:
+def highest_rate_held(
+    candidate: Candidate, options: BenchOptions, say: Say, *, on_rate: Callable[[], None] = lambda: None
+) -> float:
     """The highest camera rate, in frames a second, at which nothing is dropped, by halving what is between.
 
-    0 where even the lowest rate that was tried is not held.
+    0 where even the lowest rate that was tried is not held. on_rate: called after each rate that was tried.
     """
     throughput = max((summary.fps.median for summary in candidate.summaries().values()), default=30.0)
     throughput *= candidate.config.flow.every  # a camera's rate counts the frames that are passed over as well
@@ -210,6 +229,7 @@ def highest_rate_held(candidate: Candidate, options: BenchOptions, say: Say) -> 
         is_held = any(_holds(candidate, rate, options, say) for _ in range(_RATE_TRIES))
         held, too_fast = (rate, too_fast) if is_held else (held, rate)
         rate = (held + too_fast) / 2
+        on_rate()
     return held
 
 

@@ -31,8 +31,9 @@ from pipeline.app.output_paths import (
     refuse_output_over_input,
 )
 from pipeline.app.process import prepare_process
+from pipeline.app.progress import Phase, WorkProgress
 from pipeline.app.report_file import write_report
-from pipeline.app.terminal import Say, progress_lines, tell, wide_console
+from pipeline.app.terminal import tell, wide_console
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.errors import ConfigError, MissingExtraError, ModelError, SinkError
@@ -61,7 +62,7 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     teacher_name, why, teacher_config = _chosen_teacher(options, configs)
     _, teacher_spec = checked_detector(teacher_config)
     common = _common_classes(teacher_name, teacher_spec, {name: spec.class_names for name, spec in specs.items()})
-    say = progress_lines()
+    say = WorkProgress()
     sample = sample_of(configs[names[0]], options.frames, refuses_live=True)
     say(f"{len(sample.timed_pictures)} frames of {masked_address(options.source)}")
     teacher = _teach(teacher_name, why, teacher_config, options, sample, tiles, say)
@@ -74,7 +75,8 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
         )
     candidates = []
     for name, config in configs.items():
-        candidates.append(_judge(name, config, specs[name], teacher, labels, common, sample))
+        with say.phase(name, total=len(labels)) as phase:
+            candidates.append(_judge(name, config, specs[name], teacher, labels, common, sample, phase))
         say(f"{name}: AP {100 * candidates[-1].agreement.ap:.1f} against {teacher.name}")
     for candidate in candidates:
         if not candidate.is_teacher:
@@ -146,7 +148,7 @@ def _teach(
     options: CompareOptions,
     sample: Sample,
     tiles: tuple[int, int],
-    say: Say,
+    progress: WorkProgress,
 ) -> Teacher:
     """Let the teacher label the sampled frames, in fp32."""
     path, spec = model_of(config)
@@ -159,11 +161,12 @@ def _teach(
             detector, rows=rows, columns=columns, iou_threshold=spec.iou_threshold if spec.needs_nms else 0.5
         )
     labels = []
-    for number, timed in enumerate(sample.timed_pictures, 1):
-        (detections,) = detector([timed.picture])
-        labels.append(Labels.of(detections, sure_score=options.sure_score))
-        if number == len(sample.timed_pictures) or number % 20 == 0:
-            say(f"the teacher {name}: {number} of {len(sample.timed_pictures)} frames labelled")
+    with progress.phase(f"the teacher {name}", total=len(sample.timed_pictures)) as phase:
+        for timed in sample.timed_pictures:
+            (detections,) = detector([timed.picture])
+            labels.append(Labels.of(detections, sure_score=options.sure_score))
+            phase.advance()
+    progress(f"the teacher {name}: {len(labels)} frames labelled")
     size = "any size" if spec.resize == "in-graph" else "×".join(map(str, spec.network_wh))
     described = f"{engine.device}, {engine.precision}, {size}, " + (
         "the frame as a whole" if tiles == (1, 1) else f"the frame and {rows}×{columns} tiles of it"
@@ -213,10 +216,13 @@ def _judge(
     labels: Sequence[Labels],
     common: frozenset[int],
     sample: Sample,
+    phase: Phase,
 ) -> Candidate:
     """Let a candidate look at the sampled frames, and say how closely it agrees with the teacher."""
     score = _shown_score(config, spec)
-    in_own_classes, _ = detections_in_sample(config, sample, score_threshold=min(_AP_SCORE, score))
+    in_own_classes, _ = detections_in_sample(
+        config, sample, score_threshold=min(_AP_SCORE, score), on_frame=phase.advance
+    )
     classes = match_classes(spec.class_names, teacher.class_names)
     detections = [_of_classes(in_classes_of_data(of_frame, classes), common) for of_frame in in_own_classes]
     sizes = [timed.picture.size_wh for timed in sample.timed_pictures]
@@ -237,18 +243,23 @@ def _shown_score(config: RunConfig, spec: DetectorSpec) -> float:
     return suppression_options(config.detection, spec).score_threshold
 
 
-def _measure_speeds(candidates: Sequence[Candidate], options: CompareOptions, say: Say, measure: Measure) -> None:
+def _measure_speeds(
+    candidates: Sequence[Candidate], options: CompareOptions, progress: WorkProgress, measure: Measure
+) -> None:
     """Each in turn, so that what disturbs the machine disturbs all alike; what cannot be measured has no summary."""
     repeats: dict[str, list[Measured]] = {candidate.name: [] for candidate in candidates}
-    for number, candidate in itertools.product(range(options.repeats), candidates):
-        name = candidate.name
-        try:
-            measured = measure(Case.of(candidate.config, seconds=options.seconds, warm_up_seconds=0.5))
-        except ConfigError as error:  # the video may be too short, which takes nothing from the rest
-            say(f"{name}: its speed cannot be measured: {error}")
-            continue
-        repeats[name].append(measured)
-        say(f"{name}: {measured.delivered_fps:.1f} frames/s ({number + 1})")
+    with progress.phase("measuring", total=options.repeats * len(candidates), has_lines=True) as phase:
+        for number, candidate in itertools.product(range(options.repeats), candidates):
+            name = candidate.name
+            try:
+                measured = measure(Case.of(candidate.config, seconds=options.seconds, warm_up_seconds=0.5))
+            except ConfigError as error:  # the video may be too short, which takes nothing from the rest
+                progress(f"{name}: its speed cannot be measured: {error}")
+                continue
+            finally:
+                phase.advance()
+            repeats[name].append(measured)
+            progress(f"{name}: {measured.delivered_fps:.1f} frames/s ({number + 1})")
     for candidate in candidates:
         runs = repeats[candidate.name]
         candidate.summary = Summary.of(runs, None) if runs else None

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from pipeline.accuracy.classes import match_classes
 from pipeline.accuracy.coco import coco_accuracy
@@ -35,6 +32,7 @@ from pipeline.app.evaluate.streaming import (
 from pipeline.app.labelled_data import labelled
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_output_over_input
 from pipeline.app.process import prepare_process
+from pipeline.app.progress import WorkProgress
 from pipeline.app.report_file import write_report
 from pipeline.app.thresholds import suppression_options
 from pipeline.errors import ConfigError
@@ -62,12 +60,12 @@ def run_eval(options: EvalOptions) -> int:
     detections: Sequence[Detections] = ()
     if options.detections is not None:
         judged.append(_judge_file(options.detections, data))
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for name, (config, path, spec) in zip(names, subjects, strict=True):
-            task = progress.add_task(name, total=len(data.images))
-            run = detect_all(config, data, spec, on_image=partial(progress.advance, task))
-            detections = run.detections
+    progress = WorkProgress()
+    for name, (config, path, spec) in zip(names, subjects, strict=True):
+        with progress.phase(name, total=len(data.images)) as phase:
+            run = detect_all(config, data, spec, on_image=phase.advance)
+        detections = run.detections
+        with progress.phase(f"judging {name}"):
             of_images = _judge_run(name, path, config, spec, data, run)
             judged.append(_on_video(of_images, detections, config, data, spec, options))
     if options.save_detections is not None:

@@ -14,7 +14,8 @@ from pipeline.app.extras import load
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.models.options import ExportOptions
 from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
-from pipeline.app.terminal import progress_lines, tell
+from pipeline.app.progress import WorkProgress
+from pipeline.app.terminal import tell
 from pipeline.errors import ConfigError
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import files_of
@@ -47,28 +48,31 @@ def run_export(options: ExportOptions) -> int:
     refuse_output_over_input([("--output", output)], _inputs(options, options.model))
     refuse_unwritable(output, "the ONNX file")
     request = _request(options, options.model)  # loads PyTorch, after every check that does without it
-    say = progress_lines()
+    progress = WorkProgress()
     proof_images = load("export.proof.images")
     user_images, labels = (), None
     if options.verify_on is not None:
         user_images = proof_images.images_of(options.verify_on, most=options.max_images)
         labels = find_coco_json(Path(options.verify_on))
-    say(f"building {options.model}")
-    exportable = load("export.detectors").build(request, adapter=options.adapter)
+    progress(f"building {options.model}")
+    with progress.phase(f"building {options.model}"):
+        exportable = load("export.detectors").build(request, adapter=options.adapter)
     images = (*proof_images.drawn_images(), *user_images)
-    say(f"exporting the {options.form} form, then comparing on {len(images)} images")
-    exported = load("export.exporting").export_detector(
-        exportable,
-        output,
-        images=images,
-        form=options.form,
-        pixels=options.pixels,
-        half=options.half,
-        opset=options.opset,
-        force=options.force,
-        labels=labels,
-    )
-    say(f"written: {output}")
+    progress(f"exporting the {options.form} form, then comparing on {len(images)} images")
+    with progress.phase("exporting and comparing") as phase:
+        exported = load("export.exporting").export_detector(
+            exportable,
+            output,
+            images=images,
+            form=options.form,
+            pixels=options.pixels,
+            half=options.half,
+            opset=options.opset,
+            force=options.force,
+            labels=labels,
+            on_image=phase.at,
+        )
+    progress(f"written: {output}")
     _print_outcome(exported)
     return 0
 

@@ -13,7 +13,7 @@ from pipeline.app.extras import load
 from pipeline.app.model_files import model_file
 from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_output_over_input
-from pipeline.app.terminal import progress_lines
+from pipeline.app.progress import WorkProgress
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.sinks.writable import refuse_unwritable
@@ -31,15 +31,21 @@ def run_quantize(options: QuantizeOptions) -> int:
     )
     refuse_unwritable(output, "the INT8 file")
     spec = recognise(model)
-    say = progress_lines()
+    say = WorkProgress()
     images = load("export.proof.images").images_of(calibrate, most=options.max_images)
     if len(images) < 2:
         raise ModelError(f"--calibrate must give at least 2 images, {calibrate} has {len(images)}")
     labels = find_coco_json(Path(calibrate)) if Path(calibrate).is_dir() else None
     say(f"{len(images)} images, evaluated against {labels.origin if labels else 'the detections of the float32 file'}")
-    done = load("export.graph.quantize").quantize(
-        model, spec, output, images=images, labels=labels, largest_drop=options.max_drop / 100, say=say
-    )
+    with say.phase("quantizing", is_at_most=True) as phase:
+        done = load("export.graph.quantize").quantize(
+            *(model, spec, output),
+            images=images,
+            labels=labels,
+            largest_drop=options.max_drop / 100,
+            say=say,
+            on_step=phase.at,
+        )
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()

@@ -160,12 +160,12 @@ def _report(
     print_counts(objects.counts(), images, console, nothing=nothing)
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
-    if images is None or is_verbose():
-        print_report(report, console)
-    else:
+    if images is not None:
         sources = assembly.sources.values()
         num_unreadable = sum(source.num_unreadable for source in sources if isinstance(source, ImagesSource))
         print_images(report, console, num_unreadable=num_unreadable)
+    if images is None or is_verbose():
+        print_report(report, console)
     for name, lines in damage.items():
         for line in lines:
             tell(console, f"warning: {name}: {line}", "yellow")

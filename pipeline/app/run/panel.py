@@ -12,9 +12,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.app.progress import Progress, bar_of, captures_of, clock_time, progress_of_run
+from pipeline.app.progress import Progress, bar_of, clock_time
 from pipeline.app.run.object_tally import ObjectCounts
 from pipeline.app.run.objects_in_words import counts_line
+from pipeline.app.run.run_progress import captures_of, progress_of_run
 from pipeline.app.stages import DETECT, SOURCE
 from pipeline.app.terminal import short_name, shortened, tell
 from pipeline.flow.graph import Flow

@@ -13,10 +13,12 @@ from pipeline.app.machine import versions
 from pipeline.app.run.object_tally import NO_OBJECTS, ObjectCounts, ObjectTally
 from pipeline.app.run.verdict import FEWEST_FRAMES, Verdict
 from pipeline.app.stages import DETECT
-from pipeline.app.terminal import short_name, tell
+from pipeline.app.terminal import short_name, shortened, tell
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
+
+_TABLE_WIDTH = 80  # of the table of stages, with 14 columns for a name
 
 
 class FramesReport(TypedDict):
@@ -145,7 +147,7 @@ def print_report(report: RunReport, console: Console) -> None:
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
     if has_rates:
-        console.print(_stage_table(report))
+        console.print(_stage_table(report, width=console.width))
     if has_rates or not frames["delivered"]:
         tell(console, report["advice"], "bold")
 
@@ -168,18 +170,23 @@ def print_images(report: RunReport, console: Console, *, num_unreadable: int) ->
     )
 
 
-def _stage_table(report: RunReport) -> Table:
+def _stage_table(report: RunReport, *, width: int) -> Table:
+    """A row a stage; without waits and workers where a terminal is narrower than 80 columns."""
+    is_narrow = width < _TABLE_WIDTH
+    columns = ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers")
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("stage", "frames/s", "service ms p50 / p95", "wait ms p50 / p95", "busy", "workers"):
+    for column in columns if not is_narrow else ("stage", "frames/s", "service ms p50 / p95", "busy"):
         table.add_column(column, justify="left" if column == "stage" else "right", no_wrap=True)
+    most_of_name = max(14, width - (_TABLE_WIDTH - 14))
     for name, stage in report["stages"].items():
+        wait = f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}"
         table.add_row(
-            Text(short_name(name, stage["role"])),
+            Text(shortened(short_name(name, stage["role"]), most_of_name)),
             _number(stage["fps"]),
             f"{_number(stage['service_ms']['p50'], 2)} / {_number(stage['service_ms']['p95'], 2)}",
-            f"{_number(stage['wait_ms']['p50'], 2)} / {_number(stage['wait_ms']['p95'], 2)}",
+            *([] if is_narrow else [wait]),
             "–" if stage["service_ms"]["p50"] is None else f"{stage['busy']:.0%}",
-            str(stage["workers"]),
+            *([] if is_narrow else [str(stage["workers"])]),
         )
     return table
 

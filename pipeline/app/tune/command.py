@@ -12,8 +12,8 @@ from pipeline.app.config import RunConfig
 from pipeline.app.measure_apart import Measure, measure_apart
 from pipeline.app.output_paths import files_of_model, inputs_of, refuse_output_over_input
 from pipeline.app.process import prepare_process
+from pipeline.app.progress import WorkProgress
 from pipeline.app.report_file import write_report
-from pipeline.app.terminal import progress_lines
 from pipeline.app.tune.knobs import knobs_of
 from pipeline.app.tune.options import TuneOptions
 from pipeline.app.tune.report import print_search, report_of_search, write_config
@@ -36,7 +36,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
     prepare_process()
     config = _config(options)
     _refuse_outputs(options, config)
-    say = progress_lines()
+    say = WorkProgress()
     start = start_of(config, options.models)
     goal = goal_of(options, is_live=start.is_live, every=config.flow.every)
     say(f"wanted is {goal}")
@@ -44,7 +44,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
     interrupted: KeyboardInterrupt | None = None
     try:
         knobs = knobs_of(start, options.models, budget_seconds=options.budget_seconds)
-        with _only_errors_logged():
+        with _only_errors_logged(), say.phase("searching", budget_seconds=ends_at_seconds - time.monotonic()):
             trials.run(knobs, ends_at_seconds=ends_at_seconds)
     except KeyboardInterrupt as error:
         if not trials.trials:

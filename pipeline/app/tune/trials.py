@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pipeline.app.config import with_keys
 from pipeline.app.measure_apart import Case, Measure
-from pipeline.app.terminal import Say
+from pipeline.app.progress import Say
 from pipeline.app.tune.promise import Promise, promise_of
 from pipeline.app.tune.start import Start
 from pipeline.app.tune.verdict import Goal, named
