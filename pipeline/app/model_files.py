@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from pipeline.app.extras import load
-from pipeline.app.progress import Say, tell
+from pipeline.app.progress import Say
+from pipeline.app.terminal import tell
 from pipeline.detector.model_cache import local_file, model_from_cache
 from pipeline.detector.published import PublishedModel, published_model, published_models
 from pipeline.errors import ModelError
