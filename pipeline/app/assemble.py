@@ -17,7 +17,7 @@ from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.outputs import Feed, Overlay, output_files, with_outputs
+from pipeline.app.outputs import Feed, Overlay, output_targets, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.devices import refuse_device
@@ -32,7 +32,7 @@ from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source
 from pipeline.sources.options import SourceOptions
-from pipeline.sources.source import FrameSource, HasGroundTruth, HasPaths
+from pipeline.sources.source import FrameSource, HasGroundTruth, HasImages
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -55,7 +55,7 @@ class Assembly:
     sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
     engine: OrtEngine
     is_live: bool  # whether every source is
-    files: tuple[str, ...]  # that a run of it writes; - is standard output
+    files: tuple[str, ...]  # that a run of it writes, or their folder; - is standard output
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
@@ -93,8 +93,7 @@ def assemble(
         flow = with_outputs(with_added_stages(flow, config), config, feeds, overlay=overlay, undo=undo)
         undo.pop_all()
     warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
-    files = tuple(path for _, path in output_files(config, feeds))
-    return Assembly(flow, sources, engine, all(is_live.values()), files)
+    return Assembly(flow, sources, engine, all(is_live.values()), output_targets(config, feeds))
 
 
 def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:
@@ -131,7 +130,7 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
 
 def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
     rate = source.frames_per_second
-    images = tuple(map(str, source.paths)) if isinstance(source, HasPaths) else ()
+    images = source.images if isinstance(source, HasImages) else ()
     return Feed(name, None if rate is None else rate / config.flow.every, is_live, images)
 
 

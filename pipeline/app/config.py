@@ -189,7 +189,12 @@ class OutputConfig(_Section):
 
     video: Annotated[
         str | None,
-        Flag("Record the video with everything drawn on it (.mp4, .mkv, .mov).", ("--output", "-o"), metavar="FILE"),
+        Flag(
+            "Write what comes in with everything drawn on it: a video (.mp4, .mkv, .mov), an image, or a folder/ that "
+            "gets an image for each image and a video for each video.",
+            ("--output", "-o"),
+            metavar="FILE|FOLDER/",
+        ),
     ] = None
     codec: Literal["libx264", "h264_nvenc"] = "libx264"
     preset: Literal["ultrafast", "superfast", "veryfast"] | None = None  # of libx264

@@ -44,6 +44,8 @@ def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
         identity = None if word is None or str(word) == "-" else _identity(Path(word))
         if word is None or identity is None:
             continue
+        if identity in written and written[identity][0] == option:
+            raise SinkError(f"{option} would write {word} twice; name every source once")
         if identity in written:
             raise SinkError(f"{written[identity][0]} and {option} must be two files, got {word} for both")
         written[identity] = option, word

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
-from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, make_folder, refuse_output_over_input
 from pipeline.app.stages import RENDER, Advice, Limit
+from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
 from pipeline.sinks.picture_names import PictureNames, source_stems
 from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sources.file_sets import IMAGE_SUFFIXES
 
 T = TypeVar("T")
 
@@ -57,6 +61,7 @@ class Output:
     colour: in charts, #rrggbb.
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
+    files: those that a sink may write, where its target is not the one file.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
     """
@@ -68,6 +73,7 @@ class Output:
     advice: Advice
     colour: str
     file_option: str | None = None
+    files: Callable[[SinkRequest], Sequence[str]] | None = None
     per_source: bool = False
     in_main_thread: bool = False
     takes_planes: bool = False
@@ -79,7 +85,7 @@ class Output:
             return []
         if not self.per_source:
             return [SinkRequest(config, target, feeds=feeds)]
-        if self.file_option is None:
+        if self.file_option is None or self.files is not None:
             return [SinkRequest(config, target, feed, feeds) for feed in feeds]
         paths = recording_paths(target, [feed.source_id for feed in feeds])
         return [SinkRequest(config, paths[feed.source_id], feed, feeds) for feed in feeds]
@@ -88,7 +94,8 @@ class Output:
         """The role, and where there is a sink for each source, its file or its source."""
         if request.feed is None:
             return self.role
-        return f"{self.role} {request.feed.source_id if self.file_option is None else request.target}"
+        has_own_file = self.file_option is not None and self.files is None
+        return f"{self.role} {request.target if has_own_file else request.feed.source_id}"
 
 
 def _open_json_lines(request: SinkRequest) -> Sink[Result]:
@@ -113,6 +120,11 @@ def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
     from pipeline.sinks.recording import Recording
 
     assert request.feed is not None
+    if not Path(request.target).suffix:
+        raise SinkError(
+            "--output must be a video (.mp4, .mkv, .mov), an image, or a folder, which ends in a slash "
+            f"({request.target}/), got {request.target}"
+        )
     return Recording(
         request.target,
         frames_per_second=request.feed.frames_per_second,
@@ -120,6 +132,50 @@ def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
         codec=request.config.output.codec,
         preset=request.config.output.preset,
     )
+
+
+def _open_annotated(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.annotated import AnnotatedFolder, AnnotatedImage, refuse_image
+
+    if is_folder(request.target):
+        return AnnotatedFolder(request.target, names=request.picture_names(), record=partial(_record, request))
+    refuse_image(
+        request.target,
+        num_images=sum(len(feed.images) for feed in request.feeds),
+        videos=[feed.source_id for feed in request.feeds if not feed.images],
+    )
+    return AnnotatedImage(request.target)
+
+
+def _record(request: SinkRequest, source_id: str) -> Sink[RenderedFrame]:
+    """The recording of one source in the folder of a request."""
+    assert request.feed is not None
+    path = recording_paths(request.target, [feed.source_id for feed in request.feeds])[source_id]
+    make_folder("--output", Path(path).parent)
+    return _open_recording(replace(request, target=path))
+
+
+def _annotated_files(request: SinkRequest) -> Sequence[str]:
+    """The images and recordings that an annotated folder gets of one source, or the one image."""
+    from pipeline.sinks.annotated import image_paths
+
+    assert request.feed is not None
+    if not is_folder(request.target):
+        return [request.target]
+    if request.feed.images:
+        return image_paths(request.target, request.feed.images, request.picture_names())
+    source_ids = [feed.source_id for feed in request.feeds]
+    return [recording_paths(request.target, source_ids)[request.feed.source_id]]
+
+
+def is_folder(word: str) -> bool:
+    """Whether an output is a folder: one that is there, or a word that ends in a slash."""
+    return "://" not in word and (word.endswith(("/", os.sep)) or Path(word).is_dir())
+
+
+def _is_annotated(word: str | None) -> bool:
+    """Whether -o is written as image files, and not as one recording."""
+    return word is not None and (is_folder(word) or ("://" not in word and Path(word).suffix.lower() in IMAGE_SUFFIXES))
 
 
 def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
@@ -211,11 +267,23 @@ LABELS = (
 RECORDING = Output(
     role="record",
     takes="rendered",
-    target=lambda config: config.output.video,
+    target=lambda config: None if _is_annotated(config.output.video) else config.output.video,
     open=_open_recording,
     advice=_of_recording,
     colour="#e45756",
     file_option="--output",
+    per_source=True,
+    takes_planes=True,
+)
+ANNOTATED = Output(
+    role="annotate",
+    takes="rendered",
+    target=lambda config: config.output.video if _is_annotated(config.output.video) else None,
+    open=_open_annotated,
+    advice="write JPEG instead of PNG, to a faster disk, or leave -o out",
+    colour="#d37295",
+    file_option="--output",
+    files=_annotated_files,
     per_source=True,
     takes_planes=True,
 )
@@ -230,7 +298,7 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, RECORDING, WINDOW)
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, RECORDING, ANNOTATED, WINDOW)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 
@@ -258,22 +326,35 @@ def with_outputs(
 
 
 def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:
-    """The files that a run writes, with the option that names each; - is standard output."""
+    """The files that a run may write, with the option that names each; - is standard output."""
     report = [] if config.output.report is None else [("--report", config.output.report)]
     return report + [
-        (output.file_option, request.target)
-        for output in OUTPUTS
+        (output.file_option, file)
+        for output, request in _file_requests(config, feeds)
+        for file in ([request.target] if output.files is None else output.files(request))
         if output.file_option is not None
-        for request in output.requests(config, feeds)
     ]
 
 
+def output_targets(config: RunConfig, feeds: Sequence[Feed]) -> tuple[str, ...]:
+    """What a run names when it has ended: its files, and a folder for all files in it; - is standard output."""
+    report = [] if config.output.report is None else [config.output.report]
+    return tuple(dict.fromkeys([*report, *(request.target for _, request in _file_requests(config, feeds))]))
+
+
+def _file_requests(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[Output, SinkRequest]]:
+    outputs = [output for output in OUTPUTS if output.file_option is not None]
+    return [(output, request) for output in outputs for request in output.requests(config, feeds)]
+
+
 def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
-    """The file of each source: `out.mp4` for one, `out-street.mp4`, `out-0.mp4` … for several."""
+    """The file of each source: `out.mp4` for one, `out-street.mp4`, `out-0.mp4` … for several; `out/street.mp4`."""
+    stems = source_stems(source_ids)
+    if is_folder(path):
+        return {source_id: str(Path(path) / f"{stem}.mp4") for source_id, stem in stems.items()}
     if len(source_ids) == 1:
         return {source_ids[0]: path}
     base = Path(path)
-    stems = source_stems(source_ids)
     return {source_id: str(base.with_name(f"{base.stem}-{stem}{base.suffix}")) for source_id, stem in stems.items()}
 
 

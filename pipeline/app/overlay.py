@@ -20,6 +20,8 @@ class OverlayText:
         self.statistics: Callable[[], RunStatistics] | None = None
 
     def __call__(self, result: Result) -> Sequence[str]:
+        if result.frame.image is not None:  # a photograph has no rate
+            return ()
         now = self._clock()
         if self.statistics is not None and now >= self._due_at_seconds:
             by_source = self.statistics().frames_by_source

@@ -32,8 +32,17 @@ class PictureNames:
         if frame.image is None:
             stem = self._stems.get(frame.source_id) or _stem_of(frame.source_id)
             return f"{stem}-{frame.index:06d}{suffix or '.jpg'}"
-        name = self._images.get(frame.image) or _name_of_image(frame.image)
+        name = self.name_of_image(frame.image)
         return name if suffix is None else str(PurePosixPath(name).with_suffix(suffix))
+
+    def name_of_image(self, image: str) -> str:
+        """The name of an image's picture: a relative path with slashes. image: its file or address."""
+        return self._images.get(image) or _name_of_image(image)
+
+    @property
+    def of_images(self) -> frozenset[str]:
+        """The names of the images that are known."""
+        return frozenset(self._images.values())
 
     def alike_but_for_suffix(self) -> tuple[str, str] | None:
         """Two images, such as a.jpg and a.png, of which a file named by the stem would not know which it is about."""

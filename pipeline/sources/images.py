@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import logging
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,15 +11,11 @@ import numpy as np
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
+from pipeline.sources.file_sets import IMAGE_NAMES, FileSet
 from pipeline.sources.heif import heif_picture, is_heif
 from pipeline.sources.pictures_in_file import num_pictures
 from pipeline.sources.video.still import heif_pixels, is_broken_jpeg
 from pipeline.user_path import user_path
-
-logger = logging.getLogger(__name__)
-
-_NAMES = "avif bmp dib exr hdr heic heif hif jfif jp2 jpe jpeg jpg pbm pgm png pnm ppm ras sr tif tiff webp"
-IMAGE_SUFFIXES = frozenset(f".{name}" for name in _NAMES.split())
 
 
 class ImagesSource:
@@ -45,6 +37,11 @@ class ImagesSource:
         self.num_frames: int | None = len(self.paths)
         self._damage: list[str] = []
         self._several: list[tuple[str, int]] = []  # files with several pictures, and how many
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The paths as words."""
+        return tuple(map(str, self.paths))
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -87,6 +84,7 @@ class StillSource:
 
     def __init__(self, content: bytes, *, source_id: str) -> None:
         self.source_id = source_id
+        self.images = (source_id,)
         self.num_frames: int | None = 1
         self._picture = ArrayPicture(decode_image(content, name=source_id))
         num = num_pictures(content)
@@ -156,35 +154,11 @@ def _decode_heif(content: bytes, name: str) -> PixelArray:
 
 def _find(path: Path) -> tuple[Path, ...]:
     """The images of a folder or a glob, in natural order, or a file as it is. Raises SourceError if there is none."""
-    if path.is_dir():
-        candidates = [child for child in path.iterdir() if not child.name.startswith(".")]
-        complaint = "no image in this folder"
-    elif path.exists():
+    if path.exists() and not path.is_dir():
         return (path,)
-    else:
-        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - it may be absolute
-        candidates = [Path(match) for match in matches]
-        complaint = "no image matches"
-    images = [candidate for candidate in candidates if candidate.suffix.lower() in IMAGE_SUFFIXES]
-    if not images:
-        raise SourceError(f"{path}: {complaint}; image files are {_NAMES}")
-    _warn_of_others(path, candidates)
-    return tuple(sorted(images, key=_natural))
-
-
-def _warn_of_others(path: Path, candidates: Sequence[Path]) -> None:
-    others = Counter(_kind_of(candidate) for candidate in candidates if candidate.suffix.lower() not in IMAGE_SUFFIXES)
-    if others:
-        by_number = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-        kinds = ", ".join(f"{num} {kind}" for kind, num in by_number)
-        logger.warning("%s: %d of %d left out, not images: %s", path, others.total(), len(candidates), kinds)
-
-
-def _kind_of(path: Path) -> str:
-    return "folder" if path.is_dir() else path.suffix.lower() or "without a suffix"
-
-
-def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """A sorting key: digits compare as numbers, the rest as text; equal ones by their exact names."""
-    parts = re.split(r"(\d+)", str(path).lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
+    files = FileSet.of(path)
+    if not files.images:
+        complaint = "no image in this folder" if path.is_dir() else "no image matches"
+        raise SourceError(f"{path}: {complaint}; image files are {IMAGE_NAMES}")
+    files.warn_of_others(path, "not images", read=files.images)
+    return files.images

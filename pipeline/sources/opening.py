@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.sources.address_user import with_escaped_user
+from pipeline.sources.file_sets import IMAGE_SUFFIXES
 from pipeline.sources.options import SourceOptions
 from pipeline.user_path import path_of_url, user_path
 
@@ -130,15 +131,11 @@ def _is_image_address(word: str) -> bool:
         parts = urlsplit(with_escaped_user(word))
     except ValueError as error:
         raise SourceError(f"{masked_address(word)} cannot be read as an address: {error}") from error
-    from pipeline.sources.images import IMAGE_SUFFIXES
-
     return parts.scheme in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _is_images(word: str) -> bool:
     """Whether this is a folder, a glob or an image file. Raises SourceError for a path that does not exist."""
-    from pipeline.sources.images import IMAGE_SUFFIXES
-
     path = _existing_path(word)
     return path.is_dir() or not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
@@ -53,12 +52,12 @@ class FrameSource(Protocol):
 
 
 @runtime_checkable
-class HasPaths(Protocol):
-    """A source whose pictures are files of their own."""
+class HasImages(Protocol):
+    """A source whose pictures, or some of them, are images of their own."""
 
     @property
-    def paths(self) -> Sequence[Path]:
-        """The files, in order, with those that cannot be read."""
+    def images(self) -> Sequence[str]:
+        """The files or addresses, in order, with those that cannot be read."""
 
 
 @runtime_checkable

@@ -165,7 +165,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
-    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window"}
+    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate"}
 
 
 def test_measuring_accuracy_writes_nothing_for_any_output(
@@ -176,7 +176,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
-    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == []
+    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == ["annotate"]  # -o is a video
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []
     average_precision(config, labelled("sim:traffic?seconds=0.2&fps=10&size=320x192", None))
     assert list(tmp_path.iterdir()) == []
