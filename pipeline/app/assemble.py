@@ -30,9 +30,9 @@ from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import is_drawn, kinds_in_words, open_source
+from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, source_words
 from pipeline.sources.options import SourceOptions
-from pipeline.sources.source import FrameSource, HasGroundTruth, HasImages
+from pipeline.sources.source import FrameSource, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -81,6 +81,7 @@ def assemble(
         raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
     with ExitStack() as undo:
         sources = open_sources(config, undo, loops=loops) if source is None else {source.source_id: source}
+        _refuse_file_of_two_sources(sources)
         _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         live_sources = len(sources) if all(is_live.values()) else 0
@@ -104,7 +105,7 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
     """
     options = SourceOptions(network=config.network, decode=config.decode, camera=config.camera)
     sources: dict[str, FrameSource] = {}
-    for word in config.sources:
+    for word in (word for typed in config.sources for word in source_words(typed)):
         source = open_source(word, options=options)
         if loops and can_be_read_again(word, source):
             source = LoopingSource(source, partial(open_source, word, options=options))
@@ -131,7 +132,18 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
 def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
     rate = source.frames_per_second
     images = source.images if isinstance(source, HasImages) else ()
-    return Feed(name, None if rate is None else rate / config.flow.every, is_live, images)
+    parts = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
+    return Feed(name, None if rate is None else rate / config.flow.every, is_live, images, *parts)
+
+
+def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:
+    """Refuse a file that belongs to two sources, because its frames would bear one name in the records."""
+    owners: dict[str, str] = {}
+    for name, source in sources.items():
+        for frame_id in source.part_ids if isinstance(source, HasParts) else (source.source_id,):
+            owner = owners.setdefault(frame_id, name)
+            if owner != name and (isinstance(source, HasParts) or isinstance(sources[owner], HasParts)):
+                raise ConfigError(f"{frame_id} must be read once, and both {owner} and {name} have it; name it once")
 
 
 def _refuse_rate_without_use(

@@ -34,7 +34,19 @@ class Feed:
     source_id: str
     frames_per_second: float | None  # declared; None: not known
     is_live: bool
-    images: Sequence[str] = ()  # the files, of a source whose frames are images of their own
+    images: Sequence[str] = ()  # the files, of a source whose frames, or some of them, are images of their own
+    part_ids: Sequence[str] = ()  # of a source that reads several files one after another
+    part_rate: Callable[[str], float | None] | None = None  # declared, of a part that has been opened
+
+    @property
+    def frame_ids(self) -> Sequence[str]:
+        """The source_ids of its frames."""
+        return self.part_ids or (self.source_id,)
+
+    @property
+    def recorded_ids(self) -> Sequence[str]:
+        """Those of its frames that are not images."""
+        return [frame_id for frame_id in self.frame_ids if frame_id != self.source_id or not self.images]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +61,7 @@ class SinkRequest:
     def picture_names(self) -> PictureNames:
         """The names that the run's pictures have in every output."""
         images = [image for feed in self.feeds for image in feed.images]
-        return PictureNames([feed.source_id for feed in self.feeds], images)
+        return PictureNames(_frame_ids(self.feeds), images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +97,18 @@ class Output:
             return []
         if not self.per_source:
             return [SinkRequest(config, target, feeds=feeds)]
-        if self.file_option is None or self.files is not None:
+        if self.file_option is None or _is_annotated(target):
             return [SinkRequest(config, target, feed, feeds) for feed in feeds]
-        paths = recording_paths(target, [feed.source_id for feed in feeds])
-        return [SinkRequest(config, paths[feed.source_id], feed, feeds) for feed in feeds]
+        paths = recording_paths(target, _frame_ids(feeds))
+        return [SinkRequest(config, paths.get(feed.source_id, target), feed, feeds) for feed in feeds]
 
     def node_name(self, request: SinkRequest) -> str:
         """The role, and where there is a sink for each source, its file or its source."""
         if request.feed is None:
             return self.role
-        has_own_file = self.file_option is not None and self.files is None
+        has_own_file = (self.file_option is not None and len(request.feeds) == 1) or request.target != self.target(
+            request.config
+        )
         return f"{self.role} {request.target if has_own_file else request.feed.source_id}"
 
 
@@ -134,6 +148,14 @@ def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
     )
 
 
+def _open_recordings(request: SinkRequest) -> Sink[RenderedFrame]:
+    """The recording of a source, or one after another of the files that it reads."""
+    from pipeline.sinks.annotated import Recordings
+
+    assert request.feed is not None
+    return Recordings(partial(_record, request)) if request.feed.part_ids else _open_recording(request)
+
+
 def _open_annotated(request: SinkRequest) -> Sink[RenderedFrame]:
     from pipeline.sinks.annotated import AnnotatedFolder, AnnotatedImage, refuse_image
 
@@ -142,17 +164,31 @@ def _open_annotated(request: SinkRequest) -> Sink[RenderedFrame]:
     refuse_image(
         request.target,
         num_images=sum(len(feed.images) for feed in request.feeds),
-        videos=[feed.source_id for feed in request.feeds if not feed.images],
+        videos=[source_id for feed in request.feeds for source_id in feed.recorded_ids],
     )
     return AnnotatedImage(request.target)
 
 
 def _record(request: SinkRequest, source_id: str) -> Sink[RenderedFrame]:
-    """The recording of one source in the folder of a request."""
+    """The recording of one source or file."""
     assert request.feed is not None
-    path = recording_paths(request.target, [feed.source_id for feed in request.feeds])[source_id]
-    make_folder("--output", Path(path).parent)
-    return _open_recording(replace(request, target=path))
+    assert request.config.output.video is not None
+    path = recording_paths(request.config.output.video, _frame_ids(request.feeds))[source_id]
+    if is_folder(request.target):
+        make_folder("--output", Path(path).parent)
+    feed = request.feed
+    if feed.part_rate is not None:
+        rate = feed.part_rate(source_id)
+        feed = replace(feed, frames_per_second=None if rate is None else rate / request.config.flow.every)
+    return _open_recording(replace(request, target=path, feed=feed))
+
+
+def _recorded_files(request: SinkRequest) -> Sequence[str]:
+    """The recordings of one source or of the files that it reads."""
+    assert request.feed is not None
+    assert request.config.output.video is not None
+    paths = recording_paths(request.config.output.video, _frame_ids(request.feeds))
+    return [paths[frame_id] for frame_id in request.feed.frame_ids]
 
 
 def _annotated_files(request: SinkRequest) -> Sequence[str]:
@@ -162,10 +198,14 @@ def _annotated_files(request: SinkRequest) -> Sequence[str]:
     assert request.feed is not None
     if not is_folder(request.target):
         return [request.target]
-    if request.feed.images:
-        return image_paths(request.target, request.feed.images, request.picture_names())
-    source_ids = [feed.source_id for feed in request.feeds]
-    return [recording_paths(request.target, source_ids)[request.feed.source_id]]
+    images = image_paths(request.target, request.feed.images, request.picture_names())
+    paths = recording_paths(request.target, _frame_ids(request.feeds))
+    return images + [paths[source_id] for source_id in request.feed.recorded_ids]
+
+
+def _frame_ids(feeds: Sequence[Feed]) -> list[str]:
+    """The source_ids of all frames of a run."""
+    return [frame_id for feed in feeds for frame_id in feed.frame_ids]
 
 
 def is_folder(word: str) -> bool:
@@ -268,10 +308,11 @@ RECORDING = Output(
     role="record",
     takes="rendered",
     target=lambda config: None if _is_annotated(config.output.video) else config.output.video,
-    open=_open_recording,
+    open=_open_recordings,
     advice=_of_recording,
     colour="#e45756",
     file_option="--output",
+    files=_recorded_files,
     per_source=True,
     takes_planes=True,
 )
@@ -339,7 +380,16 @@ def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, st
 def output_targets(config: RunConfig, feeds: Sequence[Feed]) -> tuple[str, ...]:
     """What a run names when it has ended: its files, and a folder for all files in it; - is standard output."""
     report = [] if config.output.report is None else [config.output.report]
-    return tuple(dict.fromkeys([*report, *(request.target for _, request in _file_requests(config, feeds))]))
+    requests = _file_requests(config, feeds)
+    return tuple(dict.fromkeys([*report, *(_in_words(output, request) for output, request in requests)]))
+
+
+def _in_words(output: Output, request: SinkRequest) -> str:
+    """The file of a sink, its folder, or the first of many files."""
+    if output.files is None or is_folder(request.target):
+        return request.target
+    first, *others = output.files(request)
+    return f"{first} … ({1 + len(others)} files)" if others else first
 
 
 def _file_requests(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[Output, SinkRequest]]:

@@ -16,6 +16,7 @@ class OverlayText:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lines: dict[str, str] = {}
+        self._line_of_all = "FPS –"
         self._due_at_seconds = 0.0
         self.statistics: Callable[[], RunStatistics] | None = None
 
@@ -24,11 +25,13 @@ class OverlayText:
             return ()
         now = self._clock()
         if self.statistics is not None and now >= self._due_at_seconds:
-            by_source = self.statistics().frames_by_source
+            statistics = self.statistics()
+            by_source = statistics.frames_by_source
             is_begun = all(counts.recent_delivered_rate is not None for counts in by_source.values())
             self._due_at_seconds = now + (0.5 if is_begun else 0.05)
             self._lines = {source_id: _overlay_line(counts) for source_id, counts in by_source.items()}
-        return (self._lines.get(result.frame.source_id, "FPS –"),)
+            self._line_of_all = _overlay_line(statistics.frames)
+        return (self._lines.get(result.frame.source_id, self._line_of_all),)  # a file of several bears its own name
 
 
 def _overlay_line(counts: FrameCounts) -> str:

@@ -1,4 +1,4 @@
-"""File sets: a folder or a glob → the images and the videos in it, in the order that a person expects."""
+"""File sets: a folder, a glob or a list in a text file → its images and its videos, in order."""
 
 from __future__ import annotations
 
@@ -6,9 +6,14 @@ import glob
 import logging
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from pipeline.errors import SourceError, reason_of
+from pipeline.masking import masked_address
+from pipeline.text_file import read_text
+from pipeline.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +47,31 @@ class FileSet:
         read = {*images, *videos}
         return cls(tuple(images), tuple(videos), tuple(file for file in ordered if file not in read))
 
+    @classmethod
+    def of_list(cls, path: Path) -> FileSet:
+        """The files that a text file names, as `list_entries` reads it, in its order, each once.
+
+        A folder or a glob stands for its images and videos. Raises SourceError, with the line, for anything else.
+        """
+        images: list[Path] = []
+        videos: list[Path] = []
+        others: list[Path] = []
+        for where, entry in list_entries(path):
+            if re.match("[A-Za-z][A-Za-z0-9+.-]*://", entry) is not None:
+                raise SourceError(
+                    f"{where}: must be a file, a folder or a glob, got {masked_address(entry)}; streams belong into a "
+                    "file that ends in .streams"
+                )
+            file = Path(entry)
+            if file.is_file():
+                (images if file.suffix.lower() in IMAGE_SUFFIXES else videos).append(file)
+                continue
+            files = cls.of(file)
+            if not files.images and not files.videos:
+                raise SourceError(f"{where}: there is no image or video {entry}")
+            images, videos, others = [*images, *files.images], [*videos, *files.videos], [*others, *files.others]
+        return cls(*(tuple(dict.fromkeys(files)) for files in (images, videos, others)))
+
     def warn_of_others(self, path: Path, what: str, *, read: Collection[Path]) -> None:
         """Log how many files of each suffix are left out, and why: `what`."""
         all_files = (*self.images, *self.videos, *self.others)
@@ -50,6 +80,28 @@ class FileSet:
             by_number = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
             kinds = ", ".join(f"{num} {kind}" for kind, num in by_number)
             logger.warning("%s: %d of %d left out, %s: %s", path, left_out.total(), len(all_files), what, kinds)
+
+
+def list_entries(path: Path) -> Iterator[tuple[str, str]]:
+    """Where it stands, and the source of each line; blank lines and those that begin with # are none.
+
+    A relative path is one from the list's folder on. Raises SourceError for what is not text.
+    """
+    try:
+        lines = read_text(path).splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f"{path}: the list of sources cannot be read: {reason_of(error)}") from error
+    for number, line in enumerate(lines, 1):
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            yield f"{path}, line {number}", _from_folder(path.parent, entry)
+
+
+def _from_folder(folder: Path, entry: str) -> str:
+    """An entry of a list as a word: a path from the list's folder on; an address or a camera's number as it is."""
+    if re.match("[A-Za-z][A-Za-z0-9+.-]*:", entry) is not None or entry.isdecimal():
+        return str(user_path(entry, raises=SourceError)) if entry.lower().startswith("file://") else entry
+    return str(folder / user_path(entry, raises=SourceError))
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, str]], str]:

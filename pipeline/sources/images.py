@@ -36,6 +36,7 @@ class ImagesSource:
         self.paths = _find(user_path(word, raises=SourceError)) if paths is None else tuple(paths)
         self.num_frames: int | None = len(self.paths)
         self._damage: list[str] = []
+        self._unreadable: list[str] = []
         self._several: list[tuple[str, int]] = []  # files with several pictures, and how many
 
     @property
@@ -44,13 +45,13 @@ class ImagesSource:
         return tuple(map(str, self.paths))
 
     @property
-    def damage(self) -> tuple[str, ...]:
-        return (*self._damage, *_left_out_lines(self._several))
+    def unreadable(self) -> tuple[str, ...]:
+        """The images that could not be read."""
+        return tuple(self._unreadable)
 
     @property
-    def num_unreadable(self) -> int:
-        """How many images could not be read until now."""
-        return len(self._damage)
+    def damage(self) -> tuple[str, ...]:
+        return (*self._damage, *_left_out_lines(self._several))
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         """Raises SourceError if none of them could be read."""
@@ -64,6 +65,7 @@ class ImagesSource:
                 pixels = decode_image(content, name=str(path))
             except SourceError as error:
                 self._damage.append(str(error))
+                self._unreadable.append(str(path))
                 continue
             num = num_pictures(content)
             if num > 1:
@@ -85,6 +87,7 @@ class StillSource:
     def __init__(self, content: bytes, *, source_id: str) -> None:
         self.source_id = source_id
         self.images = (source_id,)
+        self.unreadable: tuple[str, ...] = ()
         self.num_frames: int | None = 1
         self._picture = ArrayPicture(decode_image(content, name=source_id))
         num = num_pictures(content)

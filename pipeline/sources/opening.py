@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.sources.address_user import with_escaped_user
-from pipeline.sources.file_sets import IMAGE_SUFFIXES
+from pipeline.sources.file_sets import IMAGE_NAMES, IMAGE_SUFFIXES, VIDEO_NAMES, FileSet, list_entries
 from pipeline.sources.options import SourceOptions
 from pipeline.user_path import path_of_url, user_path
 
@@ -87,6 +87,20 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     return kind_of(word).open(SourceRequest(word, options or SourceOptions(), stdin))
 
 
+def source_words(word: str) -> tuple[str, ...]:
+    """The sources that a word stands for: those of a file that ends in .streams, side by side, or the one itself.
+
+    Raises SourceError for a list that cannot be read or is empty.
+    """
+    if not word.lower().endswith(".streams") or _is_address(word):
+        return (word,)
+    path = _existing_path(word)
+    words = tuple(entry for _, entry in list_entries(path))
+    if not words:
+        raise SourceError(f"{path}: must name a source in each line, got an empty list")
+    return words
+
+
 def kind_of(word: str) -> SourceKind:
     """The kind of source that a word means. Raises SourceError for a path that does not exist."""
     return next(kind for kind in SOURCE_KINDS if kind.matches(word))
@@ -95,7 +109,9 @@ def kind_of(word: str) -> SourceKind:
 def files_of(word: str) -> tuple[Path, ...]:
     """The files of this machine that a word means, as `open_source` reads it; () for what is not a file."""
     try:
-        return kind_of(word).files(word)
+        words = source_words(word)
+        files = tuple(path for source in words for path in kind_of(source).files(source))
+        return files if words == (word,) else (_existing_path(word), *files)
     except (StreamdetError, OSError, ValueError):
         return ()  # what cannot be opened cannot be overwritten; opening it says why
 
@@ -134,10 +150,19 @@ def _is_image_address(word: str) -> bool:
     return parts.scheme in ("http", "https") and PurePosixPath(parts.path).suffix.lower() in IMAGE_SUFFIXES
 
 
-def _is_images(word: str) -> bool:
-    """Whether this is a folder, a glob or an image file. Raises SourceError for a path that does not exist."""
+def _is_folder(word: str) -> bool:
+    """Whether this is a folder or a glob. Raises SourceError for a path that does not exist."""
     path = _existing_path(word)
-    return path.is_dir() or not path.exists() or path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path)
+    return path.is_dir() or not path.exists()
+
+
+def _is_list(word: str) -> bool:
+    return _existing_path(word).suffix.lower() == ".txt"
+
+
+def _is_image(word: str) -> bool:
+    path = _existing_path(word)
+    return path.suffix.lower() in IMAGE_SUFFIXES or _is_heif_still(path)
 
 
 def _is_heif_still(path: Path) -> bool:
@@ -236,6 +261,35 @@ def _open_images(request: SourceRequest) -> FrameSource:
     return ImagesSource(_typed_path(request.word))
 
 
+def _open_folder(request: SourceRequest) -> FrameSource:
+    path = _existing_path(request.word)
+    files = FileSet.of(path)
+    if not files.images and not files.videos:
+        complaint = "no image and no video in this folder" if path.is_dir() else "no image and no video matches"
+        raise SourceError(f"{path}: {complaint}; image files are {IMAGE_NAMES}; video files are {VIDEO_NAMES}")
+    return _in_sequence(request, path, files)
+
+
+def _open_list(request: SourceRequest) -> FrameSource:
+    path = _existing_path(request.word)
+    files = FileSet.of_list(path)
+    if not files.images and not files.videos:
+        raise SourceError(f"{path}: must name a file in each line, got an empty list")
+    return _in_sequence(request, path, files)
+
+
+def _in_sequence(request: SourceRequest, path: Path, files: FileSet) -> FrameSource:
+    """The images and videos of a set as one source; images alone are an ImagesSource."""
+    from pipeline.sources.images import ImagesSource
+    from pipeline.sources.sequence import SequenceSource
+
+    files.warn_of_others(path, "neither images nor videos", read=(*files.images, *files.videos))
+    source_id = _typed_path(request.word)
+    if not files.videos:
+        return ImagesSource(source_id, paths=files.images)
+    return SequenceSource(source_id, files, open_video=lambda video: _open_video(video, str(video), request.options))
+
+
 def _open_file(request: SourceRequest) -> FrameSource:
     return _open_video(_existing_path(request.word), _typed_path(request.word), request.options)
 
@@ -271,15 +325,28 @@ def _clip_files(word: str) -> tuple[Path, ...]:
     return (CLIP_FILE,)
 
 
-def _images_of(word: str) -> tuple[Path, ...]:
-    from pipeline.sources.images import ImagesSource
+def _files_of_folder(word: str) -> tuple[Path, ...]:
+    files = FileSet.of(_existing_path(word))
+    return (*files.images, *files.videos)
 
-    return ImagesSource(_typed_path(word)).paths
+
+def _files_of_list(word: str) -> tuple[Path, ...]:
+    path = _existing_path(word)
+    files = FileSet.of_list(path)
+    return (path, *files.images, *files.videos)
 
 
 def _file_of(word: str) -> tuple[Path, ...]:
     path = _existing_path(word)
     return (path,) if path.is_file() else ()
+
+
+def _advice_about_files(limit: SourceLimit) -> str:
+    from pipeline.sources.source import HasParts
+
+    if isinstance(limit.source, HasParts):
+        return "decoding the files takes the time; smaller ones, or videos in H.264, are decoded faster"
+    return "reading the images takes the time; smaller ones, or JPEG instead of PNG, are read faster"
 
 
 def _advice_about_video(limit: SourceLimit) -> str:
@@ -327,13 +394,22 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         advice=lambda _: "reading it takes the time; where that is the network, download the file first",
     ),
     SourceKind(
-        "images",
-        "a file, a folder or a glob such as '*.jpg'",
-        matches=_is_images,
-        open=_open_images,
-        files=_images_of,
-        advice=lambda _: "reading the images takes the time; smaller ones, or JPEG instead of PNG, are read faster",
+        "images and videos",
+        "a folder or a glob such as '*.jpg'",
+        matches=_is_folder,
+        open=_open_folder,
+        files=_files_of_folder,
+        advice=_advice_about_files,
     ),
+    SourceKind(
+        "list of them, or of cameras",
+        "files.txt or cameras.streams",
+        matches=_is_list,
+        open=_open_list,
+        files=_files_of_list,
+        advice=_advice_about_files,
+    ),
+    SourceKind("image", "a.jpg", matches=_is_image, open=_open_images, files=_file_of, advice=_advice_about_files),
     SourceKind(
         "video",
         "any other file, or a named pipe",

@@ -51,6 +51,36 @@ class FrameSource(Protocol):
         """Let go of every resource. May be called more than once."""
 
 
+class Part(Protocol):
+    """One file of a source that reads several."""
+
+    @property
+    def source_id(self) -> str:
+        """The file's name in records and outputs."""
+
+    @property
+    def frames_per_second(self) -> float | None:
+        """The declared rate, or None."""
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
+        """As those of a FrameSource; numbers and times are those of the file."""
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A recorded source of several files, read one after another, whose frames bear the names of the files."""
+
+    @property
+    def part_ids(self) -> Sequence[str]:
+        """The source_id of every part."""
+
+    def part_rate(self, part_id: str) -> float | None:
+        """The declared frames a second of a part that has been opened; None: not known."""
+
+    def parts(self) -> Iterator[Part]:
+        """Open a part, close it before the next one. Raises SourceError if none could be read."""
+
+
 @runtime_checkable
 class HasImages(Protocol):
     """A source whose pictures, or some of them, are images of their own."""
@@ -58,6 +88,10 @@ class HasImages(Protocol):
     @property
     def images(self) -> Sequence[str]:
         """The files or addresses, in order, with those that cannot be read."""
+
+    @property
+    def unreadable(self) -> Sequence[str]:
+        """The files, videos included, of which no picture could be read; complete when `pictures` has ended."""
 
 
 @runtime_checkable

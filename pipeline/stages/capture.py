@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import Frame
-from pipeline.sources.source import FrameSource
+from pipeline.sources.source import FrameSource, HasParts, Part
 
 
 class Capture:
     """Numbers and stamps a source's pictures, and paces a recorded source where it stands in for a camera.
 
+    Of a source that reads several files, the frames of each bear its name and count from 0.
+
     source_id: the name in the flow, where two sources were typed alike; the source's own by default.
     is_live: whether frames may be dropped for newer ones; a recorded source is then played at its own pace.
     frames_per_second: at which pace a recorded source is played where it is live; its own media time's by default.
     every: hand out only each `every`-th frame, from the first on; each keeps the number that it has in the source.
-    max_frames: end after as many frames that were handed out.
+    max_frames: end after as many frames that were handed out; of a source that reads several files, end each so.
     clock: monotonic seconds.
     """
 
@@ -64,23 +66,29 @@ class Capture:
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         try:
-            yield from self._frames(stop)
+            if not isinstance(self._source, HasParts):
+                yield from self._frames(self._source, self.source_id, stop)
+                return
+            for part in self._source.parts():
+                yield from self._frames(part, part.source_id, stop)
+                if stop.is_set():
+                    return
         finally:
             self._has_ended = True
 
-    def _frames(self, stop: Stop) -> Iterator[Frame]:
+    def close(self) -> None:
+        self._source.close()
+
+    def _frames(self, source: Part, source_id: str, stop: Stop) -> Iterator[Frame]:
         began: float | None = None
         index = -self._every
-        for count, timed in enumerate(self._source.pictures(stop, every=self._every)):
+        for count, timed in enumerate(source.pictures(stop, every=self._every)):
             index = index + self._every if timed.number is None else timed.number
             if self._is_paced:
                 due = timed.pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
                 if stop.wait(max(0.0, began + due - self._clock())):
                     return
-            yield Frame(timed.picture, self.source_id, index, timed.pts_seconds, self._clock(), timed.image)
+            yield Frame(timed.picture, source_id, index, timed.pts_seconds, self._clock(), timed.image)
             if count + 1 == self._max_frames:
                 return
-
-    def close(self) -> None:
-        self._source.close()

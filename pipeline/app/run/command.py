@@ -32,8 +32,7 @@ from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
-from pipeline.sources.images import ImagesSource
-from pipeline.sources.source import HasGroundTruth
+from pipeline.sources.source import HasGroundTruth, HasImages
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
 NEXT_MODEL = (
@@ -145,6 +144,7 @@ def _report(
     broken_by: BaseException | None = None,
 ) -> None:
     damage = {name: source.damage for name, source in assembly.sources.items()}
+    of_files = {name: source for name, source in assembly.sources.items() if isinstance(source, HasImages)}
     report = report_of(
         statistics,
         verdict=judge(statistics, is_live=assembly.is_live, setup=Setup(config, assembly.sources)),
@@ -153,6 +153,7 @@ def _report(
         damage=damage,
         every=config.flow.every,
         agreement=assembly.engine.agreement,
+        unreadable={name: source.unreadable for name, source in of_files.items()},
         objects=objects,
     )
     images = objects.images()
@@ -161,9 +162,7 @@ def _report(
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
     if images is not None:
-        sources = assembly.sources.values()
-        num_unreadable = sum(source.num_unreadable for source in sources if isinstance(source, ImagesSource))
-        print_images(report, console, num_unreadable=num_unreadable)
+        print_images(report, console, num_unreadable=sum(len(source.unreadable) for source in of_files.values()))
     if images is None or is_verbose():
         print_report(report, console)
     for name, lines in damage.items():

@@ -62,6 +62,7 @@ class SourceReport(FramesReport, ObjectsReport):
     """One source's part of a run."""
 
     damage: list[str]  # that could not be read
+    unreadable: list[str]  # images and videos of which nothing could be read
 
 
 class RunReport(FramesReport, ObjectsReport):
@@ -88,11 +89,13 @@ def report_of(
     damage: Mapping[str, tuple[str, ...]],
     every: int = 1,
     agreement: str | None = None,
+    unreadable: Mapping[str, Sequence[str]] | None = None,
     objects: ObjectTally | None = None,
 ) -> RunReport:
     """The report of a run.
 
     damage: what could not be read, by source. every: one of this many frames was captured; reported where not 1.
+    unreadable: files of which nothing could be read, by source.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     objects: what was detected.
     """
@@ -112,7 +115,9 @@ def report_of(
         "versions": versions(),
         "seconds": round(statistics.elapsed_seconds, 3),
         "sources": {
-            source_id: _source(counts, by_source.get(source_id), damage.get(source_id, ()))
+            source_id: _source(
+                counts, by_source.get(source_id), damage.get(source_id, ()), (unreadable or {}).get(source_id, ())
+            )
             for source_id, counts in statistics.frames_by_source.items()
         },
     }
@@ -223,13 +228,16 @@ def _frames(counts: FrameCounts, inferred_rate: float | None) -> FramesReport:
     }
 
 
-def _source(counts: FrameCounts, inferred_rate: float | None, damage: Sequence[str]) -> SourceReport:
+def _source(
+    counts: FrameCounts, inferred_rate: float | None, damage: Sequence[str], unreadable: Sequence[str]
+) -> SourceReport:
     frames = _frames(counts, inferred_rate)
     return {
         "frames": frames["frames"],
         "fps": frames["fps"],
         "latency_ms": frames["latency_ms"],
         "damage": list(damage),
+        "unreadable": list(unreadable),
     }
 
 
