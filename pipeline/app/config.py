@@ -214,6 +214,10 @@ class OutputConfig(_Section):
             parse=lambda words, flag: by_name(words, flag, get_args(LabelFormat)),
         ),
     ] = {}
+    crops: Annotated[
+        str | None,
+        Flag("Cut every detection out, into a folder with one for each class.", metavar="FOLDER"),
+    ] = None
     report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
     show: Annotated[
         bool | None,

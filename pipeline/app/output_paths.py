@@ -52,6 +52,15 @@ def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
     return written
 
 
+def refuse_folder_of_inputs(option: str, folder: str, inputs: Inputs) -> None:
+    """Raise SinkError for a folder to be filled with names that a run chooses, if what is read is in it, or below it."""
+    where = Path(os.path.realpath(folder))
+    for what, paths in inputs.items():
+        for path in paths:
+            if where in Path(os.path.realpath(path)).parents:
+                raise SinkError(f"{option} must be another folder than that of {what}, got {folder}, where {path} is")
+
+
 def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
     """The files that a run of a configuration reads, by what they are."""
     hints = config.hints

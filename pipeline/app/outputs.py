@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
-from pipeline.app.output_paths import inputs_of, make_folder, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_output_over_input
 from pipeline.app.stages import RENDER, Advice, Limit
 from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
@@ -74,6 +74,7 @@ class Output:
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
     files: those that a sink may write, where its target is not the one file.
+    names_files: the target is a folder, in which the sink chooses the names of files, so that nothing may be read there.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
     """
@@ -86,6 +87,7 @@ class Output:
     colour: str
     file_option: str | None = None
     files: Callable[[SinkRequest], Sequence[str]] | None = None
+    names_files: bool = False
     per_source: bool = False
     in_main_thread: bool = False
     takes_planes: bool = False
@@ -128,6 +130,12 @@ def _open_parquet(request: SinkRequest) -> Sink[Result]:
     from pipeline.sinks.parquet import ParquetTable
 
     return ParquetTable(request.target)
+
+
+def _open_crops(request: SinkRequest) -> Sink[Result]:
+    from pipeline.sinks.crops import Crops
+
+    return Crops(request.target, names=request.picture_names())
 
 
 def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
@@ -304,6 +312,16 @@ LABELS = (
     _labels("label-studio", "#dbdb8d"),
     _labels("cvat", "#c49c94"),
 )
+CROPS = Output(
+    role="crops",
+    takes="result",
+    target=lambda config: config.output.crops,
+    open=_open_crops,
+    advice="cut fewer classes out (--classes person) or write to a faster disk",
+    colour="#8cd17d",
+    file_option="--crops",
+    names_files=True,
+)
 RECORDING = Output(
     role="record",
     takes="rendered",
@@ -339,7 +357,7 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, RECORDING, ANNOTATED, WINDOW)
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, CROPS, RECORDING, ANNOTATED, WINDOW)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 
@@ -351,7 +369,11 @@ def with_outputs(
     overlay: the lines to write over each picture. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened, or would overwrite an input or another output.
     """
-    refuse_output_over_input(output_files(config, feeds), inputs_of(config))
+    inputs = inputs_of(config)
+    refuse_output_over_input(output_files(config, feeds), inputs)
+    for output, request in _file_requests(config, feeds):
+        if output.names_files and output.file_option is not None:
+            refuse_folder_of_inputs(output.file_option, request.target, inputs)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     requests = [(output, request) for output in OUTPUTS for request in output.requests(config, feeds)]

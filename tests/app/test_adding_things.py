@@ -160,7 +160,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     small_video: Path, small_detector: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyarrow", reason="the extra tables is not installed")
-    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet"}
+    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "crops": "crops"}
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     assembly = assemble(config_for(small_video, small_detector, **files))
@@ -172,7 +172,14 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     small_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(outputs, "OUTPUTS", (*OUTPUTS, scoreboard_row(tmp_path / "scores.txt")))
-    keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "report": "r.json"}
+    keys = {
+        "video": "o.mp4",
+        "jsonl": "o.jsonl",
+        "csv": "o.csv",
+        "parquet": "o.parquet",
+        "crops": "crops",
+        "report": "r.json",
+    }
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})

@@ -74,6 +74,8 @@ def test_the_files_of_a_source_are_those_that_it_reads(tmp_path: Path) -> None:
 COMMANDS = [
     ("run {video} -m {model} --jsonl {model}", "--jsonl must not be the model"),
     ("run {video} -m {model} --report {names} --class-names {names}", "--report must not be the file of class names"),
+    ("run {photos} -m {model} --crops {photos}", "--crops must be another folder than that of the source itself"),
+    ("run {photos}/*.jpg -m {model} --crops {photos}/..", "--crops must be another folder than that of the source"),
     ("run {photos} -m {model} --jsonl {photos}/a.jpg", "--jsonl must not be the source itself"),
     ("run {photos}/*.jpg -m {model} --report {photos}/a.jpg", "--report must not be the source itself"),
     ("run file://{video} -m {model} -o {video}", "--output must not be the source itself"),
