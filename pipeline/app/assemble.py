@@ -31,7 +31,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, source_words
-from pipeline.sources.options import SourceOptions
+from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
@@ -103,7 +103,11 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
     loops: whether those that can be read again begin anew where they end. Raises a StreamdetError for what cannot be
     opened.
     """
-    options = SourceOptions(network=config.network, decode=config.decode, camera=config.camera)
+    start, end = config.flow.start or 0.0, config.flow.end
+    if end is not None and end <= start:
+        raise ConfigError(f"--end must be later than --start, got {start:g} s to {end:g} s")
+    span = Span(start, end)
+    options = SourceOptions(network=config.network, decode=config.decode, camera=config.camera, span=span)
     sources: dict[str, FrameSource] = {}
     for word in (word for typed in config.sources for word in source_words(typed)):
         source = open_source(word, options=options)

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.app.options import OR_NAME, Argument, Flag, TypeForm, by_name, comma_separated, flag_names, triple
@@ -39,6 +39,20 @@ def _width_and_height(text: str) -> str:
     if re.fullmatch("[1-9][0-9]*[xX][1-9][0-9]*", text) is None:
         raise PydanticCustomError("size", "must be WIDTHxHEIGHT, such as 640x384")
     return text
+
+
+def _seconds_of(time: object) -> object:
+    """Seconds of 62.5, 1:02.5 or 0:01:02.5."""
+    if not isinstance(time, str):
+        return time
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", time.strip())
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()) if match else (0, 60, 60)
+    if (match is None) or (match[2] and seconds >= 60) or (match[1] and minutes >= 60):
+        raise PydanticCustomError("time", "must be seconds or HH:MM:SS, such as 62.5 or 1:02.5")
+    return 3600 * hours + 60 * minutes + seconds
+
+
+Time = Annotated[float, BeforeValidator(_seconds_of), Field(ge=0)]
 
 
 class _Section(BaseModel):
@@ -170,6 +184,11 @@ class FlowConfig(_Section):
             metavar="MS",
         ),
     ] = None  # None: a batch never waits
+    start: Annotated[
+        Time | None,
+        Flag("Begin there in a video, in seconds or as 1:02:03.5, as a player counts.", metavar="TIME", typed=str),
+    ] = None
+    end: Annotated[Time | None, Flag("End before that time of a video.", metavar="TIME", typed=str)] = None
     every: Annotated[
         Count, Flag("Detect in every Nth frame; most others of a file are not even decoded.", metavar="N")
     ] = 1

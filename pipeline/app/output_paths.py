@@ -53,7 +53,7 @@ def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
 
 
 def refuse_folder_of_inputs(option: str, folder: str, inputs: Inputs) -> None:
-    """Raise SinkError for a folder to be filled with names that a run chooses, if what is read is in it, or below it."""
+    """Raise SinkError for a folder in which a run chooses the names of files, if what is read lies below it."""
     where = Path(os.path.realpath(folder))
     for what, paths in inputs.items():
         for path in paths:

@@ -74,7 +74,7 @@ class Output:
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
     files: those that a sink may write, where its target is not the one file.
-    names_files: the target is a folder, in which the sink chooses the names of files, so that nothing may be read there.
+    names_files: the target is a folder in which the sink names files, so that nothing that is read may lie there.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
     """

@@ -69,6 +69,7 @@ class SourceKind:
     open: Callable[[SourceRequest], FrameSource]
     files: Callable[[str], tuple[Path, ...]] = _no_files  # of this machine that the word means
     advice: Callable[[SourceLimit], str] = lambda _: "give it smaller pictures"  # completes "Limited by …: "
+    takes_span: bool = False  # whether it may be a video, of which a part can be read
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
@@ -84,7 +85,10 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     """
     if not isinstance(word, str) or not word.strip():
         raise SourceError(f"a source must be one of {kinds_in_words()}; got {word!r}")
-    return kind_of(word).open(SourceRequest(word, options or SourceOptions(), stdin))
+    kind, options = kind_of(word), options or SourceOptions()
+    if not options.span.is_all and not kind.takes_span:
+        raise SourceError(f"{masked_address(word)}: --start and --end are for recorded videos; leave them out")
+    return kind.open(SourceRequest(word, options, stdin))
 
 
 def source_words(word: str) -> tuple[str, ...]:
@@ -285,6 +289,8 @@ def _in_sequence(request: SourceRequest, path: Path, files: FileSet) -> FrameSou
 
     files.warn_of_others(path, "neither images nor videos", read=(*files.images, *files.videos))
     source_id = _typed_path(request.word)
+    if files.images and not request.options.span.is_all:
+        raise SourceError(f"{source_id}: --start and --end are for videos, and it has images; leave them out")
     if not files.videos:
         return ImagesSource(source_id, paths=files.images)
     return SequenceSource(source_id, files, open_video=lambda video: _open_video(video, str(video), request.options))
@@ -300,11 +306,15 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
     from pipeline.sources.reconnecting import ReconnectingSource
     from pipeline.sources.video.source import VideoSource
 
-    open_video = partial(VideoSource, address, source_id=source_id, network=options.network, decode=options.decode)
+    open_video = partial(
+        VideoSource, address, source_id=source_id, network=options.network, decode=options.decode, span=options.span
+    )
     source = open_video()
     content = source.read_still()
     if content is not None:
         source.close()
+        if not options.span.is_all:
+            raise SourceError(f"{source.source_id}: --start and --end are for videos, and it is an image")
         return StillSource(content, source_id=source.source_id)
     if not source.is_live or source.format_name == "hls":
         return source  # libav itself goes on with a playlist, and one that is opened again would be replayed
@@ -384,7 +394,14 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         files=_clip_files,
         advice=_advice_about_video,
     ),
-    SourceKind("standard input", "-", matches=lambda word: word == "-", open=_open_stdin, advice=_advice_about_video),
+    SourceKind(
+        "standard input",
+        "-",
+        matches=lambda word: word == "-",
+        open=_open_stdin,
+        advice=_advice_about_video,
+        takes_span=True,
+    ),
     SourceKind("image on the network", "http(s)://…/a.jpg", matches=_is_image_address, open=_open_image_address),
     SourceKind(
         "stream or file on the network",
@@ -392,12 +409,14 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         matches=_is_address,
         open=_open_address,
         advice=lambda _: "reading it takes the time; where that is the network, download the file first",
+        takes_span=True,
     ),
     SourceKind(
         "images and videos",
         "a folder or a glob such as '*.jpg'",
         matches=_is_folder,
         open=_open_folder,
+        takes_span=True,
         files=_files_of_folder,
         advice=_advice_about_files,
     ),
@@ -408,6 +427,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         open=_open_list,
         files=_files_of_list,
         advice=_advice_about_files,
+        takes_span=True,
     ),
     SourceKind("image", "a.jpg", matches=_is_image, open=_open_images, files=_file_of, advice=_advice_about_files),
     SourceKind(
@@ -417,6 +437,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         open=_open_file,
         files=_file_of,
         advice=_advice_about_video,
+        takes_span=True,
     ),
 )
 """In the order in which they are tried; the last one takes every path that exists."""

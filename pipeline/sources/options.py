@@ -67,12 +67,26 @@ class CameraOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """The part of a video that is read, in seconds from its first picture on: from `start_s` on, before `end_s`."""
+
+    start_s: float = 0.0
+    end_s: float | None = None  # None: to the end
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is the whole video."""
+        return self.start_s == 0 and self.end_s is None
+
+
+@dataclass(frozen=True, slots=True)
 class SourceOptions:
     """The options of every kind of source, each of which takes its own. Raises ConfigError for half a camera size."""
 
     network: NetworkOptions = NetworkOptions()
     decode: DecodeOptions = DecodeOptions()
     camera: CameraOptions = CameraOptions()
+    span: Span = Span()
 
     def __post_init__(self) -> None:
         _ = self.camera.size_wh

@@ -15,8 +15,9 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.errors import SourceError
 from pipeline.picture.frame import TimedPicture
-from pipeline.sources.options import DecodeOptions
+from pipeline.sources.options import DecodeOptions, Span
 from pipeline.sources.video.needed_packets import NeededPackets
 from pipeline.sources.video.source import VideoSource
 from tests.support.assets import ASSETS, needs_assets
@@ -237,3 +238,127 @@ def test_real_videos_give_the_same(name: str, every: int) -> None:
     timed_pictures, damage_of_nth = read(ASSETS / name, every=every, threads=2)
     assert_same(timed_pictures, full[::every])
     assert damage_of_nth == damage
+
+
+# --- a span of a file ------------------------------------------------------------------------------------
+
+
+def read_span(path: Path, span: Span, *, every: int = 1) -> list[TimedPicture]:
+    source = VideoSource(path, decode=DecodeOptions(threads=2), span=span)
+    timed_pictures = list(source.pictures(threading.Event(), every=every))
+    assert source.damage == ()
+    source.close()
+    return timed_pictures
+
+
+def of_span(full: list[TimedPicture], span: Span, every: int) -> list[tuple[int, TimedPicture]]:
+    """What a full decode gives between two times from its first picture on, numbered."""
+    first = full[0].pts_seconds
+    last = float("inf") if span.end_s is None else span.end_s - 1e-6
+    inside = [
+        (index, timed) for index, timed in enumerate(full) if span.start_s - 1e-6 <= timed.pts_seconds - first < last
+    ]
+    return inside[::every]
+
+
+def assert_is_span(ours: list[TimedPicture], full: list[TimedPicture], span: Span, every: int = 1) -> None:
+    theirs = of_span(full, span, every)
+    assert theirs
+    assert [timed.number for timed in ours] == [number for number, _ in theirs]
+    assert_same(ours, [timed for _, timed in theirs])
+
+
+@pytest.mark.parametrize("every", [1, 2, 7])
+@pytest.mark.parametrize(
+    "span",
+    [Span(0, 0.6), Span(0.04), Span(1.0, 2.0), Span(0.92, 0.96), Span(1.21, 1.79), Span(2.9), Span(1.6, 99)],
+    ids=lambda span: f"{span.start_s}-{span.end_s}",
+)
+@pytest.mark.parametrize("name", VIDEOS)
+def test_a_span_has_the_pictures_numbers_and_times_of_the_full_decode(
+    videos: Videos, name: str, span: Span, every: int
+) -> None:
+    path, full = video(videos, name)
+    assert_is_span(read_span(path, span, every=every), full, span, every)
+
+
+def test_a_span_is_decoded_from_a_key_frame_near_it_and_not_read_to_the_end(videos: Videos) -> None:
+    path, full = video(videos, "closed.mp4")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        assert stream.time_base is not None
+        ticks = [round(second / stream.time_base) for second in (1.24, 1.4)]  # frames 31 to 34, of the GOP from 30 on
+        first_pts = min(packet.pts for packet in packets if packet.pts is not None)
+        span = (first_pts + ticks[0], first_pts + ticks[1])
+        read: list[object] = []
+        needed: NeededPackets[Packet[VideoStream]] = NeededPackets(1, first_pts=first_pts, span=span)
+        chosen = [
+            packet
+            for packet in needed.choose(read.append(packet) or packet for packet in [*packets, None])  # type: ignore[func-returns-value]
+            if packet is not None
+        ]
+    assert len(chosen) <= 10
+    assert len(read) <= 62
+    assert len(full) == NUM_FRAMES
+
+
+def test_a_span_of_a_pipe_is_decoded_from_the_beginning(videos: Videos) -> None:
+    path, full = video(videos, "open.ts")
+
+    read_end, write_end = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(path.read_bytes())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(read_end, "rb", buffering=0) as pipe:
+        source = VideoSource(pipe, span=Span(1.0, 1.5))
+        timed_pictures = list(source.pictures(threading.Event(), every=2))
+        source.close()
+        pipe.read()
+        writer.join()
+    assert_is_span(timed_pictures, full, Span(1.0, 1.5), 2)
+
+
+@pytest.mark.parametrize("name", ["closed.mp4", "hidden8.webm"])
+def test_a_start_past_the_end_is_refused_and_an_end_past_it_is_not(videos: Videos, name: str) -> None:
+    path, full = video(videos, name)
+    with pytest.raises(SourceError, match=r"--start 10 s is past its end, at 3\.0 s"):
+        read_span(path, Span(10.0))
+    assert_is_span(read_span(path, Span(0, 1000)), full, Span(0, 1000))
+
+
+def test_a_stop_ends_a_span_without_a_complaint(videos: Videos) -> None:
+    stop = threading.Event()
+    stop.set()
+    source = VideoSource(video(videos, "closed.mp4")[0], span=Span(10.0))
+    assert list(source.pictures(stop)) == []
+    source.close()
+
+
+@needs_assets
+@pytest.mark.parametrize(
+    ("name", "span"),
+    [
+        ("videos/ds_retail02.mp4", Span(2.0, 3.0)),  # HEVC with B-frames
+        ("awkward/vfr_people.mp4", Span(1.0, 4.0)),
+        ("awkward/tc_test_non_zero_start.mp4", Span(0.1, 0.3)),
+        ("awkward/tc_discard_first_keyframe.mp4", Span(0.2, 0.6)),  # an edit list hides its first pictures
+    ],
+)
+def test_spans_of_awkward_files_are_those_of_the_full_decode(name: str, span: Span) -> None:
+    source = VideoSource(ASSETS / name)
+    stop_seconds = (span.end_s or 0) + 1
+    full: list[TimedPicture] = []
+    for timed in source.pictures(threading.Event()):
+        full.append(timed)
+        if timed.pts_seconds - full[0].pts_seconds > stop_seconds:
+            break
+    source.close()
+    span_source = VideoSource(ASSETS / name, span=span)
+    timed_pictures = list(span_source.pictures(threading.Event()))
+    span_source.close()
+    assert_is_span(timed_pictures, full, span)

@@ -61,7 +61,7 @@ def decoded(
     Fails where a packet is decoded that refers to one which the decoder does not hold any more.
     """
     first_pts = min(packet.pts for packet in packets if packet.pts is not None and not packet.is_discard)
-    needed: NeededPackets[Packet] = NeededPackets(every, first_pts=first_pts, **options)
+    needed: NeededPackets[Packet] = NeededPackets(every, first_pts=first_pts, **options)  # type: ignore[arg-type]
     index_by_id = {id(packet): index for index, packet in enumerate(packets)}
     steps: list[int | None] = []
     held: set[int] = set()

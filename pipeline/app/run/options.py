@@ -14,6 +14,8 @@ _IN_ORDER = (
     "model",
     "engine",
     "output",
+    "flow.start",
+    "flow.end",
     "flow.every",
     "flow.max_frames",
     "detection",

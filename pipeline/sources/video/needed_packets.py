@@ -52,10 +52,23 @@ class NeededPackets(Generic[P]):
 
     first_pts: of the first picture that a decoder gives; earlier times have no picture.
     is_intra: whether no picture of this codec refers to another one.
+    span: the first time of which a picture is a target, and the time from which on none is; None: no bound. Every nth
+        picture is counted from the first target on, and reading ends soon after the last.
     begins_anew: whether a decoder can begin at any key frame; else only disposable pictures are left out.
     """
 
-    def __init__(self, every: int, *, first_pts: int, is_intra: bool = False, begins_anew: bool = True) -> None:
+    def __init__(
+        self,
+        every: int,
+        *,
+        first_pts: int,
+        span: tuple[int | None, int | None] = (None, None),
+        is_intra: bool = False,
+        begins_anew: bool = True,
+    ) -> None:
+        self._begin_pts, self._end_pts = span
+        self._first_target: int | None = 0 if self._begin_pts is None else None  # its number, once it is final
+        self._is_past_end = False
         self._every = every
         self._first_pts = first_pts
         self._is_intra = is_intra
@@ -106,6 +119,10 @@ class NeededPackets(Generic[P]):
             if self._is_broken:
                 yield packet
                 continue
+            if self._is_past_end:
+                yield from self._release(self._last_gop)
+                yield None
+                return
             self._gop.append(packet)
             if len(self._gop) > MOST_WAITING:
                 yield from self._release_oldest()
@@ -126,18 +143,30 @@ class NeededPackets(Generic[P]):
     def _numbered(self) -> list[_Numbered[P]]:
         """The waiting packets of this GOP, numbered by the times that were read."""
         numbers = {pts: self._num_final + rank for rank, pts in enumerate(sorted(self._times))}
+        first_target = self._first_target
+        if first_target is None:
+            first_target = min((number for pts, number in numbers.items() if self._is_in_span(pts)), default=0)
         numbered = []
         for packet in self._gop:
             number = None if packet.pts is None or packet.is_discard else numbers.get(packet.pts)
             is_leading = packet.pts is not None and self._key_pts is not None and packet.pts < self._key_pts
-            is_target = number is not None and number % self._every == 0
+            is_target = (
+                number is not None and self._is_in_span(packet.pts or 0) and (number - first_target) % self._every == 0
+            )
             numbered.append(_Numbered(packet, number, is_target, is_leading))
         return numbered
+
+    def _is_in_span(self, pts: int) -> bool:
+        begins = self._begin_pts is None or pts >= self._begin_pts
+        return begins and (self._end_pts is None or pts < self._end_pts)
 
     def _settle(self, until_pts: int | None) -> None:
         """Make the numbers of all pictures before that time final, or of all pictures."""
         times = sorted(self._times)
         num = len(times) if until_pts is None else bisect_left(times, until_pts)
+        if self._first_target is None:
+            before = [time for time in times[:num] if not self._is_in_span(time)]
+            self._first_target = self._num_final + len(before) if len(before) < num else None
         if num:
             self._num_final, self._final_pts = self._num_final + num, times[num - 1]
         self._times.difference_update(times[:num])
@@ -149,6 +178,8 @@ class NeededPackets(Generic[P]):
         numbered = self._numbered()
         yield from self._release(self._last_gop, with_end=_has_leading_target(numbered))
         self._last_gop = numbered
+        if self._times:
+            self._is_past_end = self._end_pts is not None and min(self._times) >= self._end_pts
         self._settle(None)
         self._gop = []
 

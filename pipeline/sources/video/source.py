@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
 from itertools import chain, islice, tee
+from math import ceil
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -25,7 +26,7 @@ from pipeline.flow.stage import Stop
 from pipeline.masking import masked_address
 from pipeline.picture.frame import TimedPicture
 from pipeline.picture.pixel_aspect import SQUARE
-from pipeline.sources.options import DecodeOptions, NetworkOptions
+from pipeline.sources.options import DecodeOptions, NetworkOptions, Span
 from pipeline.sources.video.damage import Damage
 from pipeline.sources.video.header import Header
 from pipeline.sources.video.liveness import declared_liveness, glance
@@ -38,6 +39,8 @@ from pipeline.sources.video.rewindable import Rewindable
 
 SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"})
 """A packet of theirs is a picture, which those of VP8 need not be, and after a key frame they begin anew."""
+
+_ROUNDING_SECONDS = 1e-6  # a time that is typed with six digits means the frame that has it
 
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
@@ -60,12 +63,14 @@ class VideoSource:
         source_id: str | None = None,
         network: NetworkOptions | None = None,
         decode: DecodeOptions | None = None,
+        span: Span | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
         self.source_id = masked_address(name) if isinstance(address, str) else name
         self._network = network or NetworkOptions()
         self._options = decode or DecodeOptions()
+        self._span = span or Span()
         self._clock = clock
         self._stop: Stop | None = None
         self._damage = Damage()
@@ -75,6 +80,8 @@ class VideoSource:
         self._number: int | None = None  # of the last frame, where some are left out
         self._num_seen = 0  # frames of the file, those left out included
         self._last_seen_seconds = 0.0
+        self._first_seconds = 0.0  # of the first frame of the file
+        self._span_seconds: float | None = None  # of the frame of a span that was decoded last
         self._end_seconds: float | None = None  # set when the last frame has been read
 
         with ExitStack() as undo:
@@ -94,6 +101,8 @@ class VideoSource:
                 packets = chain(first_packets, packets)
                 self._header = self._read_header(is_live=not is_file)
                 self._media_clock = self._header.media_clock(clock)
+            if self.is_live and not self._span.is_all:
+                raise SourceError(f"{self.source_id}: --start and --end are for recorded videos, and it is live")
             self._decoder = self._set_up_decoder()
             self._codec_name = self._decoder.codec.canonical_name
             self._packets = Rewindable(packets)
@@ -157,7 +166,9 @@ class VideoSource:
             tolerate_capture()  # in the thread that decodes
         if self._video.pipe:
             self._video.pipe.stop = stop
-        if every > 1 and self._first is not None:
+        if self._first is not None and not self._span.is_all:
+            self._frames, self._first = self._in_span(every, self._first), None
+        elif every > 1 and self._first is not None:
             self._frames = self._every_nth(every, self._first)
         self._packets.forget()
         step_seconds = self._header.step_seconds
@@ -169,7 +180,10 @@ class VideoSource:
                 if not stop.is_set():
                     self._note_end(previous_seconds)
                 return
-            seconds = self._media_seconds(frame) if self._header.has_times else self._clock() - started_at_seconds
+            if self._span_seconds is not None:
+                seconds: float | None = self._span_seconds
+            else:
+                seconds = self._media_seconds(frame) if self._header.has_times else self._clock() - started_at_seconds
             if previous_seconds is not None and (seconds is None or seconds <= previous_seconds):
                 self._damage.num_backwards += seconds is not None
                 seconds = previous_seconds + every * step_seconds
@@ -186,6 +200,11 @@ class VideoSource:
 
     def _note_end(self, last_seconds: float | None) -> None:
         """Take note of the media time at which the last frame ends. last_seconds: of the last one handed out."""
+        if last_seconds is None and self._span.start_s:
+            seconds = self._last_seen_seconds + self._header.step_seconds - self._first_seconds
+            raise SourceError(f"{self.source_id}: --start {self._span.start_s:g} s is past its end, at {seconds:.1f} s")
+        if self._span.end_s is not None:
+            return
         self._num_seen = max(self._num_seen, self._damage.num_frames)
         if last_seconds is None:
             self._end_seconds = 0.0
@@ -249,11 +268,56 @@ class VideoSource:
 
     def _every_nth(self, every: int, first: VideoFrame) -> Iterator[VideoFrame]:
         """Every nth frame after the first; of a recorded file, hardly more is decoded than those need."""
-        codec = self._decoder.codec
-        is_skippable = codec.intra_only or (codec.canonical_name in SKIPPABLE_CODECS and not first.interlaced_frame)
-        if not is_skippable or self.is_live or self._video.pipe or first.pts is None:
+        if first.pts is None or not self._can_skip(first):
             return self._nth_decoded(every, self._frames)
         return self._nth_needed(every, first.pts, self._packets.rewound())
+
+    def _can_skip(self, first: VideoFrame) -> bool:
+        """Whether a packet tells which picture it is, and decoding can begin at a later key frame."""
+        codec = self._decoder.codec
+        is_skippable = codec.intra_only or (codec.canonical_name in SKIPPABLE_CODECS and not first.interlaced_frame)
+        return is_skippable and not self.is_live and self._video.pipe is None
+
+    def _in_span(self, every: int, first: VideoFrame) -> Iterator[VideoFrame]:
+        """Every nth frame of the span, numbered as in the whole file."""
+        self._first_seconds = self._media_seconds(first) or 0.0
+        if first.pts is None or not self._can_skip(first):
+            return self._nth_of_span(every, chain([first], self._frames))
+        tick = self._header.time_base
+        ends = (self._span.start_s, self._span.end_s)
+        begin, end = (None if at is None else first.pts + ceil((at - _ROUNDING_SECONDS) / tick) for at in ends)
+        return self._nth_needed(every, first.pts, self._packets.rewound(), span=(begin, end))
+
+    def _nth_of_span(self, every: int, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """The same of all decoded frames."""
+        num_in_span = 0
+        for number, frame in enumerate(frames):
+            self._num_seen = number + 1
+            self._last_seen_seconds = self._next_seconds(frame)
+            if self._is_past_span():
+                return
+            if self._is_in_span():
+                if num_in_span % every == 0:
+                    self._number = number
+                    yield frame
+                num_in_span += 1
+
+    def _next_seconds(self, frame: VideoFrame) -> float:
+        """The media time of a frame, of a span or before it; where that does not go forward, a step after the last."""
+        seconds, last = self._media_seconds(frame), self._span_seconds
+        if last is not None and (seconds is None or seconds <= last):
+            seconds = last + self._header.step_seconds
+        self._span_seconds = seconds or 0.0
+        return self._span_seconds
+
+    def _is_in_span(self) -> bool:
+        """Whether the frame of which the time was asked last is in the span."""
+        since_first = (self._span_seconds or 0.0) - self._first_seconds
+        return since_first >= self._span.start_s - _ROUNDING_SECONDS and not self._is_past_span()
+
+    def _is_past_span(self) -> bool:
+        end, since_first = self._span.end_s, (self._span_seconds or 0.0) - self._first_seconds
+        return end is not None and since_first >= end - _ROUNDING_SECONDS
 
     def _nth_decoded(self, every: int, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
         """Every nth of all decoded frames, of which the first has been read."""
@@ -264,24 +328,33 @@ class VideoSource:
                 self._number = number
                 yield frame
 
-    def _nth_needed(self, every: int, first_pts: int, packets: Packets) -> Iterator[VideoFrame]:
+    def _nth_needed(
+        self, every: int, first_pts: int, packets: Packets, *, span: tuple[int | None, int | None] = (None, None)
+    ) -> Iterator[VideoFrame]:
         """The same, from as few packets as possible; where a frame is lost, the next one that was decoded.
 
-        packets: of the whole file, from the first one on.
+        packets: of the whole file, from the first one on. span: times of the first frame and of the one after the last.
         """
         packets, ahead = tee(packets)
         is_intra = self._decoder.codec.intra_only
         needed: NeededPackets[Packet[VideoStream]] = NeededPackets(
-            every, first_pts=first_pts, is_intra=is_intra, begins_anew=is_intra or self._begins_anew(ahead)
+            every, first_pts=first_pts, span=span, is_intra=is_intra, begins_anew=is_intra or self._begins_anew(ahead)
         )
         del ahead
         self._decoder.flush_buffers()
         self._damage.num_undecodable = 0  # the packets of the first picture are decoded again
-        next_number = every
+        has_span = span != (None, None)
+        first_number = None if has_span else 0
+        next_number = 0 if has_span else every
         for frame in self._decode(needed.choose(packets)):
             number = needed.number_of(frame.pts)
+            if has_span:
+                self._next_seconds(frame)
+                if not self._is_in_span():
+                    continue
+            first_number = number if first_number is None else first_number
             if number >= next_number:
-                next_number = number - number % every + every
+                next_number = number - (number - first_number) % every + every
                 self._number = number
                 yield frame
         self._num_seen = needed.num_pictures
