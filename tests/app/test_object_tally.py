@@ -44,6 +44,14 @@ def test_sources_are_counted_apart_and_together() -> None:
     assert tally.counts().classes == (ClassCount("person", 2, 2, 3, None),)
 
 
+def test_the_files_of_a_folder_count_for_the_folder() -> None:
+    tally = ObjectTally({"clips/a.mp4": "clips", "clips/b.mp4": "clips"})
+    for source_id in ("clips/a.mp4", "clips/b.mp4", "clips/b.mp4", "other.mp4"):
+        tally(result_of(0, source_id=source_id))
+    by_source = tally.counts_by_source()
+    assert {name: counts.num_frames for name, counts in by_source.items()} == {"clips": 3, "other.mp4": 1}
+
+
 def test_identities_are_counted_once_in_a_source_and_apart_in_two() -> None:
     tally = tally_of(
         result_of(0, 0, source_id="a", track_ids=[7, 8]),

@@ -47,7 +47,7 @@ def test_a_folder_is_counted_and_what_cannot_be_read_is_named(
 
 def test_verbose_adds_the_stages(streamdet: Streamdet, photos: Path, small_detector: Path) -> None:
     done = streamdet("run", photos, "-m", small_detector, "--no-show", "--verbose")
-    assert "Limited by" in done.stdout
+    assert "5 frames say nothing about speed" in done.stdout
     assert "preprocess" in done.stdout
     assert "images   5 read, 1 could not be read" in done.stdout
 

@@ -32,7 +32,7 @@ from pipeline.errors import StreamdetError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
-from pipeline.sources.source import HasGroundTruth, HasImages
+from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
 NEXT_MODEL = (
@@ -96,7 +96,14 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
         if line is not None:
             tell(console, line, "dim")
-    objects = ObjectTally()
+    objects = ObjectTally(
+        {
+            part_id: name
+            for name, source in assembly.sources.items()
+            if isinstance(source, HasParts)
+            for part_id in source.part_ids
+        }
+    )
     flow, truth = _with_truth(assembly)
     flow = flow.observe(objects)
     running = Running(flow)
@@ -164,7 +171,7 @@ def _report(
     if images is not None:
         print_images(report, console, num_unreadable=sum(len(source.unreadable) for source in of_files.values()))
     if images is None or is_verbose():
-        print_report(report, console)
+        print_report(report, console, is_verbose=is_verbose())
     for name, lines in damage.items():
         for line in lines:
             tell(console, f"warning: {name}: {line}", "yellow")

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pipeline.picture.detections import Detections, Result
 
@@ -58,9 +59,13 @@ class ImageCounts:
 
 
 class ObjectTally:
-    """Sees every result that goes to the outputs, once; `counts` may be read from any thread meanwhile."""
+    """Sees every result that goes to the outputs, once; `counts` may be read from any thread meanwhile.
 
-    def __init__(self) -> None:
+    source_of_part: the source of a flow by the files that it reads one after another, whose names frames bear.
+    """
+
+    def __init__(self, source_of_part: Mapping[str, str] = MappingProxyType({})) -> None:
+        self._source_of_part = source_of_part
         self._lock = threading.Lock()
         self._sources: dict[str, _SourceTally] = {}
         self._images = _ImageTally()
@@ -82,9 +87,12 @@ class ObjectTally:
             return _together(self._sources.values())
 
     def counts_by_source(self) -> Mapping[str, ObjectCounts]:
-        """Of each source that gave a result."""
+        """Of each source that gave a result, with all of its files."""
         with self._lock:
-            return {source_id: _together([tally]) for source_id, tally in self._sources.items()}
+            tallies: dict[str, list[_SourceTally]] = {}
+            for name, tally in self._sources.items():
+                tallies.setdefault(self._source_of_part.get(name, name), []).append(tally)
+            return {source_id: _together(of_source) for source_id, of_source in tallies.items()}
 
     def images(self) -> ImageCounts | None:
         """What was seen in images; None where a frame was one of a video, or there was none."""

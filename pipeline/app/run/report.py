@@ -131,10 +131,10 @@ def report_of(
     return report
 
 
-def print_report(report: RunReport, console: Console) -> None:
+def print_report(report: RunReport, console: Console, *, is_verbose: bool = False) -> None:
     """Show what became of the frames, how fast and how late, a table of the stages, and what limits.
 
-    Of few frames, no rates, percentiles or stages.
+    Of few frames no rates and percentiles, and stages only with `is_verbose`.
     """
     has_rates = report["frames"]["delivered"] >= FEWEST_FRAMES
     frames, fps, latency = report["frames"], report["fps"], report["latency_ms"]
@@ -151,9 +151,9 @@ def print_report(report: RunReport, console: Console) -> None:
         )
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
-    if has_rates:
+    if has_rates or is_verbose:
         console.print(_stage_table(report, width=console.width))
-    if has_rates or not frames["delivered"]:
+    if has_rates or is_verbose or not frames["delivered"]:
         tell(console, report["advice"], "bold")
 
 
