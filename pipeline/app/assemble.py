@@ -91,7 +91,9 @@ def assemble(
         captures = _captures(config, sources, is_live, clock)
         flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
         feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
-        flow = with_outputs(with_added_stages(flow, config), config, feeds, overlay=overlay, undo=undo)
+        names = engine.spec.class_names
+        flow = with_added_stages(flow, config)
+        flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
     warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
     return Assembly(flow, sources, engine, all(is_live.values()), output_targets(config, feeds))

@@ -237,6 +237,16 @@ class OutputConfig(_Section):
         str | None,
         Flag("Cut every detection out, into a folder with one for each class.", metavar="FOLDER"),
     ] = None
+    save_frames: Annotated[
+        str | None,
+        Flag(
+            "Save the frames whose detections meet a condition on the numbers of classes, such as "
+            "'person>=2 and not car' or 'any'.",
+            metavar="CONDITION",
+        ),
+    ] = None
+    frames: Annotated[str, Flag("The folder of --save-frames.", metavar="FOLDER")] = "frames"
+    draw_frames: Annotated[bool, Flag("Draw the detections on the frames of --save-frames.", typed=bool | None)] = False
     report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
     show: Annotated[
         bool | None,

@@ -57,6 +57,7 @@ class SinkRequest:
     target: str  # as the output's `target` gave it; of several sources that are written to files, each has its own
     feed: Feed | None = None  # of an output that has a sink for each source
     feeds: Sequence[Feed] = ()  # of the whole run
+    class_names: Sequence[str] = ()  # of the model, where it is known
 
     def picture_names(self) -> PictureNames:
         """The names that the run's pictures have in every output."""
@@ -136,6 +137,15 @@ def _open_crops(request: SinkRequest) -> Sink[Result]:
     from pipeline.sinks.crops import Crops
 
     return Crops(request.target, names=request.picture_names())
+
+
+def _open_saved_frames(request: SinkRequest) -> Sink[Result]:
+    from pipeline.sinks.frame_condition import frame_condition
+    from pipeline.sinks.saved_frames import SavedFrames
+
+    output = request.config.output
+    condition = frame_condition(output.save_frames or "", request.class_names, flag="--save-frames")
+    return SavedFrames(request.target, condition, names=request.picture_names(), drawn=output.draw_frames)
 
 
 def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
@@ -322,6 +332,16 @@ CROPS = Output(
     file_option="--crops",
     names_files=True,
 )
+SAVED_FRAMES = Output(
+    role="frames",
+    takes="result",
+    target=lambda config: None if config.output.save_frames is None else config.output.frames,
+    open=_open_saved_frames,
+    advice="save fewer frames, by a stricter --save-frames, or write to a faster disk",
+    colour="#86bcb6",
+    file_option="--frames",
+    names_files=True,
+)
 RECORDING = Output(
     role="record",
     takes="rendered",
@@ -357,16 +377,22 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, CROPS, RECORDING, ANNOTATED, WINDOW)
+OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES, RECORDING, ANNOTATED, WINDOW)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 
 def with_outputs(
-    flow: Flow[Result], config: RunConfig, feeds: Sequence[Feed], *, overlay: Overlay | None, undo: ExitStack
+    flow: Flow[Result],
+    config: RunConfig,
+    feeds: Sequence[Feed],
+    *,
+    class_names: Sequence[str],
+    overlay: Overlay | None,
+    undo: ExitStack,
 ) -> Flow[Result]:
     """Open the outputs that are requested and hang them on a flow; nothing is rendered where no output takes it.
 
-    overlay: the lines to write over each picture. undo: learns how to close each sink.
+    class_names: of the model. overlay: the lines to write over each picture. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened, or would overwrite an input or another output.
     """
     inputs = inputs_of(config)
@@ -376,7 +402,11 @@ def with_outputs(
             refuse_folder_of_inputs(output.file_option, request.target, inputs)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
-    requests = [(output, request) for output in OUTPUTS for request in output.requests(config, feeds)]
+    requests = [
+        (output, replace(request, class_names=class_names))
+        for output in OUTPUTS
+        for request in output.requests(config, feeds)
+    ]
     of_results = [(output, request) for output, request in requests if output.takes == "result"]
     of_pictures = [(output, request) for output, request in requests if output.takes == "rendered"]
     flow = _with_sinks(flow, of_results, undo)

@@ -11,13 +11,22 @@ from pipeline.errors import SinkError, reason_of
 from pipeline.picture.frame import PixelArray
 from pipeline.whole_file import write_whole
 
-WRITTEN_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm")
+WRITTEN_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".avif", ".ppm", ".pnm", ".ras", ".sr"),
+)
 """The formats that a picture can be written in."""
 
-_LARGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}  # beyond it, OpenCV writes about it on stderr
+_LARGEST_SIDE = {
+    ".jpg": 65500,
+    ".jpeg": 65500,
+    ".jpe": 65500,
+    ".webp": 16383,
+}  # beyond it, OpenCV writes about it on stderr
 _QUALITY = {
     ".jpg": cv2.IMWRITE_JPEG_QUALITY,
     ".jpeg": cv2.IMWRITE_JPEG_QUALITY,
+    ".jpe": cv2.IMWRITE_JPEG_QUALITY,
     ".webp": cv2.IMWRITE_WEBP_QUALITY,
     ".avif": cv2.IMWRITE_AVIF_QUALITY,
 }

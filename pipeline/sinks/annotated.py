@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import SinkError
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame
-from pipeline.sinks.picture_file import WRITABLE_SUFFIXES, writable_names, write_picture
+from pipeline.picture.image_file import WRITTEN_SUFFIXES
+from pipeline.sinks.picture_file import writable_names, write_picture
 from pipeline.sinks.picture_names import PictureNames
 from pipeline.sinks.writable import refuse_unwritable, refuse_unwritable_folder
 
@@ -113,7 +114,7 @@ def refuse_image(path: str, *, num_images: int, videos: Sequence[str]) -> None:
     videos: the sources that are not images.
     """
     suffix = Path(path).suffix
-    if suffix.lower() not in WRITABLE_SUFFIXES:
+    if suffix.lower() not in WRITTEN_SUFFIXES:
         raise SinkError(f"--output: a {suffix} cannot be written, got {path}; take .jpg or .png")
     if videos:
         raise SinkError(

@@ -5,11 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-
-from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detections import Result
-from pipeline.picture.frame import PixelArray
 from pipeline.sinks.picture_file import write_picture
 from pipeline.sinks.picture_names import PictureNames
 from pipeline.sinks.writable import refuse_unwritable_folder
@@ -32,28 +28,15 @@ class Crops:
         """Write the crops of a frame. Raises SinkError."""
         if not len(item.detections):
             return
-        pixels, name = item.frame.pixels, PurePosixPath(self._names.name_of(item.frame))
+        name = PurePosixPath(self._names.name_of(item.frame))
         stem = name.name if self._keeps_suffix else name.stem
-        for number, (box, class_id) in enumerate(
-            zip(item.detections.boxes_xyxy, item.detections.class_ids.tolist(), strict=True)
-        ):
+        class_ids = item.detections.class_ids.tolist()
+        for number, (crop, class_id) in enumerate(zip(item.crops(), class_ids, strict=True)):
             folder = self._folder / folder_of_class(item.class_name(class_id)) / name.parent
-            write_picture(folder / f"{stem}-{number}.jpg", crop(pixels, box), what="a crop")
+            write_picture(folder / f"{stem}-{number}.jpg", crop, what="a crop")
 
     def close(self) -> None:
         """Do nothing: every crop was written at once."""
-
-
-def crop(pixels: PixelArray, box_xyxy: FloatArray) -> PixelArray:
-    """The pixels [h, w, 3] that a box [4] touches, within the picture [H, W, 3]; at least one."""
-    height, width = pixels.shape[:2]
-    left, top = (
-        int(np.clip(np.floor(side), 0, most - 1)) for side, most in zip(box_xyxy[:2], (width, height), strict=True)
-    )
-    right, bottom = (
-        int(np.clip(np.ceil(side), 1, most)) for side, most in zip(box_xyxy[2:], (width, height), strict=True)
-    )
-    return np.ascontiguousarray(pixels[top : max(bottom, top + 1), left : max(right, left + 1)])
 
 
 def folder_of_class(class_name: str) -> str:

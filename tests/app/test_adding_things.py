@@ -161,8 +161,10 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
 ) -> None:
     pytest.importorskip("pyarrow", reason="the extra tables is not installed")
     keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "crops": "crops"}
+    keys |= {"frames": "frames"}
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
+    files["output.save_frames"] = "any"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate"}
@@ -178,10 +180,12 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
         "csv": "o.csv",
         "parquet": "o.parquet",
         "crops": "crops",
+        "frames": "frames",
         "report": "r.json",
     }
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
+    files["output.save_frames"] = "any"
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == ["annotate"]  # -o is a video
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import SinkError
+from pipeline.picture.crops import crops_of
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
-from pipeline.sinks.crops import Crops, crop, folder_of_class
+from pipeline.sinks.crops import Crops, folder_of_class
 from pipeline.sinks.picture_names import PictureNames
 from pipeline.sources.images import read_image
 from tests.support.pictures import difference, smooth
@@ -65,7 +66,7 @@ def test_a_crop_is_within_the_picture_and_holds_every_pixel_that_the_box_touches
 ) -> None:
     y, x = np.mgrid[0:64, 0:96]
     pixels = np.stack([x, y, x], axis=2).astype(np.uint8)  # each pixel tells where it is
-    cut = crop(pixels, np.array(box, np.float32))
+    (cut,) = crops_of(pixels, np.array([box], np.float32))
     assert cut.size
     touched = (x + 1 > box[0]) & (x < box[2]) & (y + 1 > box[1]) & (y < box[3])
     if touched.any():
