@@ -1,4 +1,4 @@
-"""Reference pages: typer's commands, pydantic's fields and the public Python names in; Markdown for the site out.
+"""Reference pages: typer's commands, the configuration's keys, public Python names in; Markdown for the site out.
 
 python -m tools.reference FOLDER
 """
@@ -6,22 +6,18 @@ python -m tools.reference FOLDER
 from __future__ import annotations
 
 import argparse
-import ast
 import inspect
-import io
-import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin
 
 import typer.main
-from pydantic import BaseModel
 from typer.core import TyperCommand, TyperGroup
 
 import streamdet
 from pipeline.app.cli import app
-from pipeline.app.config import RunConfig, preset_folder, preset_names
+from pipeline.app.config import preset_folder, preset_names
+from pipeline.app.config_keys import ConfigKey, sections
+from pipeline.app.settings.template import yaml_value
 
 
 def write_reference(folder: Path) -> None:
@@ -76,11 +72,9 @@ def configuration_page() -> str:
         "A YAML file (`--config mine.yaml`) has these keys, each section a mapping; `--set section.key=value` sets "
         "one. Later layers win: file or preset, `--set`, options. Unknown keys are refused.",
     ]
-    parts += [_keys_table(RunConfig, prefix="")]
-    for name, field in RunConfig.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            parts += [f"## {name}", inspect.getdoc(section) or "", _keys_table(section, prefix=f"{name}.")]
+    for section in sections():
+        parts += [f"## {section.name}"] * bool(section.name)
+        parts += [section.meaning, _table(("key", "values", "default", ""), map(_key_row, section.keys))]
     parts += ["## Presets", "`--config NAME`, or a copy of the file to start from."]
     for name in preset_names():
         text = (preset_folder() / f"{name}.yaml").read_text(encoding="utf-8").strip()
@@ -88,49 +82,9 @@ def configuration_page() -> str:
     return "\n\n".join(parts)
 
 
-def _keys_table(model: type[BaseModel], *, prefix: str) -> str:
-    comments = field_comments(model)
-    rows = [
-        (
-            f"`{prefix}{name}`",
-            f"`{type_text(field.annotation)}`",
-            f"`{field.default}`",
-            field.description or comments.get(name, ""),
-        )
-        for name, field in model.model_fields.items()
-        if not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel))
-    ]
-    return _table(("key", "type", "default", ""), rows)
-
-
-def type_text(kind: object) -> str:
-    """A type in words: a closed choice is its values, without modules and bounds."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " | ".join(map(str, parts))
-    if origin is Annotated:
-        return type_text(parts[0])
-    if origin in (Union, UnionType):
-        return " | ".join("None" if part is NoneType else type_text(part) for part in parts)
-    if origin is not None:
-        return f"{origin.__name__}[{', '.join('...' if part is Ellipsis else type_text(part) for part in parts)}]"
-    return str(getattr(kind, "__name__", kind))
-
-
-def field_comments(model: type[BaseModel]) -> dict[str, str]:
-    """Field → the comment at the end of its lines in the source; fields without one are left out."""
-    source = inspect.getsource(model)
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    (definition,) = ast.parse(source).body
-    assert isinstance(definition, ast.ClassDef)
-    fields = [node for node in definition.body if isinstance(node, ast.AnnAssign)]
-    lines = {ast.unparse(node.target): range(node.lineno, (node.end_lineno or node.lineno) + 1) for node in fields}
-    texts = {name: " ".join(comments[line] for line in span if line in comments) for name, span in lines.items()}
-    return {name: text for name, text in texts.items() if text}
+def _key_row(key: ConfigKey) -> tuple[str, str, str, str]:
+    flags = f" ({', '.join(f'`{flag}`' for flag in key.flags)})" if key.flags else ""
+    return f"`{key.name}`", key.values, f"`{yaml_value(key.default)}`", f"{key.meaning}{flags}"
 
 
 def python_page() -> str:

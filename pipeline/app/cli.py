@@ -26,6 +26,7 @@ from pipeline.app.models.options import (
     VerifyOptions,
 )
 from pipeline.app.run.options import DemoOptions, DoctorOptions, RunOptions
+from pipeline.app.settings.options import ConfigOptions
 from pipeline.app.standard_streams import outlets
 from pipeline.app.tune.options import TuneOptions
 from pipeline.errors import StreamdetError
@@ -36,6 +37,7 @@ COMMANDS = (
     Command("run", RunOptions, "pipeline.app.run.command:run_sources"),
     Command("demo", DemoOptions, "pipeline.app.run.command:run_demo"),
     Command("doctor", DoctorOptions, "pipeline.app.doctor:run_doctor"),
+    Command("config", ConfigOptions, "pipeline.app.settings.command:run_config"),
     Command("models", ModelsOptions, "pipeline.app.models.catalogue:run_models"),
     Command("inspect", InspectOptions, "pipeline.app.models.inspect:run_inspect"),
     Command("adopt", AdoptOptions, "pipeline.app.models.adopt:run_adopt"),

@@ -23,6 +23,7 @@ from pipeline.app.options import OR_NAME, Argument, Flag, TypeForm, by_name, com
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
+from pipeline.meaning import Meaning
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
 
@@ -60,7 +61,7 @@ class _Section(BaseModel):
 
 
 class DetectionConfig(_Section):
-    """Which detections are kept. None takes the model's own value."""
+    """Which detections are kept; what is left out is the model's own."""
 
     score_threshold: Annotated[
         Share | None, Flag("Keep detections with at least this score; the model's own threshold if left out.")
@@ -69,16 +70,24 @@ class DetectionConfig(_Section):
         Share | None,
         Flag("NMS: of two boxes that overlap by more than this IoU, keep the better; the model's own if left out."),
     ] = None
-    suppression: Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"] = "class-aware"
-    max_detections: Count | None = None  # None: the model's own
+    suppression: Annotated[
+        Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"],
+        Meaning("How overlapping boxes are thinned out: within a class or among all, or by lowering their scores."),
+    ] = "class-aware"
+    max_detections: Annotated[
+        Count | None, Meaning("The most detections that are kept in a frame; the model's own limit if left out.")
+    ] = None
     classes: Annotated[
         tuple[str, ...], Flag("Keep only these classes: person,car.", metavar="NAME,NAME…", parse=comma_separated)
     ] = ()  # empty: all
-    class_score_thresholds: Mapping[str, Share] = {}
+    class_score_thresholds: Annotated[
+        Mapping[str, Share],
+        Meaning("Score thresholds of single classes, by name or id: {person: 0.5}; the others have score_threshold."),
+    ] = {}
 
 
 class HintsConfig(_Section):
-    """Hints on a foreign model file. None gives no hint: the value is recognised."""
+    """Hints on a foreign model file; what is left out is recognised."""
 
     head: Annotated[str | None, Flag("How the outputs of a foreign model are read: yolox, detr, lists …")] = None
     size: Annotated[
@@ -132,7 +141,7 @@ class HintsConfig(_Section):
 
 
 class EngineConfig(_Section):
-    """What runs the network. None chooses by mode: recorded sources for throughput, live ones for latency."""
+    """What runs the network; what is left out is chosen: files for throughput, live sources for latency."""
 
     device: Annotated[
         Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
@@ -142,21 +151,28 @@ class EngineConfig(_Section):
         Literal["auto", "fp32", "fp16", "bf16"],
         Flag("The precision of the network, if the device offers several; fp32 rules out OpenVINO's bf16."),
     ] = "auto"
-    threads: Count | None = None  # of one inference
-    inflight: Count | None = None  # inferences at once
+    threads: Annotated[Count | None, Meaning("Threads of one inference; by default as cores and sources are.")] = None
+    inflight: Annotated[Count | None, Meaning("Inferences at once; by default as cores and sources are.")] = None
     unproved: Annotated[
         bool,
         Flag("If the device's detections differ from CPU fp32, warn and run instead of failing.", typed=bool | None),
     ] = False
-    spin_us: Annotated[int, Field(ge=0)] | None = None  # for so long an idle thread burns its core; None: 200
+    spin_us: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Meaning("Microseconds for which an idle thread keeps its core busy before it sleeps; 200 if left out."),
+    ] = None
     batch: Annotated[
         Count | None,
         Flag("The most frames that the network runs at once; by default 1, on a GPU the best of a short trial."),
     ] = None
-    cuda_graph: bool | None = None  # record each run on the GPU once and play it back; None: as the trial finds
-    channels_last: bool | None = (
-        None  # convolve in that layout on CUDA, which may serve float16; None: as the trial finds
-    )
+    cuda_graph: Annotated[
+        bool | None,
+        Meaning("Record each run on the GPU once and play it back; by default as a short trial finds it faster."),
+    ] = None
+    channels_last: Annotated[
+        bool | None,
+        Meaning("Convolve in channels-last layout on CUDA, for float16; by default as a short trial finds it faster."),
+    ] = None
 
 
 class FlowConfig(_Section):
@@ -170,12 +186,17 @@ class FlowConfig(_Section):
             typed=bool,
             parse=lambda is_live, _: "live" if is_live else "every-frame",
         ),
-    ] = "auto"  # auto: as each source is
+    ] = "auto"
     rate_fps: Annotated[
         Positive | None, Flag("Play recorded sources at this many frames per second, with --live.", ("--rate",))
     ] = None
-    queue_capacity: Count = 2
-    max_age_ms: Positive | None = 1000.0  # of a live frame when the network would take it
+    queue_capacity: Annotated[
+        Count, Meaning("Frames that may wait before each stage; more only smooths uneven work.")
+    ] = 2
+    max_age_ms: Annotated[
+        Positive | None,
+        Meaning("Milliseconds after which a live frame is dropped before the network takes it; null keeps all."),
+    ] = 1000.0
     max_latency_ms: Annotated[
         Positive | None,
         Flag(
@@ -183,7 +204,7 @@ class FlowConfig(_Section):
             ("--max-latency",),
             metavar="MS",
         ),
-    ] = None  # None: a batch never waits
+    ] = None
     start: Annotated[
         Time | None,
         Flag("Begin there in a video, in seconds or as 1:02:03.5, as a player counts.", metavar="TIME", typed=str),
@@ -198,13 +219,13 @@ class FlowConfig(_Section):
 class RenderConfig(_Section):
     """What is drawn."""
 
-    labels: bool = True
-    scores: bool = True
-    overlay: bool = True
+    labels: Annotated[bool, Meaning("Write the class above each box.")] = True
+    scores: Annotated[bool, Meaning("Write the score behind the class.")] = True
+    overlay: Annotated[bool, Meaning("Write rate and latency into the picture's top left corner.")] = True
 
 
 class OutputConfig(_Section):
-    """Where results go. `show` None: a window if there is a display and no other output."""
+    """Where results go; without any output they are shown in a window, if there is a display."""
 
     video: Annotated[
         str | None,
@@ -215,8 +236,13 @@ class OutputConfig(_Section):
             metavar="FILE|FOLDER/",
         ),
     ] = None
-    codec: Literal["libx264", "h264_nvenc"] = "libx264"
-    preset: Literal["ultrafast", "superfast", "veryfast"] | None = None  # of libx264
+    codec: Annotated[
+        Literal["libx264", "h264_nvenc"], Meaning("The encoder of recordings: on the processor, or on an NVIDIA GPU.")
+    ] = "libx264"
+    preset: Annotated[
+        Literal["ultrafast", "superfast", "veryfast"] | None,
+        Meaning("How much libx264 works for a smaller file; by default the least."),
+    ] = None
     jsonl: Annotated[str | None, Flag("Write one JSON line per frame; - is the standard output.", metavar="FILE")] = (
         None
     )
@@ -269,7 +295,7 @@ class RunConfig(_Section):
             ("--model", "-m"),
             metavar="MODEL",
         ),
-    ] = None  # None: the detector that comes with streamdet
+    ] = None
     strict: Annotated[
         bool, Flag("Exit with 1 if a part of a source could not be read.", ("--strict/--no-strict",), typed=bool)
     ] = False
@@ -414,12 +440,15 @@ def find_config(word: str) -> Path:
         if is_file:
             return path
         raise ConfigError(f"--config: there is no file {word}")
-    if word in preset_names():
-        return preset_folder() / f"{word}.yaml"
-    raise ConfigError(
-        f"--config must be a YAML file or a preset ({', '.join(preset_names())}), got {word!r}"
-        + _did_you_mean(word, preset_names())
-    )
+    return find_preset(word, must="--config must be a YAML file or a preset")
+
+
+def find_preset(name: str, *, must: str = "--preset must be one of the presets") -> Path:
+    """The file of a preset. must: how the error begins. Raises ConfigError for a name that no preset has."""
+    names = preset_names()
+    if name in names:
+        return preset_folder() / f"{name}.yaml"
+    raise ConfigError(f"{must} ({', '.join(names)}), got {name!r}{_did_you_mean(name, names)}")
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -6,9 +6,10 @@ Each default is here and nowhere else. The names are the keys of the configurati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pipeline.errors import ConfigError
+from pipeline.meaning import Meaning
 
 
 def _refuse_unless_positive(**values: float | None) -> None:
@@ -21,10 +22,16 @@ def _refuse_unless_positive(**values: float | None) -> None:
 class NetworkOptions:
     """Patience with network cameras, streams and pipes; a file is waited for. Raises ValueError."""
 
-    open_timeout_s: float = 10.0
-    read_timeout_s: float = 10.0  # also the longest that a stream that has fallen silent takes to stop
-    reconnect_s: float = 30.0  # how long to try to reach a live stream again; 0 fails at once
-    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    open_timeout_s: Annotated[float, Meaning("Seconds that a camera or stream may take to be opened.")] = 10.0
+    read_timeout_s: Annotated[
+        float, Meaning("Seconds of silence after which a stream counts as broken; so long it may take to stop.")
+    ] = 10.0
+    reconnect_s: Annotated[
+        float, Meaning("Seconds for which a broken live stream is tried again before the run fails; 0 fails at once.")
+    ] = 30.0
+    rtsp_transport: Annotated[
+        Literal["tcp", "udp"], Meaning("How RTSP travels: udp has less delay and loses packets.")
+    ] = "tcp"
 
     def __post_init__(self) -> None:
         _refuse_unless_positive(open_timeout_s=self.open_timeout_s, read_timeout_s=self.read_timeout_s)
@@ -36,8 +43,10 @@ class NetworkOptions:
 class DecodeOptions:
     """Where videos and streams are decoded. Raises ValueError."""
 
-    device: Literal["cpu", "cuda"] = "cpu"  # cuda: by the GPU's decoder, or an error; the frames stay there
-    threads: int | None = None  # None: one for each core, up to 4
+    device: Annotated[
+        Literal["cpu", "cuda"], Meaning("What decodes; cuda is the GPU's decoder, or an error, and frames stay there.")
+    ] = "cpu"
+    threads: Annotated[int | None, Meaning("Threads of a decoder; by default one for each core, up to 4.")] = None
 
     def __post_init__(self) -> None:
         _refuse_unless_positive(threads=self.threads)
@@ -45,12 +54,15 @@ class DecodeOptions:
 
 @dataclass(frozen=True, slots=True)
 class CameraOptions:
-    """The size, rate and pixel format that a webcam is set to; None leaves it to the driver. Raises ValueError."""
+    """The size, rate and pixel format that a webcam is set to; what is left out is the driver's. Raises ValueError."""
 
-    width: int | None = None
-    height: int | None = None
-    fps: float | None = None
-    pixel_format: Literal["auto", "YUYV", "MJPG"] = "auto"
+    width: Annotated[int | None, Meaning("Width in pixels; the camera's nearest size is taken.")] = None
+    height: Annotated[int | None, Meaning("Height in pixels; goes with the width.")] = None
+    fps: Annotated[float | None, Meaning("Frames a second.")] = None
+    pixel_format: Annotated[
+        Literal["auto", "YUYV", "MJPG"],
+        Meaning("The camera's pixel format; auto measures once which delivers more frames, and remembers it."),
+    ] = "auto"
 
     def __post_init__(self) -> None:
         _refuse_unless_positive(width=self.width, height=self.height, fps=self.fps)

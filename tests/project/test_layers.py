@@ -22,6 +22,7 @@ LAYERS = {
     "pipeline.remembered": 2,
     "pipeline.json_values": 1,
     "pipeline.masking": 1,
+    "pipeline.meaning": 1,
     "pipeline.text_file": 1,
     "pipeline.user_path": 2,
     "pipeline.web_file": 2,
@@ -52,7 +53,7 @@ EXPORT_MAY_USE = {
     "pipeline.version",
     "pipeline.telemetry",
 }
-COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models")  # folders of pipeline.app
+COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models", "settings")  # folders of pipeline.app
 HEAVY = {
     "torch": ("export/",),
     "torchvision": ("export/",),

@@ -1,0 +1,1 @@
+"""`streamdet config`: the keys of the configuration → a list, a template, a schema."""
