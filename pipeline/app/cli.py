@@ -15,6 +15,7 @@ from pipeline.app.bench.options import BenchOptions
 from pipeline.app.commands import Command
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.evaluate.options import EvalOptions
+from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
 from pipeline.app.models.options import (
     AdoptOptions,
     BuildOptions,
@@ -54,6 +55,7 @@ COMMANDS = (
 
 app = typer.Typer(
     name="streamdet",
+    cls=HelpfulGroup,
     help="Streaming object detection on video: an ONNX detector on a webcam, a file or a network camera, live.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -110,7 +112,7 @@ def _streamdet(
 
 
 for command in COMMANDS:
-    app.command(command.name)(command.function())
+    app.command(command.name, cls=HelpfulCommand)(command.function())
 
 
 if __name__ == "__main__":

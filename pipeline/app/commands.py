@@ -7,8 +7,8 @@ import importlib
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -60,7 +60,8 @@ class Command:
                 raise typer.Exit(status)
 
         run.__doc__ = self.options.__doc__
-        options = (*options_of(self.options), Option("verbose", bool, False, _VERBOSE))
+        own = options_of(self.options)
+        options = (*own, Option("verbose", bool, False, _VERBOSE, panel=own[-1].panel if own else None))
         parameters = [option.parameter() for option in options]
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -80,6 +81,7 @@ class Option:
     default: object
     mark: Flag | Argument
     is_of_configuration: bool = False
+    panel: str | None = None  # the heading in the help
 
     @property
     def name(self) -> str:
@@ -129,6 +131,7 @@ class Option:
             max=self.mark.at_most,
             callback=_finite if _bare(self.kind) is float and not self.is_of_configuration else None,
             show_default=default is not None and default is not False,
+            rich_help_panel=self.panel,
         )
 
     def _typed_kind(self) -> TypeForm:
@@ -181,18 +184,32 @@ def _own_options(kind: type[DataclassInstance]) -> Iterator[Option]:
             yield from _options_of_configuration(mark)
         else:
             default = _REQUIRED if field.default is dataclasses.MISSING else field.default
-            yield Option(field.name, field_type, default, mark)
+            panel = mark.panel if isinstance(mark, Flag) else None
+            yield Option(field.name, field_type, default, mark, panel=panel)
 
 
 def _options_of_configuration(mark: ConfigFlags) -> Iterator[Option]:
+    named = {*mark.keys, *(key for keys in mark.panels.values() for key in keys)}
     for key in mark.keys:
-        chosen = [option for option in config_options() if f"{option.key}.".startswith(f"{key}.") or key == "*"]
-        assert chosen, f"no key of the configuration has a flag below {key}"
-        yield from chosen
+        yield from _options_below(key, named)
     if mark.file:
         yield Option("config_file", str | None, None, _CONFIG_FILE)
+    for panel, keys in mark.panels.items():
+        for key in keys:
+            yield from (replace(option, panel=panel) for option in _options_below(key, named))
     if mark.settings:
-        yield Option("settings", tuple[str, ...], (), _SETTINGS)
+        yield Option("settings", tuple[str, ...], (), _SETTINGS, panel=_last_panel(mark))
+
+
+def _options_below(key: str, named: Collection[str]) -> list[Option]:
+    """The option of a key, or those of a section or of all keys (*), but for the ones that are named by themselves."""
+    chosen = [option for option in config_options() if f"{option.key}.".startswith(f"{key}.") or key == "*"]
+    assert chosen, f"no key of the configuration has a flag below {key}"
+    return [option for option in chosen if option.key == key or option.key not in named]
+
+
+def _last_panel(mark: ConfigFlags) -> str | None:
+    return list(mark.panels)[-1] if mark.panels else None
 
 
 def _marked_fields(kind: type[DataclassInstance]) -> tuple[tuple[dataclasses.Field[object], TypeForm, Mark], ...]:

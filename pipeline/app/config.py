@@ -16,10 +16,20 @@ from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from pipeline.app.options import OR_NAME, Argument, Flag, TypeForm, by_name, comma_separated, flag_names, triple
+from pipeline.app.options import (
+    OR_NAME,
+    Argument,
+    Flag,
+    TypeForm,
+    by_name,
+    comma_separated,
+    flag_names,
+    triple,
+    width_and_height,
+)
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
@@ -36,10 +46,40 @@ COMMAND_LINE = "the command line"
 LabelFormat = Literal["yolo", "coco", "voc", "label-studio", "cvat"]
 
 
-def _width_and_height(text: str) -> str:
-    if re.fullmatch("[1-9][0-9]*[xX][1-9][0-9]*", text) is None:
+def _width_and_height(value: object) -> object:
+    """WIDTHxHEIGHT of the same, of WIDTH,HEIGHT, and of one number for both; anything but text and numbers stays."""
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        return value
+    size_wh = width_and_height(str(value))
+    if size_wh is None:
         raise PydanticCustomError("size", "must be WIDTHxHEIGHT, such as 640x384")
-    return text
+    return f"{size_wh[0]}x{size_wh[1]}"
+
+
+def _device(value: object) -> object:
+    """The device that a word means: gpu, cuda:0 and 0 are cuda. Another GPU is chosen by the environment."""
+    match = re.fullmatch(r"(?:(?:cuda|gpu):?)?(\d+)|gpu|nvidia", str(value).strip().lower())
+    if match is None or isinstance(value, bool):
+        return value.strip().lower() if isinstance(value, str) else value
+    if int(match[1] or 0) == 0:
+        return "cuda"
+    raise PydanticCustomError(
+        "device",
+        "must be cuda, the first visible GPU; for another, set CUDA_VISIBLE_DEVICES={number} in the environment",
+        {"number": match[1]},
+    )
+
+
+def _class_words(value: object) -> object:
+    """Names and ids of classes as text: of a list, of one word, and of several with commas between them."""
+    if isinstance(value, str):
+        return comma_separated(value, "detection.classes") if value.strip(", ") else value
+    words = value if isinstance(value, list | tuple) else [value]
+    return [str(word) if isinstance(word, int) and not isinstance(word, bool) else word for word in words]
+
+
+def _names_as_text(value: object) -> object:
+    return {str(name): part for name, part in value.items()} if isinstance(value, dict) else value
 
 
 def _seconds_of(time: object) -> object:
@@ -64,11 +104,18 @@ class DetectionConfig(_Section):
     """Which detections are kept; what is left out is the model's own."""
 
     score_threshold: Annotated[
-        Share | None, Flag("Keep detections with at least this score; the model's own threshold if left out.")
+        Share | None,
+        Flag(
+            "Keep detections with at least this score; the model's own threshold if left out.",
+            ("--score-threshold", "--conf"),
+        ),
     ] = None
     iou_threshold: Annotated[
         Share | None,
-        Flag("NMS: of two boxes that overlap by more than this IoU, keep the better; the model's own if left out."),
+        Flag(
+            "NMS: of two boxes that overlap by more than this IoU, keep the better; the model's own if left out.",
+            ("--iou-threshold", "--iou"),
+        ),
     ] = None
     suppression: Annotated[
         Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"],
@@ -78,10 +125,17 @@ class DetectionConfig(_Section):
         Count | None, Meaning("The most detections that are kept in a frame; the model's own limit if left out.")
     ] = None
     classes: Annotated[
-        tuple[str, ...], Flag("Keep only these classes: person,car.", metavar="NAME,NAME…", parse=comma_separated)
+        tuple[str, ...],
+        BeforeValidator(_class_words, json_schema_input_type=list[str | int] | str),
+        Flag(
+            "Keep only these classes, by name or id: person,traffic light or 0,9.",
+            metavar="NAME,NAME…",
+            parse=comma_separated,
+        ),
     ] = ()  # empty: all
     class_score_thresholds: Annotated[
         Mapping[str, Share],
+        BeforeValidator(_names_as_text, json_schema_input_type=dict[str, Share]),
         Meaning("Score thresholds of single classes, by name or id: {person: 0.5}; the others have score_threshold."),
     ] = {}
 
@@ -91,8 +145,12 @@ class HintsConfig(_Section):
 
     head: Annotated[str | None, Flag("How the outputs of a foreign model are read: yolox, detr, lists …")] = None
     size: Annotated[
-        Annotated[str, AfterValidator(_width_and_height)] | None,
-        Flag("The network's input size, for a model that leaves it open.", metavar="WxH"),
+        Annotated[str, BeforeValidator(_width_and_height, json_schema_input_type=str | int)] | None,
+        Flag(
+            "The network's input size, for a model that leaves it open: 640x384, or 640 for both.",
+            ("--size", "--imgsz"),
+            metavar="WxH",
+        ),
     ] = None
     resize: Annotated[
         Literal["letterbox-center", "letterbox-topleft", "stretch", "in-graph"] | None,
@@ -145,6 +203,7 @@ class EngineConfig(_Section):
 
     device: Annotated[
         Literal["auto", "cpu", "openvino", "cuda", "tensorrt"],
+        BeforeValidator(_device, json_schema_input_type=Literal["auto", "cpu", "openvino", "cuda", "tensorrt"]),
         Flag("The device that runs the network; if you name one that cannot, the command fails."),
     ] = "auto"
     precision: Annotated[

@@ -11,8 +11,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pipeline.errors import ConfigError
@@ -32,6 +32,7 @@ class Flag:
     metavar: the word behind the flag in the help; the choices, where the field is a Literal.
     typed: the type that is read from the command line where it is not the field's own; `parse` turns it into that.
     default_text: the field's default as one would type it, where `parse` is needed to read it.
+    panel: the heading in the help under which it stands; by default Options.
     """
 
     help: str
@@ -42,6 +43,7 @@ class Flag:
     at_least: float | None = None
     at_most: float | None = None
     default_text: str | None = None
+    panel: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +65,12 @@ def flag_names(mark: Flag | Argument, key: str) -> tuple[str, ...]:
 class ConfigFlags:
     """On a field of type ConfigRequest: the keys and sections of the configuration that a command has flags for.
 
-    file, settings: whether the command takes --config and --set as well.
+    panels: further keys and sections, by the heading in the help under which they stand; a section means those of its
+        keys that are named nowhere else. file, settings: whether the command takes --config and --set as well.
     """
 
     keys: tuple[str, ...] = ()
+    panels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     file: bool = True
     settings: bool = True
 
@@ -103,11 +107,21 @@ def duration(text: str, flag: str, *, may_be_zero: bool = False) -> float:
 
 
 def size(text: str, flag: str) -> tuple[int, int]:
-    """Width and height of WIDTHxHEIGHT. Raises ConfigError for anything else."""
-    width, _, height = text.lower().partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    """Width and height of WIDTHxHEIGHT, as `width_and_height` reads it. Raises ConfigError for anything else."""
+    size_wh = width_and_height(text)
+    if size_wh is None:
         raise ConfigError(f"{flag} must be WIDTHxHEIGHT, such as 640x384, got {text!r}")
-    return int(width), int(height)
+    return size_wh
+
+
+def width_and_height(text: str) -> tuple[int, int] | None:
+    """The numbers of 640x384, of 640,384, and of 640, which is both; None for anything else.
+
+    >>> width_and_height("640x384"), width_and_height("320"), width_and_height("0x320")
+    ((640, 384), (320, 320), None)
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})(?: *[xX×,] *([1-9]\d{0,5}))?", text.strip(), re.ASCII)
+    return None if match is None else (int(match[1]), int(match[2] or match[1]))
 
 
 def triple(text: str, flag: str) -> tuple[float, float, float]:

@@ -41,10 +41,27 @@ def _given(value: _T | None, default: _T) -> _T:
 
 
 def _class_ids(name: str, spec: DetectorSpec, key: str) -> list[int]:
-    """The ids of every class of that name, which some files have twice; key: of the configuration, for the error."""
+    """The ids of every class of that name, which some files have twice; key: of the configuration, for the error.
+
+    A name is looked for as it is, then in any case; a number that is the name of no class is an id.
+    """
     class_ids = [class_id for class_id, class_name in enumerate(spec.class_names) if class_name == name]
+    if class_ids:
+        return class_ids
+    if name.isdecimal():
+        return [_class_id(int(name), spec, key)]
+    names = {class_name for class_name in spec.class_names if class_name.casefold() == name.casefold()}
+    if len(names) > 1:
+        raise ConfigError(f"{key}: {name!r} must be one of {', '.join(sorted(names))}, which the model tells apart")
+    class_ids = [class_id for class_id, class_name in enumerate(spec.class_names) if class_name in names]
     if not class_ids:
         similar = difflib.get_close_matches(name, spec.class_names, n=1)
         hint = f"did you mean {similar[0]!r}?" if similar else f"it knows {', '.join(spec.class_names[:10])} …"
         raise ConfigError(f"{key}: the model has no class {name!r}; {hint}")
     return class_ids
+
+
+def _class_id(class_id: int, spec: DetectorSpec, key: str) -> int:
+    if class_id >= len(spec.class_names):
+        raise ConfigError(f"{key}: a class id of the model must be at most {len(spec.class_names) - 1}, got {class_id}")
+    return class_id

@@ -160,7 +160,7 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
         (["run", "nowhere.mp4"], "nowhere.mp4"),
         (["run", "VIDEO", "-m", "nowhere.onnx"], "nowhere.onnx: no such file"),
         (["run", "VIDEO", "-m", "VIDEO"], "must be an ONNX model"),
-        (["run", "VIDEO", "-m", "MODEL", "--device", "gpu"], "error: --device must be 'auto', 'cpu'"),
+        (["run", "VIDEO", "-m", "MODEL", "--device", "mps"], "error: --device must be 'auto', 'cpu'"),
         (["run", "VIDEO", "-m", "MODEL", "--score-threshold", "7"], "must be less than or equal to 1, got 7"),
         (["run", "VIDEO", "-m", "MODEL", "--classes", "cet"], "did you mean 'cat'?"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "VIDEO"], "must not be the source itself"),

@@ -36,14 +36,14 @@ def test_other_numbers_are_refused_with_an_example(text: str) -> None:
         triple(text, "--std")
 
 
-@pytest.mark.parametrize(("text", "wh"), [("640x384", (640, 384)), ("1x1", (1, 1)), ("320X240", (320, 240))])
+@pytest.mark.parametrize(
+    ("text", "wh"), [("640x384", (640, 384)), ("1x1", (1, 1)), ("320X240", (320, 240)), ("640", (640, 640))]
+)
 def test_a_size_is_width_and_height(text: str, wh: tuple[int, int]) -> None:
     assert size(text, "--size") == wh
 
 
-@pytest.mark.parametrize(
-    "text", ["", "640", "x", "640x", "x384", "0x384", "640x0", "-1x5", "6.4x3", "640x384x3", "²x5"]
-)
+@pytest.mark.parametrize("text", ["", "0", "x", "640x", "x384", "0x384", "640x0", "-1x5", "6.4x3", "640x384x3", "²x5"])
 def test_another_size_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--size must be WIDTHxHEIGHT, such as 640x384, got "):
         size(text, "--size")
@@ -149,7 +149,7 @@ def test_hints_stand_in_a_file_like_everything_else(tmp_path: Path) -> None:
     ("setting", "message"),
     [
         ("hints.colour=grb", "hints.colour must be 'rgb' or 'bgr', got 'grb'"),
-        ("hints.size=640", "hints.size"),
+        ("hints.size=640x", "hints.size"),
         ("hints.mean=[1, 2]", "hints.mean"),
         ("hints.pad_value=256", "hints.pad_value must be less than or equal to 255, got 256"),
         ("hints.first_class_id=-1", "hints.first_class_id must be greater than or equal to 0, got -1"),

@@ -402,7 +402,7 @@ def test_a_checkpoint_is_of_no_use_for_a_file_that_does_not_name_its_network(
     [
         (["--list", "x"], "--list takes no MODEL, got x;"),
         (["x", "--form", "box"], "--form must be one of boxes, frame, body, got 'box'"),
-        (["x", "--size", "640"], "--size must be WIDTHxHEIGHT, such as 640x384, got '640'"),
+        (["x", "--size", "640x"], "--size must be WIDTHxHEIGHT, such as 640x384, got '640x'"),
         (["x", "--size", "640x-1"], "--size must be WIDTHxHEIGHT"),
         (
             ["x", "--weights", "mine.pt"],

@@ -9,21 +9,25 @@ from typing import Annotated
 from pipeline.app.config import ConfigRequest
 from pipeline.app.options import ConfigFlags, Flag
 
-_IN_ORDER = (
+_FIRST = (
     "sources",
     "model",
-    "engine",
-    "output",
-    "flow.start",
-    "flow.end",
-    "flow.every",
+    "output.video",
+    "output.show",
+    "output.jsonl",
+    "detection.score_threshold",
+    "detection.classes",
+    "engine.device",
     "flow.max_frames",
-    "detection",
-    "flow.mode",
-    "flow.max_latency_ms",
-    "strict",
-    "hints",
 )
+_PANELS = {
+    "Input": ("flow", "strict"),
+    "Model": ("detection", "engine.precision"),
+    "Output": ("output",),
+    "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms"),
+    "Foreign models, where recognition is in doubt": ("hints",),
+    "Advanced": ("engine",),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,8 @@ class RunOptions:
     One source or several side by side; the result is shown, recorded, written and measured while it runs.
     """
 
-    config: Annotated[ConfigRequest, ConfigFlags(_IN_ORDER)] = ConfigRequest()
-    dry_run: Annotated[bool, Flag("Print the stage graph and exit.")] = False
+    config: Annotated[ConfigRequest, ConfigFlags(_FIRST, _PANELS)] = ConfigRequest()
+    dry_run: Annotated[bool, Flag("Print the stage graph and exit.", panel="Advanced")] = False
 
 
 @dataclass(frozen=True, slots=True)
