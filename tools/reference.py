@@ -16,8 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 import streamdet
 from pipeline.app.cli import app
 from pipeline.app.config import preset_folder, preset_names
-from pipeline.app.config_keys import ConfigKey, sections
-from pipeline.app.settings.template import yaml_value
+from pipeline.app.config_keys import ConfigKey, sections, yaml_value
 
 
 def write_reference(folder: Path) -> None:

@@ -56,6 +56,7 @@ class Assembly:
     engine: OrtEngine
     is_live: bool  # whether every source is
     files: tuple[str, ...]  # that a run of it writes, or their folder; - is standard output
+    config: RunConfig  # with what a trial on a GPU has settled
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
@@ -96,7 +97,8 @@ def assemble(
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
     warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
-    return Assembly(flow, sources, engine, all(is_live.values()), output_targets(config, feeds))
+    files = output_targets(config, feeds)
+    return Assembly(flow, sources, engine, all(is_live.values()), files, config)
 
 
 def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:

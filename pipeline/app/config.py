@@ -523,7 +523,13 @@ def _read(path: Path) -> dict[str, object]:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must hold keys and values, got {type(values).__name__}")
-    return values
+    return {key: value for key, value in values.items() if not (value is None and key in _section_names())}
+
+
+def _section_names() -> set[str]:
+    """The keys that hold keys: one without any, such as `output:` alone, leaves all of its own as they are."""
+    fields_of_run = RunConfig.model_fields.items()
+    return {name for name, info in fields_of_run if isinstance(info.default, _Section) or is_dataclass(info.default)}
 
 
 def _setting(text: str) -> dict[str, object]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from pipeline.app.config import RunConfig
@@ -85,6 +86,12 @@ def config_schema() -> dict[str, Any]:
         _describe(part, section)
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "streamdet's configuration"}
     return schema | head
+
+
+def yaml_value(value: Json) -> str:
+    """A value as one types it in YAML, on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _describe(schema: dict[str, Any], section: Section) -> None:

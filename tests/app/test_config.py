@@ -22,6 +22,12 @@ def test_later_layers_win(tmp_path: Path) -> None:
     assert config.detection.classes == ("person", "car")
 
 
+def test_a_section_without_keys_leaves_them_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("output:\nnetwork:\nflow: {every: 2}\n")
+    assert load_config(str(file)).model_dump() == load_config(settings=["flow.every=2"]).model_dump()
+
+
 def test_options_that_were_not_given_change_nothing() -> None:
     assert load_config("webcam", options={"output.show": None, "sources": ()}).output.show is True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,12 +15,13 @@ from types import FrameType
 from rich.console import Console
 
 from pipeline.app.assemble import Assembly, assemble
-from pipeline.app.config import RunConfig
+from pipeline.app.config import ConfigRequest, RunConfig
 from pipeline.app.logs import is_verbose
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
+from pipeline.app.run.dry_run import print_dry_run
 from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DemoOptions, RunOptions
@@ -43,7 +45,10 @@ NEXT_MODEL = (
 
 def run_sources(options: RunOptions) -> int:
     """Run the sources of a command line; returns the exit code, see `run_and_report`."""
-    return _run(options.config.load(), dry_run=options.dry_run)
+    config = options.config.load()
+    if options.dry_run:
+        return _run_dry(options.config, config)
+    return _run(config)
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -56,7 +61,7 @@ def run_demo(options: DemoOptions) -> int:
         output__report=str(folder / "report.json"),
         output__show=options.show,
     )
-    code = _run(config, dry_run=False)
+    code = _run(config)
     if code == 0:
         _tell_what_next(folder)
     return code
@@ -71,14 +76,26 @@ def _tell_what_next(folder: Path) -> None:
         tell(console, f"         {line}", "dim")
 
 
-def _run(config: RunConfig, *, dry_run: bool) -> int:
+def _run_dry(request: ConfigRequest, config: RunConfig) -> int:
+    """Open everything, print what would be run with which settings, and close it."""
+    prepare_process()
+    assembly = assemble(config)
+    is_verbose = logging.getLogger("pipeline").isEnabledFor(logging.DEBUG)
     try:
-        return run_and_report(config, dry_run=dry_run)
+        print_dry_run(request, config, assembly, wide_console(140), all_keys=is_verbose)
+    finally:
+        assembly.close()
+    return 0
+
+
+def _run(config: RunConfig) -> int:
+    try:
+        return run_and_report(config)
     except BrokenPipeError:  # the reader of the JSON lines left, as `head` does, which is not a mistake
         return 0
 
 
-def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
+def run_and_report(config: RunConfig) -> int:
     """Run to the end, show how it goes, and report. Returns the exit code.
 
     0: the sources ended or the window was closed; 1: with `strict`, something could not be read;
@@ -89,10 +106,6 @@ def run_and_report(config: RunConfig, *, dry_run: bool) -> int:
     console = wide_console(140, stderr=config.output.jsonl == "-")
     overlay = OverlayText()
     assembly = assemble(config, overlay=overlay)
-    if dry_run:
-        tell(console, str(assembly.flow))
-        assembly.close()
-        return 0
     for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
         if line is not None:
             tell(console, line, "dim")

@@ -38,7 +38,9 @@ class RunOptions:
     """
 
     config: Annotated[ConfigRequest, ConfigFlags(_FIRST, _PANELS)] = ConfigRequest()
-    dry_run: Annotated[bool, Flag("Print the stage graph and exit.", panel="Advanced")] = False
+    dry_run: Annotated[
+        bool, Flag("Print the stages and the settings, with where they come from, and exit.", panel="Advanced")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

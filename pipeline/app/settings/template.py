@@ -5,10 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-import yaml
-
-from pipeline.app.config_keys import ConfigKey, Section, sections
-from pipeline.json_values import Json
+from pipeline.app.config_keys import ConfigKey, Section, sections, yaml_value
 
 _WIDTH = 100
 _HEAD = """\
@@ -23,12 +20,6 @@ _HEAD = """\
 def template() -> str:
     """A file that loads as it is, and gives the defaults."""
     return "\n\n".join([_HEAD, *("\n".join(_section(section)) for section in sections())])
-
-
-def yaml_value(value: Json) -> str:
-    """A value as one types it in YAML, on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True)
-    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def _section(section: Section) -> Iterator[str]:
