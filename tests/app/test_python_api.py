@@ -224,7 +224,7 @@ def test_the_settings_wanted_most_often_are_keywords(small_video: Path, small_de
             r"no keyword nonsense; there are device, precision, .*; other keys go into settings, a dict$",
         ),
         ({"score_threshold": 2}, r"^detect\(\): detection\.score_threshold must be less than or equal to 1, got 2$"),
-        ({"device": "gpu"}, r"engine\.device"),
+        ({"device": "mps"}, r"engine\.device"),
         ({"classes": ","}, "^classes must name at least one"),
         ({"classes": "dgo"}, "the model has no class 'dgo'; did you mean 'dog'"),
         (
