@@ -3,8 +3,8 @@
     python -m benchmarks.live_age VIDEO --model YOLOX.onnx [--rate 30] [--seconds 10] [--repeats 3]
 
 The video's packets come as from a network camera (`benchmarks.network_camera`); frames may be dropped for newer ones.
-The age is counted from when the frame is decoded to when its boxes are there, or it is drawn and recorded. Beside it:
-an inference, as it was in that run. The demo detector sees drawn traffic from a file, because drawing it live would
+The age is counted from when the camera gave the frame to when its boxes are there, or it is drawn and recorded. Beside
+it: an inference, as it was in that run. The demo detector sees drawn traffic from a file, because drawing it live would
 take the processor from the detector.
 """
 

@@ -111,7 +111,14 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
     if end is not None and end <= start:
         raise ConfigError(f"--end must be later than --start, got {start:g} s to {end:g} s")
     span = Span(start, end)
-    options = SourceOptions(network=config.network, decode=config.decode, camera=config.camera, span=span)
+    flow = config.flow
+    options = SourceOptions(
+        network=config.network,
+        decode=config.decode,
+        camera=config.camera,
+        span=span,
+        max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
+    )
     sources: dict[str, FrameSource] = {}
     for word in (word for typed in config.sources for word in source_words(typed)):
         source = open_source(word, options=options)

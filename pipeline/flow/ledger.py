@@ -3,7 +3,7 @@
 Each captured frame ends in exactly one bucket:
 
     delivered        it reached the end of the flow in every branch that did not drop it
-    dropped_stale    it was too old when its turn came, or was still on its way when the run was stopped
+    dropped_stale    it was too old when its turn came or before it was decoded, or on its way when the run stopped
     dropped_full     a newer frame took its place in a full queue
     filtered         a stage ended it on purpose, by returning nothing for it
     failed           a stage or sink failed on it, or the run failed while it was on its way
@@ -129,12 +129,13 @@ class Ledger:
         if is_settled:
             self._on_settled(source_id)
 
-    def capture(self, source_id: str) -> Ticket:
-        """Book a new frame."""
+    def capture(self, source_id: str, *, at_seconds: float | None = None) -> Ticket:
+        """Book a new frame. at_seconds: when it was captured, if earlier than now."""
         now = self._clock()
         with self._lock:
             accounts = self._by_source[source_id], self._all
-            ticket = Ticket(source_id, self._num_captured[source_id], now, accounts)
+            captured_at = now if at_seconds is None else min(now, at_seconds)
+            ticket = Ticket(source_id, self._num_captured[source_id], captured_at, accounts)
             self._num_captured[source_id] += 1
             self._open.add(ticket)
             self._num_open[source_id] += 1
@@ -142,6 +143,17 @@ class Ledger:
                 account.captured += 1
                 account.captured_rate.tick(now)
         return ticket
+
+    def skip(self, source_id: str, num: int) -> None:
+        """Book frames that their source left out as too old: captured, and at once dropped as stale."""
+        now = self._clock()
+        with self._lock:
+            self._num_captured[source_id] += num
+            for account in (self._by_source[source_id], self._all):
+                account.captured += num
+                account.buckets["dropped_stale"] += num
+                for _ in range(num):
+                    account.captured_rate.tick(now)
 
     def branch(self, ticket: Ticket, num_branches: int) -> None:
         """One item of this frame has become several, each of which will be finished."""

@@ -6,7 +6,7 @@ None of them starts a thread, owns a queue or prints; `pipeline.flow.running` ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out", covariant=True)
@@ -36,6 +36,23 @@ class Source(Protocol[Out]):
 
     def close(self) -> None:
         """Let go of every resource; called once, from the thread that called `items`."""
+
+
+@runtime_checkable
+class CountsSkipped(Protocol):
+    """A source that leaves items out because they are too old before anything was done with them."""
+
+    @property
+    def num_skipped(self) -> int:
+        """How many so far, of those that would otherwise have been given."""
+
+
+@runtime_checkable
+class HasCaptureTime(Protocol):
+    """An item that may be older than the moment at which its source gave it, on the clock of the run."""
+
+    @property
+    def captured_at_seconds(self) -> float: ...
 
 
 class Stage(Protocol[In, Out]):

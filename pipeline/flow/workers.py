@@ -14,7 +14,7 @@ from pipeline.flow.graph import Node, NodeKind
 from pipeline.flow.ledger import Ticket
 from pipeline.flow.order import Order
 from pipeline.flow.queue import QueueAbandoned, QueueEnded
-from pipeline.flow.stage import BatchStage, MainThreadSink, Sink, Source, Stage
+from pipeline.flow.stage import BatchStage, CountsSkipped, HasCaptureTime, MainThreadSink, Sink, Source, Stage
 from pipeline.flow.wiring import Closable, Item, Wiring
 
 Taken = TypeVar("Taken")
@@ -47,6 +47,7 @@ class SourceWorker:
     def __init__(self, node: Node, wiring: Wiring) -> None:
         self._node, self._wiring = node, wiring
         self._source: Source[object] = node.part
+        self._num_skipped = 0  # of the source's, that are booked
 
     def run(self) -> None:
         """Run the source to its end, to its failure, or until the run is given up; then close it."""
@@ -74,14 +75,22 @@ class SourceWorker:
                 payload = next(payloads, _END)
             finally:
                 seconds = self._wiring.calls.end()
+                self._book_skipped()
             if payload is _END:
                 return
             if not self._wiring.may_capture(self._node):
                 continue
-            ticket = self._wiring.ledger.capture(self._node.name)
+            at_seconds = payload.captured_at_seconds if is_live and isinstance(payload, HasCaptureTime) else None
+            ticket = self._wiring.ledger.capture(self._node.name, at_seconds=at_seconds)
             # A camera's time goes into waiting for the world, which is not work.
             self._wiring.served(self._node, ticket, None if is_live else seconds)
             yield Item(ticket, payload)
+
+    def _book_skipped(self) -> None:
+        num = self._source.num_skipped if isinstance(self._source, CountsSkipped) else 0
+        if num > self._num_skipped:
+            self._wiring.ledger.skip(self._node.name, num - self._num_skipped)
+            self._num_skipped = num
 
 
 class _OrderedWorker(ABC, Generic[Taken]):

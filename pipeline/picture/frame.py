@@ -45,6 +45,7 @@ class TimedPicture(NamedTuple):
     pts_seconds: float
     number: int | None = None  # None: the next one in turn
     image: str | None = None  # the file or address, of a picture that is an image of its own
+    captured_at_seconds: float | None = None  # monotonic, where it is known to be older than now
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,8 @@ class Frame:
     """One picture of one source, never mutated.
 
     `index` counts the source's frames from 0; `pts_seconds` is media time; `captured_at_seconds`
-    is the monotonic time at which the source handed it out. `image` is the file or address of a picture that is an
+    is the monotonic time at which the camera gave it, as far as its stream tells, else that at which the source handed
+    it out. `image` is the file or address of a picture that is an
     image of its own; None for one of a video.
     """
 

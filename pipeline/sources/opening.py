@@ -303,11 +303,19 @@ def _open_file(request: SourceRequest) -> FrameSource:
 def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceOptions) -> FrameSource:
     """A video; the image in it where it holds only one; a live stream that is opened again when it breaks."""
     from pipeline.sources.images import StillSource
-    from pipeline.sources.reconnecting import ReconnectingSource
+    from pipeline.sources.reconnecting import ReconnectingSource, StreamOver
+    from pipeline.sources.video.seen_packets import SeenPackets
     from pipeline.sources.video.source import VideoSource
 
     open_video = partial(
-        VideoSource, address, source_id=source_id, network=options.network, decode=options.decode, span=options.span
+        VideoSource,
+        address,
+        source_id=source_id,
+        network=options.network,
+        decode=options.decode,
+        span=options.span,
+        max_age_seconds=options.max_age_seconds,
+        seen=SeenPackets(),
     )
     source = open_video()
     content = source.read_still()
@@ -316,14 +324,17 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
         if not options.span.is_all:
             raise SourceError(f"{source.source_id}: --start and --end are for videos, and it is an image")
         return StillSource(content, source_id=source.source_id)
-    if not source.is_live or source.format_name == "hls":
-        return source  # libav itself goes on with a playlist, and one that is opened again would be replayed
+    if not source.is_live:
+        return source
 
-    def reopen() -> VideoSource | None:
+    def reopen() -> VideoSource:
         again = open_video()
+        if source.is_playlist and not again.is_live:
+            again.close()
+            raise StreamOver("its playlist has ended")
         if source.beginning is not None and again.beginning in (source.beginning, None):
             again.close()
-            return None
+            raise StreamOver("begins again with the same picture: a file, read to its end")
         return again
 
     return ReconnectingSource(source, reopen, reconnect_seconds=options.network.reconnect_s)

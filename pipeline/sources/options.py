@@ -93,12 +93,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """The options of every kind of source, each of which takes its own. Raises ConfigError for half a camera size."""
+    """The options of every kind of source, each of which takes its own. Raises ConfigError for half a camera size.
+
+    max_age_seconds: from which a live stream leaves pictures out undecoded; None for one of which all are wanted.
+    """
 
     network: NetworkOptions = NetworkOptions()
     decode: DecodeOptions = DecodeOptions()
     camera: CameraOptions = CameraOptions()
     span: Span = Span()
+    max_age_seconds: float | None = None
 
     def __post_init__(self) -> None:
         _ = self.camera.size_wh

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
 
 from pipeline.errors import SourceError
-from pipeline.flow.stage import Stop
+from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.5, 5.0  # of the exponential backoff
+FIRST_DELAY_SECONDS = 0.5  # of the exponential backoff
+LONGEST_DELAY_SECONDS = 1.25  # of a stream that ran well, so that it is back soon after its camera
+LONGEST_FLAPPING_SECONDS = 30.0  # of one that breaks again and again
+HEALTHY_SECONDS = 10.0  # a stream that ran so long ran well
+JITTER = 0.2  # share by which delays differ, so that cameras behind one switch are not tried all at once
+_MOST_LINES = 12  # of damage, that are kept of earlier connections
+
+
+class StreamOver(Exception):  # noqa: N818 - no error: the end of what turned out to be a recording
+    """What is there now is not live any more; the message says what it is."""
 
 
 class ReconnectingSource:
     """A live stream that is opened again when it breaks or ends, because a live stream has no end.
 
-    It reconnects with exponential backoff: the delay doubles from `FIRST_DELAY_SECONDS` to `LONGEST_DELAY_SECONDS`.
-    Media time goes on by the length of the break. Raises SourceError once a break is longer than `reconnect_seconds`.
+    It reconnects with exponential backoff and jitter; the delays begin small again only after the stream has run for
+    HEALTHY_SECONDS. Media time goes on by the length of the break. Raises SourceError once a break is longer than
+    `reconnect_seconds`.
 
-    reopen: opens the stream again, or gives None where it has turned out to be a file, which has been read.
+    reopen: opens the stream again; raises SourceError, or StreamOver where it has turned out to be a recording, which
+    has been read.
+    randomness: gives numbers in [0, 1), for the jitter.
     """
 
     is_live = True
@@ -31,10 +44,11 @@ class ReconnectingSource:
     def __init__(
         self,
         stream: FrameSource,
-        reopen: Callable[[], FrameSource | None],
+        reopen: Callable[[], FrameSource],
         *,
         reconnect_seconds: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
+        randomness: Callable[[], float] = random.random,
     ) -> None:
         self.source_id = stream.source_id
         self.size_wh = stream.size_wh
@@ -43,18 +57,27 @@ class ReconnectingSource:
         self._reopen = reopen
         self._reconnect_seconds = reconnect_seconds
         self._clock = clock
+        self._randomness = randomness
         self._num_breaks = 0
+        self._num_short_lives = 0  # in a row
+        self._earlier_damage: dict[str, None] = {}  # of streams that broke, in order
+        self._num_skipped_earlier = 0
 
     @property
     def damage(self) -> tuple[str, ...]:
         breaks = (f"breaks in the stream: {self._num_breaks}",) if self._num_breaks else ()
-        return (*breaks, *self._stream.damage)
+        return (*breaks, *dict.fromkeys((*self._earlier_damage, *self._stream.damage)))
+
+    @property
+    def num_skipped(self) -> int:
+        """Frames that were left out undecoded because they came too late."""
+        return self._num_skipped_earlier + _num_skipped(self._stream)
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         shift_seconds: float | None = 0.0
         last_pts_seconds, last_at_seconds = 0.0, self._clock()
         while True:
-            reason = f"{self.source_id}: the stream ended"
+            reason, began_at_seconds = f"{self.source_id}: the stream ended", self._clock()
             try:
                 for timed in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
@@ -63,6 +86,9 @@ class ReconnectingSource:
                     yield timed._replace(pts_seconds=last_pts_seconds, number=None)
             except SourceError as error:
                 reason = str(error)
+            # A stream that fell silent was well until its last picture, not until that was noticed.
+            is_healthy = last_at_seconds - began_at_seconds >= HEALTHY_SECONDS
+            self._num_short_lives = 0 if is_healthy else self._num_short_lives + 1
             if stop.is_set() or not self._reconnect(reason, stop):
                 return
             shift_seconds = None
@@ -71,23 +97,41 @@ class ReconnectingSource:
         self._stream.close()
 
     def _reconnect(self, reason: str, stop: Stop) -> bool:
-        """Whether the stream is open again; False if the run ends, or the stream was a file."""
+        """Whether the stream is open again; False if the run ends, or the stream was a recording."""
         self._stream.close()
         self._num_breaks += 1
-        broke_at_seconds, delay_seconds = self._clock(), FIRST_DELAY_SECONDS
+        broke_at_seconds, num_attempts = self._clock(), 0
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
-            logger.warning("%s; trying again in %g s", reason, delay_seconds)
+            delay_seconds = self._delay_seconds(num_attempts)
+            logger.warning("%s; trying again in %.2g s", reason, delay_seconds)
             if stop.wait(delay_seconds):
                 return False
             try:
-                stream = self._reopen()
-                if stream is None:
-                    logger.warning("%s: begins again with the same picture: a file, read to its end", self.source_id)
-                    self._num_breaks -= 1
-                    return False
-                self._stream = stream
+                self._replace_stream(self._reopen())
                 return True
+            except StreamOver as over:
+                logger.warning("%s: %s", self.source_id, over)
+                self._num_breaks -= 1
+                return False
             except SourceError as error:
                 reason = str(error)
-            delay_seconds = min(2 * delay_seconds, LONGEST_DELAY_SECONDS)
+            num_attempts += 1
         raise SourceError(f"{reason}; gave up after {self._reconnect_seconds:g} s")
+
+    def _delay_seconds(self, num_attempts: int) -> float:
+        """How long to wait before the next attempt to open the stream again."""
+        doublings = min(num_attempts + self._num_short_lives, 16)
+        longest = LONGEST_FLAPPING_SECONDS if self._num_short_lives else LONGEST_DELAY_SECONDS
+        delay_seconds = min(FIRST_DELAY_SECONDS * 2 ** float(doublings), longest, self._reconnect_seconds)
+        return delay_seconds * (1 - JITTER + 2 * JITTER * self._randomness())
+
+    def _replace_stream(self, stream: FrameSource) -> None:
+        for line in self._stream.damage:
+            if len(self._earlier_damage) < _MOST_LINES:
+                self._earlier_damage[line] = None
+        self._num_skipped_earlier += _num_skipped(self._stream)
+        self._stream = stream
+
+
+def _num_skipped(stream: FrameSource) -> int:
+    return stream.num_skipped if isinstance(stream, CountsSkipped) else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from pipeline.flow.stage import Stop
+from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import Frame
 from pipeline.sources.source import FrameSource, HasParts, Part
 
@@ -63,6 +63,15 @@ class Capture:
         """Whether it gives no more frames; may be read from any thread."""
         return self._has_ended
 
+    @property
+    def num_skipped(self) -> int:
+        """Frames that the source left out undecoded because they came too late, of those that would be handed out."""
+        return self._num_skipped_by_source // self._every
+
+    @property
+    def _num_skipped_by_source(self) -> int:
+        return self._source.num_skipped if isinstance(self._source, CountsSkipped) else 0
+
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         try:
@@ -81,14 +90,17 @@ class Capture:
 
     def _frames(self, source: Part, source_id: str, stop: Stop) -> Iterator[Frame]:
         began: float | None = None
-        index = -self._every
+        index, num_skipped = -self._every, 0
         for count, timed in enumerate(source.pictures(stop, every=self._every)):
             index = index + self._every if timed.number is None else timed.number
+            index, num_skipped = index + self._num_skipped_by_source - num_skipped, self._num_skipped_by_source
             if self._is_paced:
                 due = timed.pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
                 if stop.wait(max(0.0, began + due - self._clock())):
                     return
-            yield Frame(timed.picture, source_id, index, timed.pts_seconds, self._clock(), timed.image)
+            now = self._clock()
+            captured_at = now if timed.captured_at_seconds is None else min(now, timed.captured_at_seconds)
+            yield Frame(timed.picture, source_id, index, timed.pts_seconds, captured_at, timed.image)
             if count + 1 == self._max_frames:
                 return

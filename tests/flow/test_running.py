@@ -6,6 +6,7 @@ import itertools
 import random
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -171,6 +172,50 @@ def test_frames_of_a_live_source_that_are_too_old_are_dropped_as_stale() -> None
     assert 2 not in sink.got
     assert frames.dropped_stale >= 1
     assert frames.captured == 3 == frames.delivered + frames.dropped_stale
+
+
+@dataclass(frozen=True)
+class Timed:
+    """An item that a camera gave at that time."""
+
+    captured_at_seconds: float
+
+
+class LateSource(ItemSource[Timed]):
+    """Leaves five items out before each that it gives, and two more at its end."""
+
+    num_skipped = 0
+
+    def items(self, stop: Stop) -> Iterator[Timed]:
+        for item in super().items(stop):
+            self.num_skipped += 5
+            yield item
+        self.num_skipped += 2
+
+
+def test_age_counts_from_when_the_camera_gave_a_frame() -> None:
+    sink: CollectingSink[Timed] = CollectingSink()
+    source = ItemSource([Timed(9.0), Timed(9.7), Timed(99.0)], is_live=True)
+    kept = FunctionStage[Timed, Timed](lambda item: [item])
+    flow = Flow.from_sources(source).then(kept, max_age_seconds=0.5, overflow="block").to(sink, overflow="block")
+    with Running(flow, clock=StepClock(10.0)) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert (sink.got, frames.dropped_stale) == ([Timed(9.7), Timed(99.0)], 1)
+    assert frames.latency.p95 == pytest.approx(0.3, rel=0.03)
+
+
+def test_a_recorded_item_is_as_old_as_its_reading() -> None:
+    with Running(Flow.from_sources(ItemSource([Timed(1.0)])), clock=StepClock(10.0)) as running:
+        running.wait()
+    assert running.statistics().frames.latency.p50 == pytest.approx(0.0, abs=1e-3)
+
+
+def test_what_a_source_skips_is_captured_and_dropped_as_stale_also_at_its_end() -> None:
+    with Running(Flow.from_sources(LateSource([Timed(0.0)] * 3, is_live=True)), clock=StepClock()) as running:
+        running.wait()
+    frames = running.statistics().frames
+    assert (frames.captured, frames.delivered, frames.dropped_stale) == (20, 3, 17)
 
 
 def test_a_stage_that_returns_nothing_filters_and_one_that_returns_several_multiplies() -> None:

@@ -27,7 +27,7 @@ from pipeline.picture.frame import PixelArray, TimedPicture
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.images import StillSource
 from pipeline.sources.opening import open_source
-from pipeline.sources.reconnecting import ReconnectingSource
+from pipeline.sources.reconnecting import ReconnectingSource, StreamOver
 from pipeline.sources.source import FrameSource
 from pipeline.sources.video.source import VideoSource
 from pipeline.testing import StepClock
@@ -323,7 +323,11 @@ def test_what_is_no_video_at_all_is_still_refused_as_such(server: Server) -> Non
 
 def test_an_address_that_begins_again_with_the_same_picture_is_a_file(caplog: pytest.LogCaptureFixture) -> None:
     still = StillSource(jpeg(0), source_id="http://host/slow.ts")
-    source = ReconnectingSource(still, lambda: None, clock=StepClock(0.0))
+
+    def reopen() -> StillSource:
+        raise StreamOver("begins again with the same picture: a file, read to its end")
+
+    source = ReconnectingSource(still, reopen, clock=StepClock(0.0))
 
     class NoWait(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:

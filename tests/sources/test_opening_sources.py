@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,7 +22,10 @@ from pipeline.errors import SourceError
 from pipeline.sources.images import ImagesSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.options import NetworkOptions, SourceOptions
+from pipeline.sources.reconnecting import ReconnectingSource
+from pipeline.sources.video.seen_packets import SeenPackets
 from pipeline.sources.video.source import VideoSource
+from pipeline.testing import StepClock
 
 
 def make_film(path: Path, *, codec: str = "mpeg4", num_frames: int = 3) -> Path:
@@ -121,18 +126,72 @@ class QuietHandler(SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_live_playlist_is_not_opened_again_by_us_for_it_would_be_replayed(tmp_path: Path) -> None:
-    playlist = make_film(tmp_path / "live.m3u8", codec="libx264", num_frames=100)
+class PlayingTime(StepClock):
+    """A clock that goes on when somebody waits, and a stop that never comes."""
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.advance(timeout or 0.0)
+        return False
+
+
+def playlist_of(folder: Path) -> Path:
+    """A live playlist of four seconds, to which nothing is added any more."""
+    playlist = make_film(folder / "live.m3u8", codec="libx264", num_frames=100)
     playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(tmp_path))) as server:
+    return playlist
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder, by HTTP."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        source = open_source(f"http://127.0.0.1:{server.server_port}/live.m3u8")
-        assert isinstance(source, VideoSource)
-        assert source.is_live
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_live_playlist_is_opened_again_when_it_breaks_and_a_finished_one_is_not(tmp_path: Path) -> None:
+    playlist = playlist_of(tmp_path)
+    with served(tmp_path) as address:
+        live = open_source(f"{address}/live.m3u8")
+        assert isinstance(live, ReconnectingSource)
+        live.close()
+        playlist.write_text(playlist.read_text() + "#EXT-X-ENDLIST\n")
+        finished = open_source(f"{address}/live.m3u8")
+        assert not finished.is_live
+        finished.close()
+
+
+def test_a_live_playlist_is_played_at_its_pace_and_not_replayed_when_it_is_opened_again(tmp_path: Path) -> None:
+    playlist_of(tmp_path)
+    clock, seen = PlayingTime(1000.0), SeenPackets()
+    open_live = partial(VideoSource, network=NetworkOptions(read_timeout_s=0.3), seen=seen, clock=clock)
+    with served(tmp_path) as address:
+        source = open_live(f"{address}/live.m3u8")
+        timed = [(clock(), picture.pts_seconds) for picture in source.pictures(clock)]
         source.close()
-        server.shutdown()
-        thread.join()
+        assert len(timed) > 20
+        lags = [now - pts for now, pts in timed]
+        assert max(lags) - min(lags) == pytest.approx(0.0, abs=1e-6)
+        with pytest.raises(SourceError, match=r"/live\.m3u8: its playlist stands still$"):
+            open_live(f"{address}/live.m3u8")
+
+
+def test_a_live_playlist_that_stands_still_for_good_is_an_error_and_not_the_end(tmp_path: Path) -> None:
+    playlist_of(tmp_path)
+    options = SourceOptions(network=NetworkOptions(read_timeout_s=0.3, reconnect_s=0.4))
+    with served(tmp_path) as address:
+        source = open_source(f"{address}/live.m3u8", options=options)
+        with pytest.raises(SourceError, match=r"gave up after 0\.4 s$"):
+            list(source.pictures(PlayingTime()))
+        source.close()
 
 
 @pytest.mark.parametrize("word", ["", "  ", None, 7])

@@ -125,3 +125,33 @@ def test_a_recorded_source_can_be_played_at_another_pace() -> None:
     capture = Capture(TenPictures(), is_live=True, frames_per_second=50.0, clock=clock)
     stamps = [frame.captured_at_seconds for frame in capture.items(clock)]
     assert stamps == pytest.approx([index / 50 for index in range(10)])
+
+
+class Late(TenPictures):
+    """A live source that leaves out three pictures before its second one, and says when the camera gave each."""
+
+    def __init__(self) -> None:
+        super().__init__(is_live=True)
+        self.num_skipped = 0
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
+        for index, timed in enumerate(super().pictures(stop, every=every)):
+            self.num_skipped = 3 if index else 0
+            yield timed._replace(captured_at_seconds=20 + timed.pts_seconds)
+
+
+def test_pictures_that_the_source_skipped_keep_their_numbers() -> None:
+    capture = Capture(Late(), max_frames=3, clock=StepClock(100.0))
+    assert [frame.index for frame in capture.items(threading.Event())] == [0, 4, 5]
+    assert capture.num_skipped == 3
+
+
+def test_a_frame_is_as_old_as_its_source_says_but_never_from_the_future() -> None:
+    frames = Capture(Late(), clock=StepClock(28.15)).items(threading.Event())
+    assert [frame.captured_at_seconds for frame in frames][:4] == pytest.approx([28.0, 28.1, 28.15, 28.15])
+
+
+def test_of_each_nth_picture_the_skipped_ones_are_counted_as_such() -> None:
+    capture = Capture(Late(), every=3, clock=StepClock(100.0))
+    assert [frame.index for frame in capture.items(threading.Event())] == [0, 6, 9, 12]
+    assert capture.num_skipped == 1

@@ -12,6 +12,10 @@ from av.video.stream import VideoStream
 
 from pipeline.sources.video.media_clock import MediaClock
 
+SEGMENTED = frozenset({"hls", "dash"})
+NUM_HELD = {"rtsp": 1, "sdp": 1, "mpegts": 2}
+"""By libav's names of the formats; measured. FLV, Matroska and MP4 say how long a picture is, and none is held."""
+
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT: a format whose clock may jump, such as MPEG-TS
 _ASSUMED_FPS = 25.0
 _LARGEST_FPS = 1000.0
@@ -47,6 +51,16 @@ class Header:
     def step_seconds(self) -> float:
         """Seconds from frame to frame, at 25 frames/s where no rate is declared."""
         return 1 / (self.frames_per_second or _ASSUMED_FPS)
+
+    @property
+    def is_playlist(self) -> bool:
+        """Whether it is a live stream that comes a segment at a time, in bursts."""
+        return self.is_live and self.format_name in SEGMENTED
+
+    @property
+    def num_held(self) -> int:
+        """Pictures that libav holds back, because it sees the end of one by the beginning of the next."""
+        return NUM_HELD.get(self.format_name, 0)
 
     @property
     def has_times(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -102,6 +103,7 @@ class OpenVideo:
         timeouts = (network.open_timeout_s, network.read_timeout_s) if self.scheme else None
         target = self._target()
         options = self._demuxer_options(as_format)
+        asked_at_seconds = time.monotonic()
         try:
             with _keeping_libav_quiet(), gpu_decoder() if self._is_on_gpu else nullcontext() as decoder:
                 container = open_input(target, as_format=as_format, options=options, timeouts=timeouts, decoder=decoder)
@@ -110,7 +112,10 @@ class OpenVideo:
             missing = what_is_missing() if self._is_on_gpu else None
             if missing is not None:
                 raise SourceError(f"{self._source_id}: cannot be decoded on the GPU: {missing}; {USE_CPU}") from error
-            raise SourceError(f"{self._source_id}: {self._refusal(error)}") from error
+            # libav's RTSP and HLS say "invalid data" where they were interrupted.
+            is_mute = timeouts is not None and time.monotonic() - asked_at_seconds >= network.open_timeout_s
+            reason = self._no_answer if is_mute else self._refusal(error)
+            raise SourceError(f"{self._source_id}: {reason}") from error
         except RuntimeError as error:  # PyAV raises it where its GPU decoder takes none of the streams
             if not self._is_on_gpu:
                 raise
@@ -143,8 +148,7 @@ class OpenVideo:
     def _refusal(self, error: av.error.FFmpegError) -> str:
         reason = self.reason(error)
         if isinstance(error, av.error.ExitError):
-            waited = f"{self._network.open_timeout_s:g} s"
-            return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
+            return self._no_answer
         if isinstance(error, EOFError):
             return "ended before a picture came"
         if not isinstance(error, av.error.InvalidDataError):
@@ -154,6 +158,11 @@ class OpenVideo:
         if "moov atom not found" in reason:
             return "its index is missing (moov atom not found): it was cut off while being written; copy it again"
         return f"is not a video that can be read ({reason})"
+
+    @property
+    def _no_answer(self) -> str:
+        waited = f"{self._network.open_timeout_s:g} s"
+        return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
 
     def _is_empty_file(self) -> bool:
         address = self._address

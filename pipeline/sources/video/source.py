@@ -27,7 +27,10 @@ from pipeline.masking import masked_address
 from pipeline.picture.frame import TimedPicture
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.options import DecodeOptions, NetworkOptions, Span
+from pipeline.sources.video.camera_clock import CameraClock
+from pipeline.sources.video.catch_up import CatchUp
 from pipeline.sources.video.damage import Damage
+from pipeline.sources.video.forward_times import ForwardTimes
 from pipeline.sources.video.header import Header
 from pipeline.sources.video.liveness import declared_liveness, glance
 from pipeline.sources.video.needed_packets import MOST_WAITING, NeededPackets
@@ -35,7 +38,10 @@ from pipeline.sources.video.on_gpu import GpuPicture
 from pipeline.sources.video.opening import USE_CPU, OpenVideo
 from pipeline.sources.video.orientation import Orientation
 from pipeline.sources.video.picture import VideoPicture
+from pipeline.sources.video.playlist_clock import PlaylistClock
 from pipeline.sources.video.rewindable import Rewindable
+from pipeline.sources.video.seen_packets import SeenPackets
+from pipeline.sources.video.wall_clock import wall_clock_seconds
 
 SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"})
 """A packet of theirs is a picture, which those of VP8 need not be, and after a key frame they begin anew."""
@@ -53,7 +59,11 @@ class VideoSource:
 
     The first picture is decoded at once, so that the size is known and a stream that only looks like video is refused.
     Its packets are kept until `pictures` begins: `read_still` and every nth picture begin with them again.
+    Of a live stream, pictures tell when the camera gave them; a playlist is played at the pace of its times.
     Raises SourceError, with the reason, for what holds no picture.
+
+    max_age_seconds: a live stream that is behind by more is skipped, undecoded, up to its newest key frame.
+    seen: what was read of a live playlist before it was opened again; it goes on with what is new.
     """
 
     def __init__(
@@ -64,6 +74,8 @@ class VideoSource:
         network: NetworkOptions | None = None,
         decode: DecodeOptions | None = None,
         span: Span | None = None,
+        max_age_seconds: float | None = None,
+        seen: SeenPackets | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         name = source_id or str(address if isinstance(address, str | Path) else getattr(address, "name", "stream"))
@@ -71,8 +83,14 @@ class VideoSource:
         self._network = network or NetworkOptions()
         self._options = decode or DecodeOptions()
         self._span = span or Span()
+        self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._stop: Stop | None = None
+        self._camera: CameraClock | PlaylistClock | None = None  # of a live stream with times
+        self._catch_up: CatchUp | None = None
+        self._seen = seen
+        self._is_repeating = bool(seen)  # until the first packet that is new
+        self._has_gap = False  # before the next packet that is decoded, which refers to nothing before it
         self._damage = Damage()
         self._first_packet: tuple[int | None, bytes] | None = None
         self._aspect: Fraction | None = None  # of the pixels of the last frame
@@ -92,15 +110,13 @@ class VideoSource:
                 self._video.container, scheme=self._video.scheme, is_multipart=self._video.is_multipart
             )
             self._is_undecided = is_live is None
-            self._header = self._read_header(is_live=is_live is not False)
-            self._media_clock = self._header.media_clock(clock)
+            self._set_header(is_live=is_live is not False)
             packets = self._read_packets()
             if self._is_undecided:
                 rate = 1 / self._header.step_seconds
                 first_packets, is_file = glance(packets, frames_per_second=rate, clock=clock)
                 packets = chain(first_packets, packets)
-                self._header = self._read_header(is_live=not is_file)
-                self._media_clock = self._header.media_clock(clock)
+                self._set_header(is_live=not is_file)
             if self.is_live and not self._span.is_all:
                 raise SourceError(f"{self.source_id}: --start and --end are for recorded videos, and it is live")
             self._decoder = self._set_up_decoder()
@@ -114,6 +130,16 @@ class VideoSource:
     @property
     def is_live(self) -> bool:
         return self._header.is_live
+
+    @property
+    def is_playlist(self) -> bool:
+        """Whether it is a live stream that comes a segment at a time."""
+        return self._header.is_playlist
+
+    @property
+    def num_skipped(self) -> int:
+        """Frames of a live stream that were left out undecoded because they came too late."""
+        return self._catch_up.num_skipped if self._catch_up else 0
 
     @property
     def frames_per_second(self) -> float | None:
@@ -137,6 +163,7 @@ class VideoSource:
     def damage(self) -> tuple[str, ...]:
         clock = self._media_clock
         lines = [*self._damage.lines(), *(clock.damage if clock else ())]
+        lines += self._catch_up.damage if self._catch_up else ()
         if self._end_seconds is not None and not self.is_live:
             lines += self._damage.shortfall(
                 self._header,
@@ -171,32 +198,57 @@ class VideoSource:
         elif every > 1 and self._first is not None:
             self._frames = self._every_nth(every, self._first)
         self._packets.forget()
-        step_seconds = self._header.step_seconds
+        times = ForwardTimes(step_seconds=every * self._header.step_seconds)
         started_at_seconds = self._clock()
-        previous_seconds: float | None = None
+        last_seconds: float | None = None
         while not stop.is_set():
             frame, self._first = self._first or next(self._frames, None), None
             if frame is None:
                 if not stop.is_set():
-                    self._note_end(previous_seconds)
+                    self._note_end(last_seconds)
+                return
+            given_at_seconds = self._given_at_seconds(frame)
+            if self.is_playlist and not self._wait_until(given_at_seconds, stop):
                 return
             if self._span_seconds is not None:
                 seconds: float | None = self._span_seconds
             else:
                 seconds = self._media_seconds(frame) if self._header.has_times else self._clock() - started_at_seconds
-            if previous_seconds is not None and (seconds is None or seconds <= previous_seconds):
-                self._damage.num_backwards += seconds is not None
-                seconds = previous_seconds + every * step_seconds
-            previous_seconds = seconds or 0.0
+            last_seconds = times.next(seconds)
+            self._damage.num_backwards = times.num_backwards
             self._damage.num_frames += 1
             self._damage.num_corrupt += frame.is_corrupt
-            yield TimedPicture(self._picture_of(frame), previous_seconds, self._number)
+            yield TimedPicture(
+                self._picture_of(frame), last_seconds, self._number, captured_at_seconds=given_at_seconds
+            )
 
     def close(self) -> None:
         self._undo.close()
 
-    def _read_header(self, *, is_live: bool) -> Header:
-        return Header.of(self._video.container, self._video.stream, is_live=is_live)
+    def _set_header(self, *, is_live: bool) -> None:
+        """Take what the container declares, and set the clocks that such a stream needs."""
+        header = self._header = Header.of(self._video.container, self._video.stream, is_live=is_live)
+        self._media_clock = header.media_clock(self._clock)
+        if not header.is_live or not header.has_times:
+            return
+        max_age = self._max_age_seconds
+        if header.is_playlist:
+            self._camera = PlaylistClock(clock=self._clock)
+        else:
+            most_held = None if max_age is None else max_age / 2
+            self._camera = CameraClock(clock=self._clock, num_held=header.num_held, most_held_seconds=most_held)
+        if max_age is not None:
+            self._catch_up = CatchUp(self._camera, max_age_seconds=max_age, clock=self._clock)
+
+    def _given_at_seconds(self, frame: VideoFrame) -> float | None:
+        """When the camera gave a frame; None where its stream does not tell."""
+        seconds = self._media_seconds(frame)
+        return None if self._camera is None or seconds is None else self._camera.given_at_seconds(seconds)
+
+    def _wait_until(self, at_seconds: float | None, stop: Stop) -> bool:
+        """Whether that time has come, and not the stop."""
+        wait_seconds = 0.0 if at_seconds is None else at_seconds - self._clock()
+        return wait_seconds <= 0 or not stop.wait(wait_seconds)
 
     def _note_end(self, last_seconds: float | None) -> None:
         """Take note of the media time at which the last frame ends. last_seconds: of the last one handed out."""
@@ -214,6 +266,8 @@ class VideoSource:
     def _first_frame(self) -> VideoFrame:
         frame = next(self._frames, None)
         if frame is None:
+            if self._is_repeating:
+                raise SourceError(f"{self.source_id}: its playlist stands still")
             is_pipe = self._video.pipe is not None
             cure = "send MPEG-TS, Matroska or fragmented MP4 through a pipe" if is_pipe else "is it damaged?"
             raise SourceError(f"{self.source_id}: not one picture can be decoded{self._damage.because}; {cure}")
@@ -255,6 +309,9 @@ class VideoSource:
     def _decode(self, packets: Packets) -> Iterator[VideoFrame]:
         for packet in packets:
             frames: list[VideoFrame] = []
+            if self._has_gap:
+                self._decoder.flush_buffers()
+                self._has_gap = False
             try:
                 frames = self._decoder.decode(packet)
             except EOFError:
@@ -378,19 +435,63 @@ class VideoSource:
         num_errors_in_a_row = 0
         while num_errors_in_a_row < MAX_BROKEN_READS:
             try:
-                for packet in self._video.container.demux(self._video.stream):
+                for packet, waited_seconds in self._reads():
                     if self._stop and self._stop.is_set():
                         return
                     if packet.size:  # an empty one would end the decoder
                         num_errors_in_a_row = 0
+                        is_new = self._is_new(packet)
                         self._take_note_of(packet)
-                        yield packet
+                        if self._is_worth_decoding(packet, waited_seconds) and is_new:
+                            yield packet
+                    self._refuse_silence(waited_seconds)
                 break
             except av.error.FFmpegError as error:
                 if self._is_undecided and error.errno == errno.EIO:
                     break  # so ends a file of no declared length
                 num_errors_in_a_row += self._recover(error)
         yield None
+
+    def _reads(self) -> Iterator[tuple[Packet[VideoStream], float]]:
+        """Every packet, and the seconds for which it was waited."""
+        packets = self._video.container.demux(self._video.stream)
+        while True:
+            asked_at_seconds = self._clock()
+            packet = next(packets, None)
+            if packet is None:
+                return
+            yield packet, self._clock() - asked_at_seconds
+
+    def _refuse_silence(self, waited_seconds: float) -> None:
+        """Raise SourceError where libav answered a timeout with the picture that it had held back."""
+        if self._video.scheme and self.is_live and waited_seconds >= self._network.read_timeout_s:
+            raise SourceError(f"{self.source_id}: {self._silence}")
+
+    def _is_new(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet of a live playlist was not read before it was opened again; from a key frame on."""
+        if self._seen is None or not self.is_playlist:
+            return True
+        is_new = self._seen.add(packet.pts, bytes(packet))
+        self._is_repeating = self._is_repeating and not (is_new and packet.is_keyframe)
+        return not self._is_repeating
+
+    def _is_worth_decoding(self, packet: Packet[VideoStream], waited_seconds: float) -> bool:
+        """Whether a packet is recent enough, where that matters; after those that are not, the decoder begins anew."""
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if self._camera is None or stamp is None or self._is_repeating:
+            return True
+        seconds = float(stamp * self._header.time_base)
+        given_at = wall_clock_seconds(packet)
+        if given_at is not None and isinstance(self._camera, CameraClock):
+            self._camera.note_wall_clock(time.time() - given_at)
+        if self._catch_up is None:
+            self._camera.arrive(seconds, waited_seconds=waited_seconds)
+            return True
+        is_worth = self._catch_up.is_worth_decoding(
+            seconds, is_keyframe=packet.is_keyframe, waited_seconds=waited_seconds
+        )
+        self._has_gap |= not is_worth
+        return is_worth
 
     def _take_note_of(self, packet: Packet[VideoStream]) -> None:
         """Count a packet, and make its timestamps go on where the clock of the stream jumps."""
@@ -415,8 +516,12 @@ class VideoSource:
 
     def _breakdown(self, error: av.error.FFmpegError) -> str:
         if isinstance(error, av.error.ExitError):
-            return f"fell silent for {self._network.read_timeout_s:g} s (network.read_timeout_s sets the wait)"
+            return self._silence
         return f"broke off: {self._damage.reason}"
+
+    @property
+    def _silence(self) -> str:
+        return f"fell silent for {self._network.read_timeout_s:g} s (network.read_timeout_s sets the wait)"
 
     def _media_seconds(self, frame: VideoFrame) -> float | None:
         stamp = frame.dts if frame.pts is None else frame.pts

@@ -1,0 +1,30 @@
+"""Seen packets: what was read of a live playlist → where a playlist that is opened again has something new."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+
+MOST = 20_000  # packets: 10 minutes at 30 frames/s, more than live playlists hold
+
+
+class SeenPackets:
+    """Remembers packets by their time and content, so that a playlist that is opened again is not replayed."""
+
+    def __init__(self) -> None:
+        self._order: deque[tuple[int | None, int]] = deque(maxlen=MOST)
+        self._marks: set[tuple[int | None, int]] = set()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def add(self, pts: int | None, content: bytes) -> bool:
+        """Remember a packet; whether it is new. pts: as it is in the stream."""
+        mark = pts, zlib.crc32(content)
+        if mark in self._marks:
+            return False
+        if len(self._order) == MOST:
+            self._marks.discard(self._order[0])
+        self._order.append(mark)
+        self._marks.add(mark)
+        return True
