@@ -120,8 +120,9 @@ class ReconnectingSource:
 
     def _delay_seconds(self, num_attempts: int) -> float:
         """How long to wait before the next attempt to open the stream again."""
-        doublings = min(num_attempts + self._num_short_lives, 16)
-        longest = LONGEST_FLAPPING_SECONDS if self._num_short_lives else LONGEST_DELAY_SECONDS
+        num_flaps = max(0, self._num_short_lives - 1)  # one break soon after the start may happen
+        doublings = min(num_attempts + num_flaps, 16)
+        longest = LONGEST_FLAPPING_SECONDS if num_flaps else LONGEST_DELAY_SECONDS
         delay_seconds = min(FIRST_DELAY_SECONDS * 2 ** float(doublings), longest, self._reconnect_seconds)
         return delay_seconds * (1 - JITTER + 2 * JITTER * self._randomness())
 
