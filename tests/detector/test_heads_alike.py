@@ -11,7 +11,7 @@ import pytest
 from pipeline.detector.heads import HEADS
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.postprocess import Postprocess
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, OutputError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
@@ -165,6 +165,27 @@ def test_numbers_in_the_outputs_are_left_alone(spec: DetectorSpec, outputs: real
     before = {name: array.copy() for name, array in outputs.items()}
     read(outputs, spec)
     assert all(np.array_equal(outputs[name], before[name]) for name in outputs)
+
+
+@every_head
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_scores_and_boxes_without_a_value_are_an_error_not_an_empty_scene(
+    spec: DetectorSpec, outputs: real.Outputs, broken: float
+) -> None:
+    wrong = {name: np.full_like(array, broken) if array.dtype.kind == "f" else array for name, array in outputs.items()}
+    letterbox = Letterbox.fit(real.NETWORK_WH, real.NETWORK_WH, "stretch")
+    with pytest.raises(OutputError, match="float16"):
+        Postprocess(spec)(read(wrong, spec), letterbox)
+
+
+@pytest.mark.parametrize("head", ["yolov5", "yolox"])
+def test_class_scores_without_a_value_are_an_error_though_objectness_has_one(head: str) -> None:
+    outputs = {name: array[None].copy() for name, array in getattr(real, head)().items()}
+    spec = DetectorSpec("images", real.NETWORK_WH, head, COCO_80, outputs=tuple(outputs), box_format="cxcywh")
+    for array in outputs.values():
+        array[..., 5:] = np.nan
+    with pytest.raises(OutputError, match="NaN for scores"):
+        read(outputs, spec)
 
 
 @every_head

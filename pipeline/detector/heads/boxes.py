@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, refuse_not_finite
 from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
@@ -22,7 +22,7 @@ def boxes(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
         raise ModelError(
             f"head boxes reads the outputs boxes, scores and class_ids, the model returns {', '.join(outputs)}"
         ) from error
-    refuse_nan(scores, spec)
+    refuse_not_finite(scores, spec)
     chosen = np.flatnonzero((scores >= np.float32(score_threshold)) & (class_ids >= 0))  # [M]
     masks, keypoints = outputs.get("masks"), outputs.get("keypoints")
     return Candidates(

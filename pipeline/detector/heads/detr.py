@@ -15,7 +15,7 @@ from pipeline.detector.facts import ModelFacts, TensorFacts
 from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.heads.pairs import classes_then_boxes
 from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, ZERO_TO_ONE, Recipe
 from pipeline.detector.heads.specs import spec_for
@@ -45,7 +45,7 @@ def detr(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_
     """
     logits, boxes = (output(outputs, spec, index)[batch_index].astype(np.float32) for index in (0, 1))  # [Q, C], [Q, 4]
     scores = activated(logits, spec.score_activation)  # [Q, C]
-    refuse_nan(scores, spec)
+    refuse_not_finite(scores, spec)
     if spec.score_activation == "softmax":
         scores = scores[:, :-1]
         best = scores.argmax(axis=1)  # [Q]

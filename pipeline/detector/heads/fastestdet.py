@@ -13,7 +13,7 @@ from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import grid
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
@@ -28,6 +28,7 @@ def fastestdet(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, 
     columns = maps.reshape(len(maps), -1)  # [5 + C, cells]
     class_ids = columns[5:].argmax(axis=0)  # [cells]
     scores = columns[0] ** 0.6 * columns[5:].max(axis=0) ** 0.4  # [cells]
+    refuse_not_finite(scores, spec)
     chosen = np.flatnonzero(scores >= np.float32(score_threshold))  # [M]
     corners, _ = grid((maps.shape[2], maps.shape[1]), (1,))  # [cells, 2]
     centres = (corners[chosen] + np.tanh(columns[1:3, chosen].T)) / (maps.shape[2], maps.shape[1])  # [M, 2], 0..1

@@ -17,7 +17,7 @@ from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
@@ -68,6 +68,7 @@ def _read(
     check_cells(len(scores), corners, spec)
     class_ids = scores.argmax(axis=1)  # [N]
     best = np.take_along_axis(scores, class_ids[:, None], axis=1)[:, 0].astype(np.float32)  # [N]
+    refuse_not_finite(best, spec)
     chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [M]
     corners, sides = corners[chosen], sides[chosen]  # [M, 2], [M, 1]
     shares = activated(distances[chosen].reshape(-1, 4, _DISTANCES), "softmax")  # [M, 4, 8]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
@@ -18,7 +18,7 @@ def lists(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     count, of score 0 or of an id below `first_class_id` are padding.
     """
     boxes, class_ids, scores, num = rows_of(outputs, spec, batch_index)  # [N, 4], [N], [N]
-    refuse_nan(scores, spec)
+    refuse_not_finite(scores, spec)
     class_ids = class_ids.astype(np.int64) - spec.first_class_id  # [N]
     is_real = (np.arange(len(scores)) < num) & (scores > 0) & (class_ids >= 0)
     chosen = np.flatnonzero(is_real & (scores >= np.float32(score_threshold)))  # [M]

@@ -39,12 +39,14 @@ def output(outputs: Outputs, spec: DetectorSpec, index: int = 0) -> Array:
         raise ModelError(f"head {spec.head} reads {names}, the model returns {', '.join(outputs)}") from None
 
 
-def refuse_nan(scores: Array, spec: DetectorSpec) -> None:
-    """Raise OutputError for NaN among scores: they would fail every threshold, and look like an empty scene."""
-    if np.isnan(np.min(scores, initial=0)):
+def refuse_not_finite(values: Array, spec: DetectorSpec, *, what: str = "scores") -> None:
+    """Raise OutputError for NaN or infinity: such scores may fail every threshold, and look like an empty scene."""
+    lowest, highest = np.min(values, initial=0), np.max(values, initial=0)  # NaN where one is
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        kind = "NaN" if np.isnan(lowest) else "infinity"
         raise OutputError(
-            f"{spec.model_name or 'the model'} returns NaN for scores, as a network does that overflows in float16; "
-            "run it in float32"
+            f"{spec.model_name or 'the model'} returns {kind} for {what}, as a network does that overflows in float16; "
+            "run it in float32, or leave such frames out with --no-strict"
         )
 
 

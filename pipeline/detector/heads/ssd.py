@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.detector.heads.activation import activated
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.runtime_types import Array
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import Indices
@@ -36,6 +36,7 @@ def ssd_raw(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, bat
     centres = anchors[:, :2] + offsets[:, :2] * anchors[:, 2:]  # [M, 2]
     halves = anchors[:, 2:] * np.exp(np.minimum(offsets[:, 2:], _LARGEST_LOG_RATIO)) / 2  # [M, 2]
     boxes = np.concatenate([centres - halves, centres + halves], axis=1)  # [M, 4]
+    refuse_not_finite(boxes, spec, what="boxes")
     # Clipped before suppression, as torchvision and TensorFlow do: what lies outside does not count as overlap.
     return Candidates(np.clip(boxes, 0, np.array(spec.network_wh * 2, np.float32)), scores, class_ids)
 
@@ -67,7 +68,7 @@ def _likely(
     if spec.score_activation != "softmax":
         values = values[:, classes]
     scores = activated(values, spec.score_activation)
-    refuse_nan(scores, spec)
+    refuse_not_finite(scores, spec)
     if spec.score_activation == "softmax":
         scores = scores[:, classes]  # after it: background takes its share
     chosen, class_ids = np.nonzero(scores >= np.float32(score_threshold))  # [M], [M]

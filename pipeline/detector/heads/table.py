@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, RGB_STRETCHED, Recipe
 from pipeline.detector.heads.specs import resize_inputs, spec_for
 from pipeline.detector.runtime_types import Array
@@ -52,7 +52,7 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     elif "image" in spec.columns:
         rows = rows[rows[:, spec.columns.index("image")] == batch_index]
     scores = rows[:, spec.columns.index("score")].astype(np.float32)  # [N]
-    refuse_nan(scores, spec)
+    refuse_not_finite(scores, spec)
     class_ids = rows[:, spec.columns.index("class")].astype(np.int64) - spec.first_class_id  # [N]
     chosen = np.flatnonzero((scores >= np.float32(score_threshold)) & (class_ids >= 0) & (scores > 0))  # [M]
     boxes = rows[chosen][:, [spec.columns.index(name) for name in _CORNERS]]  # [M, 4]

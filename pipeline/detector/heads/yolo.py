@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.detector.heads.grid import check_cells, grid
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_nan
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
@@ -26,7 +26,7 @@ def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
     More columns are masks'.
     """
     rows = rows_of(outputs, spec)[batch_index]  # [N, 5 + C]
-    refuse_nan(rows[:, 4], spec)
+    refuse_not_finite(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
     classes = rows[:, 5 : 5 + len(spec.class_names)]  # [few, C]
     return _best_class(rows[:, :4], classes * rows[:, 4:5], spec, score_threshold)
@@ -35,7 +35,7 @@ def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]` like YOLOv5, but boxes are offsets and log sizes in cells of strides 8, 16, 32, row by row."""
     rows = rows_of(outputs, spec)[batch_index]  # [N, 5 + C]
-    refuse_nan(rows[:, 4], spec)
+    refuse_not_finite(rows[:, 4], spec)
     corners, strides = grid(spec.network_wh, YOLOX_STRIDES)  # [N, 2], [N, 1]
     check_cells(len(rows), corners, spec)
     chosen = np.flatnonzero(rows[:, 4] >= np.float32(score_threshold))  # [few]
@@ -53,7 +53,7 @@ def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
         columns = columns.T
     columns = columns[:num]
     best = columns[4:].max(axis=0)  # [N]
-    refuse_nan(best, spec)
+    refuse_not_finite(best, spec)
     chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [few]
     columns = columns[:, chosen].astype(np.float32)  # [4 + C, few]
     return _best_class(columns[:4].T, columns[4:].T, spec, score_threshold)
@@ -71,6 +71,7 @@ def rows_of(outputs: Outputs, spec: DetectorSpec) -> Array:
 def _best_class(boxes: FloatArray, class_scores: FloatArray, spec: DetectorSpec, score_threshold: float) -> Candidates:
     """Candidates of boxes [few, 4] and scores [few, C]; each box keeps its best class only."""
     class_ids = class_scores.argmax(axis=1)  # [few]
-    scores = np.take_along_axis(class_scores, class_ids[:, None], axis=1)[:, 0]  # [few]
+    scores = np.take_along_axis(class_scores, class_ids[:, None], axis=1)[:, 0]  # [few]; NaN is the best class
+    refuse_not_finite(scores, spec)
     enough = scores >= np.float32(score_threshold)  # [few]
     return Candidates(boxes_to_network(boxes[enough], spec), scores[enough], class_ids[enough].astype(np.int64))
