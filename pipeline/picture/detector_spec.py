@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
@@ -22,6 +26,8 @@ from pipeline.picture.suppression import SuppressionOptions
 
 METADATA_KEY = "streamdet.detector_spec"
 SCHEMA_VERSION = 1
+_LARGEST_SIDE = 16384  # of a network's input, in pixels
+_MOST_PROBLEMS, _MOST_SHOWN = 3, 60  # in an error, and characters of a value
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
 InputType = Literal["float32", "float16", "uint8"]
@@ -84,10 +90,17 @@ class DetectorSpec:
     def __post_init__(self) -> None:
         if min(self.network_wh) < 1:
             raise ModelError(f"network_wh must be at least 1 x 1, got {self.network_wh}")
+        if max(self.network_wh) > _LARGEST_SIDE:
+            raise ModelError(f"network_wh must be at most {_LARGEST_SIDE} x {_LARGEST_SIDE}, got {self.network_wh}")
+        if self.batch is not None and self.batch < 1:
+            raise ModelError(f"batch must be at least 1, got {self.batch}")
         if not self.class_names:
             raise ModelError("class_names must name at least one class")
         if 0.0 in self.std:
             raise ModelError(f"std must not be 0, got {self.std}")
+        for name in ("mean", "std", "anchor_variances"):
+            if not all(map(math.isfinite, getattr(self, name))):
+                raise ModelError(f"{name} must be finite, got {getattr(self, name)}")
         for name in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
@@ -134,7 +147,7 @@ class DetectorSpec:
         try:
             values = json.loads(text)
             schema = values.pop("schema")
-        except (ValueError, AttributeError, KeyError, TypeError) as error:
+        except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
             raise ModelError(
                 f"the {METADATA_KEY} metadata must be a spec of ours, got {error!r}; export it again"
             ) from error
@@ -145,15 +158,25 @@ class DetectorSpec:
                 f"this version reads schema {SCHEMA_VERSION}; update streamdet or export it again"
             )
         try:
-            values["extra_inputs"] = tuple(
-                ExtraInput(**{**entry, "values": tuple(entry["values"])}) for entry in values.get("extra_inputs", ())
-            )
-            for name, value in values.items():
-                if isinstance(value, list):
-                    values[name] = tuple(value)
-            return cls(**values)
-        except (TypeError, KeyError) as error:
-            raise ModelError(f"the {METADATA_KEY} metadata is incomplete: {error}; export it again") from error
+            return _adapter().validate_json(json.dumps(values), strict=True)
+        except ValidationError as error:
+            problems = "; ".join(map(_in_words, error.errors()[:_MOST_PROBLEMS]))
+            raise ModelError(f"the {METADATA_KEY} metadata is wrong: {problems}; export it again") from error
+
+
+@cache
+def _adapter() -> TypeAdapter[DetectorSpec]:
+    """What checks every field's type and choices; built when it is first needed."""
+    return TypeAdapter(DetectorSpec)
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{key} is missing"
+    if problem["type"] == "value_error":  # of the spec as a whole
+        return str(problem["ctx"]["error"])
+    return f"{key} {problem['msg'].replace('Input should be', 'must be')}, got {str(problem['input'])[:_MOST_SHOWN]!r}"
 
 
 def pack_anchors(anchors_cxcywh: npt.ArrayLike) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_a_file_of_an_older_version_keeps_its_defaults() -> None:
 @pytest.mark.parametrize("extra", [[{"name": "size"}], [{"name": "size", "dtype": "int64", "value": [1]}], ["size"]])
 def test_an_extra_input_of_another_shape_is_refused(extra: Any) -> None:
     text = json.dumps({**json.loads(SPEC.to_json()), "extra_inputs": extra})
-    with pytest.raises(ModelError, match=r"incomplete: .*export it again"):
+    with pytest.raises(ModelError, match=r"wrong: extra_inputs.0.*export it again"):
         DetectorSpec.from_json(text)
 
 
@@ -112,10 +113,50 @@ def test_an_unknown_field_is_named() -> None:
         DetectorSpec.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("batch", "x", "batch must be a valid integer, got 'x'"),
+        ("network_wh", [64], "network_wh.1 is missing"),
+        ("network_wh", [64.5, 64], "network_wh.0 must be a valid integer, got '64.5'"),
+        ("mean", [1, 2], "mean.2 is missing"),
+        ("std", [1e400, 1, 1], "std must be finite"),
+        ("batch", -1, "batch must be at least 1"),
+        ("network_wh", [100000, 64], "network_wh must be at most 16384"),
+        (
+            "resize",
+            "fill",
+            "resize must be 'letterbox-center', 'letterbox-topleft', 'stretch' or 'in-graph'",
+        ),
+        ("box_format", "ltrb", "box_format must be 'xyxy'"),
+        ("score_activation", "relu", "score_activation must be 'none', 'sigmoid' or 'softmax', got 'relu'"),
+        ("form", "best", "form must be 'body', 'boxes' or 'frame'"),
+        ("colour", "zzz", "colour must be 'rgb' or 'bgr'"),
+        ("pixels", "zzz", "pixels must be 'packed' or 'nv12'"),
+        ("class_names", [1, 2], "class_names.0 must be a valid string"),
+        ("parity", "x", "parity must be an object"),
+        ("provenance", 5, "provenance must be a valid"),
+        ("model_name", 5, "model_name must be a valid string"),
+        ("score_threshold", 2, "score_threshold must lie within [0, 1], got 2.0"),
+    ],
+)
+def test_a_value_of_another_type_or_choice_is_named(field: str, value: object, words: str) -> None:
+    text = json.dumps({**json.loads(SPEC.to_json()), field: value}).replace("Infinity", "1e999")
+    with pytest.raises(ModelError, match=re.escape(words)):
+        DetectorSpec.from_json(text)
+
+
+def test_json_that_is_nested_without_end_is_refused() -> None:
+    with pytest.raises(ModelError, match="must be a spec of ours"):
+        DetectorSpec.from_json("[" * 100_000)
+    with pytest.raises(ModelError, match="export it again"):
+        DetectorSpec.from_json(SPEC.to_json()[:-1] + ', "parity": ' + '{"a": ' * 900 + "1" + "}" * 900 + "}")
+
+
 def test_a_missing_field_is_named() -> None:
     values = json.loads(SPEC.to_json())
     del values["head"]
-    with pytest.raises(ModelError, match=r"incomplete: .*head"):
+    with pytest.raises(ModelError, match=r"wrong: head is missing"):
         DetectorSpec.from_json(json.dumps(values))
 
 
