@@ -21,7 +21,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
-        path.write_bytes(content)
+        _write_to_device(path, content)
         return
     beside = _beside(path)
     try:
@@ -77,6 +77,19 @@ class WholeFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _write_to_device(path: Path, content: bytes) -> None:
+    """Write to a device or a pipe. Raises OSError, instead of waiting, for a pipe that nobody reads."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        if error.errno == errno.ENXIO and path.is_fifo():
+            raise OSError(errno.ENXIO, "nobody reads this pipe", str(path)) from error
+        raise
+    with open(descriptor, "wb") as file:  # noqa: PTH123 - of a descriptor
+        os.set_blocking(descriptor, True)
+        file.write(content)
 
 
 def _beside(path: Path) -> Path:

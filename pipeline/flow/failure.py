@@ -44,7 +44,8 @@ class FirstFailure:
             where += f", frame {ticket.index} of {ticket.source_id}"
         with self._lock:
             is_first = self._error is None
-            if is_first:
+            # A reader who left, as `head` does, may have had enough, and so must not hide what is a mistake.
+            if is_first or (isinstance(self._error, BrokenPipeError) and not isinstance(error, BrokenPipeError)):
                 error.add_note(where)
                 self._error = error
         if is_left_behind:

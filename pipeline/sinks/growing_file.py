@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,19 +34,26 @@ class GrowingFile:
 
     def write(self, piece: bytes) -> None:
         """Write one piece. Raises SinkError, and BrokenPipeError where the reader of stdout has gone."""
+        num_bytes = 0
         try:
             if self._file is None:
                 self._file = self._opened()
-            num_bytes = self._file.write(piece)
             while num_bytes < len(piece):  # a full disk or pipe takes a part, and raises only at the next write
                 num_bytes += self._file.write(piece[num_bytes:])
             self._file.flush()
         except OSError as error:
+            self._take_back(num_bytes)
             if self._is_stdout and isinstance(error, BrokenPipeError):
-                raise
+                raise BrokenPipeError(error.errno, f"the reader of {self._what} left") from error
             where = "standard output" if self._is_stdout else self._path
             reason = "its reader left" if isinstance(error, BrokenPipeError) else error.strerror or error
             raise SinkError(f"{where}: {self._what} cannot be written: {reason}") from error
+
+    def _take_back(self, num_bytes: int) -> None:
+        """Cut off the part of a piece that was written, so that a file ends with a whole one; no stream can."""
+        if self._file is not None and num_bytes and not self._is_stdout:
+            with suppress(OSError):  # a device or a pipe
+                self._file.truncate(self._file.tell() - num_bytes)
 
     def close(self) -> None:
         """Close the file. May be called more than once."""
@@ -62,4 +70,7 @@ class GrowingFile:
 def _stdout() -> BinaryIO:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed")
-    return sys.stdout.buffer
+    binary = sys.stdout.buffer
+    binary.flush()  # what was written before
+    # Unbuffered, because a write that never returns holds a buffer's lock, for which Python waits when it ends.
+    return getattr(binary, "raw", binary)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,16 @@ def test_the_overlay_is_renewed_twice_a_second() -> None:
     assert line.startswith("FPS ")
     assert "dropped 0" in line
     assert asked == pytest.approx([0.0, 0.5])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_a_report_for_a_pipe_that_nobody_reads_is_an_error_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "report"
+    os.mkfifo(pipe)
+    with pytest.raises(SinkError, match="nobody reads this pipe"):
+        write_report({}, pipe)
+    assert pipe.is_fifo()
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_report({"seconds": 1}, pipe)
+    assert os.read(reading, 100) == b'{\n  "seconds": 1\n}\n'
+    os.close(reading)

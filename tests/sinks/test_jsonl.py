@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,21 @@ def test_a_full_disk_is_one_clear_error() -> None:
     with pytest.raises(SinkError, match="/dev/full: JSON lines cannot be written: No space left"):
         sink.write(result())
     sink.close()
+
+
+def test_a_line_that_fits_only_in_part_is_taken_back(tmp_path: Path) -> None:
+    """A limit on the size of files cuts a write as a full disk does."""
+    resource = pytest.importorskip("resource", reason="limits of POSIX")
+    path, ignored = tmp_path / "o.jsonl", signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    lines = JsonLines(path)
+    lines.write(result(0))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
+        with pytest.raises(SinkError, match="JSON lines cannot be written: File too large"):
+            lines.write(result(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, ignored)
+        lines.close()
+    assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0]
