@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import RunConfig
@@ -47,6 +47,19 @@ _FIRST = published_models()[0]  # the smallest, to begin with
 _MOST_INFLIGHT = 8
 
 
+T = TypeVar("T")
+
+
+class WaitFor(Protocol):
+    """Calls a function, here or in a thread, and returns or raises what it does."""
+
+    def __call__(self, work: Callable[[], T]) -> T: ...
+
+
+def _call(work: Callable[[], T]) -> T:
+    return work()
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """A flow whose tip gives results, and its parts."""
@@ -70,23 +83,25 @@ def assemble(
     overlay: Overlay | None = None,
     loops: bool = False,
     clock: Callable[[], float] = time.monotonic,
+    wait_for: WaitFor = _call,
 ) -> Assembly:
     """Open the sources, the model and the outputs, and put them into a flow.
 
     source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
     loops: whether recorded sources begin anew where they end.
+    wait_for: calls what may take long in native code: the opening of the sources and of the engine.
     Raises a StreamdetError for whatever cannot be opened; everything that was opened before is closed.
     """
     if source is None and not config.sources:
         raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
     with ExitStack() as undo:
-        sources = open_sources(config, undo, loops=loops) if source is None else {source.source_id: source}
+        sources = {source.source_id: source} if source else wait_for(lambda: open_sources(config, undo, loops=loops))
         _refuse_file_of_two_sources(sources)
         _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         live_sources = len(sources) if all(is_live.values()) else 0
-        engine, config = _open_engine(config, sources, live_sources=live_sources)
+        engine, config = wait_for(partial(_open_engine, config, sources, live_sources=live_sources))
         undo.callback(engine.close)
         _refuse_rate_without_use(config, sources, is_live)
         captures = _captures(config, sources, is_live, clock)

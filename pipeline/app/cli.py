@@ -28,6 +28,7 @@ from pipeline.app.models.options import (
 )
 from pipeline.app.run.options import DemoOptions, DoctorOptions, RunOptions
 from pipeline.app.settings.options import ConfigOptions
+from pipeline.app.signals import Signals, end_process
 from pipeline.app.standard_streams import outlets
 from pipeline.app.tune.options import TuneOptions
 from pipeline.errors import StreamdetError
@@ -67,9 +68,8 @@ _LONGEST_NAME = 200  # of a file, in an error
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 1, never a traceback."""
-    with outlets(sys.argv[1:]) as both:
-        status = both.status(_run_app())
-    sys.exit(status)
+    with Signals(), outlets(sys.argv[1:]) as both:
+        end_process(both.status(_run_app()))
 
 
 def _run_app() -> int:
@@ -91,9 +91,6 @@ def _run_app() -> int:
         shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
         print(f"streamdet: error: {shown}: {error.strerror or error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("streamdet: interrupted", file=sys.stderr)
-        return 130
     return 0
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import typer
 from pipeline.app.config import ConfigRequest, marked_keys, preset_names
 from pipeline.app.logs import log_to_stderr
 from pipeline.app.options import Argument, ConfigFlags, Flag, TypeForm, flag_names
+from pipeline.app.signals import exit_code_of
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -53,9 +55,13 @@ class Command:
 
         def run(**typed: object) -> None:
             log_to_stderr(bool(typed.pop("verbose")))
-            options = collect(self.options, typed)
-            module, _, name = self.entry.partition(":")
-            status: int = getattr(importlib.import_module(module), name)(options)
+            try:
+                options = collect(self.options, typed)
+                module, _, name = self.entry.partition(":")
+                status: int = getattr(importlib.import_module(module), name)(options)
+            except KeyboardInterrupt as error:  # here, because Typer makes 130 of every signal
+                print("streamdet: interrupted", file=sys.stderr)
+                status = exit_code_of(error)
             if status:
                 raise typer.Exit(status)
 

@@ -273,6 +273,14 @@ class FlowConfig(_Section):
         Count, Flag("Detect in every Nth frame; most others of a file are not even decoded.", metavar="N")
     ] = 1
     max_frames: Annotated[Count | None, Flag("Stop after N frames of each source.", metavar="N")] = None
+    grace_s: Annotated[
+        Positive,
+        Flag(
+            "After Ctrl-C or another signal, wait no longer than this for a part that does not return.",
+            ("--grace",),
+            metavar="SECONDS",
+        ),
+    ] = 5.0
 
 
 class RenderConfig(_Section):
@@ -333,6 +341,10 @@ class OutputConfig(_Section):
     frames: Annotated[str, Flag("The folder of --save-frames.", metavar="FOLDER")] = "frames"
     draw_frames: Annotated[bool, Flag("Draw the detections on the frames of --save-frames.", typed=bool | None)] = False
     report: Annotated[str | None, Flag("Write the run's numbers as JSON.", metavar="FILE")] = None
+    on_error: Annotated[
+        Literal["continue", "stop"],
+        Flag("Whether the others go on when an output fails; the exit code is 1 either way.", ("--on-sink-error",)),
+    ] = "continue"
     show: Annotated[
         bool | None,
         Flag("Show a window; by default if there is a display and no other output.", ("--show/--no-show",)),
@@ -356,8 +368,13 @@ class RunConfig(_Section):
         ),
     ] = None
     strict: Annotated[
-        bool, Flag("Exit with 1 if a part of a source could not be read.", ("--strict/--no-strict",), typed=bool)
-    ] = False
+        bool | None,
+        Flag(
+            "Exit with 1 if a part of a source could not be read; with --no-strict, go on after a frame whose scores "
+            "or boxes are NaN or infinite, which otherwise is an error.",
+            ("--strict/--no-strict",),
+        ),
+    ] = None
     hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
     engine: EngineConfig = EngineConfig()

@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
+import stat
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -23,6 +25,9 @@ _PLAIN = {
 }  # fmt: skip
 
 
+_PIECE = 1000  # characters; up to 4 bytes of UTF-8 each, so less than the 4096 that a pipe takes whole
+
+
 class Outlet(io.TextIOBase):
     """A text stream that never raises: it drops what cannot be written, and keeps the first reason in `failure`."""
 
@@ -31,6 +36,7 @@ class Outlet(io.TextIOBase):
         self._stream = stream
         self._words = words
         self.failure: OSError | None = None
+        self.patience_seconds: float | None = None  # for a reader that does not read; None: it is waited for
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -53,7 +59,11 @@ class Outlet(io.TextIOBase):
             try:
                 if self._stream is None:
                     raise _closed()
-                self._stream.write(encodable(masked_text(text, words=self._words), self._stream.encoding or "utf-8"))
+                text_out = encodable(masked_text(text, words=self._words), self._stream.encoding or "utf-8")
+                if self.patience_seconds is None:
+                    self._stream.write(text_out)
+                else:
+                    self._write_patiently(text_out, self.patience_seconds)
             except (OSError, ValueError) as error:  # ValueError: closed since
                 self._keep(error)
         return len(text)
@@ -76,6 +86,14 @@ class Outlet(io.TextIOBase):
             raise _closed()
         return self._stream.fileno()
 
+    def is_pipe(self) -> bool:
+        """Whether somebody reads what is written, who may stop to; not on Windows, which cannot tell it."""
+        try:
+            mode = os.fstat(self.fileno()).st_mode
+        except (OSError, ValueError):
+            return False
+        return os.name == "posix" and (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode))
+
     def let_go(self) -> None:
         """Keep Python from trying again, when it ends, to write what could not be written."""
         self.flush()
@@ -83,6 +101,16 @@ class Outlet(io.TextIOBase):
             if self.failure is not None and self._stream is not None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
                 self._stream.flush()
+
+    def _write_patiently(self, text: str, seconds: float) -> None:
+        """Write pieces that a pipe takes whole once it takes any. Raises TimeoutError where its reader is stuck."""
+        assert self._stream is not None
+        for start in range(0, len(text), _PIECE):
+            if select.select([], [self._stream], [], seconds)[1]:
+                self._stream.write(text[start : start + _PIECE])
+                self._stream.flush()
+            else:
+                raise TimeoutError(errno.ETIMEDOUT, f"its reader has not read for {seconds:g} s")
 
     def _keep(self, error: OSError | ValueError) -> None:
         self.failure = error if isinstance(error, OSError) else _closed()
@@ -124,6 +152,19 @@ def outlets(words: Sequence[str]) -> Iterator[Outlets]:
         yield Outlets(output, error, had_error=before[1] is not None)
     finally:
         sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def lines_given_up_after(seconds: float) -> Iterator[None]:
+    """While a run lasts: text is given up, not the run, where a pipe's reader does not read for so long."""
+    pipes = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, Outlet) and stream.is_pipe()]
+    for stream in pipes:
+        stream.patience_seconds = seconds
+    try:
+        yield
+    finally:
+        for stream in pipes:
+            stream.patience_seconds = None
 
 
 def encodable(text: str, encoding: str) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+THREAD_NAME = "streamdet"
+"""What the names of a run's threads begin with."""
+
 
 class Calls:
     """The calls that are running, one for each thread; may be used from any thread.

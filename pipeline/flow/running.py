@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from pipeline.errors import FlowError
+from pipeline.flow.calls import THREAD_NAME
 from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Edge, Flow, Node
 from pipeline.flow.ledger import FrameCounts
@@ -249,7 +250,7 @@ class Running(Generic[T]):
             self._wiring.close_to_new()
 
     def _threads_of(self, node: Node) -> list[threading.Thread]:
-        run, name = worker_of(node, self._wiring).run, f"streamdet {node.name}"
+        run, name = worker_of(node, self._wiring).run, f"{THREAD_NAME} {node.name}"
         # Daemons, so that a source that hangs in a driver cannot keep the interpreter from ending.
         return [threading.Thread(target=run, name=name, daemon=True) for _ in range(node.workers)]
 

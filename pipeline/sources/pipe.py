@@ -6,12 +6,19 @@ import os
 import select
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 
 _POLL_SECONDS = 0.1  # the longest that a stop goes unnoticed
+
+
+def open_pipe(path: Path) -> BinaryIO:
+    """A named pipe for reading, unbuffered, whether anybody writes to it yet or not; `PipeReader` waits for that."""
+    return open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0)  # noqa: PTH123 - of a descriptor
 
 
 class PipeReader:
@@ -34,7 +41,8 @@ class PipeReader:
         silent_since = self._clock()
         while not (self.stop and self.stop.is_set()):
             if select.select([self._descriptor], [], [], _POLL_SECONDS)[0]:
-                return os.read(self._descriptor, num_bytes)
+                with suppress(BlockingIOError):  # somebody else has read it
+                    return os.read(self._descriptor, num_bytes)
             if self.stop is None and self._clock() - silent_since > self._patience_seconds:
                 raise SourceError(
                     f"no video came through the pipe for {self._patience_seconds:g} s; does the command before it run?"

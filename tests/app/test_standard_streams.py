@@ -152,3 +152,17 @@ def test_a_report_is_written_whatever_the_terminal_can_show(
     assert done.returncode == 0, done.stderr
     assert '"caf\\udce9.mp4"' in (tmp_path / "r.json").read_text()
     assert "written  r.json, o.mp4" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_lines_for_a_pipe_that_nobody_reads_are_given_up_after_a_while() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "w") as pipe:
+        outlet = Outlet(pipe)
+        assert outlet.is_pipe()
+        outlet.patience_seconds = 0.01
+        while outlet.failure is None:  # until the pipe is full
+            outlet.write("a line\n" * 500)
+        outlet.write("no more")
+        assert isinstance(outlet.failure, TimeoutError)
+        assert "has not read for 0.01 s" in str(outlet.failure)

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -29,8 +24,11 @@ from pipeline.app.run.panel import RunView, panel_for
 from pipeline.app.run.report import print_images, print_report, report_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
+from pipeline.app.signals import Signals, threads_left_behind
+from pipeline.app.standard_streams import lines_given_up_after
 from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import StreamdetError
+from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
@@ -100,15 +98,26 @@ def run_and_report(config: RunConfig) -> int:
 
     0: the sources ended or the window was closed; 1: with `strict`, something could not be read;
     130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
-    Raises a StreamdetError for what cannot run or breaks on the way, after the report.
+    Raises a StreamdetError for what cannot run or breaks on the way, after the report, and KeyboardInterrupt for a
+    signal that comes before the run.
     """
     prepare_process()
     console = wide_console(140, stderr=config.output.jsonl == "-")
     overlay = OverlayText()
-    assembly = assemble(config, overlay=overlay)
-    for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
-        if line is not None:
-            tell(console, line, "dim")
+    with Signals(grace_seconds=config.flow.grace_s) as signals, lines_given_up_after(config.flow.grace_s):
+        assembly = assemble(config, overlay=overlay, wait_for=signals.wait_for)
+        for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
+            if line is not None:
+                tell(console, line, "dim")
+        status = _run_assembly(assembly, config, console, overlay, signals)
+    damage = [line for source in assembly.sources.values() for line in source.damage]
+    return status or int(bool(damage and config.strict))
+
+
+def _run_assembly(
+    assembly: Assembly, config: RunConfig, console: Console, overlay: OverlayText, signals: Signals
+) -> int:
+    """The exit code of the signal that ended the run, or 0. Raises what broke it, after the report."""
     objects = ObjectTally(
         {
             part_id: name
@@ -119,12 +128,12 @@ def run_and_report(config: RunConfig) -> int:
     )
     flow, truth = _with_truth(assembly)
     flow = flow.observe(objects)
-    running = Running(flow)
+    on_error = OnError(sink=config.output.on_error, frame="continue" if config.strict is False else "stop")
+    running = Running(flow, grace_seconds=config.flow.grace_s, on_error=on_error)
     overlay.statistics = running.statistics
     view = RunView(flow, running.statistics, objects.counts)
-    caught: list[int] = []
     try:
-        with _signals(running, caught, console), running, panel_for(console, view) as panel:
+        with signals.answered_by(running.stop), running, panel_for(console, view) as panel:
             running.wait(on_tick=panel.update)
     except BaseException as error:
         try:
@@ -135,11 +144,9 @@ def run_and_report(config: RunConfig) -> int:
     else:
         _report(running.statistics(), assembly, config, console, objects, truth)
     finally:
-        assembly.engine.close()
-    damage = [line for source in assembly.sources.values() for line in source.damage]
-    if caught:
-        return 128 + caught[0]
-    return 1 if damage and config.strict else 0
+        if not threads_left_behind():  # an inference that never returns would keep the engine from closing
+            assembly.engine.close()
+    return 128 + signals.numbers[0] if signals.numbers else 0
 
 
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
@@ -205,33 +212,3 @@ def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console)
     tell(console, f"truth    {objects} found in {num_frames} frames, {num_false} false alarms")
     if tally:
         tell(console, "         " + ", ".join(f"{row.name} {row.num_found}/{row.num_there}" for row in tally))
-
-
-@contextmanager
-def _signals(running: Running[Result], caught: list[int], console: Console) -> Iterator[None]:
-    """The first Ctrl-C, SIGTERM or SIGHUP drains the run, the second ends it at once; what nohup ignores stays so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # handlers can only be set in the main thread
-        return
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if caught:
-            with suppress(OSError):  # the terminal may be gone
-                if console.is_terminal:
-                    os.write(2, b"\x1b[?25h")  # the panel hides the cursor
-                os.write(2, b"\nstreamdet: stopped at once\n")
-            os._exit(128 + number)
-        caught.append(number)
-        running.stop()
-
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {
-        number: signal.signal(number, handle)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SourceError
 from pipeline.masking import masked_text, without_pieces
 from pipeline.sources.options import DecodeOptions, NetworkOptions
-from pipeline.sources.pipe import PipeReader
+from pipeline.sources.pipe import PipeReader, open_pipe
 from pipeline.sources.video.input import open_input
 from pipeline.sources.video.on_gpu import gpu_decoder, what_is_missing
 
@@ -127,8 +127,7 @@ class OpenVideo:
         """What `av.open` is given; a pipe is opened for it."""
         address = self._address
         if isinstance(address, str | Path) and not self.scheme and Path(address).is_fifo():
-            pipe = Path(address).open("rb", buffering=0)  # noqa: SIM115 - closed with the rest
-            address = self._undo.enter_context(pipe)
+            address = self._undo.enter_context(open_pipe(Path(address)))
         if isinstance(address, str | Path):
             return str(address) if self.scheme else f"file:{address}"  # so that "a:b.mp4" is not a protocol
         if address.seekable():
