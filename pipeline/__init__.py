@@ -8,7 +8,8 @@
 
 Picture side (`pipeline.picture`): arrays, no threads. Flow side (`pipeline.flow`): threads, no arrays.
 They meet in `pipeline.stages`. Names are imported when they are first used, so that `import pipeline` is cheap.
-All it does at once is to switch off the telemetry of the libraries that it will load: import it before them.
+All it does at once is to switch off the telemetry of the libraries that it will load, and to limit the pixels of the
+images that OpenCV decodes: import it before them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from pipeline.pixel_limit import limit_pixels
 from pipeline.telemetry import opt_out
 from pipeline.version import __version__ as __version__
 
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.stages.render import Render as Render
 
 opt_out()
+limit_pixels()
 
 _HOMES = {
     "detect": "pipeline.app.run.python_api",

@@ -15,6 +15,8 @@ def read_text(path: Path) -> str:
     Raises OSError for a file that cannot be read or is not regular, which might never end, and UnicodeDecodeError for
     bytes that are not such text.
     """
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "its name has a zero byte", str(path))
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     content = path.read_bytes()

@@ -15,13 +15,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from pipeline.accuracy.outline import crosses_itself
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.errors import ConfigError, reason_of
 from pipeline.picture.boxes import convert
 from pipeline.text_file import read_text
+from pipeline.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
 
@@ -76,10 +76,10 @@ def _yaml_of(path: Path) -> Path:
 
 def _read_yaml(path: Path) -> Mapping[str, object]:
     try:
-        values = yaml.safe_load(read_text(path))
+        values = read_yaml(path)
         if not isinstance(values, dict):
             raise TypeError(f"it holds a {type(values).__name__}")
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"{path} must be a YAML file with names and val, as YOLO datasets have it: {reason}"

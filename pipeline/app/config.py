@@ -15,7 +15,6 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
@@ -36,10 +35,12 @@ from pipeline.masking import MASK, masked_address
 from pipeline.meaning import Meaning
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
+from pipeline.yaml_file import NotYamlError, parse_yaml, read_yaml
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
 
 COMMAND_LINE = "the command line"
 
@@ -210,8 +211,11 @@ class EngineConfig(_Section):
         Literal["auto", "fp32", "fp16", "bf16"],
         Flag("The precision of the network, if the device offers several; fp32 rules out OpenVINO's bf16."),
     ] = "auto"
-    threads: Annotated[Count | None, Meaning("Threads of one inference; by default as cores and sources are.")] = None
-    inflight: Annotated[Count | None, Meaning("Inferences at once; by default as cores and sources are.")] = None
+    threads: Annotated[
+        Threads | None,
+        Meaning("Threads of one inference; by default as cores and sources are."),
+    ] = None
+    inflight: Annotated[Threads | None, Meaning("Inferences at once; by default as cores and sources are.")] = None
     unproved: Annotated[
         bool,
         Flag("If the device's detections differ from CPU fp32, warn and run instead of failing.", typed=bool | None),
@@ -247,7 +251,8 @@ class FlowConfig(_Section):
         ),
     ] = "auto"
     rate_fps: Annotated[
-        Positive | None, Flag("Play recorded sources at this many frames per second, with --live.", ("--rate",))
+        Annotated[float, Field(ge=0.001)] | None,
+        Flag("Play recorded sources at this many frames per second, with --live.", ("--rate",)),
     ] = None
     queue_capacity: Annotated[
         Count, Meaning("Frames that may wait before each stage; more only smooths uneven work.")
@@ -529,13 +534,12 @@ def find_preset(name: str, *, must: str = "--preset must be one of the presets")
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {reason_of(error)}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise ConfigError(f"{path}{line}: is not YAML: {getattr(error, 'problem', error)}") from error
+    except NotYamlError as error:
+        line = "" if error.line is None else f", line {error.line}"
+        raise ConfigError(f"{path}{line}: is not YAML: {error}") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -554,8 +558,8 @@ def _setting(text: str) -> dict[str, object]:
     if not equals or not key:
         raise ConfigError(f"--set must be key=value, such as flow.mode=live, got {masked_address(text)!r}")
     try:
-        return _nested(key.strip(), yaml.safe_load(value))
-    except yaml.YAMLError as error:
+        return _nested(key.strip(), parse_yaml(value))
+    except NotYamlError as error:
         raise ConfigError(f"--set {key}: {_Shown(key).repr(value)} is not a YAML value") from error
 
 

@@ -97,8 +97,17 @@ def measure_floor_apart(case: Case) -> FloorMeasured:
     return FloorMeasured(**_output_apart(case))
 
 
+def _path_to_us() -> dict[str, str]:
+    """PYTHONPATH with the folder of a clone that is not installed, which -P leaves out with the working folder."""
+    root = Path(__file__).parents[2]
+    if root.name in ("site-packages", "dist-packages"):
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
+
+
 def _output_apart(case: Case) -> dict[str, Any]:
-    command = [sys.executable, "-m", "pipeline.app.measure_apart"]
+    command = [sys.executable, "-P", "-m", "pipeline.app.measure_apart"]  # -P: no module of the working folder
+    environment = {**os.environ, **_path_to_us(), "PYTHONIOENCODING": "utf-8:backslashreplace"}  # whatever ours is
     readable, writable = os.pipe()
     with (
         os.fdopen(writable, "wb", buffering=0) as lifeline,  # closed by the system where this process is killed
@@ -109,7 +118,7 @@ def _output_apart(case: Case) -> dict[str, Any]:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
-            env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},  # whatever this terminal has
+            env=environment,
         ) as process,
     ):
         os.close(readable)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 from pipeline.app.config import HintsConfig
@@ -63,9 +64,11 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def _anchors_file(word: str) -> Path:
     path = Path(word)
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is not a regular file")
         with path.open("rb") as file:
             reason = None if file.read(6) == b"\x93NUMPY" else "it does not begin like one"
-    except OSError as error:
+    except (OSError, ValueError) as error:
         reason = reason_of(error)
     if reason is not None:
         raise ConfigError(f"--anchors must be a .npy file, got {word}: {reason}")

@@ -17,8 +17,9 @@ from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
+from pipeline.sinks.output_lock import LockedSink, OutputLock
 from pipeline.sinks.picture_names import PictureNames, source_stems
-from pipeline.sinks.writable import refuse_unwritable
+from pipeline.sinks.writable import is_regular, refuse_unwritable
 from pipeline.sources.file_sets import IMAGE_SUFFIXES
 
 T = TypeVar("T")
@@ -474,9 +475,22 @@ def _rendered(
     return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)
 
 
+def _opened(output: Output, request: SinkRequest) -> Sink[Any]:
+    """The sink; one of a regular file or folder keeps other runs from it."""
+    target = Path(request.target)
+    if output.file_option is None or request.target == "-" or not (target.is_dir() or is_regular(target)):
+        return output.open(request)
+    lock = OutputLock(target)
+    try:
+        return LockedSink(output.open(request), lock)
+    except BaseException:
+        lock.release()
+        raise
+
+
 def _with_sinks(flow: Flow[T], requests: Sequence[tuple[Output, SinkRequest]], undo: ExitStack) -> Flow[T]:
     for output, request in requests:
-        sink = output.open(request)
+        sink = _opened(output, request)
         undo.callback(sink.close)
         flow = flow.to(
             sink,

@@ -11,18 +11,20 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.frame import ColourOrder
 from pipeline.picture.letterbox import ResizeMode
 from pipeline.picture.suppression import SuppressionOptions
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+    from pydantic_core import ErrorDetails
 
 METADATA_KEY = "streamdet.detector_spec"
 SCHEMA_VERSION = 1
@@ -157,6 +159,8 @@ class DetectorSpec:
                 f"the {METADATA_KEY} metadata has schema {schema} with {sorted(values.keys() - names)}, "
                 f"this version reads schema {SCHEMA_VERSION}; update streamdet or export it again"
             )
+        from pydantic import ValidationError
+
         try:
             return _adapter().validate_json(json.dumps(values), strict=True)
         except ValidationError as error:
@@ -167,6 +171,8 @@ class DetectorSpec:
 @cache
 def _adapter() -> TypeAdapter[DetectorSpec]:
     """What checks every field's type and choices; built when it is first needed."""
+    from pydantic import TypeAdapter
+
     return TypeAdapter(DetectorSpec)
 
 

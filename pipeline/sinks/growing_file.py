@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import SinkError
-from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
+from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
 
 
 class GrowingFile:
@@ -56,9 +56,10 @@ class GrowingFile:
                 self._file.truncate(self._file.tell() - num_bytes)
 
     def close(self) -> None:
-        """Close the file. May be called more than once."""
-        if self._file is not None and not self._is_stdout:
+        """Close the file. May be called more than once. Raises SinkError if somebody has deleted it."""
+        if self._file is not None and not self._is_stdout and not self._file.closed:
             self._file.close()
+            refuse_deleted(Path(self._path), f"{self._what}")
 
     def _opened(self) -> BinaryIO:
         if self._is_stdout:

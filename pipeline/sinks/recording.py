@@ -25,7 +25,7 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
-from pipeline.sinks.writable import refuse_no_path, refuse_unwritable
+from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
 
 logger = logging.getLogger(__name__)
 
@@ -125,6 +125,8 @@ class Recording:
         except (FFmpegError, OSError) as error:
             if not self._is_broken:  # else `write` has raised
                 raise SinkError(f"{self._path}: its end cannot be written: {_reason(error)}") from error
+        if not self._is_broken:
+            refuse_deleted(self._path, "the recording")
 
     def _open(self, item: RenderedFrame) -> tuple[OutputContainer, VideoStream]:
         self._size_wh = item.size_wh

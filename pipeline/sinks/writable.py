@@ -26,6 +26,20 @@ def refuse_no_path(word: str | Path, what: str) -> None:
         raise SinkError(f"{what} must have a path on this machine, got an address, {address[0]}/***; name a file")
 
 
+def is_regular(path: Path) -> bool:
+    """Whether it is a file like any other, or none yet: not a device or a named pipe, which several may write to."""
+    try:
+        return path.is_file() or not path.exists()
+    except OSError:
+        return False
+
+
+def refuse_deleted(path: Path, what: str) -> None:
+    """Raise SinkError for an output that was written and is not there any more: its content is lost."""
+    if not path.exists():
+        raise SinkError(f"{path}: {what} cannot be kept: somebody deleted the file during the run")
+
+
 def refuse_unwritable(path: Path, what: str) -> None:
     """Raise SinkError unless a file can be written there; an old one stays as it is. what: the output, in the error."""
     refuse_no_path(path, what)

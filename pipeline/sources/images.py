@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, PixelArray, TimedPicture
+from pipeline.pixel_limit import MOST_PIXELS, VARIABLE
 from pipeline.sources.file_sets import IMAGE_NAMES, FileSet
 from pipeline.sources.heif import heif_picture, is_heif
 from pipeline.sources.pictures_in_file import num_pictures
@@ -118,6 +120,11 @@ def decode_image(content: bytes, *, name: str) -> PixelArray:
     try:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
+        if "MAX_IMAGE" in error.err:
+            raise SourceError(
+                f"{name}: must have at most {int(os.environ.get(VARIABLE, MOST_PIXELS)):,} pixels; make it smaller, or "
+                f"set {VARIABLE}"
+            ) from error
         raise SourceError(f"{name}: cannot be decoded: {error.err}") from error
     if pixels is None:
         raise SourceError(f"{name}: is not an image that can be decoded")
@@ -126,7 +133,11 @@ def decode_image(content: bytes, *, name: str) -> PixelArray:
 
 def _content_of(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{path}: is not a regular file, which an image must be")
         return path.read_bytes()
+    except SourceError:
+        raise
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
 

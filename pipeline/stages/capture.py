@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -97,7 +98,7 @@ class Capture:
             if self._is_paced:
                 due = timed.pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began
-                if stop.wait(max(0.0, began + due - self._clock())):
+                if stop.wait(min(max(0.0, began + due - self._clock()), threading.TIMEOUT_MAX)):
                     return
             now = self._clock()
             captured_at = now if timed.captured_at_seconds is None else min(now, timed.captured_at_seconds)

@@ -249,3 +249,11 @@ def test_a_bench_tells_how_a_device_agrees_and_that_a_rate_was_not_reached() -> 
     print_bench(bench, Console(file=screen, width=200))
     assert "agreement: 99.9% of 10 detections" in screen.getvalue()
     assert "less than --rate 1e+06 asks for" in screen.getvalue()
+
+
+def test_what_measures_runs_no_module_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise SystemExit('a module of the working folder was run')")
+    monkeypatch.chdir(tmp_path)
+    config = load_config(options={"sources": ("nowhere.mp4",), "output.show": False})
+    with pytest.raises(ConfigError, match="there is no such file"):
+        measure_apart(Case(config.model_dump(mode="json")))

@@ -50,7 +50,7 @@ def test_every_preset_loads(name: str) -> None:
         ("flow: {mode: lve}", r"flow.mode must be 'auto', 'live' or 'every-frame', got 'lve'; did you mean 'live'\?"),
         ("detection: {score_threshold: high}", "detection.score_threshold must be a valid number.*got 'high'"),
         ("- a\n- b", "must hold keys and values, got list"),
-        ("flow: {mode: live", "line 1.*is not YAML"),
+        ("flow: {mode: live", r"line \d.*is not YAML"),
     ],
 )
 def test_a_mistake_in_a_file_is_named(tmp_path: Path, text: str, message: str) -> None:

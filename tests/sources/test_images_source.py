@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import cv2
@@ -11,7 +14,7 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import PixelArray
-from pipeline.sources.images import ImagesSource
+from pipeline.sources.images import ImagesSource, read_image
 from pipeline.stages.capture import Capture
 from tests.support.assets import ASSETS, needs_assets
 from tests.support.videos import read_all
@@ -178,3 +181,20 @@ def test_a_frame_names_its_image_also_behind_a_broken_one(tmp_path: Path) -> Non
         (0, str(tmp_path / "a.png")),
         (1, str(tmp_path / "c.png")),
     ]
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """1.2 GB of pixels in a file of some hundred bytes; its header alone says so."""
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    chunks = [b"IHDR" + header, b"IDAT" + zlib.compress(b""), b"IEND"]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    with pytest.raises(SourceError, match="must have at most 178,956,970 pixels"):
+        read_image(tmp_path / "bomb.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes of POSIX")
+def test_a_named_pipe_among_images_is_told_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(SourceError, match=r"a\.jpg: is not a regular file"):
+        read_image(tmp_path / "a.jpg")

@@ -336,3 +336,13 @@ def test_a_polygon_is_cut_where_it_comes_too_near() -> None:
     assert cut[:, 2].min() == pytest.approx(NEAR_M)
     assert len(cut) == 4
     assert len(cut_at_near(square - np.array((0, 0, 9.0)))) == 0
+
+
+def test_a_scene_longer_than_any_number_of_frames_is_refused() -> None:
+    with pytest.raises(ConfigError, match="seconds must be at most 1e9, or inf"):
+        TrafficOptions(seconds=1e308, fps=1000)
+
+
+def test_a_frame_that_would_be_late_by_more_than_an_hour_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"jitter must be at most an hour, got 1e\+300"):
+        TrafficOptions(jitter_seconds=1e300, realtime=True)

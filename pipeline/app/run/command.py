@@ -198,7 +198,7 @@ def _report(
     files = [path for path in assembly.files if path != "-"]
     if config.output.report is not None:
         write_report(report, Path(config.output.report))
-    written = [path for path in files if not str(broken_by).startswith(f"{path}: ")]
+    written = [path for path in files if Path(path).exists() and not str(broken_by).startswith(f"{path}: ")]
     if written:
         tell(console, "written  " + ", ".join(written))
 

@@ -123,8 +123,10 @@ def read_anchors(path: Path) -> FloatArray:
     """
     try:
         anchors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
         raise ModelError(f"--anchors must be a .npy file, got {path}: {error}") from error
+    if not isinstance(anchors, np.ndarray):
+        raise ModelError(f"--anchors must be a .npy file, got {path}, which holds several arrays")
     if anchors.ndim != 2 or anchors.shape[1] != 4 or not np.issubdtype(anchors.dtype, np.floating):
         raise ModelError(f"{path}: anchors must be floats [A, 4], got {anchors.dtype} {list(anchors.shape)}")
     if not np.isfinite(anchors).all() or anchors[:, 2:].min(initial=1) <= 0 or np.abs(anchors).max(initial=0) > 2:

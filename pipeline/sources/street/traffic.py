@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from pipeline.sources.street.scene import LightName, Street
 from pipeline.sources.street.view import CLASS_NAMES, StreetView
 
 SCHEME = "sim:traffic"
+
+
+_LONGEST_WAIT_SECONDS = 3600.0  # for a late frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,7 @@ class TrafficOptions:
         limits: tuple[tuple[str, bool, str, object], ...] = (
             ("seed", self.seed >= 0, "be at least 0", self.seed),
             ("seconds", self.seconds > 0, "be more than 0", self.seconds),
+            ("seconds", self.seconds <= 1e9 or self.seconds == math.inf, "be at most 1e9, or inf", self.seconds),
             ("fps", 0 < self.fps <= 1000, "lie within 0 and 1000", self.fps),
             ("size", min(width, height) >= 32 and max(width, height) <= 7680, "lie within 32 and 7680 each way",
              f"{width}x{height}"),
@@ -60,6 +65,8 @@ class TrafficOptions:
             ("corrupt", 0 <= self.corrupt <= 1, "lie within 0 and 1", self.corrupt),
             ("jitter", 0 <= self.jitter_seconds < math.inf, "be at least 0 seconds", self.jitter_seconds),
             ("stall", 0 <= self.stall_seconds < self.stall_every_seconds < math.inf, "be less than its period", stall),
+            ("jitter", not self.jitter_seconds > _LONGEST_WAIT_SECONDS, "be at most an hour", self.jitter_seconds),
+            ("stall", not self.stall_seconds > _LONGEST_WAIT_SECONDS, "last at most an hour", stall),
             ("jitter", self.realtime or not self.jitter_seconds, "come with realtime=1", self.jitter_seconds),
             ("stall", self.realtime or not self.stall_seconds, "come with realtime=1", stall),
         )  # fmt: skip
@@ -184,7 +191,7 @@ class TrafficSource:
     def _wait(self, due: float, stop: Stop) -> bool:
         """Wait until it is time; False if the run ends first."""
         while (rest := due - self._clock()) > 0:
-            if stop.wait(rest):
+            if stop.wait(min(rest, threading.TIMEOUT_MAX)):
                 return False
         return True
 
