@@ -478,7 +478,7 @@ def _rendered(
 def _opened(output: Output, request: SinkRequest) -> Sink[Any]:
     """The sink; one of a regular file or folder keeps other runs from it."""
     target = Path(request.target)
-    if output.file_option is None or request.target == "-" or not (target.is_dir() or is_regular(target)):
+    if output.file_option is None or request.target == "-" or not is_regular(target):
         return output.open(request)
     lock = OutputLock(target)
     try:

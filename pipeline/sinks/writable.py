@@ -27,10 +27,16 @@ def refuse_no_path(word: str | Path, what: str) -> None:
 
 
 def is_regular(path: Path) -> bool:
-    """Whether it is a file like any other, or none yet: not a device or a named pipe, which several may write to."""
+    """Whether it is a file or folder, or none yet: not a device or a named pipe, which several may write to.
+
+    False as well for what cannot be a path, which whoever opens it says.
+    """
     try:
-        return path.is_file() or not path.exists()
-    except OSError:
+        path.lstat()
+        return path.is_file() or path.is_dir() or not path.exists()  # not: a link that leads nowhere yet
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # ValueError: a zero byte
         return False
 
 

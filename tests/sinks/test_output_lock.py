@@ -74,3 +74,12 @@ def test_an_output_that_was_deleted_meanwhile_is_not_told_as_written(tmp_path: P
         lines.close()
     lines.close()
     Recording(tmp_path / "never_begun.mp4").close()
+
+
+@pytest.mark.parametrize(("name", "words"), [("a\0b", "without a zero byte"), ("a" * 300, "File name too long")])
+def test_what_cannot_be_a_path_is_told_by_who_opens_it(
+    tmp_path: Path, small_video: Path, small_detector: Path, name: str, words: str
+) -> None:
+    options = {"sources": (str(small_video),), "model": str(small_detector), "engine.device": "cpu"}
+    with pytest.raises(SinkError, match=words):
+        assemble(load_config(options={**options, "output.jsonl": str(tmp_path / name)}))
