@@ -34,11 +34,8 @@ from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
 from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 
-NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox_nano.onnx -o out.mp4"
-NEXT_MODEL = (
-    "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB):",
-    "https://github.com/Megvii-BaseDetection/YOLOX/releases/download/0.1.1rc0/yolox_nano.onnx",
-)
+NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox-nano -o out.mp4"
+NEXT_MODEL = "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB download)"
 
 
 def run_sources(options: RunOptions) -> int:
@@ -70,8 +67,7 @@ def _tell_what_next(folder: Path) -> None:
     console = wide_console()
     tell(console, f"look at  {folder / 'demo.mp4'}")
     tell(console, f"next     {NEXT_COMMAND}", "bold")
-    for line in NEXT_MODEL:
-        tell(console, f"         {line}", "dim")
+    tell(console, f"         {NEXT_MODEL}", "dim")
 
 
 def _run_dry(request: ConfigRequest, config: RunConfig) -> int:
