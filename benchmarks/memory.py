@@ -77,6 +77,7 @@ def run_once(
         "flow.max_frames": max_frames,
         "output.video": str(recording),
         "output.jsonl": str(recording.with_suffix(".jsonl")),
+        "output.overwrite": True,
         "output.show": False,
     }
     assembly = assemble(load_config(options=options))

@@ -28,6 +28,7 @@ ADAPTER = Adapter(network_wh=(64, 48), class_names=("lamp",), score_threshold=0.
 
 if __name__ == "__main__":
     names = ["own_torch_module:Lamps", "--adapter", "own_torch_module:ADAPTER"]
-    command = [sys.executable, "-m", "streamdet", "export", *names, "-o", str(Path("lamps.onnx").absolute())]
+    command = [sys.executable, "-m", "streamdet", "export", *names, "--overwrite"]
+    command += ["-o", str(Path("lamps.onnx").absolute())]
     subprocess.run(command, check=True, cwd=Path(__file__).parent)  # where own_torch_module can be imported
     print(streamdet.Detector("lamps.onnx")(sys.argv[1]))

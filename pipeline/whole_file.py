@@ -13,16 +13,24 @@ _NOT_EXCHANGEABLE = frozenset(
 )
 
 
+def make_parents(path: Path) -> None:
+    """Make the folders above a file that is about to be written. Raises OSError."""
+    folder = (path.resolve() if path.is_symlink() else path).parent
+    if not folder.exists():  # else a file in its place would be said to exist, instead of to be no folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file: a failure or a kill leaves what was there before. Raises OSError if it cannot be written.
 
     A link stays, and the file that it leads to is written; a device or pipe is written to. Where the folder does not
-    let the file be exchanged, as one that is mounted by itself, it is written in place.
+    let the file be exchanged, as one that is mounted by itself, it is written in place. Missing folders are made.
     """
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
         _write_to_device(path, content)
         return
+    make_parents(path)
     beside = _beside(path)
     try:
         beside.write_bytes(content)
@@ -40,13 +48,14 @@ class WholeFile:
 
     `file` takes the pieces. Leaving the `with` block, or `close`, before `finish` was called leaves what was there
     before. A link stays, and the file that it leads to is replaced; a device or pipe, and a file whose folder takes no
-    other, is written in place. Raises OSError if it cannot be written.
+    other, is written in place. Missing folders are made. Raises OSError if it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path.resolve() if path.is_symlink() else path
         self._beside: Path | None = None
         if not self._path.exists() or self._path.is_file():
+            make_parents(self._path)
             self._beside = _beside(self._path)
             try:
                 self.file = self._beside.open("wb")

@@ -17,7 +17,7 @@ from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.outputs import Feed, Overlay, output_targets, with_outputs
+from pipeline.app.outputs import Feed, Overlay, output_targets, refuse_outputs, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.devices import refuse_device
@@ -100,13 +100,14 @@ def assemble(
         _refuse_file_of_two_sources(sources)
         _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
+        feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
+        refuse_outputs(config, feeds)  # before a network is loaded and proved, which may take long
         live_sources = len(sources) if all(is_live.values()) else 0
         engine, config = wait_for(partial(_open_engine, config, sources, live_sources=live_sources))
         undo.callback(engine.close)
         _refuse_rate_without_use(config, sources, is_live)
         captures = _captures(config, sources, is_live, clock)
         flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
-        feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
         names = engine.spec.class_names
         flow = with_added_stages(flow, config)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)

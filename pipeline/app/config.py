@@ -10,7 +10,7 @@ import difflib
 import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.app.options import (
     OR_NAME,
+    OVERWRITE,
     Argument,
     Flag,
     TypeForm,
@@ -350,6 +351,7 @@ class OutputConfig(_Section):
         Literal["continue", "stop"],
         Flag("Whether the others go on when an output fails; the exit code is 1 either way.", ("--on-sink-error",)),
     ] = "continue"
+    overwrite: Annotated[bool, replace(OVERWRITE, typed=bool | None)] = False
     show: Annotated[
         bool | None,
         Flag("Show a window; by default if there is a display and no other output.", ("--show/--no-show",)),

@@ -139,5 +139,9 @@ def triple(text: str, flag: str) -> tuple[float, float, float]:
 
 OR_NAME = "or a name of `streamdet models`"
 """Behind what takes a model."""
+
+OVERWRITE = Flag("Replace outputs that exist already.", ("--overwrite",))
+"""Of every command that writes files."""
+
 REPORT = Flag("Write all numbers as JSON.", metavar="FILE.json")
 """Of every command that measures."""

@@ -1,4 +1,4 @@
-"""Outputs against inputs: no file that a command writes may be one that it reads, or another one that it writes."""
+"""Outputs against files: what a command writes is nothing that it reads, and replaces no file unasked."""
 
 from __future__ import annotations
 
@@ -18,6 +18,25 @@ Outputs = Sequence[tuple[str, str | Path | None]]
 
 Inputs = Mapping[str, Iterable[Path]]
 """What is read, by the words that an error has for it."""
+
+_MOST_NAMED = 6  # files in an error; there are as many outputs as images in a folder
+
+
+def refuse_overwriting(outputs: Outputs, inputs: Inputs, *, overwrite: bool, folders: Outputs = ()) -> None:
+    """Raise SinkError for outputs that would overwrite something; asked before any work.
+
+    outputs: files, which must not be an input or each other. overwrite: whether those that exist already may be
+    replaced, as --overwrite says. folders: outputs that are filled with files, and so must not hold any yet.
+    """
+    refuse_output_over_input(outputs, inputs)
+    if overwrite:
+        return
+    existing = [f"{path} ({option})" for option, path in outputs if _is_file(path)]
+    existing += [f"{path} ({option})" for option, path in folders if _holds_files(path)]
+    if existing:
+        verb, them, name = ("exists", "it", "another file") if len(existing) == 1 else ("exist", "them", "other files")
+        named = existing if len(existing) <= _MOST_NAMED else [*existing[:2], f"{len(existing) - 2} others"]
+        raise SinkError(f"{' and '.join(named)} {verb} already; replace {them} with --overwrite, or name {name}")
 
 
 def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
@@ -77,10 +96,11 @@ def files_of_model(model: str | Path | None) -> list[Path]:
     """The file of a model and those in which its weights are; of a folder, such as transformers saves, all in it."""
     if model is None:
         return []
-    path = known_file(model)
-    if path.is_dir():
-        return [file for file in path.iterdir() if file.is_file()]
-    return [path, *weight_files(path)]
+    try:
+        path = known_file(model)
+        return [file for file in path.iterdir() if file.is_file()] if path.is_dir() else [path, *weight_files(path)]
+    except (OSError, ValueError):
+        return []  # what cannot be opened cannot be overwritten; opening it says why
 
 
 def make_folder(option: str, folder: Path) -> None:
@@ -99,6 +119,21 @@ def refuse_folder_of_images(option: str, folder: Path, images: Iterable[Path]) -
     where = _identity(folder)
     if where is not None and any(_identity(parent) == where for parent in {image.parent for image in images}):
         raise ConfigError(f"{option} must not be the folder of the images that are read, got {folder}")
+
+
+def _is_file(path: str | Path | None) -> bool:
+    """Whether a file is there that could be lost; devices and pipes have nothing to lose."""
+    try:
+        return path is not None and str(path) != "-" and Path(path).is_file()
+    except (OSError, ValueError):
+        return False  # it cannot be opened either, and whoever tries says why
+
+
+def _holds_files(folder: str | Path | None) -> bool:
+    try:
+        return folder is not None and Path(folder).is_dir() and any(Path(folder).iterdir())
+    except (OSError, ValueError):
+        return False
 
 
 def _identity(path: Path) -> object | None:

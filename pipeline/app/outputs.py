@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
-from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_overwriting
 from pipeline.app.stages import RENDER, Advice, Limit
 from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
@@ -303,7 +303,8 @@ def _labels(label_format: LabelFormat, colour: str) -> Output:
     def open_labels(request: SinkRequest) -> Sink[Result]:
         from pipeline.sinks.labels.formats import FORMATS
 
-        return FORMATS[label_format](request.target, names=request.picture_names())
+        overwrite = request.config.output.overwrite
+        return FORMATS[label_format](request.target, names=request.picture_names(), overwrite=overwrite)
 
     return Output(
         role=f"{label_format} labels",
@@ -394,13 +395,8 @@ def with_outputs(
     """Open the outputs that are requested and hang them on a flow; nothing is rendered where no output takes it.
 
     class_names: of the model. overlay: the lines to write over each picture. undo: learns how to close each sink.
-    Raises a StreamdetError for an output that cannot be opened, or would overwrite an input or another output.
+    Raises a StreamdetError for an output that cannot be opened.
     """
-    inputs = inputs_of(config)
-    refuse_output_over_input(output_files(config, feeds), inputs)
-    for output, request in _file_requests(config, feeds):
-        if output.names_files and output.file_option is not None:
-            refuse_folder_of_inputs(output.file_option, request.target, inputs)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     requests = [
@@ -417,6 +413,19 @@ def with_outputs(
     return flow.branch(
         lambda results: _with_sinks(_rendered(results, config, overlay, in_planes=in_planes), of_pictures, undo)
     )
+
+
+def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
+    """Raise SinkError for an output that would overwrite an input, another output, or, unasked, a file."""
+    inputs, requests = inputs_of(config), _file_requests(config, feeds)
+    folders = [(output.file_option or "", request.target) for output, request in requests if output.names_files]
+    files = output_files(config, feeds)
+    refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders)
+    for option, folder in folders:
+        refuse_folder_of_inputs(option, folder, inputs)
+    for output in LABELS:  # which know what in a folder are labels; without a picture, they write nothing
+        for request in output.requests(config, feeds):
+            output.open(request).close()
 
 
 def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:

@@ -64,7 +64,6 @@ def write_image(path: str | PathLike[str], pixels: PixelArray, *, source: str | 
         if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
             raise SinkError(f"{target}: a picture must not overwrite the one that it was drawn on; take another name")
         content = encoded(pixels, suffix)
-        target.parent.mkdir(parents=True, exist_ok=True)
         write_whole(target, content)
     except SinkError:
         raise

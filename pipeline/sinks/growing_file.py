@@ -10,13 +10,14 @@ from typing import BinaryIO
 
 from pipeline.errors import SinkError
 from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
+from pipeline.whole_file import make_parents
 
 
 class GrowingFile:
     """Writes pieces, each at once and whole, so that a killed run leaves only complete ones.
 
-    path: a file, which is overwritten with the first piece, not before. what: the output, in errors.
-    takes_stdout: whether `-` is standard output. Raises SinkError if it cannot be written.
+    path: a file, which is overwritten with the first piece, not before, when missing folders are made, too. what: the
+    output, in errors. takes_stdout: whether `-` is standard output. Raises SinkError if it cannot be written.
     """
 
     def __init__(self, path: str | Path, what: str, *, takes_stdout: bool = False) -> None:
@@ -64,6 +65,7 @@ class GrowingFile:
     def _opened(self) -> BinaryIO:
         if self._is_stdout:
             return _stdout()
+        make_parents(Path(self._path))
         # Unbuffered: a piece is one write, and nothing is left over that close could fail on.
         return Path(self._path).open("wb", buffering=0)
 

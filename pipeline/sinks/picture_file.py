@@ -22,7 +22,6 @@ def write_picture(path: Path, pixels: PixelArray, *, what: str) -> None:
     except SinkError as error:
         raise SinkError(f"{path}: {what}: {error}") from error
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, content)
     except OSError as error:
         raise SinkError(f"{path}: {what} cannot be written: {reason_of(error)}") from error

@@ -26,6 +26,7 @@ from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
 from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
+from pipeline.whole_file import make_parents
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,7 @@ class Recording:
         if isinstance(item.canvas, I420):
             self._matrix = item.canvas.matrix
         file_format = _FORMATS[self._path.suffix.lower()]
+        make_parents(self._path)
         container = av.open(str(self._path), "w", format=file_format, options=self._muxer_options(file_format))
         return container, self._add_stream(container)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 
 from pipeline.errors import SinkError, reason_of
+from pipeline.whole_file import make_parents
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path leaves one slash; C:/ is a drive
 
@@ -47,16 +50,21 @@ def refuse_deleted(path: Path, what: str) -> None:
 
 
 def refuse_unwritable(path: Path, what: str) -> None:
-    """Raise SinkError unless a file can be written there; an old one stays as it is. what: the output, in the error."""
+    """Raise SinkError unless a file can be written there; nothing is left of the trial, and an old file stays as it is.
+
+    Folders above it that are missing must be such as can be made: `make_parents` makes them with the first write.
+    what: the output, in the error.
+    """
     refuse_no_path(path, what)
     try:
         target = path.resolve() if path.is_symlink() else path
         existed = target.exists()
         if existed and not target.is_file() and not target.is_dir():
             return  # a device or a named pipe: opening it would use it
-        target.open("ab").close()
-        if not existed:
-            target.unlink()
+        with _parents_for_now(target):
+            target.open("ab").close()
+            if not existed:
+                target.unlink()
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"{path}: {what} cannot be written there: {reason}") from error
@@ -75,3 +83,16 @@ def refuse_unwritable_folder(folder: Path, what: str) -> None:
         raise SinkError(f"{folder}: {what} must be written into a folder, and {nearest} is a file")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise SinkError(f"{folder}: {what} cannot be written there: Permission denied")
+
+
+@contextmanager
+def _parents_for_now(path: Path) -> Iterator[None]:
+    """Make the folders above a path that are missing, and remove them again."""
+    missing = [folder for folder in path.parents if not folder.exists()]
+    try:
+        make_parents(path)
+        yield
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()

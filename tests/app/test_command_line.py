@@ -96,7 +96,17 @@ def test_two_sources_are_recorded_apart_and_share_the_lines(
 
 def test_thresholds_classes_and_max_frames_are_heeded(tmp_path: Path, small_video: Path, small_detector: Path) -> None:
     lines = tmp_path / "o.jsonl"
-    words: list[str | Path] = ["run", small_video, "-m", small_detector, "--jsonl", lines, "--max-frames", "3"]
+    words: list[str | Path] = [
+        "run",
+        small_video,
+        "-m",
+        small_detector,
+        "--jsonl",
+        lines,
+        "--max-frames",
+        "3",
+        "--overwrite",
+    ]
     run_streamdet(*words, "--score-threshold", "0.5")
     assert [len(line["detections"]) for line in lines_of(lines)] == [1, 1, 1]
     run_streamdet(*words, "--classes", "dog")
@@ -164,9 +174,12 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(tmp_path: Path, small_vid
         (["run", "VIDEO", "-m", "MODEL", "--score-threshold", "7"], "must be less than or equal to 1, got 7"),
         (["run", "VIDEO", "-m", "MODEL", "--classes", "cet"], "did you mean 'cat'?"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "VIDEO"], "must not be the source itself"),
-        (["run", "VIDEO", "-m", "MODEL", "-o", "nowhere/o.mp4"], "nowhere"),
+        (["run", "VIDEO", "-m", "MODEL", "-o", "/dev/null/o.mp4"], "/dev/null/o.mp4: a recording cannot be written"),
         (["run", "VIDEO", "-m", "MODEL", "-o", "o.docx"], ".mp4"),
-        (["run", "VIDEO", "-m", "MODEL", "--report", "nowhere/r.json"], "nowhere/r.json: the report cannot be written"),
+        (
+            ["run", "VIDEO", "-m", "MODEL", "--report", "/dev/null/r.json"],
+            "/dev/null/r.json: the report cannot be written",
+        ),
         (["run", "VIDEO", "-m", "MODEL", "--jsonl", "VIDEO"], "must not be the source itself"),
         (["run", "VIDEO", "-m", "MODEL", "--config", "webcan"], "did you mean 'webcam'?"),
         (["run", "VIDEO", "-m", "MODEL", "--set", "flow.mod=live"], "did you mean flow.mode?"),

@@ -246,7 +246,7 @@ def test_a_tiled_teacher_labels_more_of_a_real_photograph(tmp_path: Path) -> Non
     for tiles in ("1x1", "2x2"):
         report = tmp_path / "report.json"
         options = CompareOptions(
-            (str(model),), photograph, teacher=str(model), tiles=tiles, output=tmp_path, report=report
+            (str(model),), photograph, teacher=str(model), tiles=tiles, output=tmp_path, report=report, overwrite=True
         )
         run_compare(options, measure=by_model({model.stem: 10.0}))
         sure.append(json.loads(report.read_text())["teacher"]["num_sure"])

@@ -228,7 +228,7 @@ def one_row(path: Path, **changes: Any) -> Path:
         (("--data", "LABELS", "--images", "nowhere"), "--images must be a folder, got nowhere"),
         (("--data", "LABELS", "--detections", "nowhere.json"), "nowhere.json must hold COCO's results"),
         (("--data", "LABELS", "--detections", "ROW", "--save-detections", "f.json"), "takes one --model"),
-        (("--data", "LABELS", "--report", "nowhere/r.json"), "nowhere/r.json: report cannot be written there"),
+        (("--data", "LABELS", "--report", "/dev/null/r.json"), "/dev/null/r.json: report cannot be written there"),
         (("--data", "LABELS", "--report", "LABELS"), "--report must not be what is read, got LABELS"),
         (("--data", "LABELS", "--detections", "ROW", "--charts", "LABELS"), "--charts must be a folder, got "),
         (("--data", "LABELS", "--set", "flow.every=3"), "flow.every must be 1 for eval, which judges every"),

@@ -145,7 +145,7 @@ def test_adopt_takes_away_a_certificate_because_it_was_of_another_reading(stream
     [
         (["adopt", "nowhere.onnx", "-o", "o.onnx"], "nowhere.onnx: no such file"),
         (["adopt", "VIDEO", "-o", "o.onnx"], "must be an ONNX model"),
-        (["adopt", "MODEL", "-o", "nowhere/o.onnx"], "nowhere/o.onnx"),
+        (["adopt", "MODEL", "-o", "/dev/null/o.onnx"], "/dev/null/o.onnx"),
         (["adopt", str(DEMO_MODEL), "-o", "o.onnx"], "says what it is already"),
     ],
 )
@@ -410,7 +410,7 @@ def test_a_checkpoint_is_of_no_use_for_a_file_that_does_not_name_its_network(
         ),
         (["x", "--class-names", "NAMES", "--num-classes", "3"], "--num-classes is 3, but --class-names names 2"),
         (["x", "--class-names", "nowhere.txt"], "--class-names must be a text file"),
-        (["x", "-o", "nowhere/x.onnx"], "nowhere/x.onnx: the ONNX file cannot be written there"),
+        (["x", "-o", "/dev/null/x.onnx"], "/dev/null/x.onnx: the ONNX file cannot be written there"),
     ],
 )
 def test_a_wrong_option_of_export_is_one_line(

@@ -1,7 +1,8 @@
-"""Is no file that is read, and no file that was just written, ever overwritten, under whatever name?"""
+"""Outputs: no input is ever overwritten, no other output, and no file that exists unless --overwrite says so."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,10 @@ import numpy as np
 import pytest
 
 from pipeline.app.config import RunConfig, load_config
-from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, refuse_output_over_input, refuse_overwriting
 from pipeline.errors import SinkError
 from pipeline.sources.opening import files_of
-from tests.support.command_line import Streamdet
+from tests.support.command_line import Streamdet, refused
 from tests.support.tiny_detector import write_detector
 
 
@@ -138,3 +139,139 @@ def test_an_output_beside_the_images_may_be_written_again(tmp_path: Path) -> Non
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "o.jsonl").write_text("of the last run")
     refuse_output_over_input([("--jsonl", tmp_path / "o.jsonl")], inputs_of(RunConfig(sources=(str(tmp_path),))))
+
+
+def test_what_exists_is_replaced_only_if_that_is_said(tmp_path: Path) -> None:
+    old, new = tmp_path / "50% ü.mp4", tmp_path / "new.jsonl"
+    old.write_bytes(b"precious")
+    outputs = [("--output", old), ("--jsonl", new)]
+    message = r"50% ü\.mp4 \(--output\) exists already; replace it with --overwrite, or name another file$"
+    with pytest.raises(SinkError, match=message):
+        refuse_overwriting(outputs, {}, overwrite=False)
+    refuse_overwriting(outputs, {}, overwrite=True)
+    with pytest.raises(SinkError, match="--output must not be the source"):
+        refuse_overwriting(outputs, {"the source": [old]}, overwrite=True)
+    new.touch()
+    with pytest.raises(SinkError, match=r"mp4 \(--output\) and .*jsonl \(--jsonl\) exist already; replace them"):
+        refuse_overwriting(outputs, {}, overwrite=False)
+
+
+def test_devices_and_pipes_and_links_to_nothing_may_be_written(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("nothing")
+    paths = (os.devnull, "-", None, tmp_path / "pipe", tmp_path / "link", "a\0b", "x" * 300)
+    refuse_overwriting([("--jsonl", path) for path in paths], {}, overwrite=False)
+
+
+def test_a_folder_to_fill_may_exist_but_not_hold_files(tmp_path: Path) -> None:
+    folders = [("--charts", tmp_path), ("--output", tmp_path / "new"), ("--output", None)]
+    refuse_overwriting([], {}, overwrite=False, folders=folders)
+    (tmp_path / "a.png").touch()
+    with pytest.raises(SinkError, match=r"\(--charts\) exists already; replace it with --overwrite"):
+        refuse_overwriting([], {}, overwrite=False, folders=folders)
+
+
+REPEATED = [
+    "run {video} -m {model} --max-frames 2 -o old",
+    "run {video} {video} -m {model} --max-frames 2 -o {old2}",
+    "run {video} -m {model} --max-frames 2 --jsonl old --report new",
+    "run {video} -m {model} --max-frames 2 --report old",
+    "run {video} -m {model} --max-frames 2 --csv old",
+    "run {video} -m {model} --max-frames 2 --parquet old",
+    "run {video} -m {model} --max-frames 2 --labels coco=old",
+    "bench {video} -m {model} --report old",
+    "bench {video} -m {model} --html old",
+    "compare {model} {other} --on {video} --report old",
+    "tune {video} -m {model} -o old",
+    "eval --data {labels} -m {model} --report old",
+    "eval --data {labels} -m {model} --save-detections old",
+    "adopt {model} -o old",
+    "export retinanet_resnet50_fpn -o old",
+    "quantize {model} --calibrate {video} -o old",
+    "flops {model} --json old",
+    "models --json old",
+]
+
+
+@pytest.mark.parametrize("words", REPEATED, ids=[words.split(" {")[0] + words[-12:] for words in REPEATED])
+def test_no_command_replaces_a_file_unless_it_is_told_to(
+    tmp_path: Path,
+    small_video: Path,
+    small_detector: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    streamdet: Streamdet,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    old = tmp_path / ("o-black-1.mp4" if "{old2}" in words else "o.yaml" if words.startswith("tune") else "o.mp4")
+    old.write_bytes(b"precious")
+    other = tmp_path / "n.onnx"
+    other.write_bytes(small_detector.read_bytes())
+    cv2.imwrite("a.png", np.zeros((64, 96, 3), np.uint8))
+    labels = {
+        "images": [{"id": 1, "file_name": "a.png", "width": 96, "height": 64}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [8, 16, 16, 16], "area": 256, "iscrowd": 0}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    Path("labels.json").write_text(json.dumps(labels))
+    files = {"video": small_video, "model": small_detector, "other": other, "labels": "labels.json", "old2": "o.mp4"}
+    done = streamdet(
+        *(
+            word.replace("old", old.name) if word.split("=")[-1] == "old" else word.format(**files)
+            for word in words.split()
+        )
+    )
+    assert refused(done, f"{old.name} (--", "exists already; replace it with --overwrite, or name another file")
+    assert old.read_bytes() == b"precious"
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_is_told_to_replaces_its_outputs(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    paths = [tmp_path / "new folder" / name for name in ("o.mp4", "o.jsonl", "r.json", "o.csv")]
+    words = ["run", small_video, "-m", small_detector, "--max-frames", 2]
+    words += [word for pair in zip(("-o", "--jsonl", "--report", "--csv"), paths, strict=True) for word in pair]
+    assert streamdet(*words).returncode == 0
+    assert refused(streamdet(*words), "o.mp4 (--output)", "o.jsonl (--jsonl)", "r.json (--report)", "--overwrite")
+    for path in paths:
+        path.write_bytes(b"old")
+    assert streamdet(*words, "--dry-run").returncode == 0
+    assert [path.read_bytes() for path in paths] == [b"old"] * 4
+    assert streamdet(*words, "--overwrite").returncode == 0
+    assert b"old" not in [path.read_bytes() for path in paths]
+
+
+def test_labels_in_a_folder_are_replaced_only_by_a_run_that_is_told_to(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    folder = tmp_path / "new folder" / "voc"
+    words = ["run", small_video, "-m", small_detector, "--max-frames", 2, "--labels", f"voc={folder}"]
+    assert streamdet(*words).returncode == 0
+    (label, *_) = folder.iterdir()
+    label.write_bytes(b"corrected")
+    assert refused(streamdet(*words), "is there already; replace them with --overwrite, or name another place")
+    assert label.read_bytes() == b"corrected"
+    assert streamdet(*words, "--dry-run").returncode == 0
+    assert label.read_bytes() == b"corrected"
+    assert streamdet(*words, "--overwrite").returncode == 0
+    assert label.read_bytes() != b"corrected"
+
+
+def test_pictures_in_folders_are_replaced_only_by_a_run_that_is_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    cv2.imwrite("in/a.png", np.zeros((64, 96, 3), np.uint8))
+    Path("in/b.mp4").write_bytes(small_video.read_bytes())
+    words = ["run", "in", "-m", small_detector, "--max-frames", 2, "--score-threshold", 0.01]
+    words += ["-o", "new/out/", "--crops", "new/crops"]
+    assert streamdet(*words).returncode == 0
+    assert any(Path("new/crops").iterdir())
+    assert refused(
+        streamdet(*words), "new/out/a.png (--output)", "b.mp4 (--output)", "new/crops (--crops)", "replace them"
+    )
+    Path("new/out/a.png").write_bytes(b"old")
+    assert streamdet(*words, "--overwrite").returncode == 0
+    assert Path("new/out/a.png").read_bytes() != b"old"

@@ -159,7 +159,7 @@ def test_what_cannot_run_is_rejected_with_its_reason_but_the_start_must_run(
         raise ConfigError("it does not run")
 
     with pytest.raises(ConfigError, match="it does not run"):
-        run_tune(options(), measure=never)
+        run_tune(options(overwrite=True), measure=never)
 
 
 def test_what_the_user_has_set_is_left_alone(options: Callable[..., TuneOptions], tmp_path: Path) -> None:
@@ -197,7 +197,9 @@ def test_another_file_is_taken_only_if_it_finds_the_same(
     assert load_config(str(tmp_path / "tuned.yaml")).model == str(same)
     # Of a cat and a dog on one side and a cat on the other, two of three agree.
     assert f"rejected model={other}: only 66.7% of its detections agree" in capsys.readouterr().out
-    assert run_tune(options(models=models, min_agreement=0.6), measure=by_config(others_are_faster)) == 0
+    assert (
+        run_tune(options(models=models, min_agreement=0.6, overwrite=True), measure=by_config(others_are_faster)) == 0
+    )
     assert load_config(str(tmp_path / "tuned.yaml")).model == str(other)
 
 
@@ -304,7 +306,7 @@ def test_whatever_the_budget_the_most_promising_knob_is_tried_and_that_is_said(
     turned = {key for trial in written["trials"] for key in trial["setting"]}
     assert turned == {"engine.threads", "engine.inflight"}
     assert load_config(str(tmp_path / "tuned.yaml")).engine.inflight is not None
-    assert run_tune(options(config=config, report=report), measure=by_config(told)) == 0
+    assert run_tune(options(config=config, report=report, overwrite=True), measure=by_config(told)) == 0
     assert "The budget allowed only" not in capsys.readouterr().out
     assert not json.loads(report.read_text())["budget_allowed_only_that"]
 

@@ -85,9 +85,20 @@ def test_a_frame_without_detections_is_a_line_too(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "o.jsonl").read_text())["detections"] == []
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match=r"o\.jsonl: JSON lines cannot be written there: No such file"):
-        JsonLines(tmp_path / "nowhere" / "o.jsonl")
+def test_a_missing_folder_is_made_with_the_first_line_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "größer 100%" / "o.jsonl"
+    sink = JsonLines(path)
+    assert list(tmp_path.iterdir()) == []
+    sink.write(result())
+    sink.close()
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder in ("file", "file/sub"):
+        with pytest.raises(SinkError, match=r"o\.jsonl: JSON lines cannot be written there: Not a directory"):
+            JsonLines(tmp_path / folder / "o.jsonl")
 
 
 def test_a_full_disk_is_one_clear_error() -> None:

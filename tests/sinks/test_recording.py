@@ -142,11 +142,21 @@ def test_without_frames_no_file_is_left_and_an_old_one_stays(tmp_path: Path) -> 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"must end in \.mp4, \.m4v, \.mov, \.mkv, got '\.avi'"):
         Recording(tmp_path / "o.avi")
-    with pytest.raises(SinkError, match=r"o\.mp4: a recording cannot be written there: No such file"):
-        Recording(tmp_path / "nowhere" / "o.mp4")
+    with pytest.raises(SinkError, match=r"o\.mp4: a recording cannot be written there: Not a directory"):
+        Recording("/dev/null/o.mp4")
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(SinkError, match="Is a directory"):
         Recording(tmp_path / "folder.mp4")
+
+
+def test_missing_folders_are_made_with_the_first_frame_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "a b" / "c" / "o.mp4"
+    Recording(path).close()
+    assert list(tmp_path.iterdir()) == []
+    sink = Recording(path)
+    sink.write(rendered(grey(0)))
+    sink.close()
+    assert len(read(path)[1]) == 1
 
 
 def test_a_missing_encoder_is_one_clear_error_before_anything_is_written(tmp_path: Path) -> None:

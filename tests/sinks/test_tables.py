@@ -143,13 +143,13 @@ def test_a_full_disk_is_one_clear_error() -> None:
 
 
 @pytest.mark.parametrize("kind", [CsvTable, ParquetTable])
-@pytest.mark.parametrize("path", ["-", "https://h/o.csv", "nowhere/o.csv"])
+@pytest.mark.parametrize("path", ["-", "https://h/o.csv", "/dev/null/o.csv"])
 def test_a_path_that_is_no_file_is_refused(
     kind: type[CsvTable | ParquetTable], path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("pyarrow", reason="the extra tables is not installed")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SinkError, match=r"must have a path|cannot be written there: No such file"):
+    with pytest.raises(SinkError, match=r"must have a path|cannot be written there: Not a directory"):
         kind(path)
 
 

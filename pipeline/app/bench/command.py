@@ -27,7 +27,7 @@ from pipeline.app.config import RunConfig
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
-from pipeline.app.output_paths import inputs_of, refuse_output_over_input
+from pipeline.app.output_paths import Inputs, inputs_of, refuse_overwriting
 from pipeline.app.progress import Phase, Say, WorkProgress
 from pipeline.app.report_file import write_report
 from pipeline.app.terminal import tell, wide_console
@@ -89,8 +89,9 @@ def run_bench(options: BenchOptions) -> int:
 def _refuse_outputs(options: BenchOptions, candidates: Sequence[Candidate], data: LabelledData | None) -> None:
     """Find out before the work whether its reports can be written, and over nothing that it reads."""
     outputs = [("--report", options.report), ("--html", options.html)]
+    labelled: Inputs = {"what is labelled": [] if data is None else data.files}
     for inputs in [inputs_of(candidate.config) for candidate in candidates] or [{}]:
-        refuse_output_over_input(outputs, {**inputs, "what is labelled": [] if data is None else data.files})
+        refuse_overwriting(outputs, {**inputs, **labelled}, overwrite=options.overwrite)
     if options.html is not None:
         refuse_unwritable(options.html, "the HTML report")
     if options.report is not None:

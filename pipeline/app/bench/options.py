@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import OR_NAME, REPORT, Argument, ConfigFlags, Flag, comma_separated
+from pipeline.app.options import OR_NAME, OVERWRITE, REPORT, Argument, ConfigFlags, Flag, comma_separated
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,4 +79,5 @@ class BenchOptions:
     ] = None
     report: Annotated[Path | None, REPORT] = None
     html: Annotated[Path | None, Flag("Write one self-contained page with charts.", metavar="FILE.html")] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[ConfigRequest, ConfigFlags()] = ConfigRequest()

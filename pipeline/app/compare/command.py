@@ -28,7 +28,7 @@ from pipeline.app.output_paths import (
     inputs_of,
     make_folder,
     refuse_folder_of_images,
-    refuse_output_over_input,
+    refuse_overwriting,
 )
 from pipeline.app.process import prepare_process
 from pipeline.app.progress import Phase, WorkProgress
@@ -119,11 +119,13 @@ def _refuse(options: CompareOptions, config: RunConfig) -> None:
         raise ConfigError("compare needs two models or more, or one and another as --teacher")
     models = [path for model in (*options.models, options.teacher) for path in files_of_model(model)]
     inputs = {**inputs_of(config), "the model": models}
-    refuse_output_over_input([("--report", options.report)], inputs)
+    if options.worst:
+        refuse_folder_of_images("--output", options.output, inputs["the source itself"])
+    pictures = [("--output", options.output)] if options.worst else []
+    refuse_overwriting([("--report", options.report)], inputs, overwrite=options.overwrite, folders=pictures)
     if options.report is not None:
         refuse_unwritable(options.report, "the report")
     if options.worst:
-        refuse_folder_of_images("--output", options.output, inputs["the source itself"])
         make_folder("--output", options.output)
 
 

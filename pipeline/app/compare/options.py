@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import OR_NAME, REPORT, Argument, ConfigFlags, Flag
+from pipeline.app.options import OR_NAME, OVERWRITE, REPORT, Argument, ConfigFlags, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class CompareOptions:
         Path("compare-output")
     )
     report: Annotated[Path | None, REPORT] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     seconds: Annotated[float, Flag("How long each speed measurement takes.", at_least=0.5)] = 3.0
     repeats: Annotated[int, Flag("How often the speed is measured, models interleaved.", at_least=1)] = 2
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()

@@ -30,7 +30,7 @@ from pipeline.app.evaluate.streaming import (
     tracked,
 )
 from pipeline.app.labelled_data import labelled
-from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_output_over_input
+from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_overwriting
 from pipeline.app.process import prepare_process
 from pipeline.app.progress import WorkProgress
 from pipeline.app.report_file import write_report
@@ -125,7 +125,8 @@ def _refuse_outputs(options: EvalOptions, configs: Sequence[RunConfig], data: La
     read = [path for config in configs for paths in inputs_of(config).values() for path in paths]
     read += [] if options.detections is None else [options.detections]
     outputs = [("--save-detections", options.save_detections), ("--report", options.report)]
-    refuse_output_over_input(outputs, {"what is read": [*read, *data.files]})
+    charts, inputs = [("--charts", options.charts)], {"what is read": [*read, *data.files]}
+    refuse_overwriting(outputs, inputs, overwrite=options.overwrite, folders=charts)
     for option, path in outputs:
         if path is not None:
             refuse_unwritable(path, option.removeprefix("--"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import OR_NAME, REPORT, ConfigFlags, Flag
+from pipeline.app.options import OR_NAME, OVERWRITE, REPORT, ConfigFlags, Flag
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class EvalOptions:
     charts: Annotated[
         Path | None, Flag("Draw precision-recall curves and the confusion matrix, as PNG.", metavar="FOLDER")
     ] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     per_class: Annotated[bool, Flag("Show a table of the classes as well.")] = False
     streams: Annotated[
         bool,

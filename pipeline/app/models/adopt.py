@@ -10,7 +10,7 @@ from rich.console import Console
 from pipeline.app.model_files import model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import AdoptOptions
-from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.terminal import tell
 from pipeline.detector.onnx_file import copy_with_metadata
 from pipeline.detector.recognise import assumptions_of
@@ -33,7 +33,7 @@ def run_adopt(options: AdoptOptions) -> int:
         "the file of anchors": [] if hints.anchors is None else [hints.anchors],
         "the file of class names": [] if section.class_names is None else [Path(section.class_names)],
     }
-    refuse_output_over_input([("--output", output)], inputs)
+    refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_unwritable(output, "the copy")
     # A certificate is about a graph and how it is read; read in another way, it needs another proof.
     copy_with_metadata(model, output, {METADATA_KEY: dataclasses.replace(spec, parity=None).to_json()})

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.app.extras import load
 from pipeline.app.models.options import ModelsOptions
+from pipeline.app.output_paths import refuse_overwriting
 from pipeline.app.report_file import write_report
 from pipeline.app.terminal import tell
 from pipeline.detector.model_cache import MIRROR, local_file, mirror, models_folder, remembered_hash
@@ -31,6 +32,7 @@ def run_models(options: ModelsOptions) -> int:
     elif str(options.json_file) == "-":
         _write_to_stdout(f"{json.dumps(_as_json(), indent=2)}\n")
     else:
+        refuse_overwriting([("--json", options.json_file)], {}, overwrite=options.overwrite)
         refuse_unwritable(options.json_file, "the JSON file")
         write_report(_as_json(), options.json_file)
     return 0

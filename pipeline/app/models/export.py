@@ -13,7 +13,7 @@ from pipeline.app.certificates import rows_of
 from pipeline.app.extras import load
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.models.options import ExportOptions
-from pipeline.app.output_paths import Inputs, files_of_model, refuse_output_over_input
+from pipeline.app.output_paths import Inputs, files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.app.terminal import tell
 from pipeline.errors import ConfigError
@@ -45,7 +45,7 @@ def run_export(options: ExportOptions) -> int:
         raise ConfigError("--pixels nv12 needs --form boxes or --form frame, whose graphs take pixels; got --form body")
     name = options.model.rpartition(":")[2].rpartition("/")[2] or options.model
     output = options.output or Path(f"{name}.onnx")
-    refuse_output_over_input([("--output", output)], _inputs(options, options.model))
+    refuse_overwriting([("--output", output)], _inputs(options, options.model), overwrite=options.overwrite)
     refuse_unwritable(output, "the ONNX file")
     request = _request(options, options.model)  # loads PyTorch, after every check that does without it
     progress = WorkProgress()

@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.app.extras import load
 from pipeline.app.model_files import is_file_or_published, model_file
 from pipeline.app.models.options import FlopsOptions
-from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.report_file import write_report
 from pipeline.app.terminal import tell
 from pipeline.sinks.writable import refuse_unwritable
@@ -28,7 +28,8 @@ def run_flops(options: FlopsOptions) -> int:
     """
     model, network_wh, json_file = options.model, options.network_wh, options.json_file
     if json_file is not None:
-        refuse_output_over_input([("--json", json_file)], {"the model": files_of_model(model)})
+        inputs = {"the model": files_of_model(model)}
+        refuse_overwriting([("--json", json_file)], inputs, overwrite=options.overwrite)
         refuse_unwritable(json_file, "the JSON file")
     if is_file_or_published(model):
         counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model_file(model), network_wh)

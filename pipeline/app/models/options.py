@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import OR_NAME, Argument, ConfigFlags, Flag, size
+from pipeline.app.options import OR_NAME, OVERWRITE, Argument, ConfigFlags, Flag, size
 from pipeline.errors import ConfigError
 
 _NETWORK_SIZE = Flag("The network's input size, for a model that leaves it open.", ("--size",), "WxH", parse=size)
@@ -30,6 +30,7 @@ class ModelsOptions:
     json_file: Annotated[
         Path | None, Flag("Write the list as JSON; - is the standard output.", ("--json",), metavar="FILE")
     ] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class AdoptOptions:
 
     model: Annotated[Path, Argument(f"A foreign ONNX file, {OR_NAME}.", "MODEL")]
     output: Annotated[Path, Flag("The copy, with the description inside.", ("--output", "-o"), metavar="FILE")]
+    overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[ConfigRequest, ConfigFlags(("hints",), file=False, settings=False)] = ConfigRequest()
 
 
@@ -70,6 +72,7 @@ class ExportOptions:
     output: Annotated[
         Path | None, Flag("The ONNX file; NAME.onnx if left out.", ("--output", "-o"), metavar="FILE")
     ] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     form: Annotated[
         Literal["boxes", "frame", "body"],
         Flag(
@@ -150,6 +153,7 @@ class QuantizeOptions:
     output: Annotated[
         Path | None, Flag("The INT8 file; MODEL-int8.onnx if left out.", ("--output", "-o"), metavar="FILE")
     ] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     max_drop: Annotated[float, Flag("The maximum AP loss, in points (0–100).", at_least=0, at_most=100)] = 0.5
     max_images: Annotated[
         int, Flag("Use at most N images: half to calibrate, all to evaluate.", metavar="N", at_least=2)
@@ -164,6 +168,7 @@ class FlopsOptions:
     network_wh: Annotated[tuple[int, int] | None, _NETWORK_SIZE] = None
     layers: Annotated[bool, Flag("List every layer as well.")] = False
     json_file: Annotated[Path | None, Flag("Write all numbers as JSON.", ("--json",), metavar="FILE")] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
 
 
 @dataclass(frozen=True, slots=True)

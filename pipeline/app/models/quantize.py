@@ -12,7 +12,7 @@ from pipeline.app.certificates import rows_of
 from pipeline.app.extras import load
 from pipeline.app.model_files import model_file
 from pipeline.app.models.options import QuantizeOptions
-from pipeline.app.output_paths import files_of_model, refuse_output_over_input
+from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
@@ -26,9 +26,8 @@ def run_quantize(options: QuantizeOptions) -> int:
     output = options.output or options.model.with_name(f"{options.model.stem}-int8.onnx")  # of a name: here
     if output.exists() and model.exists() and output.samefile(model):
         raise ModelError(f"--output must be another file than MODEL, got {output}")
-    refuse_output_over_input(
-        [("--output", output)], {"the model": files_of_model(model), "an image of --calibrate": files_of(calibrate)}
-    )
+    inputs = {"the model": files_of_model(model), "an image of --calibrate": files_of(calibrate)}
+    refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_unwritable(output, "the INT8 file")
     spec = recognise(model)
     say = WorkProgress()

@@ -55,6 +55,7 @@ def run_demo(options: DemoOptions) -> int:
         output__jsonl=str(folder / "demo.jsonl"),
         output__report=str(folder / "report.json"),
         output__show=options.show,
+        output__overwrite=True,  # the folder is its own
     )
     code = _run(config)
     if code == 0:
@@ -73,7 +74,8 @@ def _tell_what_next(folder: Path) -> None:
 def _run_dry(request: ConfigRequest, config: RunConfig) -> int:
     """Open everything, print what would be run with which settings, and close it."""
     prepare_process()
-    assembly = assemble(config)
+    output = config.output.model_copy(update={"overwrite": True})  # it writes nothing
+    assembly = assemble(config.model_copy(update={"output": output}))
     is_verbose = logging.getLogger("pipeline").isEnabledFor(logging.DEBUG)
     try:
         print_dry_run(request, config, assembly, wide_console(140), all_keys=is_verbose)

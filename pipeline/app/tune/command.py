@@ -10,7 +10,7 @@ from typing import Literal
 
 from pipeline.app.config import RunConfig
 from pipeline.app.measure_apart import Measure, measure_apart
-from pipeline.app.output_paths import files_of_model, inputs_of, refuse_output_over_input
+from pipeline.app.output_paths import files_of_model, inputs_of, refuse_overwriting
 from pipeline.app.process import prepare_process
 from pipeline.app.progress import WorkProgress
 from pipeline.app.report_file import write_report
@@ -84,7 +84,7 @@ def _refuse_outputs(options: TuneOptions, config: RunConfig) -> None:
     """Find out before the work whether its files can be written, and over nothing that it reads."""
     models = [path for model in options.models for path in files_of_model(model)]
     outputs = [("--output", options.output), ("--report", options.report)]
-    refuse_output_over_input(outputs, {**inputs_of(config), "the model": models})
+    refuse_overwriting(outputs, {**inputs_of(config), "the model": models}, overwrite=options.overwrite)
     refuse_unwritable(options.output, "the configuration")
     if options.output.suffix not in (".yaml", ".yml"):
         raise SinkError(f"--output must be a .yaml file, so that `run --config` takes it, got {options.output}")

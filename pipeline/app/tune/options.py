@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
-from pipeline.app.options import OR_NAME, Argument, ConfigFlags, Flag, duration
+from pipeline.app.options import OR_NAME, OVERWRITE, Argument, ConfigFlags, Flag, duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,4 +75,5 @@ class TuneOptions:
         Path, Flag("The file for the best settings, for `run --config`.", ("--output", "-o"), metavar="FILE.yaml")
     ] = Path("tuned.yaml")
     report: Annotated[Path | None, Flag("Write all trials as JSON.", metavar="FILE.json")] = None
+    overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",))] = ConfigRequest()

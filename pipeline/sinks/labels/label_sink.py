@@ -39,7 +39,7 @@ class LabelSink(ABC):
             others = "it" if old == self._path else old
             raise SinkError(
                 f"{self._path}: {self.what} must not replace others, and {others} is there already; "
-                "name another place, or move it"
+                "replace them with --overwrite, or name another place"
             )
 
     def write(self, item: Result) -> None:
@@ -130,7 +130,6 @@ class FolderLabels(LabelSink):
 
     def _write(self, picture: LabelledPicture) -> None:
         path = (self._folder / self._name_of(picture)).with_suffix(self.suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, self._content(picture))
 
     def _refuse_unwritable(self) -> None:
@@ -173,7 +172,7 @@ class FileLabels(LabelSink):
         refuse_unwritable(self._path, self.what)
 
     def _old_labels(self) -> Iterator[Path]:
-        if self._path.is_file() and self._path.stat().st_size:
+        if self._path.is_file():
             yield self._path
 
     def _finish(self) -> None:
