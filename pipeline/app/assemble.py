@@ -164,7 +164,9 @@ def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -
     rate = source.frames_per_second
     images = source.images if isinstance(source, HasImages) else ()
     parts = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
-    return Feed(name, None if rate is None else rate / config.flow.every, is_live, images, *parts)
+    return Feed(
+        name, None if rate is None else rate / config.flow.every, is_live, images, *parts, size_wh=source.size_wh
+    )
 
 
 def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:

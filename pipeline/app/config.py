@@ -294,7 +294,13 @@ class RenderConfig(_Section):
 
     labels: Annotated[bool, Meaning("Write the class above each box.")] = True
     scores: Annotated[bool, Meaning("Write the score behind the class.")] = True
-    overlay: Annotated[bool, Meaning("Write rate and latency into the picture's top left corner.")] = True
+    overlay: Annotated[
+        bool | None,
+        Flag(
+            "Write FPS and latency over the picture; by default in the window, and in recordings of live sources.",
+            ("--overlay/--no-overlay",),
+        ),
+    ] = None
 
 
 class OutputConfig(_Section):

@@ -38,6 +38,7 @@ class Feed:
     images: Sequence[str] = ()  # the files, of a source whose frames, or some of them, are images of their own
     part_ids: Sequence[str] = ()  # of a source that reads several files one after another
     part_rate: Callable[[str], float | None] | None = None  # declared, of a part that has been opened
+    size_wh: tuple[int, int] | None = None  # in pixels; None: not known, or of several sizes
 
     @property
     def frame_ids(self) -> Sequence[str]:
@@ -59,6 +60,7 @@ class SinkRequest:
     feed: Feed | None = None  # of an output that has a sink for each source
     feeds: Sequence[Feed] = ()  # of the whole run
     class_names: Sequence[str] = ()  # of the model, where it is known
+    overlay: Overlay | None = None  # the lines that the rendered pictures lack, and that a window writes over them
 
     def picture_names(self) -> PictureNames:
         """The names that the run's pictures have in every output."""
@@ -240,8 +242,9 @@ def _is_annotated(word: str | None) -> bool:
 def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
     from pipeline.sinks.window import Window
 
-    assert request.feed is not None
-    return Window(f"{request.target} {request.feed.source_id}")
+    sizes_wh = {feed.source_id: feed.size_wh for feed in request.feeds}
+    tiles = {frame_id: feed.source_id for feed in request.feeds for frame_id in feed.frame_ids}
+    return Window(request.target, sizes_wh=sizes_wh, tiles=tiles, overlay=request.overlay)
 
 
 def _window_title(config: RunConfig) -> str | None:
@@ -375,7 +378,6 @@ WINDOW = Output(
     open=_open_window,
     advice="run without the window (--no-show)",
     colour="#ff9da6",
-    per_source=True,
     in_main_thread=True,
 )
 
@@ -399,8 +401,9 @@ def with_outputs(
     """
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
+    burnt, unburnt = _overlays(config, feeds, overlay)
     requests = [
-        (output, replace(request, class_names=class_names))
+        (output, replace(request, class_names=class_names, overlay=unburnt))
         for output in OUTPUTS
         for request in output.requests(config, feeds)
     ]
@@ -411,7 +414,7 @@ def with_outputs(
         return flow
     in_planes = all(output.takes_planes for output, _ in of_pictures)
     return flow.branch(
-        lambda results: _with_sinks(_rendered(results, config, overlay, in_planes=in_planes), of_pictures, undo)
+        lambda results: _with_sinks(_rendered(results, config, burnt, in_planes=in_planes), of_pictures, undo)
     )
 
 
@@ -420,9 +423,9 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     inputs, requests = inputs_of(config), _file_requests(config, feeds)
     folders = [(output.file_option or "", request.target) for output, request in requests if output.names_files]
     files = output_files(config, feeds)
-    refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders)
     for option, folder in folders:
         refuse_folder_of_inputs(option, folder, inputs)
+    refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders)
     for output in LABELS:  # which know what in a folder are labels; without a picture, they write nothing
         for request in output.requests(config, feeds):
             output.open(request).close()
@@ -470,13 +473,27 @@ def recording_paths(path: str, source_ids: Sequence[str]) -> dict[str, str]:
     return {source_id: str(base.with_name(f"{base.stem}-{stem}{base.suffix}")) for source_id, stem in stems.items()}
 
 
+def _overlays(
+    config: RunConfig, feeds: Sequence[Feed], overlay: Overlay | None
+) -> tuple[Overlay | None, Overlay | None]:
+    """The lines that are drawn into the pictures, and so recorded, and those that only a window shows."""
+    if overlay is None or config.render.overlay is not None:
+        return (overlay if config.render.overlay else None), None
+    lines_of = overlay
+    live = {frame_id for feed in feeds if feed.is_live for frame_id in feed.frame_ids}
+    return (
+        lambda result: lines_of(result) if result.frame.source_id in live else (),
+        lambda result: () if result.frame.source_id in live else lines_of(result),
+    )
+
+
 def _rendered(
     results: Flow[Result], config: RunConfig, overlay: Overlay | None, *, in_planes: bool
 ) -> Flow[RenderedFrame]:
     from pipeline.stages.render import Render
 
     render = Render(
-        overlay=overlay if config.render.overlay else None,
+        overlay=overlay,
         labels=config.render.labels,
         scores=config.render.scores,
         in_planes=in_planes,

@@ -15,7 +15,8 @@ import cv2
 from pipeline.errors import SinkError
 from pipeline.picture.frame import PixelArray
 
-_LARGEST_WH = (1600, 900)  # a larger picture is shown smaller
+_LARGEST_WH = (1600, 900)  # a larger picture is shown smaller, where the screen's size is not known
+_SHARE_OF_SCREEN = 0.9  # the rest is for the frame of the window, and bars of the desktop
 
 
 def has_display() -> bool:
@@ -47,9 +48,41 @@ def open_window(title: str, *, advice: str) -> None:
 
 
 def fit_window(title: str, size_wh: tuple[int, int]) -> None:
-    """Make a window as large as a picture, or as the screen most probably allows."""
-    scale = min(1.0, *(most / side for most, side in zip(_LARGEST_WH, size_wh, strict=True)))
+    """Make an open window as large as a picture, or as the screen allows."""
+    scale = min(1.0, *(most / side for most, side in zip(largest_window_wh(), size_wh, strict=True)))
     cv2.resizeWindow(title, *(max(1, round(side * scale)) for side in size_wh))
+
+
+def largest_window_wh() -> tuple[int, int]:
+    """The most that a window takes of the screen, in pixels. To be asked while a window is open."""
+    known_wh = screen_wh() if sys.platform.startswith("linux") else None
+    if known_wh is None:
+        return _LARGEST_WH
+    return int(known_wh[0] * _SHARE_OF_SCREEN), int(known_wh[1] * _SHARE_OF_SCREEN)
+
+
+def screen_wh() -> tuple[int, int] | None:
+    """Width and height of the X screen in pixels; None: not known."""
+    try:
+        x11 = ctypes.CDLL("libX11.so.6")
+    except OSError:
+        return None
+    x11.XOpenDisplay.restype = ctypes.c_void_p
+    x11.XDisplayWidth.argtypes = x11.XDisplayHeight.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    x11.XDefaultScreen.argtypes = x11.XCloseDisplay.argtypes = [ctypes.c_void_p]
+    display = x11.XOpenDisplay(None)
+    if display is None:
+        return None
+    try:
+        number = x11.XDefaultScreen(display)
+        return x11.XDisplayWidth(display, number), x11.XDisplayHeight(display, number)
+    finally:
+        x11.XCloseDisplay(display)  # the window that is open by now keeps the server up
+
+
+def fill_screen(title: str, *, is_full: bool) -> None:
+    """Let a window fill the screen, or end that."""
+    cv2.setWindowProperty(title, cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN if is_full else cv2.WINDOW_NORMAL)
 
 
 def is_window_visible(title: str) -> bool:

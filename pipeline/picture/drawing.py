@@ -10,7 +10,7 @@ import colorsys
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -21,6 +21,8 @@ from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
+
+Side = Literal["top", "bottom", "centre"]
 
 _KEYPOINT_SCORE = 0.3
 
@@ -130,11 +132,24 @@ def _draw_labels(
             left += plate.width
 
 
-def _draw_overlay(canvas: Canvas, lines: Sequence[str]) -> Rectangle:
-    """Write lines over the top left on a darkened ground; returns the area that they take."""
+def draw_lines(target: PixelArray, lines: Sequence[str], *, at: Side = "top") -> None:
+    """Write lines on a darkened ground, at the left over the top or the bottom, or centred, on uint8 [H, W, 3] BGR."""
+    _draw_overlay(Canvas(target), lines, at=at)
+
+
+def _draw_overlay(canvas: Canvas, lines: Sequence[str], *, at: Side = "top") -> Rectangle:
+    """Write lines on a darkened ground; returns the area that they take."""
     size = _text_size(canvas)
     left = first = top = size // 4 * 2
     right = left
+    if at != "top":
+        plates = [_plate(line, size, (0, 0, 0)) for line in lines]
+        rest_wh = (
+            canvas.size_wh[0] - max((plate.width for plate in plates), default=0),
+            canvas.size_wh[1] - sum(plate.height for plate in plates),
+        )
+        first = top = max(0, rest_wh[1] - left if at == "bottom" else rest_wh[1] // 2) // 2 * 2
+        left = right = left if at == "bottom" else max(0, rest_wh[0] // 2) // 2 * 2
     for line in lines:
         plate = _plate(line, size, (0, 0, 0))  # white on black
         if top < canvas.size_wh[1] and left < canvas.size_wh[0]:

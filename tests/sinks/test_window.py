@@ -90,6 +90,63 @@ def test_keys_pause_save_and_end_and_so_does_closing_it(tmp_path: Path, monkeypa
     window.close()
 
 
+SHOW_SEVERAL = """
+import sys
+import cv2, numpy as np
+from pipeline.picture.detections import Detections, RenderedFrame, Result
+from pipeline.picture.frame import Frame
+from pipeline.picture.display import screen_wh
+from pipeline.sinks.window import Window
+shown, now = [], [0.0]
+imshow = cv2.imshow
+cv2.imshow = lambda title, pixels: (shown.append(pixels.copy()), imshow(title, pixels))
+sizes = {"door": (640, 480), "/path of/yard": (640, 480), "lane": None}
+tiles = {"yard.mp4": "/path of/yard"}
+window = Window("several", sizes_wh=sizes, tiles=tiles, overlay=lambda result: [result.frame.source_id], clock=lambda: now[0])
+def write(source, value, index):
+    pixels = np.full((480, 640, 3), value, np.uint8)
+    frame = Frame.from_pixels(pixels, source_id=source, index=index)
+    window.write(RenderedFrame(Result(frame, Detections.empty(), ()), pixels))
+print(*screen_wh(), *window._captions.values())
+print(window._mosaic.grid.size_wh[0] <= 720 and window._mosaic.grid.size_wh[1] <= 540)
+write("door", 50, 3); write("/path of/yard", 200, 8)
+now[0] = 1.0; window.poll()
+now[0] = 10.0; write("yard.mp4", 210, 9); window.poll()
+before = shown[-1]
+now[0] = 20.0; window.poll()
+print(len(shown), (shown[-1] != before).any(), (shown[0] != before).any())
+cv2.imwrite(sys.argv[1] + "/shown.jpg", shown[0])
+cv2.imwrite(sys.argv[1] + "/stalled.jpg", shown[-1])
+print(*sorted(path.name for path in window.save()))
+now[0] = 30.0; write("gate", 90, 1); window.poll()
+print(*window._captions.values(), *shown[-1].shape[:2], *shown[-1][400, 540])
+print(window.wants_stop)
+window.close()
+"""
+
+
+@needs_xvfb
+@pytest.mark.usefixtures("_screen")
+def test_several_sources_share_a_window_that_fits_the_screen_and_tells_the_age_of_one_that_stalls(
+    tmp_path: Path,
+) -> None:
+    command = [sys.executable, "-c", SHOW_SEVERAL, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=environment)
+    assert done.stdout.splitlines() == [
+        "800 600 door yard lane",
+        "True",
+        "3 True True",
+        "door-000003.png yard-000009.png",
+        "door yard lane gate 540 720 90 90 90",  # one that comes later gets a tile, too
+        "False",
+    ], done.stderr
+    saved = cv2.imread(str(tmp_path / "yard-000009.png"))
+    assert saved is not None
+    assert saved.shape == (480, 640, 3)
+    assert (saved == 210).all()  # without what only the window shows
+
+
 def test_the_import_order_that_makes_windows_hang_is_refused() -> None:
     program = (
         "import av, os; os.environ['DISPLAY'] = ':0'\n"

@@ -23,7 +23,7 @@ _FIRST = (
 _PANELS = {
     "Input": ("flow", "strict"),
     "Model": ("detection", "engine.precision"),
-    "Output": ("output",),
+    "Output": ("output", "render"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms"),
     "Foreign models, where recognition is in doubt": ("hints",),
     "Advanced": ("engine",),

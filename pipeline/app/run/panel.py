@@ -26,7 +26,7 @@ from pipeline.picture.detections import Result
 from pipeline.stages.capture import Capture
 
 _KEYS = "Ctrl-C finishes"
-_WINDOW_KEYS = "in the window: q ends, space pauses, s saves"
+_WINDOW_KEYS = "in the window: q ends, space pauses, s saves, h helps"
 _WIDE_NAME = 24  # columns of a name that leave room for the numbers at 80 columns
 _NARROW = 75  # columns, below which the waits are left out
 _LINES_BESIDE_SOURCES = 9  # of the panel: title, rates, objects, progress, two headers, keys, …
