@@ -32,7 +32,7 @@ from pipeline.picture.frame import Frame
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, source_words
 from pipeline.sources.options import SourceOptions, Span
-from pipeline.sources.source import FrameSource, HasGroundTruth, HasImages, HasParts
+from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
 from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
@@ -163,10 +163,10 @@ def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource])
 def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
     rate = source.frames_per_second
     images = source.images if isinstance(source, HasImages) else ()
-    parts = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
-    return Feed(
-        name, None if rate is None else rate / config.flow.every, is_live, images, *parts, size_wh=source.size_wh
-    )
+    part_ids, part_rate = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
+    file = source.file if isinstance(source, HasFile) else None
+    rate = None if rate is None else rate / config.flow.every
+    return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, file)
 
 
 def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:

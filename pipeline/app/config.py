@@ -322,6 +322,9 @@ class OutputConfig(_Section):
         Literal["ultrafast", "superfast", "veryfast"] | None,
         Meaning("How much libx264 works for a smaller file; by default the least."),
     ] = None
+    sound: Annotated[bool, Flag("Keep the sound of a file in its recording.", ("--sound/--no-sound",), typed=bool)] = (
+        True
+    )
     jsonl: Annotated[str | None, Flag("Write one JSON line per frame; - is the standard output.", metavar="FILE")] = (
         None
     )

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_overwriting
@@ -21,6 +21,9 @@ from pipeline.sinks.output_lock import LockedSink, OutputLock
 from pipeline.sinks.picture_names import PictureNames, source_stems
 from pipeline.sinks.writable import is_regular, refuse_unwritable
 from pipeline.sources.file_sets import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:  # brings libav along
+    from pipeline.sinks.soundtrack import SoundSource
 
 T = TypeVar("T")
 
@@ -39,6 +42,7 @@ class Feed:
     part_ids: Sequence[str] = ()  # of a source that reads several files one after another
     part_rate: Callable[[str], float | None] | None = None  # declared, of a part that has been opened
     size_wh: tuple[int, int] | None = None  # in pixels; None: not known, or of several sizes
+    file: Path | None = None  # that its frames are read from, with their media times; None: there is no such file
 
     @property
     def frame_ids(self) -> Sequence[str]:
@@ -166,7 +170,18 @@ def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
         is_live=request.feed.is_live,
         codec=request.config.output.codec,
         preset=request.config.output.preset,
+        sound=_sound_of(request),
     )
+
+
+def _sound_of(request: SinkRequest) -> SoundSource | None:
+    """The sound of a file, where a recording keeps it."""
+    feed = request.feed
+    if feed is None or feed.file is None or feed.is_live or not request.config.output.sound:
+        return None
+    from pipeline.sources.video.sound import Sound
+
+    return Sound.of(feed.file)
 
 
 def _open_recordings(request: SinkRequest) -> Sink[RenderedFrame]:
@@ -201,6 +216,8 @@ def _record(request: SinkRequest, source_id: str) -> Sink[RenderedFrame]:
     if feed.part_rate is not None:
         rate = feed.part_rate(source_id)
         feed = replace(feed, frames_per_second=None if rate is None else rate / request.config.flow.every)
+    if feed.part_ids and source_id in feed.recorded_ids:
+        feed = replace(feed, file=Path(source_id))
     return _open_recording(replace(request, target=path, feed=feed))
 
 

@@ -25,6 +25,7 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.letterbox import Letterbox
 from pipeline.picture.pixel_aspect import SQUARE, pixel_aspect_of
+from pipeline.sinks.soundtrack import SoundSource, Soundtrack
 from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
 from pipeline.whole_file import make_parents
 
@@ -62,6 +63,7 @@ class Recording:
     frames_per_second: declared by the source; a hint for players, which moves no frame.
     preset: of libx264, ultrafast by default; veryfast takes twice as long for half the bytes, and slower ones gain
     nothing more without lookahead.
+    sound: of the file whose frames are written; it is closed with the recording. Of a live source it is left out.
     Raises SinkError if it cannot be written there, or for a preset with another codec.
     """
 
@@ -73,6 +75,7 @@ class Recording:
         is_live: bool = False,
         codec: Codec = "libx264",
         preset: Preset | None = None,
+        sound: SoundSource | None = None,
     ) -> None:
         refuse_no_path(path, "a recording")
         self._path = Path(path)
@@ -88,12 +91,14 @@ class Recording:
         self._is_live = is_live
         self._codec: Codec = codec
         self._options = CODEC_OPTIONS[codec] | ({} if preset is None else {"preset": preset})
+        self._sound = sound
+        self._soundtrack: Soundtrack | None = None
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._size_wh = (0, 0)  # of the first frame
         self._pixel_aspect = SQUARE  # of the first frame
         self._matrix: Matrix = "bt601"  # of the first frame
-        self._began_at_seconds = 0.0
+        self._began_at_seconds = self._last_seconds = 0.0
         self._last_ticks = -1
         self._last_keyframe_ticks = -_KEYFRAME_TICKS
         self._has_resized = self._is_broken = False
@@ -108,7 +113,9 @@ class Recording:
                 self._container, self._stream = self._open(item)
             ticks = max(self._last_ticks + 1, round((seconds - self._began_at_seconds) * _TICKS))
             self._container.mux(self._stream.encode(self._encodable(item, ticks)))
-            self._last_ticks = ticks
+            self._last_ticks, self._last_seconds = ticks, seconds
+            if self._soundtrack is not None:
+                self._soundtrack.write_until(seconds)
         except (FFmpegError, OSError) as error:
             self._is_broken = True
             raise SinkError(f"{self._path}: cannot be written any further: {_reason(error)}") from error
@@ -116,11 +123,21 @@ class Recording:
     def close(self) -> None:
         """Finish the file. May be called more than once. Raises SinkError if the end cannot be written."""
         container, self._container = self._container, None
+        try:
+            self._finish(container)
+        finally:
+            if self._sound is not None:
+                self._sound.close()
+
+    def _finish(self, container: OutputContainer | None) -> None:
         if container is None or self._stream is None:
             return
         try:
             try:
                 container.mux(self._stream.encode(None))
+                if self._soundtrack is not None:
+                    self._soundtrack.write_until(self._last_seconds + 1 / (self._frames_per_second or _ASSUMED_FPS))
+                    self._soundtrack.close()
             finally:
                 container.close()
         except (FFmpegError, OSError) as error:
@@ -137,10 +154,17 @@ class Recording:
         file_format = _FORMATS[self._path.suffix.lower()]
         make_parents(self._path)
         container = av.open(str(self._path), "w", format=file_format, options=self._muxer_options(file_format))
-        return container, self._add_stream(container)
+        stream = self._add_stream(container)
+        if self._sound is not None and not self._is_live:
+            try:
+                self._soundtrack = Soundtrack(self._sound, container, began_at_seconds=self._began_at_seconds)
+            except (FFmpegError, ValueError) as error:
+                logger.warning("%s: recorded without its sound: %s", self._path, _reason(error))
+        return container, stream
 
     def _muxer_options(self, file_format: str) -> dict[str, str]:
-        options = {"flush_packets": "1"}
+        # Where the sound pauses, the pictures of half a second wait for it, not those of ten.
+        options = {"flush_packets": "1", "max_interleave_delta": "500000"}
         if file_format == "matroska":
             return options
         # Hybrid alone writes its header with the first fragment; with these flags, a file plays from the first second.

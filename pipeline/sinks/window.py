@@ -43,8 +43,8 @@ class Window:
     To be created and used in the main thread only. Raises SinkError where no window can be shown.
 
     sizes_wh: of the pictures of each source, by source_id; None: not known. More than one make a mosaic, as do sources
-    that come later. tiles: the one of these that shows a source, where it is not called as the source is, such as for the
-    files of a folder. overlay: the lines to write over each picture. clock: monotonic seconds.
+    that come later. tiles: which of them shows a source that is called otherwise, such as a file of a folder.
+    overlay: the lines to write over each picture. clock: monotonic seconds.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
@@ -92,6 +93,15 @@ class HasImages(Protocol):
     @property
     def unreadable(self) -> Sequence[str]:
         """The files, videos included, of which no picture could be read; complete when `pictures` has ended."""
+
+
+@runtime_checkable
+class HasFile(Protocol):
+    """A source whose pictures come from one file, at its media times, so that its sound can be read beside them."""
+
+    @property
+    def file(self) -> Path | None:
+        """The file; None where the source turned out to have none that can be read again."""
 
 
 @runtime_checkable

@@ -61,7 +61,7 @@ HEAVY = {
     "torchvision": ("export/",),
     "onnx": ("export/",),
     "onnxruntime": ("pipeline/detector/", "export/"),
-    "av": ("pipeline/sources/video/", "pipeline/sinks/recording"),
+    "av": ("pipeline/sources/video/", "pipeline/sinks/recording", "pipeline/sinks/soundtrack"),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),

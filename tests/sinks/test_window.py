@@ -102,7 +102,8 @@ imshow = cv2.imshow
 cv2.imshow = lambda title, pixels: (shown.append(pixels.copy()), imshow(title, pixels))
 sizes = {"door": (640, 480), "/path of/yard": (640, 480), "lane": None}
 tiles = {"yard.mp4": "/path of/yard"}
-window = Window("several", sizes_wh=sizes, tiles=tiles, overlay=lambda result: [result.frame.source_id], clock=lambda: now[0])
+name = lambda result: [result.frame.source_id]
+window = Window("several", sizes_wh=sizes, tiles=tiles, overlay=name, clock=lambda: now[0])
 def write(source, value, index):
     pixels = np.full((480, 640, 3), value, np.uint8)
     frame = Frame.from_pixels(pixels, source_id=source, index=index)

@@ -85,6 +85,7 @@ class VideoSource:
         self._span = span or Span()
         self._max_age_seconds = max_age_seconds
         self._clock = clock
+        self._file = address if isinstance(address, Path) and address.is_file() else None
         self._stop: Stop | None = None
         self._camera: CameraClock | PlaylistClock | None = None  # of a live stream with times
         self._catch_up: CatchUp | None = None
@@ -172,6 +173,11 @@ class VideoSource:
                 has_jumps=bool(clock and clock.num_jumps),
             )
         return tuple(lines)
+
+    @property
+    def file(self) -> Path | None:
+        """The file on this machine that it reads, which can be opened again; None for a pipe or an address."""
+        return self._file
 
     @property
     def beginning(self) -> tuple[int | None, bytes] | None:
