@@ -309,8 +309,8 @@ class OutputConfig(_Section):
     video: Annotated[
         str | None,
         Flag(
-            "Write what comes in with everything drawn on it: a video (.mp4, .mkv, .mov), an image, or a folder/ that "
-            "gets an image for each image and a video for each video.",
+            "Write what comes in with everything drawn on it: a video (.mp4, .mkv, .mov, .webm), an image, or a "
+            "folder/ that gets an image for each image and a video for each video.",
             ("--output", "-o"),
             metavar="FILE|FOLDER/",
         ),

@@ -161,7 +161,7 @@ def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
     assert request.feed is not None
     if not Path(request.target).suffix:
         raise SinkError(
-            "--output must be a video (.mp4, .mkv, .mov), an image, or a folder, which ends in a slash "
+            "--output must be a video (.mp4, .mkv, .mov, .webm), an image, or a folder, which ends in a slash "
             f"({request.target}/), got {request.target}"
         )
     return Recording(

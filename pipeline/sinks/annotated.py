@@ -118,8 +118,8 @@ def refuse_image(path: str, *, num_images: int, videos: Sequence[str]) -> None:
         raise SinkError(f"--output: a {suffix} cannot be written, got {path}; take .jpg or .png")
     if videos:
         raise SinkError(
-            f"--output must be a video (.mp4, .mkv, .mov) or a folder (out/) for {videos[0]}, which is not an image, "
-            f"got {path}"
+            f"--output must be a video (.mp4, .mkv, .mov, .webm) or a folder (out/) for {videos[0]}, which is not "
+            f"an image, got {path}"
         )
     if num_images != 1:
         raise SinkError(f"--output must be a folder (out/) or a video (.mp4) for {num_images} images, got {path}")

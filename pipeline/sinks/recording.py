@@ -1,4 +1,4 @@
-"""Recording: rendered frames → an H.264 file that plays everywhere, even after the run was killed."""
+"""Recording: rendered frames → a video file that plays everywhere, even after the run was killed."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from pipeline.whole_file import make_parents
 
 logger = logging.getLogger(__name__)
 
-Codec = Literal["libx264", "h264_nvenc"]
+Codec = Literal["libx264", "h264_nvenc", "libvpx-vp9"]
 Preset = Literal["ultrafast", "superfast", "veryfast"]
 
 CODECS: tuple[Codec, ...] = ("libx264", "h264_nvenc")
 
-_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60 frames/s
 _KEYFRAME_TICKS = _TICKS  # a killed recording loses the frames after the last key frame
 # One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
@@ -44,6 +44,7 @@ _ONE_THREAD_PIXELS = 1920 * 1088
 CODEC_OPTIONS: dict[Codec, dict[str, str]] = {
     "libx264": {"preset": "ultrafast", "tune": "zerolatency", "crf": "26", "forced-idr": "1", "g": "100000"},
     "h264_nvenc": {"preset": "p4", "tune": "ll", "rc": "vbr", "cq": "23", "forced-idr": "1", "g": "100000"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "33", "b": "0", "g": "100000"},
 }
 _LIMITED = 1  # AVColorRange
 _ASSUMED_FPS = 30.0  # a hint for players where the source declares no rate
@@ -51,7 +52,7 @@ _COLOUR_SPACES: dict[Matrix, int] = {"bt709": 1, "bt601": 6}  # AVColorSpace: BT
 
 
 class Recording:
-    """Writes rendered frames as H.264, 4:2:0, in the first frame's size.
+    """Writes rendered frames as H.264 or VP9, 4:2:0, in the first frame's size.
 
     A file's frames keep their media times, so that size, duration and a variable rate stay the source's; a live
     source's frames keep the times at which they were captured. An odd width or height is made even by repeating the
@@ -59,7 +60,7 @@ class Recording:
     one's. Planes are encoded as they are, in the colour matrix of the first frame; pixels become BT.601.
 
     path: .mp4, .mov (fragmented while written, so that a killed recording plays, and made an ordinary seekable file
-    at the end) or .mkv.
+    at the end), .mkv, or .webm, which takes VP9 instead and three times as long.
     frames_per_second: declared by the source; a hint for players, which moves no frame.
     preset: of libx264, ultrafast by default; veryfast takes twice as long for half the bytes, and slower ones gain
     nothing more without lookahead.
@@ -81,6 +82,10 @@ class Recording:
         self._path = Path(path)
         if self._path.suffix.lower() not in _FORMATS:
             raise SinkError(f"{path}: a recording must end in {', '.join(_FORMATS)}, got {self._path.suffix!r}")
+        if self._path.suffix.lower() == ".webm" and codec == "libx264":
+            codec = "libvpx-vp9"
+        elif self._path.suffix.lower() == ".webm":
+            raise SinkError(f"{path}: a .webm takes VP9, got output.codec {codec}; leave that out, or end in .mp4")
         if preset is not None and codec != "libx264":
             raise SinkError(f"output.preset needs libx264, got {preset} with {codec}; leave it out")
         refuse_unwritable(self._path, "a recording")
@@ -165,7 +170,7 @@ class Recording:
     def _muxer_options(self, file_format: str) -> dict[str, str]:
         # Where the sound pauses, the pictures of half a second wait for it, not those of ten.
         options = {"flush_packets": "1", "max_interleave_delta": "500000"}
-        if file_format == "matroska":
+        if file_format in ("matroska", "webm"):
             return options
         # Hybrid alone writes its header with the first fragment; with these flags, a file plays from the first second.
         flags = "empty_moov+frag_keyframe+default_base_moof"
@@ -177,7 +182,7 @@ class Recording:
         width, height = self._size_wh
         even_wh = (width + width % 2, height + height % 2)
         if even_wh != self._size_wh:
-            logger.warning("%s: recorded as %d × %d, because H.264 needs even sides", self._path, *even_wh)
+            logger.warning("%s: recorded as %d × %d, because video needs even sides", self._path, *even_wh)
         rate = Fraction(self._frames_per_second or _ASSUMED_FPS).limit_denominator(1001)
         stream = container.add_stream(self._codec, rate=rate, options=self._options)
         assert isinstance(stream, VideoStream)

@@ -120,7 +120,7 @@ def test_a_file_of_two_sources_is_refused(
 
 
 REFUSED = [
-    ("{video} -o out.jpg", "must be a video (.mp4, .mkv, .mov) or a folder (out/) for {video}"),
+    ("{video} -o out.jpg", "must be a video (.mp4, .mkv, .mov, .webm) or a folder (out/) for {video}"),
     ("{photos} -o out.jpg", "must be a folder (out/) or a video (.mp4) for 2 images, got out.jpg"),
     ("{photos}/a.jpg -o out.heic", "a .heic cannot be written, got out.heic; take .jpg or .png"),
     ("{photos} -o {photos}/", "--output must not be the source itself, got {photos}/a.jpg; it would be overwritten"),

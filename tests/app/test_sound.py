@@ -27,6 +27,8 @@ def codec_of_sound(path: Path) -> str | None:
         ("in.mkv", "libopus", "out.mkv", "opus"),
         ("in.ts", "aac", "out.mp4", "aac"),
         ("in.ts", "ac3", "out.mkv", "ac3"),
+        ("in.mp4", "aac", "out.webm", "opus"),
+        ("in.mkv", "libopus", "out.webm", "opus"),
     ],
 )
 def test_clicks_stay_with_their_flashes(

@@ -36,7 +36,7 @@ def read(path: Path) -> tuple[list[float], list[PixelArray], float]:
     )
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".MP4"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".MP4"])
 def test_2997_stays_2997(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"o{suffix}"
     sink = Recording(path, frames_per_second=30000 / 1001)
@@ -140,13 +140,33 @@ def test_without_frames_no_file_is_left_and_an_old_one_stays(tmp_path: Path) -> 
 
 
 def test_what_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match=r"must end in \.mp4, \.m4v, \.mov, \.mkv, got '\.avi'"):
+    with pytest.raises(SinkError, match=r"must end in \.mp4, \.m4v, \.mov, \.mkv, \.webm, got '\.avi'"):
         Recording(tmp_path / "o.avi")
     with pytest.raises(SinkError, match=r"o\.mp4: a recording cannot be written there: Not a directory"):
         Recording("/dev/null/o.mp4")
     (tmp_path / "folder.mp4").mkdir()
     with pytest.raises(SinkError, match="Is a directory"):
         Recording(tmp_path / "folder.mp4")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avi", ""])
+def test_what_cannot_be_recorded_is_one_line_with_what_can(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(SinkError, match=r"a recording must end in \.mp4, .*\.webm, got"):
+        Recording(tmp_path / f"o{suffix}")
+
+
+def test_webm_is_vp9_and_no_other_codec(tmp_path: Path) -> None:
+    sink = Recording(tmp_path / "o.webm", frames_per_second=10)
+    for index in range(35):
+        sink.write(rendered(grey(index), pts=index / 10))
+    sink.close()
+    with av.open(str(tmp_path / "o.webm")) as container:
+        stream = container.streams.video[0]
+        assert (container.format.name, stream.codec_context.codec.canonical_name) == ("matroska,webm", "vp9")
+        keyframes = [float(packet.pts * packet.time_base) for packet in container.demux(stream) if packet.is_keyframe]  # type: ignore[operator]
+    assert keyframes == pytest.approx([0, 1, 2, 3], abs=0.002)
+    with pytest.raises(SinkError, match=r"a \.webm takes VP9, got output.codec h264_nvenc; leave that out"):
+        Recording(tmp_path / "p.webm", codec="h264_nvenc")
 
 
 def test_missing_folders_are_made_with_the_first_frame_and_not_before(tmp_path: Path) -> None:
