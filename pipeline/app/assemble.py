@@ -17,7 +17,7 @@ from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.outputs import Feed, Overlay, output_targets, refuse_outputs, with_outputs
+from pipeline.app.outputs import Feed, OutputTarget, Overlay, output_targets, refuse_outputs, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.devices import refuse_device
@@ -68,7 +68,7 @@ class Assembly:
     sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
     engine: OrtEngine
     is_live: bool  # whether every source is
-    files: tuple[str, ...]  # that a run of it writes, or their folder; - is standard output
+    targets: tuple[OutputTarget, ...]  # that a run of it may write; - is standard output
     config: RunConfig  # with what a trial on a GPU has settled
 
     def close(self) -> None:
@@ -113,8 +113,8 @@ def assemble(
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
     warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
-    files = output_targets(config, feeds)
-    return Assembly(flow, sources, engine, all(is_live.values()), files, config)
+    targets = output_targets(config, feeds)
+    return Assembly(flow, sources, engine, all(is_live.values()), targets, config)
 
 
 def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:

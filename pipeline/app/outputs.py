@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_overwriting
@@ -419,6 +419,7 @@ def with_outputs(
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     burnt, unburnt = _overlays(config, feeds, overlay)
+    locks: dict[str, OutputLock] = {}
     requests = [
         (output, replace(request, class_names=class_names, overlay=unburnt))
         for output in OUTPUTS
@@ -426,12 +427,12 @@ def with_outputs(
     ]
     of_results = [(output, request) for output, request in requests if output.takes == "result"]
     of_pictures = [(output, request) for output, request in requests if output.takes == "rendered"]
-    flow = _with_sinks(flow, of_results, undo)
+    flow = _with_sinks(flow, of_results, locks, undo)
     if not of_pictures:
         return flow
     in_planes = all(output.takes_planes for output, _ in of_pictures)
     return flow.branch(
-        lambda results: _with_sinks(_rendered(results, config, burnt, in_planes=in_planes), of_pictures, undo)
+        lambda results: _with_sinks(_rendered(results, config, burnt, in_planes=in_planes), of_pictures, locks, undo)
     )
 
 
@@ -459,19 +460,27 @@ def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, st
     ]
 
 
-def output_targets(config: RunConfig, feeds: Sequence[Feed]) -> tuple[str, ...]:
-    """What a run names when it has ended: its files, and a folder for all files in it; - is standard output."""
-    report = [] if config.output.report is None else [config.output.report]
-    requests = _file_requests(config, feeds)
-    return tuple(dict.fromkeys([*report, *(_in_words(output, request) for output, request in requests)]))
+class OutputTarget(NamedTuple):
+    """What a run names when it has ended: a file or folder, and the words for it, which tell of further files."""
+
+    path: str
+    words: str
 
 
-def _in_words(output: Output, request: SinkRequest) -> str:
+def output_targets(config: RunConfig, feeds: Sequence[Feed]) -> tuple[OutputTarget, ...]:
+    """What a run may write: its files, and a folder for all files in it; - is standard output."""
+    report = config.output.report
+    targets = [] if report is None else [OutputTarget(report, report)]
+    targets += [_target_of(output, request) for output, request in _file_requests(config, feeds)]
+    return tuple(dict.fromkeys(targets))
+
+
+def _target_of(output: Output, request: SinkRequest) -> OutputTarget:
     """The file of a sink, its folder, or the first of many files."""
     if output.files is None or is_folder(request.target):
-        return request.target
+        return OutputTarget(request.target, request.target)
     first, *others = output.files(request)
-    return f"{first} … ({1 + len(others)} files)" if others else first
+    return OutputTarget(first, f"{first} … ({1 + len(others)} files)" if others else first)
 
 
 def _file_requests(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[Output, SinkRequest]]:
@@ -518,12 +527,15 @@ def _rendered(
     return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)
 
 
-def _opened(output: Output, request: SinkRequest) -> Sink[Any]:
-    """The sink; one of a regular file or folder keeps other runs from it."""
+def _opened(output: Output, request: SinkRequest, locks: dict[str, OutputLock]) -> Sink[Any]:
+    """The sink; one of a regular file or folder keeps other runs from it. locks: that this run has, by target."""
     target = Path(request.target)
     if output.file_option is None or request.target == "-" or not is_regular(target):
         return output.open(request)
-    lock = OutputLock(target)
+    if request.target in locks:  # a folder, of a sink for each source
+        lock = locks[request.target].held_again()
+    else:
+        lock = locks[request.target] = OutputLock(target)
     try:
         return LockedSink(output.open(request), lock)
     except BaseException:
@@ -531,9 +543,11 @@ def _opened(output: Output, request: SinkRequest) -> Sink[Any]:
         raise
 
 
-def _with_sinks(flow: Flow[T], requests: Sequence[tuple[Output, SinkRequest]], undo: ExitStack) -> Flow[T]:
+def _with_sinks(
+    flow: Flow[T], requests: Sequence[tuple[Output, SinkRequest]], locks: dict[str, OutputLock], undo: ExitStack
+) -> Flow[T]:
     for output, request in requests:
-        sink = _opened(output, request)
+        sink = _opened(output, request, locks)
         undo.callback(sink.close)
         flow = flow.to(
             sink,

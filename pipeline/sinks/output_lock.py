@@ -33,6 +33,7 @@ class OutputLock:
 
     def __init__(self, path: str | Path) -> None:
         self._descriptor: int | None = None
+        self._num_holders = 1
         folder = _folder()
         if folder is None or fcntl is None:
             return
@@ -41,8 +42,16 @@ class OutputLock:
         with suppress(PermissionError):
             self._descriptor = _locked(self._lock_file, path)
 
+    def held_again(self) -> OutputLock:
+        """The same lock for another sink of this run, to be released once more."""
+        self._num_holders += 1
+        return self
+
     def release(self) -> None:
-        """Let others write. May be called more than once."""
+        """Let others write, once everybody who holds it has released it. May be called more often."""
+        self._num_holders -= 1
+        if self._num_holders > 0:
+            return
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with suppress(OSError):
@@ -55,6 +64,7 @@ class LockedSink(Generic[T]):
 
     def __init__(self, sink: Sink[T], lock: OutputLock) -> None:
         self._sink, self._lock = sink, lock
+        self._is_locked = True
 
     def write(self, item: T) -> None:
         """Raises what the sink raises."""
@@ -65,7 +75,9 @@ class LockedSink(Generic[T]):
         try:
             self._sink.close()
         finally:
-            self._lock.release()
+            if self._is_locked:  # it may be closed more than once
+                self._is_locked = False
+                self._lock.release()
 
 
 def _locked(lock_file: Path, path: str | Path) -> int:

@@ -101,7 +101,7 @@ def test_a_sink_is_its_class_and_a_row(
     path = tmp_path / "scores.txt"
     monkeypatch.setattr(outputs, "OUTPUTS", (*OUTPUTS, scoreboard_row(path)))
     assembly = assemble(config_for(small_video, small_detector))
-    assert assembly.files == (str(path),)  # the run says that it wrote this file
+    assert [target.path for target in assembly.targets] == [str(path)]  # the run says that it wrote this file
     assert [node.role for node in assembly.flow.nodes] == ["source", "preprocess", "detect", "nms", "scoreboard"]
     with Running(assembly.flow) as running:
         running.wait()

@@ -193,10 +193,13 @@ def _report(
     for name, lines in damage.items():
         for line in lines:
             tell(console, f"warning: {name}: {line}", "yellow")
-    files = [path for path in assembly.files if path != "-"]
     if config.output.report is not None:
         write_report(report, Path(config.output.report))
-    written = [path for path in files if Path(path).exists() and not str(broken_by).startswith(f"{path}: ")]
+    written = [
+        target.words
+        for target in assembly.targets
+        if Path(target.path).exists() and not str(broken_by).startswith(f"{target.path}: ")
+    ]
     if written:
         tell(console, "written  " + ", ".join(written))
 
