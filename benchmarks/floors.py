@@ -91,7 +91,7 @@ def encode(job: Job) -> Outcome:
     """Encoding alone, with one thread."""
     import av
 
-    from pipeline.sinks.recording import CODEC_OPTIONS
+    from pipeline.sinks.encoder import CODEC_OPTIONS
 
     planes = list(_annotated(job))
     with av.open(f"{job.folder}/encoded.mp4", "w") as container:

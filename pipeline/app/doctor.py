@@ -96,7 +96,7 @@ def _providers() -> Iterator[Finding]:
 
 def _codecs() -> Iterator[Finding]:
     try:
-        from pipeline.sinks.recording import CODECS, encoder_failure
+        from pipeline.sinks.encoder import CODECS, encoder_failure
         from pipeline.sources.video.opening import decodable
 
         codecs = ("h264", "hevc", "av1", "vp9", "mjpeg")

@@ -280,7 +280,7 @@ def _of_json_lines(limit: Limit) -> str:
 
 
 def _of_recording(limit: Limit) -> str:
-    from pipeline.sinks.recording import encoder_failure
+    from pipeline.sinks.encoder import encoder_failure
 
     chosen = limit.config.output
     if chosen.codec == "libx264" and encoder_failure("h264_nvenc") is None:

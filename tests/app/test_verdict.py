@@ -204,10 +204,10 @@ def test_of_several_sources_the_busy_one_is_advised(small_video: Path) -> None:
 
 
 def test_a_gpu_is_advised_for_recording_only_where_it_encodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.sinks.recording.encoder_failure", lambda codec: None)
+    monkeypatch.setattr("pipeline.sinks.encoder.encoder_failure", lambda codec: None)
     assert "record on the GPU (--set output.codec=h264_nvenc)" in advice_of_recording()
     assert "nvenc" not in advice_of_recording(**{"output.codec": "h264_nvenc"})
-    monkeypatch.setattr("pipeline.sinks.recording.encoder_failure", lambda codec: "no CUDA device")
+    monkeypatch.setattr("pipeline.sinks.encoder.encoder_failure", lambda codec: "no CUDA device")
     assert "nvenc" not in advice_of_recording()
     assert "leave output.preset out, which takes the fastest" in advice_of_recording(**{"output.preset": "veryfast"})
 

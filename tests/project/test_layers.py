@@ -61,7 +61,10 @@ HEAVY = {
     "torchvision": ("export/",),
     "onnx": ("export/",),
     "onnxruntime": ("pipeline/detector/", "export/"),
-    "av": ("pipeline/sources/video/", "pipeline/sinks/recording", "pipeline/sinks/soundtrack"),
+    "av": (
+        *("pipeline/sources/video/", "pipeline/sinks/recording", "pipeline/sinks/soundtrack"),
+        *("pipeline/sinks/encoder", "pipeline/sinks/network/"),
+    ),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),

@@ -15,7 +15,8 @@ import pytest
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.frame import Frame, PixelArray
-from pipeline.sinks.recording import Recording, encoder_failure
+from pipeline.sinks.encoder import encoder_failure
+from pipeline.sinks.recording import Recording
 from tests.support.pictures import grey
 
 
@@ -116,7 +117,7 @@ def test_odd_sides_are_made_even_by_repeating_the_edge(tmp_path: Path, caplog: p
     _, (picture,), _ = read(tmp_path / "o.mp4")
     assert picture.shape == (242, 322, 3)
     assert np.abs(picture.astype(int) - 120).max() <= 4
-    assert "recorded as 322 × 242" in caplog.text
+    assert "encoded as 322 × 242" in caplog.text
 
 
 def test_frames_of_another_size_are_fitted_into_the_first(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -182,7 +183,7 @@ def test_missing_folders_are_made_with_the_first_frame_and_not_before(tmp_path: 
 def test_a_missing_encoder_is_one_clear_error_before_anything_is_written(tmp_path: Path) -> None:
     if encoder_failure("h264_nvenc") is None:
         pytest.skip("this machine has NVENC")
-    with pytest.raises(SinkError, match=r"cannot be recorded with h264_nvenc on this machine: .*; use libx264"):
+    with pytest.raises(SinkError, match=r"cannot be encoded with h264_nvenc on this machine: .*; use libx264"):
         Recording(tmp_path / "o.mp4", codec="h264_nvenc")
 
 
