@@ -309,10 +309,10 @@ class OutputConfig(_Section):
     video: Annotated[
         str | None,
         Flag(
-            "Write what comes in with everything drawn on it: a video (.mp4, .mkv, .mov, .webm), an image, or a "
-            "folder/ that gets an image for each image and a video for each video.",
+            "Write what comes in with everything drawn on it: a video (.mp4, .mkv, .mov, .webm), an image, a folder/ "
+            "that gets an image for each image and a video for each video, or send it to rtsp://, rtmp://, udp:// …",
             ("--output", "-o"),
-            metavar="FILE|FOLDER/",
+            metavar="FILE|FOLDER/|ADDRESS",
         ),
     ] = None
     codec: Annotated[
@@ -386,8 +386,8 @@ class RunConfig(_Section):
     strict: Annotated[
         bool | None,
         Flag(
-            "Exit with 1 if a part of a source could not be read; with --no-strict, go on after a frame whose scores "
-            "or boxes are NaN or infinite, which otherwise is an error.",
+            "Exit with 1 if a part of a source could not be read, or a frame not be sent; with --no-strict, go on after "
+            "a frame whose scores or boxes are NaN or infinite, which otherwise is an error.",
             ("--strict/--no-strict",),
         ),
     ] = None

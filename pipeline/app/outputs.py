@@ -17,6 +17,7 @@ from pipeline.errors import SinkError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
+from pipeline.sinks.network.address import StreamAddress, is_address
 from pipeline.sinks.output_lock import LockedSink, OutputLock
 from pipeline.sinks.picture_names import PictureNames, source_stems
 from pipeline.sinks.writable import is_regular, refuse_unwritable
@@ -256,12 +257,36 @@ def _is_annotated(word: str | None) -> bool:
     return word is not None and (is_folder(word) or ("://" not in word and Path(word).suffix.lower() in IMAGE_SUFFIXES))
 
 
+def _open_stream(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.network.stream import NetworkStream
+
+    assert request.feed is not None
+    address = StreamAddress.parse(request.target)
+    if len(request.feeds) > 1:
+        address = address.of_source(source_stems([feed.source_id for feed in request.feeds])[request.feed.source_id])
+    return NetworkStream(
+        address,
+        frames_per_second=request.feed.frames_per_second,
+        is_live=request.feed.is_live,
+        codec=request.config.output.codec,
+        preset=request.config.output.preset,
+        patience_seconds=request.config.network.open_timeout_s,
+    )
+
+
 def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
     from pipeline.sinks.window import Window
 
     sizes_wh = {feed.source_id: feed.size_wh for feed in request.feeds}
     tiles = {frame_id: feed.source_id for feed in request.feeds for frame_id in feed.frame_ids}
     return Window(request.target, sizes_wh=sizes_wh, tiles=tiles, overlay=request.overlay)
+
+
+def _of_video(config: RunConfig) -> Literal["record", "annotate", "stream"]:
+    """The role of the output that writes `output.video`."""
+    if is_address(config.output.video):
+        return "stream"
+    return "annotate" if _is_annotated(config.output.video) else "record"
 
 
 def _window_title(config: RunConfig) -> str | None:
@@ -367,7 +392,7 @@ SAVED_FRAMES = Output(
 RECORDING = Output(
     role="record",
     takes="rendered",
-    target=lambda config: None if _is_annotated(config.output.video) else config.output.video,
+    target=lambda config: config.output.video if _of_video(config) == "record" else None,
     open=_open_recordings,
     advice=_of_recording,
     colour="#e45756",
@@ -379,12 +404,22 @@ RECORDING = Output(
 ANNOTATED = Output(
     role="annotate",
     takes="rendered",
-    target=lambda config: config.output.video if _is_annotated(config.output.video) else None,
+    target=lambda config: config.output.video if _of_video(config) == "annotate" else None,
     open=_open_annotated,
     advice="write JPEG instead of PNG, to a faster disk, or leave -o out",
     colour="#d37295",
     file_option="--output",
     files=_annotated_files,
+    per_source=True,
+    takes_planes=True,
+)
+STREAM = Output(
+    role="stream",
+    takes="rendered",
+    target=lambda config: config.output.video if _of_video(config) == "stream" else None,
+    open=_open_stream,
+    advice="a file is sent at its own pace, as a camera would; record it (-o out.mp4) to be done sooner",
+    colour="#ffbf79",
     per_source=True,
     takes_planes=True,
 )
@@ -398,7 +433,18 @@ WINDOW = Output(
     in_main_thread=True,
 )
 
-OUTPUTS: tuple[Output, ...] = (JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES, RECORDING, ANNOTATED, WINDOW)
+OUTPUTS: tuple[Output, ...] = (
+    JSON_LINES,
+    CSV,
+    PARQUET,
+    *LABELS,
+    CROPS,
+    SAVED_FRAMES,
+    RECORDING,
+    ANNOTATED,
+    STREAM,
+    WINDOW,
+)
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
 

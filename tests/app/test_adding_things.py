@@ -167,7 +167,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.save_frames"] = "any"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
-    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate"}
+    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate", "stream"}
 
 
 def test_measuring_accuracy_writes_nothing_for_any_output(
@@ -187,7 +187,10 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
-    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == ["annotate"]  # -o is a video
+    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == [
+        "annotate",
+        "stream",
+    ]  # -o is a video
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []
     average_precision(config, labelled("sim:traffic?seconds=0.2&fps=10&size=320x192", None))
     assert list(tmp_path.iterdir()) == []

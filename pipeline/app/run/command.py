@@ -32,6 +32,7 @@ from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
+from pipeline.sinks.network.statistics import SendsFrames, SendStatistics
 from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox-nano -o out.mp4"
@@ -94,7 +95,7 @@ def _run(config: RunConfig) -> int:
 def run_and_report(config: RunConfig) -> int:
     """Run to the end, show how it goes, and report. Returns the exit code.
 
-    0: the sources ended or the window was closed; 1: with `strict`, something could not be read;
+    0: the sources ended or the window was closed; 1: with `strict`, something could not be read or sent;
     130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
     Raises a StreamdetError for what cannot run or breaks on the way, after the report, and KeyboardInterrupt for a
     signal that comes before the run.
@@ -109,7 +110,8 @@ def run_and_report(config: RunConfig) -> int:
                 tell(console, line, "dim")
         status = _run_assembly(assembly, config, console, overlay, signals)
     damage = [line for source in assembly.sources.values() for line in source.damage]
-    return status or int(bool(damage and config.strict))
+    losses = [name for name, stream in _streams(assembly).items() if stream.num_not_sent]
+    return status or int(bool((damage or losses) and config.strict))
 
 
 def _run_assembly(
@@ -147,6 +149,13 @@ def _run_assembly(
     return 128 + signals.numbers[0] if signals.numbers else 0
 
 
+def _streams(assembly: Assembly) -> dict[str, SendStatistics]:
+    """What became of the frames that were to be sent to addresses, by address."""
+    return {
+        node.part.name: node.part.statistics() for node in assembly.flow.nodes if isinstance(node.part, SendsFrames)
+    }
+
+
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     """Compare with the truth where the one source knows it, as drawn traffic does."""
     from pipeline.sources.street.traffic import TrafficSource
@@ -180,6 +189,7 @@ def _report(
         agreement=assembly.engine.agreement,
         unreadable={name: source.unreadable for name, source in of_files.items()},
         objects=objects,
+        streams=_streams(assembly),
     )
     images = objects.images()
     nothing = why_nothing(config.detection, assembly.engine.spec)

@@ -17,6 +17,7 @@ from pipeline.app.terminal import short_name, shortened, tell
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.sinks.network.statistics import SendStatistics
 
 _TABLE_WIDTH = 80  # of the table of stages, with 14 columns for a name
 
@@ -65,6 +66,15 @@ class SourceReport(FramesReport, ObjectsReport):
     unreadable: list[str]  # images and videos of which nothing could be read
 
 
+class StreamReport(TypedDict):
+    """What became of the frames that were to be sent to an address."""
+
+    sent: int
+    not_sent: int  # while there was no connection, or because the receiver was too slow
+    breaks: int
+    reason: str  # why there was last no connection; empty: there always was
+
+
 class RunReport(FramesReport, ObjectsReport):
     """A run in JSON types; times in milliseconds unless named otherwise."""
 
@@ -78,6 +88,7 @@ class RunReport(FramesReport, ObjectsReport):
     versions: dict[str, str]
     seconds: float
     sources: dict[str, SourceReport]
+    streams: NotRequired[dict[str, StreamReport]]  # by the name of the output; left out where nothing is sent
 
 
 def report_of(
@@ -91,6 +102,7 @@ def report_of(
     agreement: str | None = None,
     unreadable: Mapping[str, Sequence[str]] | None = None,
     objects: ObjectTally | None = None,
+    streams: Mapping[str, SendStatistics] | None = None,
 ) -> RunReport:
     """The report of a run.
 
@@ -98,6 +110,7 @@ def report_of(
     unreadable: files of which nothing could be read, by source.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     objects: what was detected.
+    streams: what became of the frames that were to be sent to addresses, by the name of the output.
     """
     inferred = statistics.of_role(DETECT.role)
     by_source = inferred.rate_by_source if inferred is not None else {}
@@ -128,6 +141,16 @@ def report_of(
         counts_by_source = objects.counts_by_source()
         for source_id, source in report["sources"].items():
             _add_objects(source, counts_by_source.get(source_id, NO_OBJECTS))
+    if streams:
+        report["streams"] = {
+            name: {
+                "sent": stream.num_sent,
+                "not_sent": stream.num_not_sent,
+                "breaks": stream.num_breaks,
+                "reason": stream.reason,
+            }
+            for name, stream in streams.items()
+        }
     return report
 
 
@@ -151,10 +174,19 @@ def print_report(report: RunReport, console: Console, *, is_verbose: bool = Fals
         )
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
+    for name, stream in report.get("streams", {}).items():
+        tell(console, f"sent     {_stream_in_words(name, stream)}", "yellow" if stream["not_sent"] else None)
     if has_rates or is_verbose:
         console.print(_stage_table(report, width=console.width))
     if has_rates or is_verbose or not frames["delivered"]:
         tell(console, report["advice"], "bold")
+
+
+def _stream_in_words(name: str, stream: StreamReport) -> str:
+    sent = f"{stream['sent']} of {stream['sent'] + stream['not_sent']} frames to {name}"
+    breaks = f", {stream['breaks']} break{'s' if stream['breaks'] > 1 else ''}" if stream["breaks"] else ""
+    reason = f" (last: {stream['reason']})" if stream["reason"] else ""
+    return sent + breaks + reason
 
 
 def _latency_in_words(latency_ms: Mapping[str, float | None], num: int) -> str:
