@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -29,6 +29,7 @@ from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
+from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, source_words
 from pipeline.sources.options import SourceOptions, Span
@@ -106,8 +107,11 @@ def assemble(
         engine, config = wait_for(partial(_open_engine, config, sources, live_sources=live_sources))
         undo.callback(engine.close)
         _refuse_rate_without_use(config, sources, is_live)
-        captures = _captures(config, sources, is_live, clock)
+        abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
+        captures = _captures(config, sources, is_live, abreast, clock)
         flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
+        if abreast is not None:
+            feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
         names = engine.spec.class_names
         flow = with_added_stages(flow, config)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
@@ -190,6 +194,7 @@ def _captures(
     config: RunConfig,
     sources: Mapping[str, FrameSource],
     is_live: Mapping[str, bool],
+    abreast: Abreast | None,
     clock: Callable[[], float],
 ) -> list[Capture]:
     return [
@@ -200,6 +205,7 @@ def _captures(
             frames_per_second=config.flow.rate_fps,
             every=config.flow.every,
             max_frames=config.flow.max_frames,
+            abreast=abreast,
             clock=clock,
         )
         for name, source in sources.items()

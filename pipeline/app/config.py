@@ -315,6 +315,21 @@ class OutputConfig(_Section):
             metavar="FILE|FOLDER/|ADDRESS",
         ),
     ] = None
+    mosaic: Annotated[
+        bool,
+        Flag(
+            "Put all sources into one picture, a grid, in place of a video for each.",
+            ("--mosaic/--no-mosaic",),
+            typed=bool,
+        ),
+    ] = False
+    mosaic_size: Annotated[
+        Annotated[str, BeforeValidator(_width_and_height)], Meaning("The most pixels that a mosaic has, as 1920x1080.")
+    ] = "1920x1080"
+    mosaic_fps: Annotated[
+        Positive | None,
+        Meaning("Frames per second of a mosaic; by default as many as the source with the most, up to 30."),
+    ] = None
     codec: Annotated[
         Literal["libx264", "h264_nvenc"], Meaning("The encoder of recordings: on the processor, or on an NVIDIA GPU.")
     ] = "libx264"
@@ -386,8 +401,8 @@ class RunConfig(_Section):
     strict: Annotated[
         bool | None,
         Flag(
-            "Exit with 1 if a part of a source could not be read, or a frame not be sent; with --no-strict, go on after "
-            "a frame whose scores or boxes are NaN or infinite, which otherwise is an error.",
+            "Exit with 1 if a part of a source could not be read, or a frame not be sent; with --no-strict, go on "
+            "after a frame whose scores or boxes are NaN or infinite, which otherwise is an error.",
             ("--strict/--no-strict",),
         ),
     ] = None

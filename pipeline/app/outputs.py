@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_overwriting
 from pipeline.app.stages import RENDER, Advice, Limit
-from pipeline.errors import SinkError
+from pipeline.errors import ConfigError, SinkError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # brings libav along
     from pipeline.sinks.soundtrack import SoundSource
 
 T = TypeVar("T")
+
+_MOST_MOSAIC_FPS = 30.0
+_MOSAIC_FPS_OF_IMAGES = 10.0
 
 Overlay = Callable[[Result], Sequence[str]]
 """The lines to write over a picture's top left."""
@@ -44,6 +47,7 @@ class Feed:
     part_rate: Callable[[str], float | None] | None = None  # declared, of a part that has been opened
     size_wh: tuple[int, int] | None = None  # in pixels; None: not known, or of several sizes
     file: Path | None = None  # that its frames are read from, with their media times; None: there is no such file
+    end_seconds: Callable[[], float | None] | None = None  # of its last frame, once a recorded source has ended
 
     @property
     def frame_ids(self) -> Sequence[str]:
@@ -157,22 +161,13 @@ def _open_saved_frames(request: SinkRequest) -> Sink[Result]:
 
 
 def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
-    from pipeline.sinks.recording import Recording
-
     assert request.feed is not None
     if not Path(request.target).suffix:
         raise SinkError(
             "--output must be a video (.mp4, .mkv, .mov, .webm), an image, or a folder, which ends in a slash "
             f"({request.target}/), got {request.target}"
         )
-    return Recording(
-        request.target,
-        frames_per_second=request.feed.frames_per_second,
-        is_live=request.feed.is_live,
-        codec=request.config.output.codec,
-        preset=request.config.output.preset,
-        sound=_sound_of(request),
-    )
+    return _recording(request, request.target, request.feed)
 
 
 def _sound_of(request: SinkRequest) -> SoundSource | None:
@@ -258,18 +253,64 @@ def _is_annotated(word: str | None) -> bool:
 
 
 def _open_stream(request: SinkRequest) -> Sink[RenderedFrame]:
-    from pipeline.sinks.network.stream import NetworkStream
-
     assert request.feed is not None
     address = StreamAddress.parse(request.target)
     if len(request.feeds) > 1:
         address = address.of_source(source_stems([feed.source_id for feed in request.feeds])[request.feed.source_id])
+    return _stream(request, address, request.feed)
+
+
+def _open_mosaic(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.joined import SOURCE_ID, Joined
+
+    feeds, output = {feed.source_id: feed for feed in request.feeds}, request.config.output
+    is_live = any(feed.is_live for feed in request.feeds)
+    if is_live and not all(feed.is_live for feed in request.feeds):
+        raise ConfigError("--mosaic needs sources that are all live or all recorded; --live plays files as cameras do")
+    rates = [feed.frames_per_second for feed in request.feeds if feed.frames_per_second is not None]
+    rate = output.mosaic_fps or min(max(rates, default=_MOSAIC_FPS_OF_IMAGES), _MOST_MOSAIC_FPS)
+    width, height = map(int, output.mosaic_size.lower().split("x"))
+    joined_feed = Feed(SOURCE_ID, rate, is_live)
+
+    def end_seconds(name: str) -> float | None:
+        end = feeds[name].end_seconds
+        return None if end is None else end()
+
+    address = StreamAddress.parse(request.target) if is_address(request.target) else None
+    return Joined(
+        _recording(request, request.target, joined_feed) if address is None else _stream(request, address, joined_feed),
+        sizes_wh={name: feed.size_wh for name, feed in feeds.items()},
+        most_wh=(width, height),
+        frames_per_second=rate,
+        is_live=is_live,
+        end_seconds=end_seconds,
+    )
+
+
+def _recording(request: SinkRequest, path: str, feed: Feed) -> Sink[RenderedFrame]:
+    from pipeline.sinks.recording import Recording
+
+    output = request.config.output
+    return Recording(
+        path,
+        frames_per_second=feed.frames_per_second,
+        is_live=feed.is_live,
+        codec=output.codec,
+        preset=output.preset,
+        sound=_sound_of(request),
+    )
+
+
+def _stream(request: SinkRequest, address: StreamAddress, feed: Feed) -> Sink[RenderedFrame]:
+    from pipeline.sinks.network.stream import NetworkStream
+
+    output = request.config.output
     return NetworkStream(
         address,
-        frames_per_second=request.feed.frames_per_second,
-        is_live=request.feed.is_live,
-        codec=request.config.output.codec,
-        preset=request.config.output.preset,
+        frames_per_second=feed.frames_per_second,
+        is_live=feed.is_live,
+        codec=output.codec,
+        preset=output.preset,
         patience_seconds=request.config.network.open_timeout_s,
     )
 
@@ -282,8 +323,10 @@ def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
     return Window(request.target, sizes_wh=sizes_wh, tiles=tiles, overlay=request.overlay)
 
 
-def _of_video(config: RunConfig) -> Literal["record", "annotate", "stream"]:
+def _of_video(config: RunConfig) -> Literal["record", "annotate", "stream", "mosaic"]:
     """The role of the output that writes `output.video`."""
+    if config.output.mosaic:
+        return "mosaic"
     if is_address(config.output.video):
         return "stream"
     return "annotate" if _is_annotated(config.output.video) else "record"
@@ -423,6 +466,15 @@ STREAM = Output(
     per_source=True,
     takes_planes=True,
 )
+MOSAIC = Output(
+    role="mosaic",
+    takes="rendered",
+    target=lambda config: config.output.video if _of_video(config) == "mosaic" else None,
+    open=_open_mosaic,
+    advice="make it smaller (--set output.mosaic_size=1280x720) or slower (--set output.mosaic_fps=10)",
+    colour="#54a24b",
+    file_option="--output",
+)
 WINDOW = Output(
     role="window",
     takes="rendered",
@@ -434,16 +486,8 @@ WINDOW = Output(
 )
 
 OUTPUTS: tuple[Output, ...] = (
-    JSON_LINES,
-    CSV,
-    PARQUET,
-    *LABELS,
-    CROPS,
-    SAVED_FRAMES,
-    RECORDING,
-    ANNOTATED,
-    STREAM,
-    WINDOW,
+    *(JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES),
+    *(RECORDING, ANNOTATED, STREAM, MOSAIC, WINDOW),
 )
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
@@ -462,6 +506,8 @@ def with_outputs(
     class_names: of the model. overlay: the lines to write over each picture. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened.
     """
+    if config.output.mosaic and config.output.video is None:
+        raise ConfigError("--mosaic puts all sources into the one video of --output, which is missing: add -o wall.mp4")
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     burnt, unburnt = _overlays(config, feeds, overlay)
@@ -503,6 +549,7 @@ def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, st
         for output, request in _file_requests(config, feeds)
         for file in ([request.target] if output.files is None else output.files(request))
         if output.file_option is not None
+        if not is_address(file)
     ]
 
 

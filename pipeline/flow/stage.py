@@ -55,6 +55,15 @@ class HasCaptureTime(Protocol):
     def captured_at_seconds(self) -> float: ...
 
 
+@runtime_checkable
+class Waits(Protocol):
+    """A source that waits for others while it is asked for an item, which is not work."""
+
+    @property
+    def waited_seconds(self) -> float:
+        """How long it has waited so far."""
+
+
 class Stage(Protocol[In, Out]):
     """One step. With several workers, `process` is called from several threads at once."""
 

@@ -14,7 +14,7 @@ from pipeline.flow.graph import Node, NodeKind
 from pipeline.flow.ledger import Ticket
 from pipeline.flow.order import Order
 from pipeline.flow.queue import QueueAbandoned, QueueEnded
-from pipeline.flow.stage import BatchStage, CountsSkipped, HasCaptureTime, MainThreadSink, Sink, Source, Stage
+from pipeline.flow.stage import BatchStage, CountsSkipped, HasCaptureTime, MainThreadSink, Sink, Source, Stage, Waits
 from pipeline.flow.wiring import Closable, Item, Wiring
 
 Taken = TypeVar("Taken")
@@ -70,11 +70,12 @@ class SourceWorker:
     def _captured(self, payloads: Iterator[object]) -> Iterator[Item]:
         is_live = self._wiring.is_live[self._node.name]
         while True:
+            waited_before = self._waited_seconds()
             self._wiring.calls.begin(self._node.name)
             try:
                 payload = next(payloads, _END)
             finally:
-                seconds = self._wiring.calls.end()
+                seconds = self._wiring.calls.end() - (self._waited_seconds() - waited_before)
                 self._book_skipped()
             if payload is _END:
                 return
@@ -91,6 +92,9 @@ class SourceWorker:
         if num > self._num_skipped:
             self._wiring.ledger.skip(self._node.name, num - self._num_skipped)
             self._num_skipped = num
+
+    def _waited_seconds(self) -> float:
+        return self._source.waited_seconds if isinstance(self._source, Waits) else 0.0
 
 
 class _OrderedWorker(ABC, Generic[Taken]):

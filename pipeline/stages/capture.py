@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import Frame
+from pipeline.sources.abreast import Abreast
 from pipeline.sources.source import FrameSource, HasParts, Part
 
 
@@ -21,6 +23,7 @@ class Capture:
     frames_per_second: at which pace a recorded source is played where it is live; its own media time's by default.
     every: hand out only each `every`-th frame, from the first on; each keeps the number that it has in the source.
     max_frames: end after as many frames that were handed out; of a source that reads several files, end each so.
+    abreast: lets a recorded source wait for those beside it.
     clock: monotonic seconds.
     """
 
@@ -33,6 +36,7 @@ class Capture:
         frames_per_second: float | None = None,
         every: int = 1,
         max_frames: int | None = None,
+        abreast: Abreast | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -40,6 +44,8 @@ class Capture:
         self._frames_per_second = frames_per_second
         self._every = every
         self._max_frames = max_frames
+        self._abreast = abreast
+        self.waited_seconds = 0.0  # for those beside it
         self.source_id = source.source_id if source_id is None else source_id
         self.is_live = source.is_live if is_live is None else is_live
         self._is_paced = self.is_live and not source.is_live
@@ -76,15 +82,33 @@ class Capture:
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
         try:
-            if not isinstance(self._source, HasParts):
-                yield from self._frames(self._source, self.source_id, stop)
-                return
-            for part in self._source.parts():
-                yield from self._frames(part, part.source_id, stop)
-                if stop.is_set():
-                    return
+            yield from self._all_frames(stop) if self._abreast is None else self._with_others(self._abreast, stop)
         finally:
             self._has_ended = True
+
+    def _with_others(self, abreast: Abreast, stop: Stop) -> Iterator[Frame]:
+        first_seconds: float | None = None
+        last_seconds = 0.0
+        try:
+            for frame in self._all_frames(stop):
+                first_seconds = frame.pts_seconds if first_seconds is None else first_seconds
+                asked_at_seconds = self._clock()
+                if not abreast.wait(self.source_id, frame.pts_seconds - first_seconds, stop):
+                    return
+                self.waited_seconds += self._clock() - asked_at_seconds
+                last_seconds = max(last_seconds, frame.pts_seconds - first_seconds)
+                yield replace(frame, captured_at_seconds=self._clock())
+        finally:
+            abreast.leave(self.source_id, last_seconds)
+
+    def _all_frames(self, stop: Stop) -> Iterator[Frame]:
+        if not isinstance(self._source, HasParts):
+            yield from self._frames(self._source, self.source_id, stop)
+            return
+        for part in self._source.parts():
+            yield from self._frames(part, part.source_id, stop)
+            if stop.is_set():
+                return
 
     def close(self) -> None:
         self._source.close()

@@ -167,7 +167,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.save_frames"] = "any"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
-    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate", "stream"}
+    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate", "stream", "mosaic"}
 
 
 def test_measuring_accuracy_writes_nothing_for_any_output(
@@ -190,6 +190,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == [
         "annotate",
         "stream",
+        "mosaic",
     ]  # -o is a video
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []
     average_precision(config, labelled("sim:traffic?seconds=0.2&fps=10&size=320x192", None))

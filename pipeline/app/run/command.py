@@ -151,9 +151,8 @@ def _run_assembly(
 
 def _streams(assembly: Assembly) -> dict[str, SendStatistics]:
     """What became of the frames that were to be sent to addresses, by address."""
-    return {
-        node.part.name: node.part.statistics() for node in assembly.flow.nodes if isinstance(node.part, SendsFrames)
-    }
+    sinks = [getattr(node.part, "sink", node.part) for node in assembly.flow.nodes]  # that of a mosaic is behind it
+    return {sink.name: sink.statistics() for sink in sinks if isinstance(sink, SendsFrames)}
 
 
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
