@@ -65,7 +65,7 @@ class Joined:
         self._frames_per_second, self._is_live, self._end_seconds = frames_per_second, is_live, end_seconds
         self._num_written = 0
         self._next_due_seconds = 0.0  # of live sources
-        self._is_closed = False
+        self._is_closed = self._is_broken = False
         for name, caption in self._captions.items():
             self._mosaic.caption(name, caption)
 
@@ -89,7 +89,7 @@ class Joined:
             return
         self._is_closed = True
         try:
-            while any(tile.waiting for tile in self._tiles.values()):
+            while not self._is_broken and any(tile.waiting for tile in self._tiles.values()):
                 self._write_due()
         finally:
             self.sink.close()
@@ -160,7 +160,11 @@ class Joined:
             captured_at_seconds=captured_at_seconds,
         )
         self._num_written += 1
-        self.sink.write(RenderedFrame(Result(frame, Detections.empty(), ()), pixels))
+        try:
+            self.sink.write(RenderedFrame(Result(frame, Detections.empty(), ()), pixels))
+        except BaseException:
+            self._is_broken = True  # nothing more is to be written to it at the end
+            raise
 
     def _shrunk(self, pixels: PixelArray) -> PixelArray:
         """The picture in the size of its tile, which is what is kept of it."""

@@ -18,6 +18,7 @@ from pipeline.app.standard_streams import Outlet
 from pipeline.errors import ConfigError, SinkError, SourceError
 from pipeline.masking import masked_address, masked_text, without_pieces
 from pipeline.sinks.jsonl import JsonLines
+from pipeline.sinks.network.address import StreamAddress
 from pipeline.sinks.recording import Recording
 from pipeline.sinks.writable import refuse_unwritable
 from pipeline.sources.opening import open_source
@@ -82,6 +83,15 @@ def test_no_output_shows_the_secret_of_an_address(address: str) -> None:
         *paths.values(),
     ):
         assert SECRET not in text
+
+
+@given(addresses())
+def test_an_address_that_is_sent_to_shows_no_secret(address: str) -> None:
+    try:
+        text = StreamAddress.parse(address).shown
+    except SinkError as error:
+        text = str(error)
+    assert SECRET not in text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.frame import Frame
 from pipeline.sinks.joined import Joined, short_captions
@@ -164,6 +165,27 @@ def test_a_recording_of_several_sources_is_one_video_at_the_set_rate(tmp_path: P
     whole = np.asarray(pictures[-1].to_ndarray(format="gray"))
     assert abs(int(whole[whole.shape[0] // 4, whole.shape[1] // 2]) - 40) < 6
     assert abs(int(whole[3 * whole.shape[0] // 4, whole.shape[1] // 2]) - 200) < 6
+
+
+class FullDisk(CollectingSink[RenderedFrame]):
+    """A sink that takes one picture."""
+
+    def write(self, item: RenderedFrame) -> None:
+        if self.got:
+            raise SinkError("the disk is full")
+        super().write(item)
+
+
+def test_a_sink_that_fails_is_closed_and_not_written_to_again() -> None:
+    sink = FullDisk()
+    both = joined(sink, "a", "b")
+    for index in range(9):
+        both.write(rendered("a", 1, index / 10))
+    both.write(rendered("b", 2, 0.0))
+    with pytest.raises(SinkError, match="the disk is full"):
+        both.write(rendered("b", 2, 0.3))
+    both.close()
+    assert (len(sink.got), sink.num_closed) == (1, 1)
 
 
 def test_captions_tell_sources_of_one_name_apart() -> None:

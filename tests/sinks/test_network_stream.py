@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -17,7 +20,9 @@ import pytest
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.frame import Frame, PixelArray
+from pipeline.sinks.network import sending
 from pipeline.sinks.network.sender import Sender
+from pipeline.sinks.network.sending import EncodedFrame, Order
 from pipeline.sinks.network.stream import NetworkStream, Pace
 from tests.support.pictures import grey
 
@@ -169,6 +174,28 @@ def test_a_server_that_says_nothing_is_given_up_and_holds_nobody_up(
     with pytest.raises(SinkError, match="all 4 frames were not sent"):
         stream.close()
     assert "/live/key" not in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer of the system")
+def test_a_process_that_nobody_watches_any_longer_ends_by_itself(black_hole: int) -> None:
+    order: Order = {
+        "address": f"rtmp://127.0.0.1:{black_hole}/live/key",
+        "muxer": "flv",
+        "options": {},
+        "width": 64,
+        "height": 48,
+        "rate": "10",
+        "patience_seconds": 0.2,
+    }
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = 64, 48, "yuv420p", Fraction(1, 10)
+    encoder.options = {"tune": "zerolatency"}
+    (packet,) = encoder.encode(av.VideoFrame.from_ndarray(grey(9), format="bgr24").reformat(format="yuv420p"))
+    with subprocess.Popen([sys.executable, "-P", sending.__file__], stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(order).encode() + b"\n" + EncodedFrame(0, True, bytes(packet)).as_bytes())
+        process.stdin.flush()  # and left open, as if whoever began it hung
+        assert process.wait(30) == -signal.SIGALRM
 
 
 def test_attempts_become_rarer(monkeypatch: pytest.MonkeyPatch) -> None:

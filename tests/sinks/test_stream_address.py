@@ -44,8 +44,8 @@ def test_an_address_is_opened_in_full_and_shown_without_secrets(word: str, muxer
         ("http://joe:s3cret@h/x", "must be a file or an address of rtsp://.*srt://, got http://"),
         ("rtsp://", "must have a host behind rtsp://"),
         ("rtmp:///live/s3cret", "must have a host behind rtmp://"),
-        ("udp://239.0.0.1", r"must have a port, such as udp://239\.0\.0\.1:5000"),
-        ("srt://h?passphrase=s3cret", r"must have a port, such as srt://h:5000"),
+        ("udp://239.0.0.1", "must have a port, such as udp://host:5000, got udp://239"),
+        ("srt://h?passphrase=s3cret", "must have a port, such as srt://host:5000"),
     ],
 )
 def test_what_cannot_be_sent_to_is_refused_without_its_secrets(word: str, words: str) -> None:

@@ -66,9 +66,7 @@ class StreamAddress:
         if not re.match(r"[^/?#:\s]|\[", host):
             raise SinkError(f"--output must have a host behind {scheme}://, got {address.shown}")
         if not address._kind.names_stream and not re.match(r"(\[[^\]]*\]|[^/?#:]*):\d+", host):
-            raise SinkError(
-                f"--output must have a port, such as {scheme}://{host.partition('?')[0]}:5000, got {address.shown}"
-            )
+            raise SinkError(f"--output must have a port, such as {scheme}://host:5000, got {address.shown}")
         return address
 
     @property
