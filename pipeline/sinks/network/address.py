@@ -11,7 +11,10 @@ from pipeline.errors import SinkError
 from pipeline.masking import MASK, masked_address
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://(.*)", re.DOTALL)
-_PACKET_BYTES = 1316  # seven packets of MPEG-TS, what fits into a datagram on Ethernet
+_PACKET_BYTES = "1316"  # seven packets of MPEG-TS, what fits into a datagram on Ethernet
+
+# A key frame that left at once would overflow a receiver's buffer, by default of 200 KB.
+_MOST_BITS_PER_SECOND = "50000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class _Scheme:
     muxer: str
     names_stream: bool
     options: Mapping[str, str] = field(default_factory=dict)
-    query: str = ""  # added unless the address has that key
+    query: Mapping[str, str] = field(default_factory=dict)  # added unless the address has that key
 
 
 _RTSP = _Scheme("rtsp", names_stream=True, options={"rtsp_transport": "tcp"})
@@ -31,7 +34,7 @@ SCHEMES: Mapping[str, _Scheme] = {
     "rtsps": _RTSP,
     "rtmp": _RTMP,
     "rtmps": _RTMP,
-    "udp": _Scheme("mpegts", names_stream=False, query=f"pkt_size={_PACKET_BYTES}"),
+    "udp": _Scheme("mpegts", names_stream=False, query={"pkt_size": _PACKET_BYTES, "bitrate": _MOST_BITS_PER_SECOND}),
     "srt": _Scheme("mpegts", names_stream=False),
 }
 """What can be sent to."""
@@ -72,10 +75,10 @@ class StreamAddress:
     @property
     def full(self) -> str:
         """As it is opened; not to be shown."""
-        query = self._kind.query
-        if not query or query.partition("=")[0] + "=" in self.rest:
-            return f"{self.scheme}://{self.rest}"
-        return f"{self.scheme}://{self.rest}{'&' if '?' in self.rest else '?'}{query}"
+        has_key = [pair.partition("=")[0] for pair in self.rest.partition("?")[2].split("&")]
+        added = "&".join(f"{key}={value}" for key, value in self._kind.query.items() if key not in has_key)
+        joint = "&" if "?" in self.rest else "?"
+        return f"{self.scheme}://{self.rest}{joint if added else ''}{added}"
 
     @property
     def shown(self) -> str:
