@@ -63,9 +63,9 @@ class SourceMeasured:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> SourceMeasured:
-        """Of what `asdict` makes."""
+        """Of a source in the report of a run; what it says besides is left out."""
         frames, fps = FramesMeasured(**value["frames"]), RatesMeasured(**value["fps"])
-        return cls(**{**value, "frames": frames, "fps": fps})
+        return cls(frames, fps, value["latency_ms"], value["damage"])
 
 
 @dataclass(frozen=True, slots=True)
