@@ -31,7 +31,7 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, source_words
+from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
@@ -139,9 +139,12 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
         span=span,
         max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
     )
+    words = [word for typed in config.sources for word in source_words(typed)]
+    open_one = partial(open_source, options=options)
+    waits = (len(words) > 1 and not loops) if flow.wait_for_sources is None else flow.wait_for_sources
+    opened = open_sources_abreast(words, options=options, open_one=open_one) if waits else map(open_one, words)
     sources: dict[str, FrameSource] = {}
-    for word in (word for typed in config.sources for word in source_words(typed)):
-        source = open_source(word, options=options)
+    for word, source in zip(words, opened, strict=True):
         if loops and can_be_read_again(word, source):
             source = LoopingSource(source, partial(open_source, word, options=options))
         if undo is not None:

@@ -279,6 +279,13 @@ class FlowConfig(_Section):
         Count, Flag("Detect in every Nth frame; most others of a file are not even decoded.", metavar="N")
     ] = 1
     max_frames: Annotated[Count | None, Flag("Stop after N frames of each source.", metavar="N")] = None
+    wait_for_sources: Annotated[
+        bool | None,
+        Flag(
+            "Start without cameras that do not answer, and try them for network.reconnect_s; by default with several.",
+            ("--wait-for-sources/--no-wait-for-sources",),
+        ),
+    ] = None
     grace_s: Annotated[
         Positive,
         Flag(

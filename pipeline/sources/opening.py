@@ -9,7 +9,9 @@ import difflib
 import glob
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -24,12 +26,14 @@ from pipeline.sources.options import SourceOptions
 from pipeline.user_path import path_of_url, user_path
 
 if TYPE_CHECKING:  # each kind of source brings a heavy library along, and is imported when it is opened
+    from pipeline.sources.absent import Opening
     from pipeline.sources.source import FrameSource
 
 DEMO_CLIP = "demo:street"
 
 CHEAP_CODECS = ("h264", "mpeg4", "mpeg2video")  # to decode
 SMALL_PIXELS = 1280 * 720
+FIRST_WAIT_SECONDS = 2.0  # for the first answers of cameras, before the run starts without those that are away
 _CAMERA_NODES = ("/dev/video", "/dev/v4l/")
 _HEIF_HEAD_BYTES = 64
 
@@ -70,6 +74,7 @@ class SourceKind:
     files: Callable[[str], tuple[Path, ...]] = _no_files  # of this machine that the word means
     advice: Callable[[SourceLimit], str] = lambda _: "give it smaller pictures"  # completes "Limited by …: "
     takes_span: bool = False  # whether it may be a video, of which a part can be read
+    may_come_later: bool = False  # whether it may be live, and so away for a while and back
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
@@ -89,6 +94,59 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     if not options.span.is_all and not kind.takes_span:
         raise SourceError(f"{masked_address(word)}: --start and --end are for recorded videos; leave them out")
     return kind.open(SourceRequest(word, options, stdin))
+
+
+def open_sources_abreast(
+    words: Sequence[str],
+    *,
+    options: SourceOptions,
+    open_one: Callable[[str], FrameSource],
+    first_wait_seconds: float = FIRST_WAIT_SECONDS,
+) -> list[FrameSource]:
+    """Open the sources that words mean; one that may come later, and does not answer soon, is tried while others run.
+
+    open_one: opens a word. first_wait_seconds: for which the first answers of all together are waited for; that of a
+    web server is waited for until network.open_timeout_s, because a file there is not to be taken for a camera.
+    Raises SourceError for what is not there and cannot come; those that are open are closed then.
+    """
+    from pipeline.sources.absent import AbsentSource, Opening
+
+    openings = [Opening(partial(open_one, word)) if kind_of(word).may_come_later else None for word in words]
+    deadline = time.monotonic() + first_wait_seconds
+    sources: list[FrameSource] = []
+    with ExitStack() as undo:
+        for opening in openings:
+            if opening is not None:
+                undo.callback(opening.abandon)
+        for word, opening in zip(words, openings, strict=True):
+            if opening is None:
+                source = open_one(word)
+            else:
+                source = _answered(opening, until_seconds=None if _may_be_file(word) else deadline) or AbsentSource(
+                    masked_address(word),
+                    partial(open_one, word),
+                    opening=opening,
+                    patience_seconds=options.network.reconnect_s,
+                )
+            undo.callback(source.close)
+            sources.append(source)
+        undo.pop_all()
+    return sources
+
+
+def _may_be_file(address: str) -> bool:
+    """Whether there may be a file at an address, which has an end, as well as a camera."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def _answered(opening: Opening, *, until_seconds: float | None) -> FrameSource | None:
+    """The source, if it is open by then; None: it takes longer, or failed."""
+    if until_seconds is not None and not opening.wait(max(0.0, until_seconds - time.monotonic())):
+        return None
+    try:
+        return opening.result()
+    except SourceError:
+        return None  # it is tried again, and says why
 
 
 def source_words(word: str) -> tuple[str, ...]:
@@ -388,6 +446,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         "0 or /dev/video0",
         matches=lambda word: word.isdecimal() or word.startswith(_CAMERA_NODES),
         open=_open_camera,
+        may_come_later=True,
     ),
     SourceKind(
         "drawn street",
@@ -421,6 +480,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         open=_open_address,
         advice=lambda _: "reading it takes the time; where that is the network, download the file first",
         takes_span=True,
+        may_come_later=True,
     ),
     SourceKind(
         "images and videos",

@@ -10,15 +10,13 @@ from collections.abc import Callable, Iterator
 from pipeline.errors import SourceError
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
+from pipeline.sources.backoff import delay_seconds
 from pipeline.sources.source import FrameSource
+from pipeline.sources.states import SourceStates
 
 logger = logging.getLogger(__name__)
 
-FIRST_DELAY_SECONDS = 0.5  # of the exponential backoff
-LONGEST_DELAY_SECONDS = 1.25  # of a stream that ran well, so that it is back soon after its camera
-LONGEST_FLAPPING_SECONDS = 30.0  # of one that breaks again and again
 HEALTHY_SECONDS = 10.0  # a stream that ran so long ran well
-JITTER = 0.2  # share by which delays differ, so that cameras behind one switch are not tried all at once
 _MOST_LINES = 12  # of damage, that are kept of earlier connections
 
 
@@ -62,6 +60,11 @@ class ReconnectingSource:
         self._num_short_lives = 0  # in a row
         self._earlier_damage: dict[str, None] = {}  # of streams that broke, in order
         self._num_skipped_earlier = 0
+        self.states = SourceStates(is_live=True, clock=clock)
+
+    def keep_states(self, states: SourceStates) -> None:
+        """Write into these from now on."""
+        self.states = states
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -102,10 +105,12 @@ class ReconnectingSource:
         self._num_breaks += 1
         broke_at_seconds, num_attempts = self._clock(), 0
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
-            delay_seconds = self._delay_seconds(num_attempts)
-            logger.warning("%s; trying again in %.2g s", reason, delay_seconds)
-            if stop.wait(delay_seconds):
+            delay = self._delay_seconds(num_attempts)
+            logger.warning("%s; trying again in %.2g s", reason, delay)
+            self.states.lose(reason, retry_in_seconds=delay)
+            if stop.wait(delay):
                 return False
+            self.states.connect()
             try:
                 self._replace_stream(self._reopen())
                 return True
@@ -121,10 +126,8 @@ class ReconnectingSource:
     def _delay_seconds(self, num_attempts: int) -> float:
         """How long to wait before the next attempt to open the stream again."""
         num_flaps = max(0, self._num_short_lives - 1)  # one break soon after the start may happen
-        doublings = min(num_attempts + num_flaps, 16)
-        longest = LONGEST_FLAPPING_SECONDS if num_flaps else LONGEST_DELAY_SECONDS
-        delay_seconds = min(FIRST_DELAY_SECONDS * 2 ** float(doublings), longest, self._reconnect_seconds)
-        return delay_seconds * (1 - JITTER + 2 * JITTER * self._randomness())
+        most = self._reconnect_seconds
+        return delay_seconds(num_attempts, num_flaps=num_flaps, most_seconds=most, randomness=self._randomness)
 
     def _replace_stream(self, stream: FrameSource) -> None:
         for line in self._stream.damage:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from pipeline.flow.stage import CountsSkipped, Stop
-from pipeline.picture.frame import Frame
+from pipeline.picture.frame import Frame, TimedPicture
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.source import FrameSource, HasParts, Part
+from pipeline.sources.states import HasStates, SourceStates
 
 
 class Capture:
@@ -50,6 +51,8 @@ class Capture:
         self.is_live = source.is_live if is_live is None else is_live
         self._is_paced = self.is_live and not source.is_live
         self._has_ended = False
+        own = source.states if isinstance(source, HasStates) else None
+        self.states = own or SourceStates(is_live=source.is_live, clock=clock)
 
     @property
     def is_endless(self) -> bool:
@@ -81,10 +84,15 @@ class Capture:
 
     def items(self, stop: Stop) -> Iterator[Frame]:
         """Yield frames in order. At pace, a frame comes when its media time has come."""
+        failure: BaseException | None = None
         try:
             yield from self._all_frames(stop) if self._abreast is None else self._with_others(self._abreast, stop)
+        except Exception as error:
+            failure = error
+            raise
         finally:
             self._has_ended = True
+            self.states.end(failure)
 
     def _with_others(self, abreast: Abreast, stop: Stop) -> Iterator[Frame]:
         first_seconds: float | None = None
@@ -116,7 +124,7 @@ class Capture:
     def _frames(self, source: Part, source_id: str, stop: Stop) -> Iterator[Frame]:
         began: float | None = None
         index, num_skipped = -self._every, 0
-        for count, timed in enumerate(source.pictures(stop, every=self._every)):
+        for count, timed in enumerate(self._watched(source.pictures(stop, every=self._every))):
             index = index + self._every if timed.number is None else timed.number
             index, num_skipped = index + self._num_skipped_by_source - num_skipped, self._num_skipped_by_source
             if self._is_paced:
@@ -129,3 +137,13 @@ class Capture:
             yield Frame(timed.picture, source_id, index, timed.pts_seconds, captured_at, timed.image)
             if count + 1 == self._max_frames:
                 return
+
+    def _watched(self, pictures: Iterator[TimedPicture]) -> Iterator[TimedPicture]:
+        """The same pictures, while the states learn when they are waited for and when they come."""
+        while True:
+            self.states.wait()
+            timed = next(pictures, None)
+            if timed is None:
+                return
+            self.states.see_picture()
+            yield timed

@@ -180,15 +180,22 @@ def test_sources_that_do_not_fit_are_counted() -> None:
 def test_a_source_says_whether_it_gives_frames() -> None:
     clock = StepClock()
     ledger = Ledger(["cam"], clock=clock)
-    live = Capture(Pictures(9, declared=None, source_id="cam", is_live=True))
-    assert state_in_words(live, ledger.statistics()[0]) == "opening"
+    live = Capture(Pictures(2, declared=None, source_id="cam", is_live=True), clock=clock)
+    assert state_in_words(live, ledger.statistics()[0]) == "connecting"
+    frames = live.items(threading.Event())
     for _ in range(2):
+        next(frames)
         ledger.capture("cam")
         clock.advance(0.1)
     assert state_in_words(live, ledger.statistics()[0]) == "live"
     assert state_in_words(Capture(Pictures(4, declared=4)), ledger.statistics()[0]) == "50 %"
+    live.states.wait()
     clock.advance(60)
-    assert state_in_words(live, ledger.statistics()[0]) == "no frames"
+    assert state_in_words(live, ledger.statistics()[0]) == "stalled"
+    live.states.lose("cam: broke off", retry_in_seconds=1.0)
+    assert state_in_words(live, ledger.statistics()[0]) == "lost"
+    list(frames)
+    assert state_in_words(live, ledger.statistics()[0]) == "ended"
 
 
 @pytest.mark.parametrize(

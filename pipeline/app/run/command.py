@@ -22,6 +22,7 @@ from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import RunView, panel_for
 from pipeline.app.run.report import print_images, print_report, report_of
+from pipeline.app.run.run_progress import captures_of
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
 from pipeline.app.signals import Signals, threads_left_behind
@@ -189,6 +190,7 @@ def _report(
         unreadable={name: source.unreadable for name, source in of_files.items()},
         objects=objects,
         streams=_streams(assembly),
+        states={name: capture.states for name, capture in captures_of(assembly.flow.nodes).items()},
     )
     images = objects.images()
     nothing = why_nothing(config.detection, assembly.engine.spec)

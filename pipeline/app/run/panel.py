@@ -190,15 +190,14 @@ def _source_table(view: RunView, statistics: RunStatistics, *, most: int) -> Tab
 
 
 def state_in_words(capture: Capture, counts: FrameCounts) -> str:
-    """`ended`, `opening`, `no frames` of late, `live`, or the share that has been read."""
-    if capture.has_ended:
-        return "ended"
+    """The state of a camera, of what has ended or failed; otherwise `opening`, or the share that has been read."""
+    state = capture.states.state.name
+    if state not in ("reading", "live"):
+        return state
     if not counts.captured:
         return "opening"
-    if capture.is_live and counts.recent_captured_rate is None:
-        return "no frames"
     if capture.is_endless:
-        return "live"
+        return state
     share = Progress(counts.captured, capture.num_expected, 0.0).share
     return "reading" if share is None else f"{int(100 * share)} %"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NotRequired, TypedDict
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
 from pipeline.sinks.network.statistics import SendStatistics
+from pipeline.sources.states import SourceStates, StateName
 
 _TABLE_WIDTH = 80  # of the table of stages, with 14 columns for a name
 
@@ -59,8 +61,29 @@ class StageReport(TypedDict):
     dropped: int
 
 
+class StateReport(TypedDict):
+    """What a source was doing when the report was made."""
+
+    name: StateName
+    since: str  # ISO 8601, UTC
+    reason: str  # why it was not as it should be; empty: it was
+
+
+class BreakReport(TypedDict):
+    """A time without pictures."""
+
+    kind: str  # stalled, or lost
+    began: str  # ISO 8601, UTC
+    seconds: float | None  # null: the source did not come back
+    reason: str
+
+
 class SourceReport(FramesReport, ObjectsReport):
     """One source's part of a run."""
+
+    state: NotRequired[StateReport]
+    num_breaks: NotRequired[int]
+    breaks: NotRequired[list[BreakReport]]  # the last hundred
 
     damage: list[str]  # that could not be read
     unreadable: list[str]  # images and videos of which nothing could be read
@@ -103,6 +126,7 @@ def report_of(
     unreadable: Mapping[str, Sequence[str]] | None = None,
     objects: ObjectTally | None = None,
     streams: Mapping[str, SendStatistics] | None = None,
+    states: Mapping[str, SourceStates] | None = None,
 ) -> RunReport:
     """The report of a run.
 
@@ -111,6 +135,7 @@ def report_of(
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     objects: what was detected.
     streams: what became of the frames that were to be sent to addresses, by the name of the output.
+    states: what the sources were doing, by source.
     """
     inferred = statistics.of_role(DETECT.role)
     by_source = inferred.rate_by_source if inferred is not None else {}
@@ -134,6 +159,9 @@ def report_of(
             for source_id, counts in statistics.frames_by_source.items()
         },
     }
+    for source_id, source_states in (states or {}).items():
+        if source_id in report["sources"]:
+            _add_states(report["sources"][source_id], source_states)
     if every != 1:
         report["every"] = every
     if objects is not None:
@@ -271,6 +299,25 @@ def _source(
         "damage": list(damage),
         "unreadable": list(unreadable),
     }
+
+
+def _add_states(source: SourceReport, states: SourceStates) -> None:
+    state = states.state
+    source["state"] = {"name": state.name, "since": _iso_time(state.since_unix_seconds), "reason": state.reason}
+    source["num_breaks"] = states.num_breaks
+    source["breaks"] = [
+        {
+            "kind": gap.kind,
+            "began": _iso_time(gap.began_unix_seconds),
+            "seconds": None if gap.seconds is None else round(gap.seconds, 3),
+            "reason": gap.reason,
+        }
+        for gap in states.breaks
+    ]
+
+
+def _iso_time(unix_seconds: float) -> str:
+    return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _stage(node: StageStatistics) -> StageReport:
