@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
-from pipeline.app.config import RunConfig
+from pipeline.app.config import RunConfig, SourceConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.outputs import Feed, OutputTarget, Overlay, output_targets, refuse_outputs, with_outputs
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
-from pipeline.app.thresholds import suppression_options
+from pipeline.app.thresholds import suppression_of_sources, suppression_options
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.published import published_models
@@ -97,7 +97,10 @@ def assemble(
     if source is None and not config.sources:
         raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
     with ExitStack() as undo:
-        sources = {source.source_id: source} if source else wait_for(lambda: open_sources(config, undo, loops=loops))
+        entries = [] if source else source_entries(config)
+        opened = {source.source_id: source} if source else None
+        sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
+        settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
         _refuse_file_of_two_sources(sources)
         _refuse_unknown_world(config, sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
@@ -108,8 +111,9 @@ def assemble(
         undo.callback(engine.close)
         _refuse_rate_without_use(config, sources, is_live)
         abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
-        captures = _captures(config, sources, is_live, abreast, clock)
-        flow = _detecting(Flow.from_sources(*captures), config, engine, live_sources=live_sources)
+        captures = _captures(config, sources, settings, is_live, abreast, clock)
+        suppression = _Suppression(config, engine.spec, settings)
+        flow = _detecting(Flow.from_sources(*captures), config, engine, suppression, live_sources=live_sources)
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
         names = engine.spec.class_names
@@ -121,11 +125,17 @@ def assemble(
     return Assembly(flow, sources, engine, all(is_live.values()), targets, config)
 
 
-def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: bool = False) -> dict[str, FrameSource]:
+def open_sources(
+    config: RunConfig,
+    undo: ExitStack | None = None,
+    *,
+    loops: bool = False,
+    entries: Sequence[SourceConfig] | None = None,
+) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
 
-    loops: whether those that can be read again begin anew where they end. Raises a StreamdetError for what cannot be
-    opened.
+    loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
+    the configuration. Raises a StreamdetError for what cannot be opened.
     """
     start, end = config.flow.start or 0.0, config.flow.end
     if end is not None and end <= start:
@@ -139,21 +149,45 @@ def open_sources(config: RunConfig, undo: ExitStack | None = None, *, loops: boo
         span=span,
         max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
     )
-    words = [word for typed in config.sources for word in source_words(typed)]
+    entries = source_entries(config) if entries is None else entries
+    words = [entry.url for entry in entries]
     open_one = partial(open_source, options=options)
     waits = (len(words) > 1 and not loops) if flow.wait_for_sources is None else flow.wait_for_sources
     opened = open_sources_abreast(words, options=options, open_one=open_one) if waits else map(open_one, words)
     sources: dict[str, FrameSource] = {}
-    for word, source in zip(words, opened, strict=True):
+    for entry, source in zip(entries, opened, strict=True):
+        word = entry.url
         if loops and can_be_read_again(word, source):
             source = LoopingSource(source, partial(open_source, word, options=options))
         if undo is not None:
             undo.callback(source.close)
-        name, number = source.source_id, 2
-        while name in sources:  # the same source twice
-            name, number = f"{source.source_id}#{number}", number + 1
-        sources[name] = source
+        sources[_free_name(entry.name or source.source_id, sources)] = source
     return sources
+
+
+def source_entries(config: RunConfig) -> list[SourceConfig]:
+    """The sources of a configuration, those of a list of streams one by one, in order.
+
+    Raises ConfigError for two of one name, and for the name of a whole list, SourceError for a list that cannot be
+    read.
+    """
+    entries: list[SourceConfig] = []
+    for index, entry in enumerate(config.source_configs):
+        words = source_words(entry.url)
+        if entry.name is not None and words != (entry.url,):
+            raise ConfigError(f"sources.{index}.name must name one source, got {entry.name!r} for a list of streams")
+        if entry.name is not None and entry.name in {other.name for other in entries}:
+            raise ConfigError(f"sources.{index}.name must be another than that of a source before it: {entry.name!r}")
+        entries += [entry.model_copy(update={"url": word}) for word in words]
+    return entries
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name, or where it is that of another source, as of one that was typed twice, with a number."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}#{number}", number + 1
+    return free
 
 
 def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
@@ -196,11 +230,12 @@ def _refuse_rate_without_use(
 def _captures(
     config: RunConfig,
     sources: Mapping[str, FrameSource],
+    settings: Mapping[str, SourceConfig],
     is_live: Mapping[str, bool],
     abreast: Abreast | None,
     clock: Callable[[], float],
 ) -> list[Capture]:
-    return [
+    captures = [
         Capture(
             source,
             source_id=name,
@@ -213,6 +248,10 @@ def _captures(
         )
         for name, source in sources.items()
     ]
+    for capture in captures:
+        if capture.source_id in settings:
+            capture.weight = settings[capture.source_id].weight
+    return captures
 
 
 def warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
@@ -281,7 +320,31 @@ def _open_engine(
     return open_engine(config, path, spec, threads=threads, live_sources=live_sources, frame_wh=frame_wh)
 
 
-def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, live_sources: int) -> Flow[Result]:
+class _Suppression:
+    """What NMS applies: the same to all sources, or to each what its own settings say.
+
+    Raises ConfigError for a class that the model does not know.
+    """
+
+    def __init__(self, config: RunConfig, spec: DetectorSpec, settings: Mapping[str, SourceConfig]) -> None:
+        self.of_run = suppression_options(config.detection, spec)
+        self.of_sources = suppression_of_sources(config.detection, settings, spec)
+        self._spec = spec
+
+    @property
+    def lowest_score_threshold(self) -> float:
+        """From which score on somebody wants a detection."""
+        options = (self.of_run, *self.of_sources.values())
+        return min(of_source.lowest_score_threshold for of_source in options)
+
+    def nms_of(self, source_id: str) -> Nms:
+        """The stage of one source."""
+        return Nms(self._spec, self.of_sources.get(source_id, self.of_run))
+
+
+def _detecting(
+    frames: Flow[Frame], config: RunConfig, engine: OrtEngine, suppression: _Suppression, *, live_sources: int
+) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
     spec = engine.spec
     inflight = config.engine.inflight or default_inflight(live_sources=live_sources, device=engine.device)
@@ -293,9 +356,7 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         )
     max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
     capacity = config.flow.queue_capacity
-    suppression = suppression_options(config.detection, spec)
     lowest = suppression.lowest_score_threshold
-    nms = Nms(spec, suppression)
     settings: dict[str, Any] = {
         "name": DETECT.role,
         "workers": inflight,
@@ -315,4 +376,6 @@ def _detecting(frames: Flow[Frame], config: RunConfig, engine: OrtEngine, *, liv
         detect = Detect(engine, score_threshold=lowest)
         prepared = frames.then(Preprocess(spec), name=PREPROCESS.role, capacity=capacity)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
-    return detected.then(nms, name=NMS.role, capacity=capacity)
+    if suppression.of_sources:
+        return detected.then_per_source(suppression.nms_of, name=NMS.role, capacity=capacity)
+    return detected.then(Nms(spec, suppression.of_run), name=NMS.role, capacity=capacity)

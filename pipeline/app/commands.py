@@ -143,6 +143,8 @@ class Option:
     def _typed_kind(self) -> TypeForm:
         if isinstance(self.mark, Flag) and (self.mark.typed or self.mark.parse):
             return self.mark.typed or str
+        if isinstance(self.mark, Argument) and self.mark.typed:
+            return self.mark.typed
         kind = _bare(self.kind)
         if get_origin(kind) is tuple:
             return list[get_args(kind)[0]]  # type: ignore[misc]

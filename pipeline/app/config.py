@@ -11,11 +11,12 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.app.options import (
@@ -72,10 +73,10 @@ def _device(value: object) -> object:
     )
 
 
-def _class_words(value: object) -> object:
+def _class_words(value: object, *, key: str = "detection.classes") -> object:
     """Names and ids of classes as text: of a list, of one word, and of several with commas between them."""
     if isinstance(value, str):
-        return comma_separated(value, "detection.classes") if value.strip(", ") else value
+        return comma_separated(value, key) if value.strip(", ") else value
     words = value if isinstance(value, list | tuple) else [value]
     return [str(word) if isinstance(word, int) and not isinstance(word, bool) else word for word in words]
 
@@ -389,12 +390,50 @@ class OutputConfig(_Section):
     ] = None
 
 
+class SourceConfig(_Section):
+    """A source with settings of its own; what is left out is that of the run."""
+
+    url: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None  # in outputs, reports and file names
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0  # of 2: twice the share of a network that cannot keep up
+    classes: (
+        Annotated[
+            tuple[str, ...],
+            BeforeValidator(partial(_class_words, key="classes"), json_schema_input_type=list[str | int] | str),
+        ]
+        | None
+    ) = None
+    score_threshold: Share | None = None
+
+    @property
+    def has_own_detection(self) -> bool:
+        """Whether its detections are chosen otherwise than those of the run."""
+        return self.classes is not None or self.score_threshold is not None
+
+    def detection(self, of_run: DetectionConfig) -> DetectionConfig:
+        """Which of its detections are kept."""
+        own = {"classes": self.classes, "score_threshold": self.score_threshold}
+        return of_run.model_copy(update={key: value for key, value in own.items() if value is not None})
+
+
+_WORD, _SETTINGS = "a word", "its settings"  # the forms of a source, which pydantic puts into the place of an error
+
+
+def _form_of_source(value: object) -> str:
+    return _SETTINGS if isinstance(value, dict | SourceConfig) else _WORD
+
+
+SourceEntry = Annotated[
+    Annotated[str, Tag(_WORD)] | Annotated[SourceConfig, Tag(_SETTINGS)], Discriminator(_form_of_source)
+]
+
+
 class RunConfig(_Section):
     """A whole run."""
 
     sources: Annotated[
-        tuple[str, ...],
-        Argument(f"One or several of: {kinds_in_words()}.", "SOURCE..."),
+        tuple[SourceEntry, ...],
+        Argument(f"One or several of: {kinds_in_words()}.", "SOURCE...", typed=list[str]),
     ] = ()
     model: Annotated[
         str | None,
@@ -423,6 +462,16 @@ class RunConfig(_Section):
     render: RenderConfig = RenderConfig()
     output: OutputConfig = OutputConfig()
     _file: Path | None = None
+
+    @property
+    def source_configs(self) -> tuple[SourceConfig, ...]:
+        """The sources, with the settings that each has of its own."""
+        return tuple(SourceConfig(url=source) if isinstance(source, str) else source for source in self.sources)
+
+    @property
+    def source_words(self) -> tuple[str, ...]:
+        """The sources as words."""
+        return tuple(source if isinstance(source, str) else source.url for source in self.sources)
 
     @property
     def file(self) -> Path | None:
@@ -620,10 +669,10 @@ def _validate(values: dict[str, object], where: str) -> RunConfig:
 
 
 def _explain(problem: ErrorDetails, where: str) -> str:
-    location = [masked_address(str(part)) for part in problem["loc"]]
+    location = [masked_address(str(part)) for part in problem["loc"] if part not in (_WORD, _SETTINGS)]
     key = ".".join(location).removesuffix(".[key]")  # a key of a mapping that is none of its choices
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        nearest = _nearest_key(key)
+        nearest = _nearest_key_of_source(key) if location[0] == "sources" else _nearest_key(key)
         return f"{where}: there is no key {key}" + (f"; did you mean {nearest}?" if nearest else "")
     if problem["type"] == "value_error":  # of a section that is a dataclass, whose words begin with the key
         return f"{where}: {key}.{problem['ctx']['error']}"
@@ -662,6 +711,14 @@ def without_secrets(value: Json) -> Json:
     if isinstance(value, list):
         return [without_secrets(part) for part in value]
     return masked_address(value) if isinstance(value, str) else value
+
+
+def _nearest_key_of_source(key: str) -> str:
+    """The key of a source that is nearest to what was written, or all that there are."""
+    prefix, _, last = key.rpartition(".")
+    names = list(SourceConfig.model_fields)
+    nearest = difflib.get_close_matches(last, names, n=1)
+    return f"{prefix}.{nearest[0]}" if nearest else ", ".join(names)
 
 
 def _nearest_key(key: str) -> str | None:

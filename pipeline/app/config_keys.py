@@ -164,8 +164,11 @@ def _first_sentences(section: type) -> str:
 
 def _values_in_words(schema: Mapping[str, Any]) -> str:
     """What a JSON schema lets through, in words."""
-    if "anyOf" in schema:
-        return ", or ".join(_values_in_words(part) for part in schema["anyOf"])
+    choices = schema.get("anyOf") or schema.get("oneOf")
+    if choices:
+        return ", or ".join(_values_in_words(part) for part in choices)
+    if "$ref" in schema:
+        return "mapping"
     if "enum" in schema:
         return " | ".join(map(str, schema["enum"]))
     if "prefixItems" in schema:

@@ -58,7 +58,7 @@ def open_engine(
     Raises DeviceError for a device that cannot run it, and for one that was requested and detects something else.
     """
     section = config.engine
-    pictures = pictures or partial(proof_pictures, config.sources, as_planes=spec.pixels == "nv12")
+    pictures = pictures or partial(proof_pictures, config.source_words, as_planes=spec.pixels == "nv12")
     digest = model_digest(path)
     fixed = _fixed_settings(section)
 

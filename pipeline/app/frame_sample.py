@@ -20,7 +20,7 @@ def sample_of(config: RunConfig, num_frames: int, *, of_first: int | None = None
     Raises a StreamdetError for a source that cannot be opened or read twice, that never ends, or is live where that is
     refused.
     """
-    (word,) = config.sources
+    (word,) = config.source_words
     if word == "-":
         raise ConfigError("the source is read several times, which stdin does not allow; save it as a file")
     with ExitStack() as undo:

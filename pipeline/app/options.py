@@ -48,10 +48,11 @@ class Flag:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A field that is typed without a flag."""
+    """A field that is typed without a flag. typed: the type that is read, where it is not the field's own."""
 
     help: str
     metavar: str
+    typed: TypeForm = None
 
 
 def flag_names(mark: Flag | Argument, key: str) -> tuple[str, ...]:

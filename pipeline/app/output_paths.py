@@ -84,7 +84,7 @@ def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
     """The files that a run of a configuration reads, by what they are."""
     hints = config.hints
     return {
-        "the source itself": [path for word in config.sources for path in files_of(word)],
+        "the source itself": [path for word in config.source_words for path in files_of(word)],
         "the model": files_of_model(config.model),
         "the configuration": [] if config.file is None else [config.file],
         "the file of class names": [] if hints.class_names is None else [Path(hints.class_names)],

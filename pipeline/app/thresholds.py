@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import TypeVar
 
-from pipeline.app.config import DetectionConfig
+from pipeline.app.config import DetectionConfig, SourceConfig
 from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import SuppressionOptions
@@ -13,10 +14,10 @@ from pipeline.picture.suppression import SuppressionOptions
 _T = TypeVar("_T", int, float)
 
 
-def suppression_options(detection: DetectionConfig, spec: DetectorSpec) -> SuppressionOptions:
+def suppression_options(detection: DetectionConfig, spec: DetectorSpec, *, prefix: str = "") -> SuppressionOptions:
     """What a run applies: the configuration's values, and the spec's where it has none.
 
-    Raises ConfigError for a class that the model does not know.
+    prefix: of the keys in errors. Raises ConfigError for a class that the model does not know.
     """
     own = spec.suppression
     return SuppressionOptions(
@@ -26,14 +27,28 @@ def suppression_options(detection: DetectionConfig, spec: DetectorSpec) -> Suppr
         class_thresholds={
             class_id: threshold
             for name, threshold in detection.class_score_thresholds.items()
-            for class_id in _class_ids(name, spec, "detection.class_score_thresholds")
+            for class_id in _class_ids(name, spec, f"{prefix}detection.class_score_thresholds")
         },
         max_detections=_given(detection.max_detections, own.max_detections),
         keep_class_ids=frozenset(
-            class_id for name in detection.classes for class_id in _class_ids(name, spec, "detection.classes")
+            class_id for name in detection.classes for class_id in _class_ids(name, spec, f"{prefix}detection.classes")
         )
         or None,
     )
+
+
+def suppression_of_sources(
+    detection: DetectionConfig, sources: Mapping[str, SourceConfig], spec: DetectorSpec
+) -> dict[str, SuppressionOptions]:
+    """What is applied to the frames of each source that has settings of its own, by the source's name.
+
+    Raises ConfigError for a class that the model does not know.
+    """
+    return {
+        name: suppression_options(source.detection(detection), spec, prefix=f"{name}: ")
+        for name, source in sources.items()
+        if source.has_own_detection
+    }
 
 
 def _given(value: _T | None, default: _T) -> _T:

@@ -46,6 +46,7 @@ class Capture:
         self._every = every
         self._max_frames = max_frames
         self._abreast = abreast
+        self.weight = 1.0  # set before a run: with 2 it gets twice the share of a network that cannot keep up
         self.waited_seconds = 0.0  # for those beside it
         self.source_id = source.source_id if source_id is None else source_id
         self.is_live = source.is_live if is_live is None else is_live

@@ -45,7 +45,7 @@ class Setup:
         source = self.sources.get(node_name)
         if source is None or len(self.sources) != len(self.config.sources):
             return Limit(self.config)
-        word = self.config.sources[list(self.sources).index(node_name)]
+        word = self.config.source_words[list(self.sources).index(node_name)]
         return Limit(self.config, SourceLimit(word, source, self.config.flow.every))
 
 
