@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, open
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
-from pipeline.stages.detect import Detect
+from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.nms import Nms
 from pipeline.stages.preprocess import Preprocess
@@ -61,6 +61,64 @@ def _call(work: Callable[[], T]) -> T:
     return work()
 
 
+class Suppression:
+    """What NMS applies: the same to all sources, or to each what its own settings say.
+
+    Raises ConfigError for a class that the model does not know.
+    """
+
+    def __init__(self, config: RunConfig, spec: DetectorSpec, settings: Mapping[str, SourceConfig]) -> None:
+        self._detection = config.detection
+        self._spec = spec
+        self.of_run = suppression_options(config.detection, spec)
+        of_sources = suppression_of_sources(config.detection, settings, spec)
+        self.is_per_source = bool(of_sources) or config.control is not None
+        self.lowest_score_threshold = min(
+            options.lowest_score_threshold for options in (self.of_run, *of_sources.values())
+        )
+        self._of_run = Nms(spec, self.of_run)
+        self._of_sources = {name: Nms(spec, options) for name, options in of_sources.items()}
+
+    def nms_of(self, source_id: str) -> Nms:
+        """The stage that a source has now."""
+        return self._of_sources.get(source_id, self._of_run)
+
+    def refuse(self, entry: SourceConfig) -> None:
+        """Raise ConfigError for a source that the run cannot take: the network gives nothing below its threshold."""
+        if not entry.has_own_detection:
+            return
+        if not self.is_per_source:
+            raise ConfigError("sources with classes or thresholds of their own can be added to a run with --control")
+        options = suppression_options(entry.detection(self._detection), self._spec)
+        if options.lowest_score_threshold < self.lowest_score_threshold:
+            raise ConfigError(
+                f"score_threshold must be at least {self.lowest_score_threshold:g}, the lowest of the run when it "
+                f"began, got {options.lowest_score_threshold:g}"
+            )
+
+    def keep(self, source_id: str, entry: SourceConfig) -> None:
+        """Apply the settings of a source that comes, in place of those of an earlier one of its name."""
+        own = suppression_of_sources(self._detection, {source_id: entry}, self._spec)
+        self._of_sources.pop(source_id, None)
+        self._of_sources |= {name: Nms(self._spec, options) for name, options in own.items()}
+
+
+class _NmsOfSource:
+    """Sends the detections of one source to the stage that it has at that moment."""
+
+    def __init__(self, suppression: Suppression, source_id: str) -> None:
+        self._suppression = suppression
+        self._source_id = source_id
+
+    def process(self, raw_detections: RawDetections) -> Iterable[Result]:
+        return self._suppression.nms_of(self._source_id).process(raw_detections)
+
+    def drain(self) -> Iterable[Result]:
+        return ()
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Assembly:
     """A flow whose tip gives results, and its parts."""
@@ -71,6 +129,8 @@ class Assembly:
     is_live: bool  # whether every source is
     targets: tuple[OutputTarget, ...]  # that a run of it may write; - is standard output
     config: RunConfig  # with what a trial on a GPU has settled
+    feeds: tuple[Feed, ...]
+    suppression: Suppression
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
@@ -112,7 +172,7 @@ def assemble(
         _refuse_rate_without_use(config, sources, is_live)
         abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
         captures = _captures(config, sources, settings, is_live, abreast, clock)
-        suppression = _Suppression(config, engine.spec, settings)
+        suppression = Suppression(config, engine.spec, settings)
         flow = _detecting(Flow.from_sources(*captures), config, engine, suppression, live_sources=live_sources)
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
@@ -122,7 +182,25 @@ def assemble(
         undo.pop_all()
     warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
     targets = output_targets(config, feeds)
-    return Assembly(flow, sources, engine, all(is_live.values()), targets, config)
+    return Assembly(flow, sources, engine, all(is_live.values()), targets, config, tuple(feeds), suppression)
+
+
+def added_source(assembly: Assembly, entry: SourceConfig, undo: ExitStack) -> tuple[str, Capture, Feed]:
+    """A source for a run of an assembly, its name, and what its outputs are told; `undo` learns how to close it.
+
+    Raises a StreamdetError for what cannot be opened, and for settings that the run has no room for.
+    """
+    config = assembly.config
+    if source_words(entry.url) != (entry.url,):
+        raise ConfigError(f"{entry.url}: a list of streams cannot be added as one; add its sources one by one")
+    if entry.url == "-":
+        raise ConfigError("-: standard input belongs to the run; name a file or an address")
+    assembly.suppression.refuse(entry)
+    waiting = config.model_copy(update={"flow": config.flow.model_copy(update={"wait_for_sources": True})})
+    ((name, source),) = open_sources(waiting, undo, entries=[entry]).items()
+    is_live = _runs_live(source, config.flow.mode)
+    (capture,) = _captures(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
+    return name, capture, _feed(name, source, is_live=is_live, config=config)
 
 
 def open_sources(
@@ -320,30 +398,8 @@ def _open_engine(
     return open_engine(config, path, spec, threads=threads, live_sources=live_sources, frame_wh=frame_wh)
 
 
-class _Suppression:
-    """What NMS applies: the same to all sources, or to each what its own settings say.
-
-    Raises ConfigError for a class that the model does not know.
-    """
-
-    def __init__(self, config: RunConfig, spec: DetectorSpec, settings: Mapping[str, SourceConfig]) -> None:
-        self.of_run = suppression_options(config.detection, spec)
-        self.of_sources = suppression_of_sources(config.detection, settings, spec)
-        self._spec = spec
-
-    @property
-    def lowest_score_threshold(self) -> float:
-        """From which score on somebody wants a detection."""
-        options = (self.of_run, *self.of_sources.values())
-        return min(of_source.lowest_score_threshold for of_source in options)
-
-    def nms_of(self, source_id: str) -> Nms:
-        """The stage of one source."""
-        return Nms(self._spec, self.of_sources.get(source_id, self.of_run))
-
-
 def _detecting(
-    frames: Flow[Frame], config: RunConfig, engine: OrtEngine, suppression: _Suppression, *, live_sources: int
+    frames: Flow[Frame], config: RunConfig, engine: OrtEngine, suppression: Suppression, *, live_sources: int
 ) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
     spec = engine.spec
@@ -376,6 +432,6 @@ def _detecting(
         detect = Detect(engine, score_threshold=lowest)
         prepared = frames.then(Preprocess(spec), name=PREPROCESS.role, capacity=capacity)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
-    if suppression.of_sources:
-        return detected.then_per_source(suppression.nms_of, name=NMS.role, capacity=capacity)
+    if suppression.is_per_source:
+        return detected.then_per_source(partial(_NmsOfSource, suppression), name=NMS.role, capacity=capacity)
     return detected.then(Nms(spec, suppression.of_run), name=NMS.role, capacity=capacity)

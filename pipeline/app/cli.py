@@ -14,6 +14,7 @@ import typer
 from pipeline.app.bench.options import BenchOptions
 from pipeline.app.commands import Command
 from pipeline.app.compare.options import CompareOptions
+from pipeline.app.ctl.options import CtlOptions
 from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
 from pipeline.app.models.options import (
@@ -37,6 +38,7 @@ from pipeline.version import __version__
 
 COMMANDS = (
     Command("run", RunOptions, "pipeline.app.run.command:run_sources"),
+    Command("ctl", CtlOptions, "pipeline.app.ctl.command:run_ctl"),
     Command("demo", DemoOptions, "pipeline.app.run.command:run_demo"),
     Command("doctor", DoctorOptions, "pipeline.app.doctor:run_doctor"),
     Command("config", ConfigOptions, "pipeline.app.settings.command:run_config"),

@@ -452,6 +452,13 @@ class RunConfig(_Section):
             ("--strict/--no-strict",),
         ),
     ] = None
+    control: Annotated[
+        str | None,
+        Flag(
+            "Listen at this socket to `streamdet ctl`, which adds and removes sources; the run goes on until stopped.",
+            metavar="SOCKET",
+        ),
+    ] = None
     hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
     engine: EngineConfig = EngineConfig()
@@ -666,6 +673,15 @@ def _validate(values: dict[str, object], where: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(problem, where) for problem in error.errors())) from error
+
+
+def source_of(value: object, where: str) -> SourceConfig:
+    """A source as an entry of `sources` has it. where: it stands, for the error. Raises ConfigError."""
+    try:
+        (source,) = _validate({"sources": [value]}, where).source_configs
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("sources.0", "source")) from error
+    return source
 
 
 def _explain(problem: ErrorDetails, where: str) -> str:

@@ -528,6 +528,46 @@ def with_outputs(
     )
 
 
+def with_outputs_of_source(
+    flow: Flow[Result], config: RunConfig, feed: Feed, earlier: Sequence[Feed], *, undo: ExitStack
+) -> tuple[Flow[Result], list[OutputTarget]]:
+    """Hang outputs of its own on a flow for a source that came later; those of all sources take it as it is.
+
+    Returns what they may write, too. A recording gets the name that it would have had from the start, or, where that
+    file is there, with a number.
+    earlier: the feeds that the run has or had. undo: learns how to close each sink.
+    Raises ConfigError for outputs that are made for the sources at the start, SinkError for one that cannot be opened.
+    """
+    for fixed, option in ((MOSAIC, "--mosaic"), (ANNOTATED, "--output as images")):
+        if fixed.target(config) is not None:
+            raise ConfigError(
+                f"{option} takes the sources that are there at the start; record with -o FILE.mp4 instead"
+            )
+    if feed.part_ids:
+        raise ConfigError(f"{feed.source_id}: a folder of videos cannot be added; name it at the start")
+    feeds = [*(other for other in earlier if other.source_id != feed.source_id), feed]
+    if len(feeds) == 1:  # as a source that is not the only one is named
+        feeds = [Feed("", None, is_live=False), feed]
+    targets = []
+    for output in OUTPUTS:
+        for request in output.requests(config, feeds) if output.per_source else ():
+            if request.feed is feed:
+                target = request.target if output.file_option is None else _free_path(request.target)
+                sinks = [(output, replace(request, target=target))]
+                flow = _with_sinks(flow.at(RENDER.role), sinks, {}, undo)
+                if output.file_option is not None:
+                    targets.append(OutputTarget(target, target))
+    return flow, targets
+
+
+def _free_path(path: str) -> str:
+    """The path, or where something is there, with a number: out-door-2.mp4."""
+    free, number = Path(path), 2
+    while free.exists():
+        free, number = Path(path).with_stem(f"{Path(path).stem}-{number}"), number + 1
+    return str(free)
+
+
 def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     """Raise SinkError for an output that would overwrite an input, another output, or, unasked, a file."""
     inputs, requests = inputs_of(config), _file_requests(config, feeds)

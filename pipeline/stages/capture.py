@@ -56,6 +56,11 @@ class Capture:
         self.states = own or SourceStates(is_live=source.is_live, clock=clock)
 
     @property
+    def source(self) -> FrameSource:
+        """What it reads."""
+        return self._source
+
+    @property
     def is_endless(self) -> bool:
         """Whether it goes on until somebody ends it: a live source, without a limit to its frames."""
         return self._source.is_live and self._max_frames is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
+from pipeline.app.run.control import Control, refuse_socket
 from pipeline.app.run.dry_run import print_dry_run
 from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import RunView, panel_for
 from pipeline.app.run.report import print_images, print_report, report_of
-from pipeline.app.run.run_progress import captures_of
+from pipeline.app.run.supervisor import Supervisor
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
 from pipeline.app.signals import Signals, threads_left_behind
@@ -104,21 +106,20 @@ def run_and_report(config: RunConfig) -> int:
     prepare_process()
     console = wide_console(140, stderr=config.output.jsonl == "-")
     overlay = OverlayText()
+    if config.control is not None:
+        refuse_socket(Path(config.control))
     with Signals(grace_seconds=config.flow.grace_s) as signals, lines_given_up_after(config.flow.grace_s):
         assembly = assemble(config, overlay=overlay, wait_for=signals.wait_for)
         for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
             if line is not None:
                 tell(console, line, "dim")
-        status = _run_assembly(assembly, config, console, overlay, signals)
-    damage = [line for source in assembly.sources.values() for line in source.damage]
-    losses = [name for name, stream in _streams(assembly).items() if stream.num_not_sent]
-    return status or int(bool((damage or losses) and config.strict))
+        return _run_assembly(assembly, config, console, overlay, signals)
 
 
 def _run_assembly(
     assembly: Assembly, config: RunConfig, console: Console, overlay: OverlayText, signals: Signals
 ) -> int:
-    """The exit code of the signal that ended the run, or 0. Raises what broke it, after the report."""
+    """The exit code of the signal that ended the run, or of its losses. Raises what broke it, after the report."""
     objects = ObjectTally(
         {
             part_id: name
@@ -130,24 +131,44 @@ def _run_assembly(
     flow, truth = _with_truth(assembly)
     flow = flow.observe(objects)
     on_error = OnError(sink=config.output.on_error, frame="continue" if config.strict is False else "stop")
-    running = Running(flow, grace_seconds=config.flow.grace_s, on_error=on_error)
+    stays_open = config.control is not None
+    running = Running(flow, grace_seconds=config.flow.grace_s, on_error=on_error, stays_open=stays_open)
+    supervisor = Supervisor(running, assembly)
     overlay.statistics = running.statistics
-    view = RunView(flow, running.statistics, objects.counts)
+    view = RunView(flow, running.statistics, objects.counts, captures_now=lambda: supervisor.captures)
     try:
-        with signals.answered_by(running.stop), running, panel_for(console, view) as panel:
+        with (
+            signals.answered_by(running.stop),
+            running,
+            _control_of(config, supervisor),
+            panel_for(console, view) as panel,
+        ):
             running.wait(on_tick=panel.update)
     except BaseException as error:
         try:
-            _report(running.statistics(), assembly, config, console, objects, truth, broken_by=error)
+            _report(running.statistics(), supervisor, config, console, objects, truth, broken_by=error)
         except StreamdetError as second:  # what broke the run is not to be hidden by it
             error.add_note(str(second))
         raise
     else:
-        _report(running.statistics(), assembly, config, console, objects, truth)
+        _report(running.statistics(), supervisor, config, console, objects, truth)
     finally:
         if not threads_left_behind():  # an inference that never returns would keep the engine from closing
             assembly.engine.close()
-    return 128 + signals.numbers[0] if signals.numbers else 0
+    return (
+        128 + signals.numbers[0] if signals.numbers else int(bool(config.strict and _has_losses(supervisor.assembly)))
+    )
+
+
+def _has_losses(assembly: Assembly) -> bool:
+    """Whether something could not be read, or not be sent."""
+    is_damaged = any(source.damage for source in assembly.sources.values())
+    return is_damaged or any(stream.num_not_sent for stream in _streams(assembly).values())
+
+
+def _control_of(config: RunConfig, supervisor: Supervisor) -> AbstractContextManager[object]:
+    """What listens to `streamdet ctl`, where that was requested."""
+    return nullcontext() if config.control is None else Control(Path(config.control), supervisor)
 
 
 def _streams(assembly: Assembly) -> dict[str, SendStatistics]:
@@ -160,16 +181,16 @@ def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     """Compare with the truth where the one source knows it, as drawn traffic does."""
     from pipeline.sources.street.traffic import TrafficSource
 
-    (source, *others) = assembly.sources.values()
+    ((name, source), *others) = assembly.sources.items()
     if others or not isinstance(source, HasGroundTruth):
         return assembly.flow, None
     tally = TruthTally(source, every=5 if isinstance(source, TrafficSource) else 1)
-    return assembly.flow.to(tally, name="truth", watches=True), tally
+    return assembly.flow.to(tally, name="truth", watches=True, only_sources=[name]), tally
 
 
 def _report(
     statistics: RunStatistics,
-    assembly: Assembly,
+    supervisor: Supervisor,
     config: RunConfig,
     console: Console,
     objects: ObjectTally,
@@ -177,6 +198,7 @@ def _report(
     *,
     broken_by: BaseException | None = None,
 ) -> None:
+    assembly = supervisor.assembly
     damage = {name: source.damage for name, source in assembly.sources.items()}
     of_files = {name: source for name, source in assembly.sources.items() if isinstance(source, HasImages)}
     report = report_of(
@@ -190,7 +212,7 @@ def _report(
         unreadable={name: source.unreadable for name, source in of_files.items()},
         objects=objects,
         streams=_streams(assembly),
-        states={name: capture.states for name, capture in captures_of(assembly.flow.nodes).items()},
+        states={name: capture.states for name, capture in supervisor.captures.items()},
     )
     images = objects.images()
     nothing = why_nothing(config.detection, assembly.engine.spec)

@@ -24,7 +24,7 @@ _PANELS = {
     "Input": ("flow", "strict"),
     "Model": ("detection", "engine.precision"),
     "Output": ("output", "render"),
-    "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms"),
+    "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
     "Foreign models, where recognition is in doubt": ("hints",),
     "Advanced": ("engine",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -39,6 +39,7 @@ class RunView:
     flow: Flow[Result]
     statistics: Callable[[], RunStatistics]
     objects: Callable[[], ObjectCounts]
+    captures_now: Callable[[], Mapping[str, Capture]] | None = None  # where sources come and go
 
     @property
     def source_names(self) -> list[str]:
@@ -46,9 +47,9 @@ class RunView:
         return [short_name(name) for name in self.captures]
 
     @property
-    def captures(self) -> dict[str, Capture]:
+    def captures(self) -> Mapping[str, Capture]:
         """Its sources, by their names in it."""
-        return captures_of(self.flow.nodes)
+        return captures_of(self.flow.nodes) if self.captures_now is None else self.captures_now()
 
     @property
     def keys(self) -> str:
