@@ -172,11 +172,8 @@ def _listening(path: Path, supervisor: Supervisor) -> socketserver.BaseServer:
         daemon_threads = True
 
         def server_bind(self) -> None:
-            old_mask = os.umask(0o177)
-            try:
-                super().server_bind()
-            finally:
-                os.umask(old_mask)
+            super().server_bind()
+            path.chmod(0o600)  # before anyone can connect, and without a umask, which other threads would have too
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             raise
