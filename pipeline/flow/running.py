@@ -99,9 +99,10 @@ class Running(Generic[T]):
             self._wiring.failure.raise_once()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items that come out at the tip; leaving the loop early gives the run up."""
+        """Yield the items that come out at the tip, and wait for the sinks; leaving the loop early gives the run up."""
         if self._results is None:
             raise FlowError("to iterate over a run it must be started with results=True")
+        has_ended = False
         try:
             while True:
                 try:
@@ -110,12 +111,14 @@ class Running(Generic[T]):
                     self._end_if_stopped()
                     continue
                 except (QueueEnded, QueueAbandoned):
+                    has_ended = True
                     break
                 # Delivered when handed over: a caller who keeps the last item and stops has seen it.
                 self._wiring.ledger.finish(item.ticket, "delivered")
                 yield item.payload
         finally:
-            self.abandon()
+            if not has_ended:
+                self.abandon()
             self._join_all()
         self._wiring.failure.raise_once()
 
