@@ -26,7 +26,7 @@ _PANELS = {
     "Output": ("output", "render"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms"),
     "Foreign models, where recognition is in doubt": ("hints",),
-    "Advanced": ("engine",),
+    "Advanced": ("engine", "flow.grace_s"),
 }
 
 
