@@ -60,7 +60,7 @@ def test_in_a_clip_every_frame_is_examined_and_in_a_street_drawn_on_the_way_each
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for source, num in ((DEMO_CLIP, 12), ("sim:traffic?size=64x64", 3)):
-        options = {"sources": (source,), "flow.max_frames": 12, "output.jsonl": str(tmp_path / "a.jsonl")}
+        options = {"sources": (source,), "flow.max_frames": 12, "output.jsonl": str(tmp_path / f"{num}.jsonl")}
         assert run_and_report(load_config(options={**options, "engine.device": "cpu"})) == 0
         assert f" found in {num} frames, " in capsys.readouterr().out
 
