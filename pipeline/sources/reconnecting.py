@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.errors import SourceError
+from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.source import FrameSource
@@ -103,7 +104,17 @@ class ReconnectingSource:
         broke_at_seconds, num_attempts = self._clock(), 0
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
             delay_seconds = self._delay_seconds(num_attempts)
-            logger.warning("%s; trying again in %.2g s", reason, delay_seconds)
+            logger.warning(
+                "%s; trying again in %.2g s",
+                reason,
+                delay_seconds,
+                extra=event(
+                    "source_reconnecting",
+                    source=self.source_id,
+                    reason=reason,
+                    delay_seconds=round(delay_seconds, 3),
+                ),
+            )
             if stop.wait(delay_seconds):
                 return False
             try:
