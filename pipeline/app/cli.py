@@ -17,6 +17,7 @@ from pipeline.app.compare.options import CompareOptions
 from pipeline.app.ctl.options import CtlOptions
 from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
+from pipeline.app.logs import tell_error
 from pipeline.app.models.options import (
     AdoptOptions,
     BuildOptions,
@@ -83,7 +84,7 @@ def _run_app() -> int:
     except StreamdetError as error:
         notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
         logging.getLogger(__name__).debug("the traceback", exc_info=error)
-        print(f"streamdet: error: {error}{notes}", file=sys.stderr)
+        tell_error(f"{error}{notes}")
         return 1
     except OSError as error:
         if error.filename is None:  # of no file that somebody named: ours, with its traceback
@@ -91,7 +92,7 @@ def _run_app() -> int:
         logging.getLogger(__name__).debug("the traceback", exc_info=error)
         name = masked_address(str(error.filename))
         shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-        print(f"streamdet: error: {shown}: {error.strerror or error}", file=sys.stderr)
+        tell_error(f"{shown}: {error.strerror or error}")
         return 1
     return 0
 

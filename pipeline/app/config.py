@@ -9,14 +9,23 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from pipeline.app.options import (
@@ -35,9 +44,12 @@ from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
 from pipeline.meaning import Meaning
+from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
 from pipeline.yaml_file import NotYamlError, parse_yaml, read_yaml
+
+T = TypeVar("T")
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -97,6 +109,19 @@ def _seconds_of(time: object) -> object:
 
 
 Time = Annotated[float, BeforeValidator(_seconds_of), Field(ge=0)]
+
+
+def _checked(parse: Callable[[Any], object]) -> AfterValidator:
+    """Let a value stand as it was typed where it can be parsed; what the parser says is the error."""
+
+    def check(value: T) -> T:
+        try:
+            parse(value)
+        except ValueError as error:
+            raise PydanticCustomError("word", "{reason}", {"reason": str(error)}) from error
+        return value
+
+    return AfterValidator(check)
 
 
 class _Section(BaseModel):
@@ -348,6 +373,35 @@ class OutputConfig(_Section):
     sound: Annotated[bool, Flag("Keep the sound of a file in its recording.", ("--sound/--no-sound",), typed=bool)] = (
         True
     )
+    segment: Annotated[
+        Annotated[str, _checked(parse_segment)] | None,
+        Flag("Record in segments of this length or size, such as 10m or 500MB, with an index.", metavar="TIME|SIZE"),
+    ] = None
+    segment_name: Annotated[
+        Annotated[str, _checked(check_pattern)],
+        Meaning("The name of a segment, a pattern of strftime in UTC; {name} is the name of the recording."),
+    ] = DEFAULT_PATTERN
+    keep: Annotated[
+        Annotated[
+            tuple[str, ...],
+            BeforeValidator(
+                lambda words: (words,) if isinstance(words, str) else words, json_schema_input_type=list[str] | str
+            ),
+            _checked(SegmentLimit.of),
+        ],
+        Flag(
+            "Delete segments that are older, or the oldest while all are larger, such as 7d or 50GB; repeatable.",
+            metavar="TIME|SIZE",
+        ),
+    ] = ()  # empty: for ever
+    min_free: Annotated[
+        Annotated[
+            str,
+            BeforeValidator(lambda size: "0" if size == 0 else size, json_schema_input_type=str | int),
+            _checked(parse_size),
+        ],
+        Meaning("Delete the oldest segments while less than this is free on their disk; 0: never for that."),
+    ] = "500MB"
     jsonl: Annotated[str | None, Flag("Write one JSON line per frame; - is the standard output.", metavar="FILE")] = (
         None
     )

@@ -22,13 +22,16 @@ Inputs = Mapping[str, Iterable[Path]]
 _MOST_NAMED = 6  # files in an error; there are as many outputs as images in a folder
 
 
-def refuse_overwriting(outputs: Outputs, inputs: Inputs, *, overwrite: bool, folders: Outputs = ()) -> None:
+def refuse_overwriting(
+    outputs: Outputs, inputs: Inputs, *, overwrite: bool, folders: Outputs = (), appended: Outputs = ()
+) -> None:
     """Raise SinkError for outputs that would overwrite something; asked before any work.
 
     outputs: files, which must not be an input or each other. overwrite: whether those that exist already may be
     replaced, as --overwrite says. folders: outputs that are filled with files, and so must not hold any yet.
+    appended: files that are added to, and so may exist.
     """
-    refuse_output_over_input(outputs, inputs)
+    refuse_output_over_input([*outputs, *appended], inputs)
     if overwrite:
         return
     existing = [f"{path} ({option})" for option, path in outputs if _is_file(path)]

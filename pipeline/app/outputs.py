@@ -17,6 +17,7 @@ from pipeline.errors import ConfigError, SinkError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Sink
 from pipeline.picture.detections import RenderedFrame, Result
+from pipeline.segment_limits import SegmentLimit, parse_segment, parse_size
 from pipeline.sinks.network.address import StreamAddress, is_address
 from pipeline.sinks.output_lock import LockedSink, OutputLock
 from pipeline.sinks.picture_names import PictureNames, source_stems
@@ -87,6 +88,7 @@ class Output:
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
     files: those that a sink may write, where its target is not the one file.
+    appends: the files may be there and are added to, so that they need no --overwrite.
     names_files: the target is a folder in which the sink names files, so that nothing that is read may lie there.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
@@ -100,6 +102,7 @@ class Output:
     colour: str
     file_option: str | None = None
     files: Callable[[SinkRequest], Sequence[str]] | None = None
+    appends: bool = False
     names_files: bool = False
     per_source: bool = False
     in_main_thread: bool = False
@@ -162,12 +165,16 @@ def _open_saved_frames(request: SinkRequest) -> Sink[Result]:
 
 def _open_recording(request: SinkRequest) -> Sink[RenderedFrame]:
     assert request.feed is not None
-    if not Path(request.target).suffix:
+    _refuse_no_suffix(request.target)
+    return _recording(request, request.target, request.feed)
+
+
+def _refuse_no_suffix(path: str) -> None:
+    if not Path(path).suffix:
         raise SinkError(
             "--output must be a video (.mp4, .mkv, .mov, .webm), an image, or a folder, which ends in a slash "
-            f"({request.target}/), got {request.target}"
+            f"({path}/), got {path}"
         )
-    return _recording(request, request.target, request.feed)
 
 
 def _sound_of(request: SinkRequest) -> SoundSource | None:
@@ -203,6 +210,11 @@ def _open_annotated(request: SinkRequest) -> Sink[RenderedFrame]:
 
 def _record(request: SinkRequest, source_id: str) -> Sink[RenderedFrame]:
     """The recording of one source or file."""
+    return _open_recording(_of_part(request, source_id))
+
+
+def _of_part(request: SinkRequest, source_id: str) -> SinkRequest:
+    """The request for the recording of one source or file."""
     assert request.feed is not None
     assert request.config.output.video is not None
     path = recording_paths(request.config.output.video, _frame_ids(request.feeds))[source_id]
@@ -214,7 +226,55 @@ def _record(request: SinkRequest, source_id: str) -> Sink[RenderedFrame]:
         feed = replace(feed, frames_per_second=None if rate is None else rate / request.config.flow.every)
     if feed.part_ids and source_id in feed.recorded_ids:
         feed = replace(feed, file=Path(source_id))
-    return _open_recording(replace(request, target=path, feed=feed))
+    return replace(request, target=path, feed=feed)
+
+
+def _open_segments(request: SinkRequest) -> Sink[RenderedFrame]:
+    """The segments of a source, or one after another of the files that it reads."""
+    from pipeline.sinks.annotated import Recordings
+
+    assert request.feed is not None
+    if request.feed.part_ids:
+        return Recordings(lambda source_id: _segments(_of_part(request, source_id)))
+    return _segments(_of_part(request, request.feed.source_id))
+
+
+def _segments(request: SinkRequest) -> Sink[RenderedFrame]:
+    from pipeline.sinks.segment_archive import shared_archive
+    from pipeline.sinks.segmented import SegmentedRecording
+
+    output, feed, path = request.config.output, request.feed, Path(request.target)
+    assert feed is not None
+    assert output.video is not None
+    assert output.segment is not None
+    _refuse_no_suffix(request.target)
+    archive = shared_archive(
+        segment_index(output.video), keep=SegmentLimit.of(output.keep), min_free_bytes=parse_size(output.min_free)
+    )
+    try:
+        part = path.with_name(f"{path.stem}.part{path.suffix}")
+        _recording(request, str(part), feed).close()  # whether it can be recorded
+        return SegmentedRecording(
+            path,
+            open_recording=lambda part: _recording(request, str(part), feed),
+            archive=archive,
+            limit=parse_segment(output.segment),
+            pattern=output.segment_name,
+            is_live=feed.is_live,
+        )
+    except BaseException:
+        archive.leave()
+        raise
+
+
+def segment_index(video: str) -> Path:
+    """The index of the segments of all sources: out.segments.jsonl beside out.mp4, out/segments.jsonl of out/."""
+    return Path(video) / "segments.jsonl" if is_folder(video) else Path(video).with_suffix(".segments.jsonl")
+
+
+def _segment_index_of(request: SinkRequest) -> Sequence[str]:
+    assert request.config.output.video is not None
+    return [str(segment_index(request.config.output.video))]
 
 
 def _recorded_files(request: SinkRequest) -> Sequence[str]:
@@ -323,12 +383,14 @@ def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
     return Window(request.target, sizes_wh=sizes_wh, tiles=tiles, overlay=request.overlay)
 
 
-def _of_video(config: RunConfig) -> Literal["record", "annotate", "stream", "mosaic"]:
+def _of_video(config: RunConfig) -> Literal["record", "segments", "annotate", "stream", "mosaic"]:
     """The role of the output that writes `output.video`."""
     if config.output.mosaic:
         return "mosaic"
     if is_address(config.output.video):
         return "stream"
+    if config.output.segment is not None:
+        return "segments"
     return "annotate" if _is_annotated(config.output.video) else "record"
 
 
@@ -444,6 +506,19 @@ RECORDING = Output(
     per_source=True,
     takes_planes=True,
 )
+SEGMENTS = Output(
+    role="segments",
+    takes="rendered",
+    target=lambda config: config.output.video if _of_video(config) == "segments" else None,
+    open=_open_segments,
+    advice=_of_recording,
+    colour="#b5423c",
+    file_option="--output",
+    files=_segment_index_of,
+    appends=True,
+    per_source=True,
+    takes_planes=True,
+)
 ANNOTATED = Output(
     role="annotate",
     takes="rendered",
@@ -487,7 +562,7 @@ WINDOW = Output(
 
 OUTPUTS: tuple[Output, ...] = (
     *(JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES),
-    *(RECORDING, ANNOTATED, STREAM, MOSAIC, WINDOW),
+    *(RECORDING, SEGMENTS, ANNOTATED, STREAM, MOSAIC, WINDOW),
 )
 """Opened in this order; a sink needs a row and nothing else in `app`."""
 
@@ -506,8 +581,7 @@ def with_outputs(
     class_names: of the model. overlay: the lines to write over each picture. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened.
     """
-    if config.output.mosaic and config.output.video is None:
-        raise ConfigError("--mosaic puts all sources into the one video of --output, which is missing: add -o wall.mp4")
+    _refuse_useless(config)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     burnt, unburnt = _overlays(config, feeds, overlay)
@@ -575,22 +649,42 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     files = output_files(config, feeds)
     for option, folder in folders:
         refuse_folder_of_inputs(option, folder, inputs)
-    refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders)
+    appended = list(dict.fromkeys(_files_of([row for row in requests if row[0].appends])))
+    refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders, appended=appended)
     for output in LABELS:  # which know what in a folder are labels; without a picture, they write nothing
         for request in output.requests(config, feeds):
             output.open(request).close()
 
 
 def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:
-    """The files that a run may write, with the option that names each; - is standard output."""
+    """The files that a run may write anew, with the option that names each; - is standard output."""
     report = [] if config.output.report is None else [("--report", config.output.report)]
-    return report + [
+    replaced = [row for row in _file_requests(config, feeds) if not row[0].appends]
+    return report + _files_of(replaced)
+
+
+def _files_of(requests: Sequence[tuple[Output, SinkRequest]]) -> list[tuple[str, str]]:
+    return [
         (output.file_option, file)
-        for output, request in _file_requests(config, feeds)
+        for output, request in requests
         for file in ([request.target] if output.files is None else output.files(request))
         if output.file_option is not None
         if not is_address(file)
     ]
+
+
+def _refuse_useless(config: RunConfig) -> None:
+    """Raise ConfigError for what says how a video is recorded where none is, or not in such a way."""
+    chosen = config.output
+    if chosen.mosaic and chosen.video is None:
+        raise ConfigError("--mosaic puts all sources into the one video of --output, which is missing: add -o wall.mp4")
+    if chosen.segment is not None and chosen.video is None:
+        raise ConfigError("--segment divides a recording, and there is none: name it with --output, or leave it out")
+    if chosen.segment is not None and (chosen.mosaic or is_address(chosen.video)):
+        other = "--mosaic" if chosen.mosaic else "an address"
+        raise ConfigError(f"--segment divides recordings of single sources, not {other}; leave one of them out")
+    if chosen.keep and chosen.segment is None:
+        raise ConfigError("--keep deletes segments, and there are none: give --segment 10m as well, or leave it out")
 
 
 class OutputTarget(NamedTuple):

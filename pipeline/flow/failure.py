@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.events import event
 from pipeline.flow.graph import Node
 from pipeline.flow.ledger import Ticket
 
@@ -49,7 +50,14 @@ class FirstFailure:
                 error.add_note(where)
                 self._error = error
         if is_left_behind:
-            logger.warning("%s %s failed and was left behind: %s", node.kind, node.name, error or type(error).__name__)
+            reason = str(error) or type(error).__name__
+            logger.warning(
+                "%s %s failed and was left behind: %s",
+                node.kind,
+                node.name,
+                reason,
+                extra=event(f"{node.kind}_lost", node=node.name, reason=reason),
+            )
         elif not is_first:
             logger.warning("a further failure %s: %s", where, error)
 

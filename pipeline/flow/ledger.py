@@ -15,7 +15,7 @@ Rates are FPS, computed by `pipeline.flow.meters.RateMeter`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,6 +64,15 @@ class FrameCounts:
     def dropped(self) -> int:
         """Dropped for either reason."""
         return self.dropped_stale + self.dropped_full
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyCounts:
+    """A histogram of the time from capture to the end of the last branch, of delivered frames."""
+
+    at_most: tuple[int, ...]  # of each bound that was asked for
+    num: int
+    sum_seconds: float
 
 
 class _Account:
@@ -192,6 +201,17 @@ class Ledger:
         with self._lock:
             percentiles = [self._all.latency.percentile_seconds(percent) for percent in range(101)]
         return tuple(seconds for seconds in percentiles if seconds is not None)
+
+    def latency_counts(self, bounds_seconds: Sequence[float]) -> dict[str, LatencyCounts]:
+        """By source, how many delivered frames took at most each of these times from capture, within 1 %."""
+        with self._lock:
+            latencies = {source_id: account.latency for source_id, account in self._by_source.items()}
+            return {
+                source_id: LatencyCounts(
+                    tuple(latency.num_at_most(bound) for bound in bounds_seconds), latency.num, latency.sum_seconds
+                )
+                for source_id, latency in latencies.items()
+            }
 
     def statistics(self) -> tuple[FrameCounts, dict[str, FrameCounts]]:
         """A snapshot: of all sources together, and of each."""

@@ -74,6 +74,11 @@ class Histogram:
         self.num += 1
         self.sum_seconds += seconds
 
+    def num_at_most(self, seconds: float) -> int:
+        """How many durations did not exceed this one, which counts as the nearest edge of a bucket."""
+        num_buckets = round(math.log(seconds / _SMALLEST_SECONDS) / _LOG_GROWTH)
+        return sum(self._buckets[: max(0, num_buckets)])
+
     def percentile_seconds(self, percent: float) -> float | None:
         """The duration that `percent` of all do not exceed (nearest rank); None where nothing was counted."""
         if not self.num:

@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import Generic, TypeVar
 
 from pipeline.errors import FlowError
+from pipeline.events import event
 from pipeline.flow.calls import THREAD_NAME
 from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Edge, Flow, Node
-from pipeline.flow.ledger import FrameCounts
+from pipeline.flow.ledger import FrameCounts, LatencyCounts
 from pipeline.flow.meters import StageStatistics
 from pipeline.flow.queue import QueueAbandoned, QueueEnded
 from pipeline.flow.stop_request import StopRequest
@@ -99,9 +100,10 @@ class Running(Generic[T]):
             self._wiring.failure.raise_once()
 
     def __iter__(self) -> Iterator[T]:
-        """Yield the items that come out at the tip; leaving the loop early gives the run up."""
+        """Yield the items that come out at the tip, and wait for the sinks; leaving the loop early gives the run up."""
         if self._results is None:
             raise FlowError("to iterate over a run it must be started with results=True")
+        has_ended = False
         try:
             while True:
                 try:
@@ -110,12 +112,14 @@ class Running(Generic[T]):
                     self._end_if_stopped()
                     continue
                 except (QueueEnded, QueueAbandoned):
+                    has_ended = True
                     break
                 # Delivered when handed over: a caller who keeps the last item and stops has seen it.
                 self._wiring.ledger.finish(item.ticket, "delivered")
                 yield item.payload
         finally:
-            self.abandon()
+            if not has_ended:
+                self.abandon()
             self._join_all()
         self._wiring.failure.raise_once()
 
@@ -186,6 +190,10 @@ class Running(Generic[T]):
         """Let a source wait, or go on; what a live one gives meanwhile is neither captured nor counted."""
         self._wiring.pause_source(self._known_source(source_id), is_paused)
 
+    def paused_sources(self) -> frozenset[str]:
+        """The sources that `pause_source` lets wait."""
+        return self._wiring.paused_sources()
+
     def stop(self) -> None:
         """Ask the sources to end; captured items still go through to the sinks. Safe in a signal handler."""
         self._stop.make()
@@ -204,6 +212,10 @@ class Running(Generic[T]):
     def latency_percentiles_seconds(self) -> tuple[float, ...]:
         """Of delivered frames, the 0th to 100th percentile of the time from capture; empty before the first."""
         return self._wiring.ledger.latency_percentiles_seconds()
+
+    def latency_counts(self, bounds_seconds: Sequence[float]) -> dict[str, LatencyCounts]:
+        """By source, how many delivered frames took at most each of these times from capture, within 1 %."""
+        return self._wiring.ledger.latency_counts(bounds_seconds)
 
     def thread_ids(self) -> dict[int, str]:
         """The operating system's ids of the threads that have begun, and the nodes that they work for."""
@@ -288,7 +300,11 @@ class Running(Generic[T]):
             is_alive = any(thread.is_alive() for thread in self._threads.get(node.name, ()))
             if is_alive and self._wiring.calls.is_stuck(node.name, for_seconds=grace_seconds):
                 logger.warning(
-                    "%s %s did not return within %g s and was left behind", node.kind, node.name, grace_seconds
+                    "%s %s did not return within %g s and was left behind",
+                    node.kind,
+                    node.name,
+                    grace_seconds,
+                    extra=event("left_behind", node=node.name, kind=node.kind, seconds=grace_seconds),
                 )
                 self._threads[node.name] = []
                 self._wiring.leave_behind(node)

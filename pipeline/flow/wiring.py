@@ -128,6 +128,10 @@ class Wiring:
         gate = self._sources[name].gate
         (gate.clear if is_paused else gate.set)()
 
+    def paused_sources(self) -> frozenset[str]:
+        """The sources that are paused."""
+        return frozenset(name for name, control in tuple(self._sources.items()) if not control.gate.is_set())
+
     def may_capture(self, node: Node) -> bool:
         """Whether the item that a source gave is to be captured; a recorded source waits here while it is paused."""
         control = self._sources[node.name]

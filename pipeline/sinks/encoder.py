@@ -34,7 +34,7 @@ CODECS: tuple[Codec, ...] = ("libx264", "h264_nvenc")
 TICKS = 90_000  # a second; exact for 24, 25, 29.97 (3003 ticks), 30, 50 and 60 frames/s
 TIME_BASE = Fraction(1, TICKS)
 
-_KEYFRAME_TICKS = TICKS  # a killed recording loses the frames after the last key frame, a viewer waits for the next
+_KEYFRAME_TICKS = TICKS  # how far apart key frames are, at which players and viewers can begin
 # One thread up to 1080p: there ultrafast takes 4 ms a frame, and more threads only add to its CPU time.
 _ONE_THREAD_PIXELS = 1920 * 1088
 CODEC_OPTIONS: dict[Codec, dict[str, str]] = {

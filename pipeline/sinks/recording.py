@@ -20,6 +20,7 @@ from pipeline.whole_file import make_parents
 logger = logging.getLogger(__name__)
 
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_FLUSH_MILLISECONDS = 500  # a killed recording loses the frames since the last fragment, or cluster, began
 
 
 class Recording:
@@ -126,14 +127,15 @@ class Recording:
 
     def _muxer_options(self, file_format: str) -> dict[str, str]:
         # Where the sound pauses, the pictures of half a second wait for it, not those of ten.
-        options = {"flush_packets": "1", "max_interleave_delta": "500000"}
+        options = {"flush_packets": "1", "max_interleave_delta": str(1000 * _FLUSH_MILLISECONDS)}
         if file_format in ("matroska", "webm"):
-            return options
+            return options | {"cluster_time_limit": str(_FLUSH_MILLISECONDS)}
         # Hybrid alone writes its header with the first fragment; with these flags, a file plays from the first second.
         flags = "empty_moov+frag_keyframe+default_base_moof"
         if not self._is_live:  # its index of all frames would grow in memory for ever
             flags = "hybrid_fragmented+" + flags
-        return options | {"movflags": flags, "video_track_timescale": str(TICKS)}
+        options |= {"movflags": flags, "frag_duration": str(1000 * _FLUSH_MILLISECONDS)}
+        return options | {"video_track_timescale": str(TICKS)}
 
     def _add_stream(self, container: OutputContainer) -> VideoStream:
         encoder = self._encoder

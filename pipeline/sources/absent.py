@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.errors import SourceError
+from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.backoff import delay_seconds
@@ -149,7 +150,12 @@ class AbsentSource:
             if self._clock() - began_at_seconds >= self._patience_seconds:
                 raise SourceError(f"{reason}; gave up after {self._patience_seconds:g} s")
             delay = delay_seconds(num_attempts, most_seconds=self._patience_seconds, randomness=self._randomness)
-            logger.warning("%s; trying again in %.2g s", reason, delay)
+            logger.warning(
+                "%s; trying again in %.2g s",
+                reason,
+                delay,
+                extra=event("source_reconnecting", source=self.source_id, reason=reason, delay_seconds=round(delay, 3)),
+            )
             self.states.await_first(reason, retry_in_seconds=delay)
             num_attempts += 1
             if stop.wait(delay):

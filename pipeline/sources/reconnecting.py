@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from pipeline.errors import SourceError
+from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.backoff import delay_seconds
@@ -106,7 +107,12 @@ class ReconnectingSource:
         broke_at_seconds, num_attempts = self._clock(), 0
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
             delay = self._delay_seconds(num_attempts)
-            logger.warning("%s; trying again in %.2g s", reason, delay)
+            logger.warning(
+                "%s; trying again in %.2g s",
+                reason,
+                delay,
+                extra=event("source_reconnecting", source=self.source_id, reason=reason, delay_seconds=round(delay, 3)),
+            )
             self.states.lose(reason, retry_in_seconds=delay)
             if stop.wait(delay):
                 return False

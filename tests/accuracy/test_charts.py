@@ -96,5 +96,6 @@ def test_charts_leave_matplotlibs_global_state_alone(tmp_path: Path) -> None:
 
 
 def test_a_chart_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match=r"c.png: the chart cannot be written there: No such file"):
-        draw_precision_recall(tmp_path / "nowhere" / "c.png", accuracy(1), names(1), title="")
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match=r"c.png: the chart cannot be written there: Not a directory"):
+        draw_precision_recall(tmp_path / "file" / "c.png", accuracy(1), names(1), title="")

@@ -88,5 +88,6 @@ def test_rows_that_cannot_be_are_refused(tmp_path: Path, rows: Any, words: str) 
 def test_a_file_that_cannot_be_read_or_written_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"f.json must hold COCO's results.*: No such file or directory$"):
         read_result_file(tmp_path / "f.json", DATA)
-    with pytest.raises(SinkError, match=r"f.json: the detections cannot be written there: No such file"):
-        write_result_file(tmp_path / "nowhere" / "f.json", [Detections.empty()] * 3, DATA)
+    (tmp_path / "file").touch()
+    with pytest.raises(SinkError, match=r"f.json: the detections cannot be written there: Not a directory"):
+        write_result_file(tmp_path / "file" / "f.json", [Detections.empty()] * 3, DATA)

@@ -42,6 +42,9 @@ class Scoreboard:
         self._path.write_text("".join(self._lines))
 
 
+OTHER_VIDEO = ["segments", "annotate", "stream", "mosaic"]  # the roles that -o has where it is no plain recording
+
+
 def scoreboard_row(path: Path) -> Output:
     return Output(
         role="scoreboard",
@@ -167,7 +170,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.save_frames"] = "any"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
-    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", "annotate", "stream", "mosaic"}
+    assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO}
 
 
 def test_measuring_accuracy_writes_nothing_for_any_output(
@@ -187,11 +190,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
-    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == [
-        "annotate",
-        "stream",
-        "mosaic",
-    ]  # -o is a video
+    assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == OTHER_VIDEO
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []
     average_precision(config, labelled("sim:traffic?seconds=0.2&fps=10&size=320x192", None))
     assert list(tmp_path.iterdir()) == []

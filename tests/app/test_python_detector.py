@@ -128,7 +128,7 @@ def test_closed_it_says_so(small_detector: Path) -> None:
         ("", "got '', no single image"),
         ("photos", r"^a Detector takes one image a picture, got 'photos', 2 images; detect\(\) takes every source$"),
         ("photos/*.png", "2 images"),
-        ("empty", "no image in this folder"),
+        ("empty", "got 'empty', no single image"),
         ("black.mp4", "got 'black.mp4', no single image"),
         ("0", "got '0', no single image"),
         ("sim:traffic", "no single image"),

@@ -113,7 +113,7 @@ def test_a_missing_file_and_a_folder_are_refused_in_one_line(tmp_path: Path) -> 
         copy_with_metadata(tmp_path, tmp_path / "copy.onnx", {})
 
 
-@pytest.mark.parametrize("target", ["nowhere/copy.onnx", "folder", "file/copy.onnx"])
+@pytest.mark.parametrize("target", ["folder", "file/copy.onnx"])
 def test_a_target_that_cannot_be_written_is_one_line_and_leaves_nothing(
     tmp_path: Path, model: Path, target: str
 ) -> None:

@@ -155,7 +155,7 @@ def test_our_own_metadata_comes_first(tmp_path: Path) -> None:
 def test_our_own_metadata_that_is_incomplete_is_refused(tmp_path: Path) -> None:
     metadata = {METADATA_KEY: '{"schema": 1}'}
     other = write_detector(tmp_path / "other.onnx", {"output": np.zeros((10, 4), np.float32)}, metadata=metadata)
-    with pytest.raises(ModelError, match=r"other\.onnx: .*incomplete.*export it again"):
+    with pytest.raises(ModelError, match=r"other\.onnx: .*network_wh is missing.*export it again"):
         recognise(other)
 
 

@@ -122,6 +122,7 @@ def test_a_paused_camera_is_not_captured_and_a_paused_file_waits() -> None:
         assert sink.has["first"].wait(10)
         running.pause_source("file")
         running.pause_source("camera")
+        assert running.paused_sources() == {"file", "camera"}
         ahead.set()
         assert not waits.wait(0.05)
         captured = running.statistics().frames_by_source["camera"].captured

@@ -80,6 +80,19 @@ def test_results_can_be_iterated_over() -> None:
     assert running.statistics().frames.delivered == 5
 
 
+def test_whoever_reads_all_results_leaves_the_other_sinks_theirs() -> None:
+    reader_is_done = threading.Event()
+    slow: CollectingSink[int] = CollectingSink(gate=reader_is_done)
+    flow = Flow.from_sources(ItemSource(range(20))).to(slow, capacity=100)
+    running = Running(flow, results=True)
+    with running:
+        results = iter(running)
+        assert [next(results) for _ in range(20)] == list(range(20))
+        reader_is_done.set()
+        assert list(results) == []
+    assert slow.got == list(range(20))
+
+
 def test_iterating_without_results_says_what_to_do() -> None:
     with (
         pytest.raises(FlowError, match="results=True"),

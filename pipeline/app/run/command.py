@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config import ConfigRequest, RunConfig
-from pipeline.app.logs import is_verbose
+from pipeline.app.logs import is_verbose, log_as_json
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
@@ -24,6 +25,7 @@ from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DemoOptions, RunOptions
 from pipeline.app.run.panel import RunView, panel_for
 from pipeline.app.run.report import print_images, print_report, report_of
+from pipeline.app.run.service import Service
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
@@ -31,6 +33,7 @@ from pipeline.app.signals import Signals, threads_left_behind
 from pipeline.app.standard_streams import lines_given_up_after
 from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import StreamdetError
+from pipeline.events import event
 from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
@@ -38,16 +41,21 @@ from pipeline.picture.detections import Result
 from pipeline.sinks.network.statistics import SendsFrames, SendStatistics
 from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 
+logger = logging.getLogger(__name__)
+
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox-nano -o out.mp4"
 NEXT_MODEL = "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB download)"
 
 
 def run_sources(options: RunOptions) -> int:
     """Run the sources of a command line; returns the exit code, see `run_and_report`."""
+    if options.log_format == "json":
+        log_as_json(sys.argv[1:])
     config = options.config.load()
     if options.dry_run:
         return _run_dry(options.config, config)
-    return _run(config)
+    with Service(config, metrics=options.metrics) as service:
+        return _run(config, service, is_quiet=options.log_format == "json")
 
 
 def run_demo(options: DemoOptions) -> int:
@@ -61,7 +69,8 @@ def run_demo(options: DemoOptions) -> int:
         output__show=options.show,
         output__overwrite=True,  # the folder is its own
     )
-    code = _run(config)
+    with Service(config) as service:
+        code = _run(config, service)
     if code == 0:
         _tell_what_next(folder)
     return code
@@ -88,23 +97,26 @@ def _run_dry(request: ConfigRequest, config: RunConfig) -> int:
     return 0
 
 
-def _run(config: RunConfig) -> int:
+def _run(config: RunConfig, service: Service, *, is_quiet: bool = False) -> int:
     try:
-        return run_and_report(config)
+        return run_and_report(config, service=service, is_quiet=is_quiet)
     except BrokenPipeError:  # the reader of the JSON lines left, as `head` does, which is not a mistake
         return 0
 
 
-def run_and_report(config: RunConfig) -> int:
+def run_and_report(config: RunConfig, *, service: Service | None = None, is_quiet: bool = False) -> int:
     """Run to the end, show how it goes, and report. Returns the exit code.
 
+    service: hears of the run. is_quiet: nothing is printed; what matters is in the log.
     0: the sources ended or the window was closed; 1: with `strict`, something could not be read or sent;
     130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
     Raises a StreamdetError for what cannot run or breaks on the way, after the report, and KeyboardInterrupt for a
     signal that comes before the run.
     """
     prepare_process()
+    service = service or Service(config)
     console = wide_console(140, stderr=config.output.jsonl == "-")
+    console.quiet = is_quiet
     overlay = OverlayText()
     if config.control is not None:
         refuse_socket(Path(config.control))
@@ -113,11 +125,11 @@ def run_and_report(config: RunConfig) -> int:
         for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
             if line is not None:
                 tell(console, line, "dim")
-        return _run_assembly(assembly, config, console, overlay, signals)
+        return _run_assembly(assembly, config, console, overlay, signals, service)
 
 
 def _run_assembly(
-    assembly: Assembly, config: RunConfig, console: Console, overlay: OverlayText, signals: Signals
+    assembly: Assembly, config: RunConfig, console: Console, overlay: OverlayText, signals: Signals, service: Service
 ) -> int:
     """The exit code of the signal that ended the run, or of its losses. Raises what broke it, after the report."""
     objects = ObjectTally(
@@ -143,15 +155,21 @@ def _run_assembly(
             _control_of(config, supervisor),
             panel_for(console, view) as panel,
         ):
-            running.wait(on_tick=panel.update)
+            service.began(assembly, running)
+
+            def on_tick() -> None:
+                panel.update()
+                service.observe(is_stopping=bool(signals.numbers))
+
+            running.wait(on_tick=on_tick)
     except BaseException as error:
         try:
-            _report(running.statistics(), supervisor, config, console, objects, truth, broken_by=error)
+            _report(running.statistics(), supervisor, config, console, objects, truth, service, broken_by=error)
         except StreamdetError as second:  # what broke the run is not to be hidden by it
             error.add_note(str(second))
         raise
     else:
-        _report(running.statistics(), supervisor, config, console, objects, truth)
+        _report(running.statistics(), supervisor, config, console, objects, truth, service)
     finally:
         if not threads_left_behind():  # an inference that never returns would keep the engine from closing
             assembly.engine.close()
@@ -195,6 +213,7 @@ def _report(
     console: Console,
     objects: ObjectTally,
     truth: TruthTally | None,
+    service: Service,
     *,
     broken_by: BaseException | None = None,
 ) -> None:
@@ -214,6 +233,8 @@ def _report(
         streams=_streams(assembly),
         states={name: capture.states for name, capture in supervisor.captures.items()},
     )
+    service.observe()  # for the sources' last states
+    service.ended(report, error=broken_by)
     images = objects.images()
     nothing = why_nothing(config.detection, assembly.engine.spec)
     print_counts(objects.counts(), images, console, nothing=nothing)
@@ -226,6 +247,7 @@ def _report(
     for name, lines in damage.items():
         for line in lines:
             tell(console, f"warning: {name}: {line}", "yellow")
+            logger.info("%s: %s", name, line, extra=event("source_damage", source=name, damage=line))
     if config.output.report is not None:
         write_report(report, Path(config.output.report))
     written = [

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
+from pipeline.app.logs import LogFormat
 from pipeline.app.options import ConfigFlags, Flag
 
 _FIRST = (
@@ -26,7 +27,7 @@ _PANELS = {
     "Output": ("output", "render"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
     "Foreign models, where recognition is in doubt": ("hints",),
-    "Advanced": ("engine",),
+    "Advanced": ("engine", "flow.grace_s"),
 }
 
 
@@ -38,6 +39,22 @@ class RunOptions:
     """
 
     config: Annotated[ConfigRequest, ConfigFlags(_FIRST, _PANELS)] = ConfigRequest()
+    metrics: Annotated[
+        str | None,
+        Flag(
+            "Serve /metrics for Prometheus and /healthz there, on this machine alone unless a host is named; needs the "
+            "extra metrics.",
+            metavar="[HOST:]PORT",
+            panel="Live",
+        ),
+    ] = None
+    log_format: Annotated[
+        LogFormat,
+        Flag(
+            "How events and warnings are written to stderr; with json, a line each, nothing is printed beside them.",
+            panel="Output",
+        ),
+    ] = "text"
     dry_run: Annotated[
         bool, Flag("Print the stages and the settings, with where they come from, and exit.", panel="Advanced")
     ] = False

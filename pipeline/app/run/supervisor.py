@@ -48,7 +48,6 @@ class Supervisor:
         self._adding = threading.Lock()
         self._captures = captures_of(running.flow.nodes)
         self._nodes: dict[str, Node] = {node.name: node for node in assembly.flow.nodes}
-        self._paused: set[str] = set()
 
     @property
     def assembly(self) -> Assembly:
@@ -94,21 +93,19 @@ class Supervisor:
         Raises FlowError for one that the run does not have.
         """
         self._running.remove_source(name)
-        self._paused.discard(name)
 
     def pause(self, name: str, *, is_paused: bool = True) -> None:
         """Let a source wait, or go on; what a camera gives meanwhile is not captured. Raises FlowError as `remove`."""
         self._running.pause_source(name, is_paused=is_paused)
-        (self._paused.add if is_paused else self._paused.discard)(name)
 
     def sources(self) -> list[SourceStatus]:
         """All sources that there are or were, in the order in which they came."""
-        counts = self._running.statistics().frames_by_source
+        counts, paused = self._running.statistics().frames_by_source, self._running.paused_sources()
         return [
             SourceStatus(
                 name,
                 capture.states.state,
-                name in self._paused,
+                name in paused,
                 counts[name].captured,
                 counts[name].delivered,
                 counts[name].dropped,

@@ -1,0 +1,136 @@
+"""Metrics: a run as it stands → Prometheus' text, by prometheus-client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from pipeline.app.run.health import SourceState
+from pipeline.app.stages import DETECT
+from pipeline.flow.ledger import LatencyCounts
+from pipeline.flow.running import RunStatistics
+from pipeline.version import __version__
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+AGE_BOUNDS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_STATES: tuple[SourceState, ...] = get_args(SourceState)
+_BUCKETS = ("delivered", "dropped_stale", "dropped_full", "filtered", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class RunSnapshot:
+    """What metrics show of a run."""
+
+    statistics: RunStatistics
+    ages: Mapping[str, LatencyCounts]  # by source, at `AGE_BOUNDS_SECONDS`
+    states: Mapping[str, SourceState]
+    model: str
+    device: str
+    precision: str
+
+
+class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
+    """The metrics of a run and of its process. snapshot: gives None before the run has begun."""
+
+    def __init__(self, snapshot: Callable[[], RunSnapshot | None]) -> None:
+        self._snapshot = snapshot
+        self._registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """All of them in the exposition format; may be called from any thread."""
+        text: bytes = generate_latest(self._registry)
+        return text
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: names are not known before the run has begun."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        run = self._snapshot()
+        yield GaugeMetricFamily("streamdet_running", "1 once sources and model are open.", value=float(run is not None))
+        if run is None:
+            return
+        info = InfoMetricFamily("streamdet_run", "What runs.")
+        info.add_metric(
+            (), {"version": __version__, "model": run.model, "device": run.device, "precision": run.precision}
+        )
+        yield info
+        yield from _frames(run.statistics)
+        yield from _rates(run.statistics)
+        yield _ages(run.ages)
+        yield from _nodes(run.statistics)
+        yield _states(run.states)
+
+
+def _frames(statistics: RunStatistics) -> Iterator[Metric]:
+    captured = CounterMetricFamily("streamdet_frames_captured", "Frames that a source gave.", labels=("source",))
+    ended = CounterMetricFamily("streamdet_frames", "Frames by what became of them.", labels=("source", "bucket"))
+    in_flight = GaugeMetricFamily("streamdet_frames_in_flight", "Frames that are on their way.", labels=("source",))
+    for source, counts in statistics.frames_by_source.items():
+        captured.add_metric((_text(source),), counts.captured)
+        in_flight.add_metric((_text(source),), counts.in_flight)
+        for bucket in _BUCKETS:
+            ended.add_metric((_text(source), bucket), getattr(counts, bucket))
+    yield from (captured, ended, in_flight)
+
+
+def _rates(statistics: RunStatistics) -> Iterator[Metric]:
+    fps = GaugeMetricFamily("streamdet_fps", "Frames a second over the last 3 s.", labels=("source", "at"))
+    for source, counts in statistics.frames_by_source.items():
+        fps.add_metric((_text(source), "captured"), counts.recent_captured_rate or 0.0)
+        fps.add_metric((_text(source), "delivered"), counts.recent_delivered_rate or 0.0)
+    yield fps
+    detect = statistics.of_role(DETECT.role)
+    rate = None if detect is None else detect.recent_rate
+    yield GaugeMetricFamily("streamdet_inferred_fps", "Frames a second through the network, all sources.", rate or 0.0)
+
+
+def _ages(ages: Mapping[str, LatencyCounts]) -> Metric:
+    """Cumulative, as Prometheus wants them."""
+    family = HistogramMetricFamily(
+        "streamdet_frame_age_seconds", "From capture to the end of the last output.", labels=("source",)
+    )
+    for source, counts in ages.items():
+        edges = [(str(bound), float(num)) for bound, num in zip(AGE_BOUNDS_SECONDS, counts.at_most, strict=True)]
+        family.add_metric((_text(source),), [*edges, ("+Inf", float(counts.num))], counts.sum_seconds)
+    return family
+
+
+def _nodes(statistics: RunStatistics) -> Iterator[Metric]:
+    waiting = GaugeMetricFamily("streamdet_queue_items", "Items that wait before a node.", labels=("node", "role"))
+    dropped = CounterMetricFamily("streamdet_queue_dropped", "Items dropped before a node.", labels=("node", "role"))
+    busy = GaugeMetricFamily("streamdet_busy_ratio", "The share of time that a node works.", labels=("node", "role"))
+    for node in statistics.nodes:
+        labels = (_text(node.name), node.role)
+        busy.add_metric(labels, node.busy)
+        if node.kind != "source":
+            waiting.add_metric(labels, node.waiting)
+            dropped.add_metric(labels, node.dropped)
+    yield from (waiting, dropped, busy)
+
+
+def _states(by_source: Mapping[str, SourceState]) -> Metric:
+    family = GaugeMetricFamily(
+        "streamdet_source_state", "1 for the state that a source is in.", labels=("source", "state")
+    )
+    for source, state in by_source.items():
+        for name in _STATES:
+            family.add_metric((_text(source), name), float(name == state))
+    return family
+
+
+def _text(name: str) -> str:
+    """A label: the name of a file, and so of a source, need not be valid UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()

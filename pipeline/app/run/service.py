@@ -1,0 +1,142 @@
+"""Service: a run that nobody watches → what its keepers hear: events in the log, `/metrics`, `/healthz`, systemd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from pipeline.app.assemble import Assembly
+from pipeline.app.config import RunConfig
+from pipeline.app.extras import load
+from pipeline.app.run.endpoint import Address, Endpoint, Page
+from pipeline.app.run.health import Health, allowed_silence_seconds
+from pipeline.app.run.panel import summary_line
+from pipeline.app.run.report import RunReport
+from pipeline.app.run.systemd import Systemd
+from pipeline.events import event
+from pipeline.flow.running import Running
+from pipeline.picture.detections import Result
+from pipeline.version import __version__
+
+logger = logging.getLogger(__name__)
+
+_TEXT = "text/plain; charset=utf-8"
+
+
+class Service:
+    """What the keepers of a run hear of it, from before its sources are opened until it has ended.
+
+    metrics: [HOST:]PORT of `/metrics` and `/healthz`; None: there are none.
+    Raises ConfigError where nobody can listen there, MissingExtraError without prometheus-client.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        *,
+        metrics: str | None = None,
+        environment: Mapping[str, str] = os.environ,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._health = Health(silence_seconds=allowed_silence_seconds(config), clock=clock)
+        self._systemd = Systemd(environment, clock=clock)
+        self._running: Running[Result] | None = None
+        self._assembly: Assembly | None = None
+        self.endpoint = None if metrics is None else self._listening(metrics)
+
+    def began(self, assembly: Assembly, running: Running[Result]) -> None:
+        """Sources and model are open, and the run begins."""
+        self._assembly, self._running = assembly, running
+        engine = assembly.engine
+        sources = list(assembly.sources)
+        logger.info(
+            "runs %s on %s",
+            engine.describe(),
+            ", ".join(sources),
+            extra=event(
+                "run_started",
+                version=__version__,
+                sources=sources,
+                model=engine.spec.model_name or engine.path.name,
+                device=engine.device,
+                precision=engine.precision,
+            ),
+        )
+
+    def observe(self, *, is_stopping: bool = False) -> None:
+        """Look at the run; to be called at least every second. is_stopping: it was asked to end."""
+        if self._running is None:
+            return
+        statistics = self._running.statistics()
+        open_sources = [node.name for node in self._running.flow.nodes if node.kind == "source"]
+        self._health.observe(statistics, running=open_sources, paused=self._running.paused_sources())
+        self._systemd.observe(self._health.verdict(), " ".join(summary_line(statistics).split()))
+        if is_stopping:
+            self._systemd.stopping()
+
+    def ended(self, report: RunReport, *, error: BaseException | None = None) -> None:
+        """The run has ended, by itself, by a signal or by an error, and this is what came of it."""
+        self._systemd.stopping()
+        logger.info(
+            "ended after %.1f s: %s",
+            report["seconds"],
+            report["advice"],
+            extra=event(
+                "run_ended",
+                seconds=report["seconds"],
+                frames=report["frames"],
+                fps=report["fps"],
+                latency_ms=report["latency_ms"],
+                limited_by=report["limited_by"],
+                advice=report["advice"],
+                error=None if error is None else str(error) or type(error).__name__,
+            ),
+        )
+
+    def close(self) -> None:
+        """Stop listening. May be called more than once."""
+        endpoint, self.endpoint = self.endpoint, None
+        if endpoint is not None:
+            endpoint.close()
+
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._systemd.stopping()
+        self.close()
+
+    def _listening(self, word: str) -> Endpoint:
+        address = Address.parse(word, "--metrics")
+        load("pipeline.app.run.metrics", extra="metrics")
+        from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, CONTENT_TYPE, RunMetrics, RunSnapshot
+
+        def snapshot() -> RunSnapshot | None:
+            running, assembly = self._running, self._assembly
+            if running is None or assembly is None:
+                return None
+            engine = assembly.engine
+            return RunSnapshot(
+                running.statistics(),
+                running.latency_counts(AGE_BOUNDS_SECONDS),
+                self._health.states(),
+                engine.spec.model_name or engine.path.name,
+                engine.device,
+                engine.precision,
+            )
+
+        metrics = RunMetrics(snapshot)
+        pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, metrics.text()), "/healthz": self._healthz}
+        endpoint = Endpoint(address, pages, option="--metrics")
+        logger.info(
+            "metrics on http://%s/metrics",
+            endpoint.address,
+            extra=event("metrics_listening", host=endpoint.address.host, port=endpoint.address.port),
+        )
+        return endpoint
+
+    def _healthz(self) -> Page:
+        verdict = self._health.verdict()
+        return Page(200 if verdict.is_well else 503, _TEXT, f"{verdict.reason}\n".encode("utf-8", "backslashreplace"))
