@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from pipeline.app.config import LabelFormat, RunConfig
+from pipeline.app.config import LabelFormat, OutputConfig, RunConfig
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_inputs, refuse_overwriting
 from pipeline.app.stages import RENDER, Advice, Limit
 from pipeline.errors import ConfigError, SinkError
@@ -683,6 +683,9 @@ def _refuse_useless(config: RunConfig) -> None:
     if chosen.segment is not None and (chosen.mosaic or is_address(chosen.video)):
         other = "--mosaic" if chosen.mosaic else "an address"
         raise ConfigError(f"--segment divides recordings of single sources, not {other}; leave one of them out")
+    if chosen.save_frames is None and (chosen.draw_frames or chosen.frames != OutputConfig().frames):
+        flag = "--draw-frames" if chosen.draw_frames else "--frames"
+        raise ConfigError(f"{flag} is for --save-frames, which is missing: add --save-frames any, or leave it out")
     if chosen.keep and chosen.segment is None:
         raise ConfigError("--keep deletes segments, and there are none: give --segment 10m as well, or leave it out")
 

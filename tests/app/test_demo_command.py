@@ -13,6 +13,7 @@ import pytest
 from pipeline.app.config import ConfigRequest
 from pipeline.app.run.command import NEXT_COMMAND, run_demo
 from pipeline.app.run.options import DemoOptions
+from pipeline.errors import SinkError
 from tools.reference import commands, options_of
 
 
@@ -34,6 +35,13 @@ def test_it_leaves_a_video_lines_and_a_report_and_says_what_next(
     printed = capsys.readouterr().out
     assert f"look at  {folder / 'demo.mp4'}" in printed
     assert f"next     {NEXT_COMMAND}" in printed.splitlines()
+
+
+def test_it_replaces_nothing_in_a_folder_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("precious")
+    with pytest.raises(SinkError, match=r"report.json .*exists already; replace it with --overwrite"):
+        demo(tmp_path)
+    assert (tmp_path / "report.json").read_text() == "precious"
 
 
 def test_it_finds_most_of_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

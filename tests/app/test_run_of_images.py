@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -68,3 +69,23 @@ def test_images_that_cannot_be_read_at_all_are_one_error(
     assert done.returncode == 1
     assert "none of its images could be read" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_images_that_an_output_lost_are_read_all_the_same_and_an_empty_folder_is_not_said_to_be_written(
+    streamdet: Streamdet, photos: Path, small_detector: Path, tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    typed = ("run", photos, "-m", small_detector, "--no-show", "--classes", "dog", "--score-threshold", "0.99")
+    done = streamdet(*typed, "--csv", "/dev/full", "--crops", tmp_path / "crops")
+    assert done.returncode == 1
+    assert re.search(r"images   5 read, 1 could not be read, [1-5] not in every output, in ", done.stdout)
+    assert "written" not in done.stdout
+
+
+def test_options_of_saved_frames_without_a_condition_are_refused(
+    streamdet: Streamdet, photos: Path, small_detector: Path
+) -> None:
+    done = streamdet("run", photos, "-m", small_detector, "--frames", "kept")
+    assert done.returncode == 1
+    assert "--frames is for --save-frames, which is missing" in done.stderr

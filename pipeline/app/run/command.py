@@ -22,7 +22,7 @@ from pipeline.app.run.control import Control, refuse_socket
 from pipeline.app.run.dry_run import print_dry_run
 from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.objects_in_words import print_counts, why_nothing
-from pipeline.app.run.options import DemoOptions, RunOptions
+from pipeline.app.run.options import DEMO_FOLDER, DemoOptions, RunOptions
 from pipeline.app.run.panel import RunView, panel_for
 from pipeline.app.run.report import print_images, print_report, report_of
 from pipeline.app.run.service import Service
@@ -67,7 +67,7 @@ def run_demo(options: DemoOptions) -> int:
         output__jsonl=str(folder / "demo.jsonl"),
         output__report=str(folder / "report.json"),
         output__show=options.show,
-        output__overwrite=True,  # the folder is its own
+        output__overwrite=options.overwrite or folder == DEMO_FOLDER,
     )
     with Service(config) as service:
         code = _run(config, service)
@@ -253,10 +253,15 @@ def _report(
     written = [
         target.words
         for target in assembly.targets
-        if Path(target.path).exists() and not str(broken_by).startswith(f"{target.path}: ")
+        if _is_there(Path(target.path)) and not str(broken_by).startswith(f"{target.path}: ")
     ]
     if written:
         tell(console, "written  " + ", ".join(written))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether something was written: a file, or a folder with something in it."""
+    return any(path.iterdir()) if path.is_dir() else path.exists()
 
 
 def _print_tally(tally: Sequence[ClassTally], num_frames: int, console: Console) -> None:

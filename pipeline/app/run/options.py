@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pipeline.app.config import ConfigRequest
 from pipeline.app.logs import LogFormat
-from pipeline.app.options import ConfigFlags, Flag
+from pipeline.app.options import OVERWRITE, ConfigFlags, Flag
 
 _FIRST = (
     "sources",
@@ -60,6 +60,10 @@ class RunOptions:
     ] = False
 
 
+DEMO_FOLDER = Path("demo-output")
+"""The demo's own, whose files it replaces."""
+
+
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
     """Try it on a video of a drawn street: no camera, no model file.
@@ -67,9 +71,8 @@ class DemoOptions:
     Video and detector come with streamdet, so no network is needed; writes video, boxes and numbers.
     """
 
-    folder: Annotated[Path, Flag("The folder for video, JSON lines and report.", ("--output", "-o"))] = Path(
-        "demo-output"
-    )
+    folder: Annotated[Path, Flag("The folder for video, JSON lines and report.", ("--output", "-o"))] = DEMO_FOLDER
+    overwrite: Annotated[bool, OVERWRITE] = False
     show: Annotated[bool, Flag("Show a window as well.", ("--show/--no-show",))] = False
     config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()
 

@@ -21,6 +21,7 @@ from pipeline.flow.running import RunStatistics
 from pipeline.sinks.network.statistics import SendStatistics
 from pipeline.sources.states import SourceStates, StateName
 
+_FEWEST_IMAGES = 4  # of fewer, a rate says nothing
 _TABLE_WIDTH = 80  # of the table of stages, with 14 columns for a name
 
 
@@ -202,12 +203,16 @@ def print_report(report: RunReport, console: Console, *, is_verbose: bool = Fals
         )
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
-    for name, stream in report.get("streams", {}).items():
-        tell(console, f"sent     {_stream_in_words(name, stream)}", "yellow" if stream["not_sent"] else None)
+    _print_streams(report, console)
     if has_rates or is_verbose:
         console.print(_stage_table(report, width=console.width))
     if has_rates or is_verbose or not frames["delivered"]:
         tell(console, report["advice"], "bold")
+
+
+def _print_streams(report: RunReport, console: Console) -> None:
+    for name, stream in report.get("streams", {}).items():
+        tell(console, f"sent     {_stream_in_words(name, stream)}", "yellow" if stream["not_sent"] else None)
 
 
 def _stream_in_words(name: str, stream: StreamReport) -> str:
@@ -227,12 +232,15 @@ def _latency_in_words(latency_ms: Mapping[str, float | None], num: int) -> str:
 
 def print_images(report: RunReport, console: Console, *, num_unreadable: int) -> None:
     """The same of images, of which neither latency nor rates of stages say much: how many, and how fast."""
-    num, seconds = report["frames"]["delivered"], report["seconds"]
+    num, seconds = report["frames"]["captured"], report["seconds"]
+    num_lost = num - report["frames"]["delivered"]
     unreadable = f", {num_unreadable} could not be read" if num_unreadable else ""
-    rate = f", {report['fps']['delivered']:.1f} images/s" if report["fps"]["delivered"] is not None else ""
+    lost = f", {num_lost} not in every output" if num_lost else ""
+    rate = f", {num / seconds:.1f} images/s" if num >= _FEWEST_IMAGES and seconds > 0 else ""
     console.print(
-        f"images   {num} read{unreadable}, in {seconds:.{1 if seconds >= 1 else 2}f} s{rate}", highlight=False
+        f"images   {num} read{unreadable}{lost}, in {seconds:.{1 if seconds >= 1 else 2}f} s{rate}", highlight=False
     )
+    _print_streams(report, console)
 
 
 def _stage_table(report: RunReport, *, width: int) -> Table:
