@@ -256,6 +256,8 @@ def source_entries(config: RunConfig) -> list[SourceConfig]:
             raise ConfigError(f"sources.{index}.name must name one source, got {entry.name!r} for a list of streams")
         if entry.name is not None and entry.name in {other.name for other in entries}:
             raise ConfigError(f"sources.{index}.name must be another than that of a source before it: {entry.name!r}")
+        if entry.url == "-" and any(other.url == "-" for other in entries):
+            raise ConfigError("- must be named once: standard input can be read by one source only")
         entries += [entry.model_copy(update={"url": word}) for word in words]
     return entries
 

@@ -119,6 +119,8 @@ class Option:
 
     def value(self, typed: object) -> object:
         """The field's value of what was typed. Raises ConfigError."""
+        if typed == "" and getattr(self.mark, "parse", None) is None:
+            raise ConfigError(f"{self.word} must not be empty; leave it out, or give it a value")
         if isinstance(self.mark, Flag) and self.mark.parse is not None:
             return self.mark.parse(typed, self.word)
         choices = () if self.is_of_configuration else _choices(self.kind)  # the configuration checks its own

@@ -327,8 +327,10 @@ def _open_folder(request: SourceRequest) -> FrameSource:
     path = _existing_path(request.word)
     files = FileSet.of(path)
     if not files.images and not files.videos:
-        complaint = "no image and no video in this folder" if path.is_dir() else "no image and no video matches"
-        raise SourceError(f"{path}: {complaint}; image files are {IMAGE_NAMES}; video files are {VIDEO_NAMES}")
+        if not path.is_dir():
+            raise SourceError(f"{path}: there is no such file, and as a pattern it matches no image and no video")
+        names = f"image files are {IMAGE_NAMES}; video files are {VIDEO_NAMES}"
+        raise SourceError(f"{path}: no image and no video in this folder; {names}")
     return _in_sequence(request, path, files)
 
 

@@ -118,7 +118,7 @@ def test_where_no_file_can_be_read_there_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(SourceError, match="no image and no video in this folder; image files are avif"):
         open_source(str(tmp_path / "none"))
-    with pytest.raises(SourceError, match="no image and no video matches"):
+    with pytest.raises(SourceError, match="no such file, and as a pattern it matches no image and no video"):
         open_source(str(tmp_path / "*.mov"))
 
 
