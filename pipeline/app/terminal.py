@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+
+_LEAST_NAME = 8
+_BETWEEN_COLUMNS = 2
 
 
 def wide_console(log_width: int = 160, *, stderr: bool = False) -> Console:
@@ -17,10 +23,57 @@ def wide_console(log_width: int = 160, *, stderr: bool = False) -> Console:
 def table_of_numbers(first: str, *others: str) -> Table:
     """An empty table: names that break where the terminal is narrow, then numbers that do not."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first, overflow="fold", min_width=8)
+    table.add_column(first, overflow="fold", min_width=_LEAST_NAME)
     for column in others:
         table.add_column(column, justify="right", no_wrap=True)
     return table
+
+
+def print_numbers(console: Console, table: Table) -> None:
+    """A table of numbers; one wider than the console as several, one below the other, each with the names of its rows.
+
+    No number is cut then, and a row that has nothing in a part is left out of it.
+    """
+    widths = [max(map(cell_len, cells)) for cells in _texts(table)]
+    if sum(widths) + _BETWEEN_COLUMNS * (len(widths) - 1) <= console.width:
+        console.print(table, markup=False, highlight=False)
+        return
+    most_of_name = max(_LEAST_NAME, console.width - _BETWEEN_COLUMNS - max(widths[1:]))
+    room = console.width - max(_LEAST_NAME, min(widths[0], most_of_name))
+    for i, columns in enumerate(_columns_by_room(widths, room)):
+        if i > 0:
+            console.print()
+        console.print(_part(table, columns, most_of_name), markup=False, highlight=False)
+
+
+def _texts(table: Table) -> list[list[str]]:
+    """By column: heading and cells."""
+    return [[str(column.header), *map(str, column.cells)] for column in table.columns]
+
+
+def _columns_by_room(widths: Sequence[int], room: int) -> list[list[int]]:
+    """The columns after the first, in order, in as few parts as have room beside the names."""
+    parts: list[list[int]] = []
+    left = 0
+    for column, width in list(enumerate(widths))[1:]:
+        needed = width + _BETWEEN_COLUMNS
+        if not parts or needed > left:
+            parts.append([])
+            left = room
+        parts[-1].append(column)
+        left -= needed
+    return parts
+
+
+def _part(table: Table, columns: Sequence[int], most_of_name: int) -> Table:
+    """Some columns of a table, beside its names."""
+    names, *_ = texts = _texts(table)
+    part = table_of_numbers(names[0], *(texts[column][0] for column in columns))
+    for i, row in enumerate(table.rows, start=1):
+        numbers = [texts[column][i] for column in columns]
+        if any(numbers):
+            part.add_row(shortened(names[i], most_of_name), *numbers, style=row.style)
+    return part
 
 
 def short_name(name: str, role: str = "") -> str:

@@ -29,7 +29,7 @@ from pipeline.measure.html import html_of
 from pipeline.measure.measured import Measured
 from pipeline.measure.summary import loop_lines, most_loops
 from tests.support.command_line import run_streamdet
-from tests.support.measured import a_run
+from tests.support.measured import a_floor, a_run
 
 TRAFFIC = "sim:traffic?seconds=600&fps=30&size=320x192&density=0.5"
 
@@ -257,3 +257,26 @@ def test_what_measures_runs_no_module_of_the_working_folder(tmp_path: Path, monk
     config = load_config(options={"sources": ("nowhere.mp4",), "output.show": False})
     with pytest.raises(ConfigError, match="there is no such file"):
         measure_apart(Case(config.model_dump(mode="json")))
+
+
+def test_a_bench_on_a_terminal_of_80_columns_has_every_name_and_number_whole() -> None:
+    floor = [a_floor(1234.5, 1.25)]
+    candidates = [
+        Candidate(
+            f"yolox_small_coco_640 cpu {precision}",
+            load_config(),
+            floors=dict.fromkeys(("sources", "network", "network, 1 thread"), floor),
+            runs={"recording": [a_run(1234.5, cpu_ms_by_role={"detect": 9.0, "preprocess": 1.0})] * 2},
+            highest_rate=1200.0,
+            accuracy=0.456,
+        )
+        for precision in ("fp32", "fp16")
+    ]
+    bench = Bench(("a.mp4",), None, 2, 1.0, 0.0, Machine("", 2, None, 0.0, {}), (), candidates)
+    wide, narrow = io.StringIO(), io.StringIO()
+    print_bench(bench, Console(file=wide, width=200))
+    print_bench(bench, Console(file=narrow, width=80))
+    assert set(wide.getvalue().split()) == set(narrow.getvalue().split())
+    rows = re.findall(r"^yolox_small_coco_640 cpu fp16, highest rate held +(.*)$", narrow.getvalue(), re.M)
+    assert [row.strip() for row in rows] == ["1200.0"]
+    assert "…" not in narrow.getvalue()

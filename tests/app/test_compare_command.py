@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,19 +12,23 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from rich.console import Console
 
 from pipeline.app.compare.command import run_compare, tiles_of_text
 from pipeline.app.compare.options import CompareOptions
-from pipeline.app.compare.report import no_truth
+from pipeline.app.compare.report import no_truth, table_of_candidates
+from pipeline.app.compare.result import Candidate
 from pipeline.app.compare.verdict import Row, verdict
 from pipeline.app.config import RunConfig
 from pipeline.app.measure_apart import Case, Measure
+from pipeline.app.terminal import print_numbers
 from pipeline.errors import ConfigError
 from pipeline.measure.measured import Measured
 from pipeline.measure.side_by_side import side_by_side
-from pipeline.measure.summary import Figure
-from pipeline.measure.teacher import Labels, disagreement
+from pipeline.measure.summary import Figure, Summary
+from pipeline.measure.teacher import Labels, Recall, TeacherAgreement, disagreement
 from pipeline.picture.detections import Detections
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.images import read_image
 from tests.support.assets import ASSETS, MODELS, needs_assets
 from tests.support.command_line import Streamdet
@@ -252,3 +258,35 @@ def test_a_tiled_teacher_labels_more_of_a_real_photograph(tmp_path: Path) -> Non
         sure.append(json.loads(report.read_text())["teacher"]["num_sure"])
     assert cv2.imread(photograph) is not None
     assert sure[1] > sure[0]
+
+
+def a_candidate(name: str, ap: float, fps: float) -> Candidate:
+    recall = Recall(1234, 1234)
+    agreement = TeacherAgreement(ap=ap, ap50=1.0, all=recall, small=recall, small_for_frame=recall, frames=())
+    spec = DetectorSpec(input_name="x", head="yolox", class_names=("cat",), network_wh=(32, 32))
+    summary = Summary.of([a_run(fps), a_run(1.5 * fps)], None)
+    return Candidate(name, RunConfig(), spec, ap == 1, [], agreement, summary)
+
+
+def printed_candidates(candidates: list[Candidate], width: int) -> str:
+    screen = io.StringIO()
+    print_numbers(Console(file=screen, width=width), table_of_candidates(candidates))
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_has_every_name_and_number_whole_in_tables_below_one_another(width: int) -> None:
+    names = ("yolox_small_coco_640_fp16", "rtdetr_v2_r18vd_coco_640")
+    candidates = [a_candidate(name, ap, 1234.5) for name, ap in zip(names, (1.0, 0.456), strict=True)]
+    wide, narrow = (printed_candidates(candidates, each) for each in (160, width))
+    assert len(wide.splitlines()) == 3
+    assert set(wide.split()) == set(narrow.split())  # headings, names and numbers
+    assert "teacher 100.0" in narrow
+    assert max(map(len, narrow.splitlines())) <= width
+
+
+def test_a_name_too_long_for_a_narrow_terminal_keeps_its_ends() -> None:
+    printed = printed_candidates([a_candidate(f"first_{'x' * 99}_last", 0.456, 30.0)], 80)
+    assert all(line.startswith("first_x") for line in printed.splitlines()[1::3])
+    assert all(re.search(r"x_last  +\d", line) for line in printed.splitlines()[1::3])
+    assert "45.6" in printed

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.app.config import RunConfig, without_secrets
 from pipeline.app.machine import available_cores, processor_name, versions
-from pipeline.app.terminal import table_of_numbers, tell
+from pipeline.app.terminal import print_numbers, table_of_numbers, tell
 from pipeline.json_values import Json
 from pipeline.masking import masked_address
 from pipeline.measure.measured import FloorMeasured, Measured
@@ -189,7 +189,7 @@ def print_checks(checks: Sequence[Check], console: Console) -> None:
             f"{check.error:+.2%}",
             style=style,
         )
-    console.print(table)
+    print_numbers(console, table)
     verdict = "The meters are accurate" if all(check.passes for check in checks) else "The meters are NOT accurate"
     console.print(f"{verdict}: all errors must be within ±{TOLERANCE:.0%}.\n", markup=False, highlight=False)
 
@@ -206,7 +206,7 @@ def _print_candidate(candidate: Candidate, console: Console) -> None:
         )
         if typical.agreement is not None:
             tell(console, f"agreement: {typical.agreement}", "dim")
-        console.print(_stage_table(summary, candidate.runs[name]))
+        print_numbers(console, _stage_table(summary, candidate.runs[name]))
         memory = typical.memory_mb
         console.print(
             f"memory   {memory.started:.0f} MB started, {memory.opened:.0f} with sources and network, "
@@ -279,7 +279,7 @@ def print_table(candidates: Sequence[Candidate], console: Console) -> None:
             )
         if candidate.highest_rate is not None:
             table.add_row(f"{candidate.name}, highest rate held", f"{candidate.highest_rate:.1f}")
-    console.print(table)
+    print_numbers(console, table)
     console.print(
         "±: spread of the repeats; of the floor: frames/s over those of the slowest part alone (sources, bare network, "
         "a recording's encoder); efficiency: the parts' CPU time over that of the run",

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from pipeline.app.compare.result import Candidate, Comparison
 from pipeline.app.machine import available_cores, processor_name, versions
-from pipeline.app.terminal import table_of_numbers, tell, wide_console
+from pipeline.app.terminal import print_numbers, table_of_numbers, tell, wide_console
 from pipeline.json_values import Json
 from pipeline.measure.teacher import SMALL_PX, Recall
 
@@ -19,7 +19,7 @@ _FEW_OBJECTS = 50
 def print_comparison(comparison: Comparison) -> None:
     """Tell a person: a table, what must be known to read it, and which to take."""
     console, teacher = wide_console(), comparison.teacher
-    console.print(_table(comparison.candidates), markup=False, highlight=False)
+    print_numbers(console, table_of_candidates(comparison.candidates))
     for line in (
         f"{comparison.source}: {len(comparison.labels)} frames, {comparison.num_sure} objects that the teacher is sure "
         f"of (score from {comparison.sure_score:g} on), {comparison.num_unsure} that it is unsure of, which are "
@@ -93,7 +93,8 @@ def _remarks(comparison: Comparison) -> list[str]:
     return remarks
 
 
-def _table(candidates: Sequence[Candidate]) -> Table:
+def table_of_candidates(candidates: Sequence[Candidate]) -> Table:
+    """A line for each: how near it is to the teacher, and how fast."""
     columns = ("AP", "AP50", "recall", "small", "small here", "frames/s", "± spread", "detect ms", "CPU ms / frame")
     table = table_of_numbers("model", *columns)
     for candidate in candidates:
