@@ -226,6 +226,8 @@ def test_the_settings_wanted_most_often_are_keywords(small_video: Path, small_de
         ({"score_threshold": 2}, r"^detect\(\): detection\.score_threshold must be less than or equal to 1, got 2$"),
         ({"device": "mps"}, r"engine\.device"),
         ({"classes": ","}, "^classes must name at least one"),
+        ({"classes": []}, r"^classes must name at least one, got \[\]; leave it out to keep all$"),
+        ({"classes": ()}, r"^classes must name at least one, got \(\)"),
         ({"classes": "dgo"}, "the model has no class 'dgo'; did you mean 'dog'"),
         (
             {"score_threshold": 0.5, "settings": {"detection.score_threshold": 0.4}},

@@ -167,6 +167,7 @@ def test_what_is_not_one_picture_is_refused(
         ({"settings": {"engine.inflight": 2}}, "runs as many pictures at once as threads call it"),
         ({"settings": {"detection.treshold": 2}}, r"^Detector\(\): there is no key detection\.treshold"),
         ({"classes": ["dgo"]}, "did you mean 'dog'"),
+        ({"classes": []}, "^classes must name at least one"),
     ],
 )
 def test_what_it_cannot_be_made_of_is_refused(wrong: dict[str, Any], said: str, small_detector: Path) -> None:

@@ -137,8 +137,13 @@ def _unknown_keyword(name: str, caller: str) -> str:
 
 
 def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Class names as they are, or from one string with commas between them."""
-    return comma_separated(names, "classes") if isinstance(names, str) else tuple(names or ())
+    """Class names as they are, or from one string with commas between them; none for None."""
+    if isinstance(names, str):
+        return comma_separated(names, "classes")
+    listed = tuple(names or ())
+    if names is not None and not listed:
+        raise ConfigError(f"classes must name at least one, got {names!r}; leave it out to keep all")
+    return listed
 
 
 def recognise(path: str | PathLike[str], hints: Hints | None = None) -> DetectorSpec:
