@@ -8,9 +8,14 @@ from pathlib import Path
 
 import streamdet
 
-folder, model = Path(sys.argv[1]), sys.argv[2]
+folder, model = Path(sys.argv[1]).resolve(), sys.argv[2]
 annotated = folder.with_name(f"{folder.name}-annotated")
 for result in streamdet.detect(folder, model=model):
-    path = Path(result.frame.image)
+    if result.frame.image is None:
+        continue  # a frame of a video
     print(result)
-    result.save(annotated / f"{path.stem}.jpg")
+    name = Path(result.frame.image).name
+    try:
+        result.save(annotated / name)
+    except streamdet.StreamdetError:  # of a format that is only read, such as HEIC
+        result.save(annotated / f"{name}.jpg")

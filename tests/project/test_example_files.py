@@ -54,8 +54,13 @@ def run_one_picture() -> None:
 
 
 def run_folder_of_pictures() -> None:
-    assert "1 cat, 1 dog in photos/b.png (64×48)" in run("folder_of_pictures.py", "photos/", "cats.onnx")
-    assert sorted(path.name for path in Path("photos-annotated").iterdir()) == ["a.jpg", "b.jpg"]
+    printed = run("folder_of_pictures.py", "photos/", "cats.onnx")
+    assert f"1 cat, 1 dog in {Path('photos/b.png').resolve()} (64×48)" in printed
+    assert names_in("photos-annotated") == ["a.png", "b.png"]
+
+
+def names_in(folder: str | Path) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
 
 
 def run_own_drawing() -> None:
@@ -186,6 +191,27 @@ def test_an_example_says_how_it_is_called_and_is_short() -> None:
         text = path.read_text(encoding="utf-8")
         assert f"\npython examples/{path.name} " in (ast.get_docstring(ast.parse(text)) or ""), path
         assert len([line for line in text.splitlines() if line.strip()]) <= 45, path
+
+
+def test_a_folder_of_pictures_loses_none_and_leaves_videos_out(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cv2.imwrite("photos/a.jpg", BLACK)
+    cv2.imwrite("photos/a.hdr", BLACK.astype(np.float32))
+    shutil.copy("street.mp4", "photos/street.mp4")
+    (desk / "photos" / "below").mkdir()
+    for folder, word in (("photos", "."), ("photos/below", "..")):
+        monkeypatch.chdir(desk / folder)
+        assert len(run("folder_of_pictures.py", word, str(desk / "cats.onnx")).splitlines()) == 4
+        assert names_in(desk / "photos-annotated") == ["a.hdr.jpg", "a.jpg", "a.png", "b.png"]
+        shutil.rmtree(desk / "photos-annotated")
+
+
+@pytest.mark.usefixtures("desk")
+def test_many_files_take_a_model_of_one_picture_and_batches_where_they_are_asked_for() -> None:
+    from tests.support.tiny_detector import write_boxes_detector
+
+    write_boxes_detector(Path("one.onnx"), [(8.0, 16.0, 24.0, 32.0, 0.9, 0)], dtype="uint8", batch=1)
+    assert run("many_files.py", "photos", "one.onnx").startswith("photos: 2 frames, ")
+    assert run("many_files.py", "photos", "cats.onnx", "--batch", "4") == "photos: 2 frames, {'cat': 2, 'dog': 2}\n"
 
 
 @needs_assets
