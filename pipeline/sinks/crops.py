@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from pipeline.picture.detections import Result
 from pipeline.sinks.picture_file import write_picture
-from pipeline.sinks.picture_names import PictureNames
+from pipeline.sinks.picture_names import PictureNames, fitted
 from pipeline.sinks.writable import refuse_unwritable_folder
 
 _REFUSED = re.compile(r'[\x00-\x1f<>:"/\\|?*]')  # by one file system or another
@@ -33,7 +33,7 @@ class Crops:
         class_ids = item.detections.class_ids.tolist()
         for number, (crop, class_id) in enumerate(zip(item.crops(), class_ids, strict=True)):
             folder = self._folder / folder_of_class(item.class_name(class_id)) / name.parent
-            write_picture(folder / f"{stem}-{number}.jpg", crop, what="a crop")
+            write_picture(folder / fitted(stem, f"-{number}.jpg"), crop, what="a crop")
 
     def close(self) -> None:
         """Do nothing: every crop was written at once."""
@@ -46,4 +46,4 @@ def folder_of_class(class_name: str) -> str:
     ('traffic light', 'a_b', '_')
     """
     name = _REFUSED.sub("_", class_name).strip().rstrip(".")
-    return name[:100] or "_"
+    return fitted(name[:100]) or "_"

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from pipeline.errors import SinkError, reason_of
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.image_file import WRITTEN_SUFFIXES, encoded
+from pipeline.sinks.picture_names import fitted
 from pipeline.whole_file import write_whole
 
 
@@ -36,11 +37,16 @@ def writable_names(names: Iterable[str]) -> dict[str, str]:
     written = {name: _writable_name(name) for name in names}
     times = Counter(written.values())
     return {
-        name: other if times[other] == 1 else name if other == name else f"{name}.jpg"
+        name: other if times[other] == 1 else name if other == name else _with_ending(name, ".jpg")
         for name, other in written.items()
     }
 
 
 def _writable_name(name: str) -> str:
     path = PurePosixPath(name)
-    return name if path.suffix.lower() in WRITTEN_SUFFIXES else str(path.with_suffix(".jpg"))
+    return name if path.suffix.lower() in WRITTEN_SUFFIXES else _with_ending(str(path.with_suffix("")), ".jpg")
+
+
+def _with_ending(name: str, ending: str) -> str:
+    path = PurePosixPath(name)
+    return str(path.with_name(fitted(path.name, ending)))

@@ -6,6 +6,7 @@ the suffix. A frame of a video is `street-000012.jpg`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,11 @@ from pathlib import PurePath, PurePosixPath
 from urllib.parse import urlsplit
 
 from pipeline.picture.frame import Frame
+
+MAX_NAME_BYTES = 255
+"""What file systems take as the name of a file."""
+
+_MAX_STEM_BYTES = 220  # of a source: recordings put a number or another name beside it
 
 
 class PictureNames:
@@ -31,9 +37,9 @@ class PictureNames:
         """A relative path with slashes. suffix: such as `.png`, instead of the image's own, or of .jpg for a frame."""
         if frame.image is None:
             stem = self._stems.get(frame.source_id) or _stem_of(frame.source_id)
-            return f"{stem}-{frame.index:06d}{suffix or '.jpg'}"
-        name = self.name_of_image(frame.image)
-        return name if suffix is None else str(PurePosixPath(name).with_suffix(suffix))
+            return fitted(stem, f"-{frame.index:06d}{suffix or '.jpg'}")
+        name = PurePosixPath(self.name_of_image(frame.image))
+        return str(name if suffix is None else name.with_name(fitted(name.stem, suffix)))
 
     def name_of_image(self, image: str) -> str:
         """The name of an image's picture: a relative path with slashes. image: its file or address."""
@@ -55,6 +61,19 @@ class PictureNames:
         return None
 
 
+def fitted(stem: str, ending: str = "", *, max_bytes: int = MAX_NAME_BYTES) -> str:
+    """The name of a file: stem and ending; a stem too long for a file system is cut, and a hash tells it from others.
+
+    >>> fitted("bus", "-0.jpg"), fitted("bus" * 90, "-0.jpg", max_bytes=24)
+    ('bus-0.jpg', 'busbusbus-544c4909-0.jpg')
+    """
+    if len(os.fsencode(stem + ending)) <= max_bytes:
+        return stem + ending
+    content = os.fsencode(stem)
+    ending = f"-{hashlib.sha256(content).hexdigest()[:8]}{ending}"
+    return content[: max_bytes - len(os.fsencode(ending))].decode("utf-8", "ignore") + ending
+
+
 def source_stems(source_ids: Sequence[str]) -> dict[str, str]:
     """A word of letters, digits, dots and dashes for each source, all different: `street`, `0`, `stream`."""
     stems: dict[str, str] = {}
@@ -70,7 +89,7 @@ def source_stems(source_ids: Sequence[str]) -> dict[str, str]:
 def _stem_of(source_id: str) -> str:
     if source_id == "-":
         return "stdin"
-    return _word(PurePath(source_id).stem or source_id)
+    return fitted(_word(PurePath(source_id).stem or source_id), max_bytes=_MAX_STEM_BYTES)
 
 
 def _names_of_images(images: Iterable[str]) -> dict[str, str]:
@@ -99,7 +118,8 @@ def _folders_above(image: str) -> list[str]:
 
 def _name_of_image(image: str) -> str:
     if "://" in image:
-        return _word(PurePosixPath(urlsplit(image).path).name) or "picture.jpg"
+        name = PurePosixPath(_word(PurePosixPath(urlsplit(image).path).name) or "picture.jpg")
+        return fitted(name.stem, name.suffix)
     return "stdin.jpg" if image == "-" else PurePath(image).name
 
 

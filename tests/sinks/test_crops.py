@@ -53,6 +53,16 @@ def test_images_of_one_name_in_two_formats_have_crops_of_their_own(tmp_path: Pat
     assert files_in(tmp_path) == ["person/bus.jpg-0.jpg", "person/bus.png-0.jpg"]
 
 
+def test_pictures_with_the_longest_names_have_crops_with_their_number_and_suffix(tmp_path: Path) -> None:
+    sink = Crops(tmp_path)
+    for last in ("1", "2"):
+        sink.write(result([[8, 16, 40, 48], [0, 0, 20, 20]], [0, 0], image=f"in/{'ü' * 125}{last}.jpg"))
+    names = files_in(tmp_path / "person")
+    assert len(names) == 4
+    assert all(name.startswith("ü" * 100) and len(name.encode()) <= 255 for name in names)
+    assert sorted(name[-6:] for name in names) == ["-0.jpg", "-0.jpg", "-1.jpg", "-1.jpg"]
+
+
 def test_a_frame_without_detections_writes_nothing(tmp_path: Path) -> None:
     sink = Crops(tmp_path / "crops")
     sink.write(result([], []))
@@ -74,7 +84,7 @@ def test_a_crop_is_within_the_picture_and_holds_every_pixel_that_the_box_touches
         assert tuple(cut[0, 0, :2]) == (x[touched].min(), y[touched].min())
 
 
-@pytest.mark.parametrize("name", ["../../etc", "/", "a\0b", "..", "", "con:", "x" * 300, " "])
+@pytest.mark.parametrize("name", ["../../etc", "/", "a\0b", "..", "", "con:", "x" * 300, "車" * 300, " "])
 def test_a_class_never_leads_out_of_the_folder(tmp_path: Path, name: str) -> None:
     folder = folder_of_class(name)
     (tmp_path / folder).mkdir()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.picture.frame import Frame
-from pipeline.sinks.picture_names import PictureNames, source_stems
+from pipeline.sinks.picture_names import PictureNames, fitted, source_stems
 
 
 def frame(source_id: str, index: int = 12, *, image: str | None = None) -> Frame:
@@ -54,6 +54,34 @@ def test_images_of_one_name_keep_the_folders_below_the_one_that_they_share() -> 
         "car.jpg",
         "bus.jpg",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source_id", "image"),
+    [
+        (f"{'x' * 251}.mp4", None),
+        (f"rtsp://cam/{'x' * 400}", None),
+        ("p", f"https://host/{'x' * 400}.jpg"),
+        ("p", f"{'x' * 252}.sr"),
+    ],
+)
+def test_a_name_is_as_short_as_a_file_system_needs(source_id: str, image: str | None) -> None:
+    other = (source_id.replace("x", "xy", 1), image and image.replace("x", "xy", 1))
+    for suffix in (None, ".jpeg"):
+        names = [
+            PictureNames().name_of(frame(word, image=file), suffix=suffix) for word, file in ((source_id, image), other)
+        ]
+        assert len(set(names)) == 2
+        assert len(names[0].encode()) <= 255
+        assert names[0].endswith(suffix or (".jpg", ".sr"))
+
+
+def test_a_name_that_fits_stays_as_it_is_and_a_cut_one_keeps_its_ending() -> None:
+    assert fitted("x" * 251, ".jpg") == "x" * 251 + ".jpg"
+    cut = fitted("x" * 252, "-12.jpg")
+    assert (len(cut), cut[-7:], cut[:239]) == (255, "-12.jpg", "x" * 239)
+    assert len(fitted("ü" * 200, ".jpg").encode()) in (254, 255)
+    assert fitted("\udcff" * 300, ".jpg").endswith(".jpg")
 
 
 def test_no_name_leads_out_of_its_folder() -> None:

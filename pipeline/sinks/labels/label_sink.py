@@ -11,7 +11,7 @@ from typing import ClassVar
 from pipeline.errors import SinkError, reason_of
 from pipeline.picture.detections import Detections, Result
 from pipeline.sinks.labels.picture import LabelledPicture
-from pipeline.sinks.picture_names import PictureNames
+from pipeline.sinks.picture_names import PictureNames, fitted
 from pipeline.sinks.writable import refuse_no_path, refuse_unwritable, refuse_unwritable_folder
 from pipeline.whole_file import WholeFile, write_whole
 
@@ -129,8 +129,8 @@ class FolderLabels(LabelSink):
     def _content(self, picture: LabelledPicture) -> bytes: ...
 
     def _write(self, picture: LabelledPicture) -> None:
-        path = (self._folder / self._name_of(picture)).with_suffix(self.suffix)
-        write_whole(path, self._content(picture))
+        path = self._folder / self._name_of(picture)
+        write_whole(path.with_name(fitted(path.stem, self.suffix)), self._content(picture))
 
     def _refuse_unwritable(self) -> None:
         refuse_unwritable_folder(self._path, self.what)
