@@ -527,7 +527,10 @@ class RunConfig(_Section):
     @property
     def source_configs(self) -> tuple[SourceConfig, ...]:
         """The sources, with the settings that each has of its own."""
-        return tuple(SourceConfig(url=source) if isinstance(source, str) else source for source in self.sources)
+        # Not validated again: a file's name need not be valid UTF-8, which pydantic's checks of a text's length need.
+        return tuple(
+            SourceConfig.model_construct(url=source) if isinstance(source, str) else source for source in self.sources
+        )
 
     @property
     def source_words(self) -> tuple[str, ...]:
