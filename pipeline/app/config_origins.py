@@ -7,7 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.app.config import COMMAND_LINE, FLAGS, ConfigRequest, find_config, preset_folder
+from pipeline.app.config import FLAGS
+from pipeline.app.config_loading import COMMAND_LINE, ConfigRequest, find_config, preset_folder
 
 
 def origins_of(request: ConfigRequest) -> dict[str, str]:

@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.app import outputs, stages
 from pipeline.app.assemble import assemble
-from pipeline.app.config import LabelFormat, RunConfig, load_config
+from pipeline.app.config import LabelFormat, RunConfig
+from pipeline.app.config_loading import load_config
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.outputs import OUTPUTS, Output, SinkRequest

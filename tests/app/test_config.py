@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import checked_detector
-from pipeline.app.config import load_config, preset_names
+from pipeline.app.config_loading import load_config, preset_names
 from pipeline.errors import ConfigError
 
 

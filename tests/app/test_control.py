@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import SourceConfig, load_config
+from pipeline.app.config import SourceConfig
+from pipeline.app.config_loading import load_config
 from pipeline.app.ctl.command import ask
 from pipeline.app.run.control import Control, answer, refuse_socket
 from pipeline.app.run.supervisor import Supervisor

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.app.config import load_config
+from pipeline.app.config_loading import load_config
 from pipeline.app.outputs import MOSAIC, Feed
 from pipeline.errors import ConfigError
 from tests.support.command_line import Streamdet, refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.app.config import load_config
+from pipeline.app.config_loading import load_config
 from pipeline.app.outputs import Feed, _overlays
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame

@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.assemble import Assembly, default_inflight, default_threads
-from pipeline.app.config import ConfigRequest, RunConfig, without_secrets
+from pipeline.app.config import RunConfig
 from pipeline.app.config_keys import config_keys, yaml_value
+from pipeline.app.config_loading import ConfigRequest, without_secrets
 from pipeline.app.config_origins import origin_of, origins_of
 from pipeline.app.model_files import DEMO
 from pipeline.app.terminal import tell
