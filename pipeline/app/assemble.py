@@ -17,7 +17,8 @@ from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.outputs import Feed, OutputTarget, Overlay, output_targets, refuse_outputs, with_outputs
+from pipeline.app.open_outputs import OutputTarget, output_targets, refuse_outputs, with_outputs
+from pipeline.app.output import Feed, Overlay
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_of_sources, suppression_options
 from pipeline.detector.devices import refuse_device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.app import outputs, stages
+from pipeline.app.output import Output
 
 
 def advice_for(role: str, limit: stages.Limit) -> str | None:
@@ -18,6 +19,6 @@ def colours() -> dict[str, str]:
     return {role: kind.colour for role, kind in _kinds().items()}
 
 
-def _kinds() -> dict[str, stages.StageKind | outputs.Output]:
-    kinds: tuple[stages.StageKind | outputs.Output, ...] = (*stages.STAGES, *outputs.OUTPUTS)
+def _kinds() -> dict[str, stages.StageKind | Output]:
+    kinds: tuple[stages.StageKind | Output, ...] = (*stages.STAGES, *outputs.OUTPUTS)
     return {kind.role: kind for kind in kinds}

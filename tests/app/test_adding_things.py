@@ -17,7 +17,8 @@ from pipeline.app.config import LabelFormat, RunConfig
 from pipeline.app.config_loading import load_config
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
-from pipeline.app.outputs import OUTPUTS, Output, SinkRequest
+from pipeline.app.output import Output, SinkRequest
+from pipeline.app.outputs import OUTPUTS
 from pipeline.app.roles import advice_for, colours
 from pipeline.app.run.verdict import judge
 from pipeline.app.stages import STAGES, Limit, StageKind

@@ -10,7 +10,8 @@ import av
 import pytest
 
 from pipeline.app.config_loading import load_config
-from pipeline.app.outputs import MOSAIC, Feed
+from pipeline.app.output import Feed
+from pipeline.app.video_outputs import MOSAIC
 from pipeline.errors import ConfigError
 from tests.support.command_line import Streamdet, refused
 

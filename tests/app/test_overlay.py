@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.app.config_loading import load_config
-from pipeline.app.outputs import Feed, _overlays
+from pipeline.app.open_outputs import _overlays
+from pipeline.app.output import Feed
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 

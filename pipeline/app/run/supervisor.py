@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.app.assemble import Assembly, added_source
 from pipeline.app.config import SourceConfig
-from pipeline.app.outputs import with_outputs_of_source
+from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
 from pipeline.errors import FlowError
 from pipeline.flow.graph import Flow, Node
