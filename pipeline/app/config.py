@@ -424,6 +424,13 @@ class OutputConfig(_Section):
         Flag("Whether the others go on when an output fails; the exit code is 1 either way.", ("--on-sink-error",)),
     ] = "continue"
     overwrite: Annotated[bool, replace(OVERWRITE, typed=bool | None)] = False
+    append: Annotated[
+        bool,
+        Flag(
+            "Add to the files of --jsonl and --csv that are there, as a run does that was started anew.",
+            typed=bool | None,
+        ),
+    ] = False
     show: Annotated[
         bool | None,
         Flag("Show a window; by default if there is a display and no other output.", ("--show/--no-show",)),

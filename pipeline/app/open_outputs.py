@@ -107,7 +107,7 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     files = output_files(config, feeds)
     for option, folder in folders:
         refuse_folder_of_inputs(option, folder, inputs)
-    appended = list(dict.fromkeys(_files_of([row for row in requests if row[0].appends])))
+    appended = list(dict.fromkeys(_files_of([row for row in requests if row[0].appends(config)])))
     refuse_overwriting(files, inputs, overwrite=config.output.overwrite, folders=folders, appended=appended)
     for output in outputs.LABELS:  # which know what in a folder are labels; without a picture, they write nothing
         for request in output.requests(config, feeds):
@@ -117,7 +117,7 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
 def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:
     """The files that a run may write anew, with the option that names each; - is standard output."""
     report = [] if config.output.report is None else [("--report", config.output.report)]
-    replaced = [row for row in _file_requests(config, feeds) if not row[0].appends]
+    replaced = [row for row in _file_requests(config, feeds) if not row[0].appends(config)]
     return report + _files_of(replaced)
 
 
@@ -144,6 +144,8 @@ def _refuse_useless(config: RunConfig) -> None:
     if chosen.save_frames is None and (chosen.draw_frames or chosen.frames != OutputConfig().frames):
         flag = "--draw-frames" if chosen.draw_frames else "--frames"
         raise ConfigError(f"{flag} is for --save-frames, which is missing: add --save-frames any, or leave it out")
+    if chosen.append and chosen.jsonl in (None, "-") and chosen.csv is None:
+        raise ConfigError("--append adds to the file of --jsonl or --csv, and there is none: name one, or leave it out")
     if chosen.keep and chosen.segment is None:
         raise ConfigError("--keep deletes segments, and there are none: give --segment 10m as well, or leave it out")
 

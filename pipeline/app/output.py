@@ -71,7 +71,7 @@ class Output:
     file_option: the option that names the target, a file, which must not overwrite an input, and which the run names
         when it has ended; None: the output writes no file.
     files: those that a sink may write, where its target is not the one file.
-    appends: the files may be there and are added to, so that they need no --overwrite.
+    appends: whether the files may be there and are added to, so that they need no --overwrite.
     names_files: the target is a folder in which the sink names files, so that nothing that is read may lie there.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
@@ -85,7 +85,7 @@ class Output:
     colour: str
     file_option: str | None = None
     files: Callable[[SinkRequest], Sequence[str]] | None = None
-    appends: bool = False
+    appends: Callable[[RunConfig], bool] = lambda _: False
     names_files: bool = False
     per_source: bool = False
     in_main_thread: bool = False

@@ -13,13 +13,13 @@ from pipeline.picture.detections import RenderedFrame, Result
 def _open_json_lines(request: SinkRequest) -> Sink[Result]:
     from pipeline.sinks.jsonl import JsonLines
 
-    return JsonLines(request.target)
+    return JsonLines(request.target, append=request.config.output.append)
 
 
 def _open_csv(request: SinkRequest) -> Sink[Result]:
     from pipeline.sinks.csv_table import CsvTable
 
-    return CsvTable(request.target)
+    return CsvTable(request.target, append=request.config.output.append)
 
 
 def _open_parquet(request: SinkRequest) -> Sink[Result]:
@@ -74,6 +74,7 @@ JSON_LINES = Output(
     advice=_of_json_lines,
     colour="#9d755d",
     file_option="--jsonl",
+    appends=lambda config: config.output.append,
 )
 CSV = Output(
     role="csv",
@@ -83,6 +84,7 @@ CSV = Output(
     advice="write the CSV to a faster disk",
     colour="#bab0ac",
     file_option="--csv",
+    appends=lambda config: config.output.append,
 )
 PARQUET = Output(
     role="parquet",

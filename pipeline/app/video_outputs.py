@@ -267,7 +267,7 @@ SEGMENTS = Output(
     colour="#b5423c",
     file_option="--output",
     files=_segment_index_of,
-    appends=True,
+    appends=lambda _: True,
     per_source=True,
     takes_planes=True,
 )

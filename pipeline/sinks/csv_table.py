@@ -16,25 +16,24 @@ from pathlib import Path
 from pipeline.picture.detection_rows import COLUMN_TYPES, storable
 from pipeline.picture.detections import Result
 from pipeline.sinks.growing_file import GrowingFile
+from pipeline.sinks.line_file import LineFile
 
 
 class CsvTable:
     """Writes the rows of a frame at once, so that a killed run leaves only complete rows.
 
-    path: a file, which is overwritten with the first frame, not before. Raises SinkError if it cannot be written.
+    path: a file, which is overwritten with the first frame, not before. append: add to the rows that are there instead,
+    under their header; a last one that a kill has torn is cut off, and logged. Raises SinkError if it cannot be
+    written, or holds something else than a table with these columns.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._file = GrowingFile(path, "CSV")
-        self._has_header = False
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+        header = _lines([tuple(COLUMN_TYPES)])
+        self._file = GrowingFile(path, "CSV", head=header, appends_to=LineFile(header, end=b"\r\n") if append else None)
 
     def write(self, item: Result) -> None:
         """Write the rows of a frame. Raises SinkError."""
-        header = [] if self._has_header else [tuple(COLUMN_TYPES)]
-        rows = [*header, *map(storable, item.rows())]
-        if rows:
-            self._file.write(_lines(rows))
-            self._has_header = True
+        self._file.write(_lines(map(storable, item.rows())))
 
     def close(self) -> None:
         """Close the file. May be called more than once."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline.errors import SinkError
+from pipeline.sinks.line_file import LineFile
 from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
 from pipeline.whole_file import make_parents
 
@@ -17,16 +18,29 @@ class GrowingFile:
     """Writes pieces, each at once and whole, so that a killed run leaves only complete ones.
 
     path: a file, which is overwritten with the first piece, not before, when missing folders are made, too. what: the
-    output, in errors. takes_stdout: whether `-` is standard output. Raises SinkError if it cannot be written.
+    output, in errors. takes_stdout: whether `-` is standard output. head: comes before the first piece of a new file.
+    appends_to: add to the lines of the file that is there, instead of overwriting it; a torn last line is cut off.
+    Raises SinkError if it cannot be written, or is not a file of such lines.
     """
 
-    def __init__(self, path: str | Path, what: str, *, takes_stdout: bool = False) -> None:
-        self._path, self._what = str(path), what
+    def __init__(
+        self,
+        path: str | Path,
+        what: str,
+        *,
+        takes_stdout: bool = False,
+        head: bytes = b"",
+        appends_to: LineFile | None = None,
+    ) -> None:
+        self._path, self._what, self._head = str(path), what, head
         self._file: BinaryIO | None = None
         self._is_stdout = takes_stdout and self._path == "-"
+        self._appends_to = appends_to
         if not self._is_stdout:
             refuse_no_path(path, what)
             refuse_unwritable(Path(path), what)
+            if appends_to is not None:
+                appends_to.refuse_other(Path(path), what)
             return
         try:
             _stdout()
@@ -39,6 +53,7 @@ class GrowingFile:
         try:
             if self._file is None:
                 self._file = self._opened()
+                piece = piece if self._is_stdout or _has_content(self._file) else self._head + piece
             while num_bytes < len(piece):  # a full disk or pipe takes a part, and raises only at the next write
                 num_bytes += self._file.write(piece[num_bytes:])
             self._file.flush()
@@ -65,9 +80,16 @@ class GrowingFile:
     def _opened(self) -> BinaryIO:
         if self._is_stdout:
             return _stdout()
-        make_parents(Path(self._path))
+        path = Path(self._path)
+        make_parents(path)
+        if self._appends_to is not None:
+            self._appends_to.mend(path)
         # Unbuffered: a piece is one write, and nothing is left over that close could fail on.
-        return Path(self._path).open("wb", buffering=0)
+        return path.open("wb" if self._appends_to is None else "ab", buffering=0)
+
+
+def _has_content(file: BinaryIO) -> bool:
+    return file.seekable() and file.tell() > 0
 
 
 def _stdout() -> BinaryIO:

@@ -19,17 +19,20 @@ from pipeline.picture.detection_rows import round_time
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.run_lengths import run_lengths
 from pipeline.sinks.growing_file import GrowingFile
+from pipeline.sinks.line_file import LineFile
 
 
 class JsonLines:
     """Writes one line per frame and flushes it, so that a killed run leaves only complete lines.
 
-    path: a file, which is overwritten with the first line, not before; or `-` for stdout. Raises SinkError if it
-    cannot be written.
+    path: a file, which is overwritten with the first line, not before; or `-` for stdout. append: add to the lines that
+    are there instead; a last one that a kill has torn is cut off, and logged. Raises SinkError if it cannot be written,
+    or holds something else than lines of this kind.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self._file = GrowingFile(path, "JSON lines", takes_stdout=True)
+    def __init__(self, path: str | Path, *, append: bool = False) -> None:
+        appends_to = LineFile(b'{"source": ', is_whole=_is_json) if append else None
+        self._file = GrowingFile(path, "JSON lines", takes_stdout=True, appends_to=appends_to)
 
     def write(self, item: Result) -> None:
         """Write one line. Raises SinkError, and BrokenPipeError where the reader of stdout has gone."""
@@ -39,6 +42,14 @@ class JsonLines:
     def close(self) -> None:
         """Close the file. May be called more than once."""
         self._file.close()
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def as_json(result: Result) -> dict[str, object]:

@@ -243,6 +243,28 @@ def test_a_run_that_is_told_to_replaces_its_outputs(
     assert b"old" not in [path.read_bytes() for path in paths]
 
 
+def test_a_run_that_is_told_to_adds_to_its_lines_and_replaces_nothing_else(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    lines, table = tmp_path / "o.jsonl", tmp_path / "o.csv"
+    words = ["run", small_video, "-m", small_detector, "--max-frames", 2, "--append"]
+    assert refused(streamdet(*words, "--jsonl", "-"), "--append adds to the file of --jsonl or --csv", "there is none")
+    words += ["--jsonl", lines, "--csv", table]
+    assert streamdet(*words).returncode == 0
+    num_rows = len(table.read_text().splitlines())
+    with lines.open("a") as file:
+        file.write('{"source": "torn')
+    done = streamdet(*words)
+    assert done.returncode == 0
+    assert "its last line was torn, 16 bytes were cut off" in done.stderr
+    assert [json.loads(line)["frame"] for line in lines.read_text().splitlines()] == [0, 1, 0, 1]
+    assert len(table.read_text().splitlines()) == 2 * num_rows - 1
+    report = tmp_path / "r.json"
+    report.write_text("old")
+    assert refused(streamdet(*words, "--report", report), "r.json (--report) exists already")
+    assert refused(streamdet(*words, "--jsonl", small_detector), "--jsonl must not be the model")
+
+
 def test_labels_in_a_folder_are_replaced_only_by_a_run_that_is_told_to(
     tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
 ) -> None:
