@@ -1,0 +1,176 @@
+"""ByteTrack: detections of one source's frames → track ids, with all tracks in arrays.
+
+Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022,
+https://arxiv.org/abs/2110.06864. Sure detections are matched with the predictions of all tracks first, then the
+unsure ones with the tracks that are left. It gives the ids of Roboflow's `trackers`, up to their names, where frames
+come at 30 a second, and differs on purpose in that
+
+* time is seconds of media time, so that a gap moves and widens a prediction as the frames that it lacks would have;
+* a detection below `low_score` is ignored, as in the paper;
+* a track keeps its class, unless `by_class` is off; and
+* with `confirm_hits` of 1 a track has its id from its first detection on, not from its second.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.picture.detections import Detections, IntArray
+from pipeline.picture.frame import Picture
+from pipeline.picture.tracking.assignment import Indices, assign
+from pipeline.picture.tracking.box_filters import (
+    NUM_COLUMNS,
+    Float64Array,
+    boxes_of,
+    correct,
+    new_filters,
+    predict,
+)
+from pipeline.picture.tracking.tracker import NO_TRACK, TrackerOptions
+
+_CLOCK_ERROR_SECONDS = 1e-6  # media times are rounded to it
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class ByteTrack:
+    """A `Tracker` that needs no more than numpy."""
+
+    def __init__(self, options: TrackerOptions | None = None) -> None:
+        self._options = options or TrackerOptions()
+        self._num_ids = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pts_seconds: float | None = None
+        self._filters = np.zeros((0, NUM_COLUMNS))  # [T, 11]
+        self._seen_seconds = np.zeros(0)  # [T], media time of the last detection
+        self._scores = np.zeros(0, np.float32)  # [T], of the last detection
+        # [T, 3]: track id, class id, detections in consecutive frames.
+        self._facts = np.zeros((0, 3), np.int64)
+
+    def update(self, detections: Detections, pts_seconds: float, picture: Picture | None = None) -> Detections:
+        """See `Tracker`."""
+        self._move_on(pts_seconds)
+        scores = detections.scores
+        high_scores, start_scores = _thresholds(self._options, detections.class_ids)  # [N], [N]
+        is_high = scores >= high_scores
+        is_low = ~is_high & (scores >= np.float32(self._options.low_score))
+        track_of = np.full(len(detections), -1, np.intp)  # [N], the row of the track that took it
+        is_free = np.ones(len(self._filters), np.bool_)  # [T]
+        for chosen in (np.flatnonzero(is_high), np.flatnonzero(is_low)):
+            rows, columns = self._matched(np.flatnonzero(is_free), detections, chosen)
+            track_of[columns] = rows
+            is_free[rows] = False
+        self._take(detections, track_of)
+        self._drop_unconfirmed(is_free, track_of)
+        self._begin(detections, np.flatnonzero(is_high & (track_of < 0) & (scores >= start_scores)), track_of)
+        track_ids = np.full(len(detections), NO_TRACK, np.int64)
+        has_track = track_of >= 0
+        track_ids[has_track] = self._facts[track_of[has_track], 0]
+        return Detections(
+            detections.boxes_xyxy, scores, detections.class_ids, detections.masks, detections.keypoints, track_ids
+        )
+
+    def predict(self, pts_seconds: float) -> Detections:
+        """See `Tracker`."""
+        is_confirmed = self._facts[:, 0] != NO_TRACK
+        filters = self._filters[is_confirmed]  # [K, 11], a copy
+        if self._pts_seconds is not None:
+            predict(filters, max(0.0, pts_seconds - self._pts_seconds))
+        boxes = boxes_of(filters).astype(np.float32)
+        facts = self._facts[is_confirmed]
+        predicted = Detections(boxes, self._scores[is_confirmed], facts[:, 1].copy(), track_ids=facts[:, 0].copy())
+        return predicted.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+
+    def _move_on(self, pts_seconds: float) -> None:
+        """Predict every track for that time, and end those that were not seen for too long."""
+        if not math.isfinite(pts_seconds):
+            raise ValueError(f"pts_seconds must be finite, got {pts_seconds}")
+        if self._pts_seconds is not None and pts_seconds < self._pts_seconds:
+            self._forget()
+        if self._pts_seconds is not None and pts_seconds > self._pts_seconds:
+            predict(self._filters, pts_seconds - self._pts_seconds)
+        self._pts_seconds = pts_seconds
+        limit = pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS
+        self._keep(self._seen_seconds >= limit)
+
+    def _matched(self, tracks: Indices, detections: Detections, chosen: Indices) -> tuple[Indices, Indices]:
+        """The tracks [P] and the detections [P] that match, of some tracks and some detections."""
+        if not (len(tracks) and len(chosen)):
+            return tracks[:0], chosen[:0]
+        overlap = _overlap(boxes_of(self._filters)[tracks], detections.boxes_xyxy[chosen])  # [T, M]
+        if self._options.by_class:
+            overlap[self._facts[tracks, 1][:, None] != detections.class_ids[chosen]] = 0
+        rows, columns = assign(overlap)
+        is_enough = overlap[rows, columns] >= self._options.match_iou
+        return tracks[rows[is_enough]], chosen[columns[is_enough]]
+
+    def _take(self, detections: Detections, track_of: Indices) -> None:
+        """Let every track that has a detection see it."""
+        matched = np.flatnonzero(track_of >= 0)  # [P]
+        rows = track_of[matched]
+        correct(self._filters, rows, detections.boxes_xyxy[matched])
+        self._seen_seconds[rows] = self._pts_seconds
+        self._scores[rows] = detections.scores[matched]
+        self._facts[rows, 1] = detections.class_ids[matched]
+        self._facts[rows, 2] += 1
+        self._name(rows[self._facts[rows, 2] >= self._options.confirm_hits])
+
+    def _drop_unconfirmed(self, is_unseen: BoolArray, track_of: Indices) -> None:
+        """End the tracks that were not seen before they were confirmed; the rows of the others change."""
+        is_kept = ~is_unseen | (self._facts[:, 0] != NO_TRACK)
+        if not is_kept.all():
+            has_track = track_of >= 0
+            track_of[has_track] = (np.cumsum(is_kept) - 1)[track_of[has_track]]
+            self._keep(is_kept)
+
+    def _begin(self, detections: Detections, chosen: Indices, track_of: Indices) -> None:
+        """A new track for each of the chosen detections."""
+        if not len(chosen):
+            return
+        first = len(self._filters)
+        self._filters = np.concatenate([self._filters, new_filters(detections.boxes_xyxy[chosen])])
+        self._seen_seconds = np.concatenate([self._seen_seconds, np.full(len(chosen), self._pts_seconds)])
+        self._scores = np.concatenate([self._scores, detections.scores[chosen]])
+        facts = np.full((len(chosen), 3), NO_TRACK, np.int64)
+        facts[:, 1], facts[:, 2] = detections.class_ids[chosen], 1
+        self._facts = np.concatenate([self._facts, facts])
+        track_of[chosen] = np.arange(first, len(self._filters))
+        if self._options.confirm_hits == 1:
+            self._name(track_of[chosen])
+
+    def _name(self, rows: Indices) -> None:
+        """Give tracks that have none yet an id of their own, from 1 on."""
+        nameless = rows[self._facts[rows, 0] == NO_TRACK]
+        self._facts[nameless, 0] = self._num_ids + 1 + np.arange(len(nameless))
+        self._num_ids += len(nameless)
+
+    def _keep(self, is_kept: BoolArray) -> None:
+        if not is_kept.all():
+            self._filters, self._seen_seconds = self._filters[is_kept], self._seen_seconds[is_kept]
+            self._scores, self._facts = self._scores[is_kept], self._facts[is_kept]
+
+
+def _thresholds(options: TrackerOptions, class_ids: IntArray) -> tuple[npt.NDArray[np.float32], ...]:
+    """The high scores [N] and the start scores [N] of detections; float32 like scores."""
+    high = np.full(len(class_ids), options.high_score, np.float32)
+    start = np.full(len(class_ids), options.start_score, np.float32)
+    for class_id, score in options.class_scores.items():
+        high[class_ids == class_id] = start[class_ids == class_id] = score
+    return high, start
+
+
+def _overlap(predicted_xyxy: Float64Array, detected_xyxy: npt.NDArray[np.float32]) -> Float64Array:
+    """IoU [T, M] of boxes [T, 4] and [M, 4]; 0 where there is nothing to divide, as of boxes turned inside out."""
+    a, b = predicted_xyxy.T[:, :, None], detected_xyxy.astype(np.float64).T[:, None]  # [4, T, 1], [4, 1, M]
+    width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])  # [T, M]
+    height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])  # [T, M]
+    np.maximum(width, 0, out=width)
+    width *= np.maximum(height, 0, out=height)  # the intersection
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - width
+    overlap: Float64Array = np.divide(width, union, out=np.zeros_like(width), where=union > 0)
+    return overlap
