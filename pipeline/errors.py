@@ -16,9 +16,27 @@ Every message is one line that says what must hold, what came, where, and the wa
 
 from __future__ import annotations
 
+import unicodedata
+
+_OF_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "insufficient memory",
+)
+_LONGEST = 1600  # characters of an error
+_CONTROLS = ("Cc", "Zl", "Zp")  # Unicode's categories of control characters, and of ends of lines and paragraphs
+
 
 class StreamdetError(Exception):
-    """Base of every error that streamdet raises for a caller's mistake."""
+    """Base of every error that streamdet raises for a caller's mistake.
+
+    As text it is one line that can be printed, whatever stood in the file, name or address that it quotes.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class ConfigError(StreamdetError, ValueError):
@@ -55,6 +73,24 @@ class FlowError(StreamdetError, RuntimeError):
 
 class MissingExtraError(StreamdetError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+def one_line(text: str) -> str:
+    """A text without line ends and control characters, and without its middle where it is longer than anybody reads."""
+    if not text.isprintable():
+        text = "".join(" " if unicodedata.category(letter) in _CONTROLS else letter for letter in text)
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def shortage(error: BaseException) -> str | None:
+    """In words, what the machine or a limit of the shell left too little of; None for any other error."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or any(words in text for words in _OF_MEMORY):
+        return "there is not enough memory; close other programs, raise ulimit -v, or take smaller pictures and batches"
+    if "can't start new thread" in text:
+        return "no further thread can be started; raise ulimit -u or -v, or set engine.threads lower"
+    return None
 
 
 def reason_of(error: Exception) -> str:

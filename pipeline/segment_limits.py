@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_LIMIT = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_LIMIT = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]+)")
 _SHORTEST_SECONDS, _SMALLEST_BYTES = 1.0, 10**6
 DEFAULT_PATTERN = "{name}-%Y%m%dT%H%M%SZ"
 

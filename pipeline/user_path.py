@@ -21,6 +21,19 @@ def user_path(word: str | Path, *, raises: type[StreamdetError] = ConfigError) -
         ) from error
 
 
+def exists(path: Path) -> bool:
+    """Whether something is there; no for a name that no file could have, which is too long or has a zero byte."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a regular file is there; no as for `exists`."""
+    return exists(path) and path.is_file()
+
+
 def path_of_url(address: str) -> str:
     """The path in a file:// address, with %20 and the like resolved; `localhost` before it is this machine."""
     rest = address[len("file://") :]

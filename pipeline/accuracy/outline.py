@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+_LONGEST_SHIFT = 60  # bits of a run's length
+
 Box = tuple[float, float, float, float]
 PointArray = npt.NDArray[np.float64]  # [N, 2], x and y
 
@@ -90,8 +92,8 @@ def _decompressed(text: str) -> Sequence[int]:
         value = shift = 0
         more = True
         while more:
-            if position == len(text):
-                raise ValueError("the string of its mask is cut off")
+            if position == len(text) or shift > _LONGEST_SHIFT:
+                raise ValueError("the string of its mask is cut off, or no such string")
             bits = ord(text[position]) - 48
             value |= (bits & 31) << shift
             more = bool(bits & 32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.accuracy.coco import boxes_xywh
-from pipeline.accuracy.truth import LabelledData, same_id
+from pipeline.accuracy.truth import LARGEST_SIDE, LabelledData, same_id
 from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
@@ -102,7 +101,7 @@ def _check(row: _Row, result: _Result, class_indices: Mapping[str, int], *, wher
     """Raise ConfigError for a category that the data does not have, and for impossible numbers."""
     if row.category_key not in class_indices:
         raise ConfigError(f"{where}: {origin} has no category {result['category_id']}")
-    if not (0 <= row.score <= 1 and all(map(math.isfinite, row.box_xyxy))):
+    if not (0 <= row.score <= 1 and all(abs(side) < LARGEST_SIDE for side in row.box_xyxy)):
         raise ConfigError(
             f"{where}: a box must be finite and a score within 0 and 1, got {result['bbox']}, {row.score:g}"
         )

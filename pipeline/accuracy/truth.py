@@ -12,6 +12,9 @@ import numpy.typing as npt
 from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 
+LARGEST_SIDE = 1e9
+"""Pixels, beyond which a box is not taken for one; float32 holds more, and areas as well."""
+
 AreaArray = npt.NDArray[np.float64]
 
 
@@ -87,7 +90,7 @@ def same_id(value: object) -> str:
 def refuse_outside(box_xyxy: Sequence[float], size_wh: tuple[int, int] | None, *, where: str) -> None:
     """Raise ConfigError, which begins with `where`, for a box that cannot be in an image of that size."""
     x1, y1, x2, y2 = box_xyxy
-    if not (np.isfinite(box_xyxy).all() and x1 <= x2 and y1 <= y2):
+    if not (all(abs(side) < LARGEST_SIDE for side in box_xyxy) and x1 <= x2 and y1 <= y2):
         raise ConfigError(f"{where}: a box must have finite corners and no negative side, got {_written(box_xyxy)}")
     if size_wh is not None and (x2 < 0 or y2 < 0 or x1 > size_wh[0] or y1 > size_wh[1]):
         raise ConfigError(

@@ -8,6 +8,7 @@ data.yaml has `kpt_shape`, the box is followed by points: https://docs.ultralyti
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked
 from pipeline.errors import ConfigError, reason_of
 from pipeline.picture.boxes import convert
 from pipeline.text_file import read_text
+from pipeline.user_path import exists, is_file
 from pipeline.yaml_file import read_yaml
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ IMAGE_SUFFIXES = frozenset((".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".
 _SPLITS = ("val", "test", "train")
 # Tools round to a few digits, so that a box at the border may come out a little beyond it.
 _ROUNDING = 1e-3
+_MOST_POINT_NUMBERS = 4 + 3 * 600  # of a box and its points; the most that anybody marks are a face's 478
 
 
 def read_yolo_folder(path: Path) -> LabelledData:
@@ -45,7 +48,7 @@ def read_yolo_folder(path: Path) -> LabelledData:
     num_point_numbers = _num_point_numbers(values.get("kpt_shape"), path)
     split, paths = _images_of_split(values, path)
     labels = list(map(_label_file, paths))
-    if not any(label.is_file() for label in labels):
+    if not any(is_file(label) for label in labels):
         raise ConfigError(f"{path}: {split} must have labels beside its {len(paths)} images, such as {labels[0]}")
     class_indices = {number: index for index, number in enumerate(class_names)}
     rows = [_read_labels(label, class_indices) for label in labels]
@@ -55,7 +58,7 @@ def read_yolo_folder(path: Path) -> LabelledData:
         _labelled(number, image, label, in_image, num_point_numbers)
         for number, (image, label, in_image) in enumerate(zip(paths, labels, rows, strict=True), 1)
     )
-    read = (path, *(label for label in labels if label.is_file()))
+    read = (path, *(label for label in labels if is_file(label)))
     return LabelledData(str(path), tuple(class_names.values()), tuple(class_names), images, read)
 
 
@@ -132,7 +135,7 @@ def _refuse_points(rows: Sequence[_Row], path: Path) -> None:
     Then all rows are equally long, each begins with a box that lies within its image, and either every third number
     behind it says whether a point is seen, or many cross themselves when drawn as outlines, as few outlines do.
     """
-    long = [row for row in rows if len(row.shares) >= 6]
+    long = [row for row in rows if 6 <= len(row.shares) <= _MOST_POINT_NUMBERS]
     if not long or len({len(row.shares) for row in long}) > 1 or len(long[0].shares) % 2:
         return  # an odd number is refused with its line
     shares = np.array([row.shares for row in long])  # [N, M]
@@ -172,7 +175,7 @@ def _listed(value: object) -> list[str]:
 def _images_in(word: str, yaml_path: Path, root: str | None) -> list[Path]:
     """The images of a folder, or of a text file that lists them."""
     candidates = _candidates(word, yaml_path, root or "")
-    path = next((candidate for candidate in candidates if _is_there(candidate)), None)
+    path = next((candidate for candidate in candidates if exists(candidate)), None)
     if path is None:
         raise ConfigError(f"{yaml_path}: there must be images at {word}, looked for {candidates[0]}")
     images = _images_below(path) if path.is_dir() else _images_of_list(path, yaml_path)
@@ -206,18 +209,13 @@ def _images_of_list(path: Path, yaml_path: Path) -> list[Path]:
         reason = reason_of(error)
         raise ConfigError(f"{yaml_path}: {path} must be a text file with an image a line: {reason}") from error
     images = [path.parent / line for line in lines if line]
-    return [image if _is_there(image) else path.parent / str(image).replace("\\", "/") for image in images]
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False  # not a name that a file could have
+    return [image if exists(image) else path.parent / str(image).replace("\\", "/") for image in images]
 
 
 def _label_file(image: Path) -> Path:
     """`labels` for the last `images` of the path, and .txt, in whatever case."""
+    if not image.name:
+        return image / ".txt"  # the root of a disk is not an image
     parts = list(image.parts)
     for number in range(len(parts) - 2, -1, -1):
         if parts[number] == "images":
@@ -225,12 +223,12 @@ def _label_file(image: Path) -> Path:
             break
     path = Path(*parts).with_suffix(".txt")
     in_capitals = path.with_suffix(".TXT")
-    return in_capitals if not path.is_file() and in_capitals.is_file() else path
+    return in_capitals if not is_file(path) and is_file(in_capitals) else path
 
 
 def _size_of(path: Path) -> tuple[int, int]:
     """Width and height, turned as EXIF says."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if is_file(path) else None
     if pixels is None:
         raise ConfigError(f"{path}: is not an image that can be read")
     return pixels.shape[1], pixels.shape[0]
@@ -238,7 +236,7 @@ def _size_of(path: Path) -> tuple[int, int]:
 
 def _read_labels(path: Path, class_indices: Mapping[int, int]) -> list[_Row]:
     """The rows of a file of labels; one that is there twice counts once, as where YOLO is trained."""
-    if not path.is_file():
+    if not is_file(path):
         return []
     try:
         lines = read_text(path).splitlines()
@@ -254,6 +252,8 @@ def _read_labels(path: Path, class_indices: Mapping[int, int]) -> list[_Row]:
             class_id, *shares = map(float, line.split())
         except ValueError as error:
             raise ConfigError(f"{where}: must be numbers, got {line.strip()[:40]!r}") from error
+        if not all(map(math.isfinite, shares)):
+            raise ConfigError(f"{where}: a box must lie within its image, got {line.strip()[:40]!r}")
         if class_id not in class_indices:
             raise ConfigError(f"{where}: class {class_id:g} is not among the {len(class_indices)} names")
         num_doubled += (class_id, *shares) in rows

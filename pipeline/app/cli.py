@@ -6,6 +6,7 @@ Each command is a row: its name, its options, and where its work is, which is im
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -33,7 +34,7 @@ from pipeline.app.settings.options import ConfigOptions
 from pipeline.app.signals import Signals, end_process
 from pipeline.app.standard_streams import outlets
 from pipeline.app.tune.options import TuneOptions
-from pipeline.errors import StreamdetError
+from pipeline.errors import StreamdetError, shortage
 from pipeline.masking import masked_address
 from pipeline.version import __version__
 
@@ -87,6 +88,9 @@ def _run_app() -> int:
         tell_error(f"{error}{notes}")
         return 1
     except OSError as error:
+        if error.filename is None and not _has_working_folder():
+            tell_error("the folder in which this was started is gone; change into another")
+            return 1
         if error.filename is None:  # of no file that somebody named: ours, with its traceback
             raise
         logging.getLogger(__name__).debug("the traceback", exc_info=error)
@@ -94,7 +98,21 @@ def _run_app() -> int:
         shown = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
         tell_error(f"{shown}: {error.strerror or error}")
         return 1
+    except Exception as error:  # of any library
+        reason = shortage(error)
+        if reason is None:
+            raise
+        logging.getLogger(__name__).debug("the traceback", exc_info=error)
+        tell_error(reason)
+        return 1
     return 0
+
+
+def _has_working_folder() -> bool:
+    try:
+        return bool(os.getcwd())  # noqa: PTH109 - Path.cwd is the same
+    except OSError:
+        return False
 
 
 def _show_version(is_asked: bool) -> None:

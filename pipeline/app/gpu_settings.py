@@ -65,11 +65,10 @@ def best_settings(
 
     fixed: settings that are not tried, because somebody has said them. key: what decides about it beside them.
     """
-    memory = recall("gpu", *key, sorted(fixed.items()), most_batch)
+    types = {name: type(value) for name, value in asdict(GpuSettings()).items()}
+    memory = recall("gpu", *key, sorted(fixed.items()), most_batch, fields={**types, "reason": str})
     if memory is not None:
-        return GpuSettings(
-            **{name: memory[name] for name in asdict(GpuSettings())}
-        ), f"{memory['reason']}, as found before"
+        return GpuSettings(**{name: memory[name] for name in types}), f"{memory['reason']}, as found before"
     trial = _Trial(open_engine, rate)
     one = replace(GpuSettings(batch=1), **fixed)
     best = replace(one, batch=fixed.get("batch", most_batch))

@@ -101,7 +101,7 @@ def by_name(words: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, 
 
 def duration(text: str, flag: str, *, may_be_zero: bool = False) -> float:
     """Seconds of a duration such as 80ms, 2s or 2min. Raises ConfigError for anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min)", text.strip())
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|min)", text.strip())
     if match is None or not (float(match[1]) or may_be_zero):
         raise ConfigError(f"{flag} must be a duration with its unit, such as 80ms, 2s or 2min, got {text!r}")
     return float(match[1]) * {"ms": 0.001, "s": 1.0, "min": 60.0}[match[2]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pipeline.app.signals import Signals, exit_code_of
+from pipeline.errors import shortage
 
 
 def main() -> None:
@@ -17,6 +18,12 @@ def main() -> None:
     except KeyboardInterrupt as error:  # before the command line was there to answer it
         os.write(2, b"streamdet: interrupted\n")
         os._exit(exit_code_of(error))
+    except Exception as error:  # of a library that did not fit
+        reason = shortage(error)
+        if reason is None:
+            raise
+        os.write(2, f"streamdet: error: {reason}\n".encode())
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Picture
 from pipeline.picture.parity import FP32_BAR, Bar, compare
+from pipeline.remembered import from_finding
 
 ROUNDED_BAR = Bar(
     least_iou=0.9, largest_score_difference=0.05, least_matched_share=0.98, least_mask_iou=0.8, score_from=0.25
@@ -64,7 +65,7 @@ class Agreement:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Agreement:
         """Raises TypeError for what `to_json` of this version did not write."""
-        return cls(**values)
+        return from_finding(cls, values)
 
 
 def needs_proof(engine: OrtEngine) -> bool:

@@ -72,8 +72,8 @@ def open_best(
             return choice
     if "openvino" not in installed:
         return Choice(open_on(CPU), None, _reason(refused, "cpu: no faster provider is installed"))
-    remembered = recall("fastest", *key)
-    if remembered is not None:
+    remembered = recall("fastest", *key, fields={"device": str, "reason": str})
+    if remembered is not None and remembered["device"] in DEVICES:
         return _as_remembered(remembered, open_on, prove, refused)
     cpu = open_on(CPU)
     best, reason = _fastest(cpu, open_on, prove, lambda engine: _surest_time_ratio(engine, cpu, run_once, clock))
@@ -86,7 +86,7 @@ def open_best(
 
 def _as_remembered(remembered: Mapping[str, str | None], open_on: Open, prove: Prove, refused: list[str]) -> Choice:
     """The choice of an earlier run, proved again; the CPU where it does not agree any longer."""
-    candidate = Candidate(cast(Device, remembered["device"]), _precision(remembered["precision"]))
+    candidate = Candidate(cast(Device, remembered["device"]), _precision(remembered.get("precision")))
     why = f"{remembered['reason']}, as found before"
     if candidate.device == "cpu":
         return Choice(open_on(CPU), None, _reason(refused, f"cpu: {why}"))

@@ -8,6 +8,7 @@ import json
 import logging
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
@@ -18,11 +19,12 @@ _NAME_KEYS = ("name", "display_name", "label", "class", "class_name")
 _ID_KEYS = ("id", "class_id", "index", "category_id")
 _NUMBERED_LINE = re.compile(r"""['"]?(\d+)['"]?\s*[:=,;\t ]\s*(.+?),?""")
 _ARRAY = re.compile(r"""\[\s*(?:'[^']*'\s*|"[^"]*"\s*)+\]""")  # as numpy prints it, without commas
-_WRAPPED = re.compile(
-    r"(?:\w+\.)*(?:OrderedDict|dict|list|tuple|array|dict_values)\((.*?)(?:,\s*dtype=[^)]*)?\)", re.DOTALL
-)
+_WRAPPED = re.compile(r"(?:\w+\.)*(?:OrderedDict|dict|list|tuple|array|dict_values)\((.*)\)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"\w[\w -]{0,99}")
-_PBTXT_ITEM = re.compile(r"item\s*\{(.*?)\}", re.DOTALL)
+_PBTXT_ITEM = re.compile(r"item\s*\{")
+_PBTXT_FIELD = re.compile(r"""\s*(\w+)\s*:\s*['"]?(.*)""")
+_MOST_IDS = 8  # in a warning
+_LONGEST = 500_000  # characters; the names of ImageNet's 21,841 classes have 400,000
 
 
 def class_names_of(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -51,14 +53,17 @@ def _names_in(text: str, key: str) -> tuple[str, ...] | None:
 
 
 def _warn_of_doubles(names: tuple[str, ...]) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, num in Counter(names).items() if num > 1)
     if twice:
-        class_ids = ", ".join(str(class_id) for class_id, name in enumerate(names) if name == twice[0])
-        logger.warning("%r is the name of the classes %s in the metadata", twice[0], class_ids)
+        ids = [str(class_id) for class_id, name in enumerate(names) if name == twice[0]]
+        class_ids = ", ".join(ids[:_MOST_IDS]) + (" …" if len(ids) > _MOST_IDS else "")
+        logger.warning("%.60r is the name of the classes %s in the metadata", twice[0], class_ids)
 
 
 def _parsed(text: str) -> object:
     """The value in a text of any form in `_FORMS`; None for another, and where a mapping has a key twice."""
+    if len(text) > _LONGEST:
+        return None
     for read in _FORMS:
         try:
             return read(text)
@@ -85,7 +90,7 @@ def _wrapped(text: str) -> object:
     wrapped = _WRAPPED.fullmatch(text)
     if wrapped is None:
         raise ValueError
-    value = _parsed(wrapped[1])
+    value = _parsed(_without_dtype(wrapped[1]))
     return _pairs(value) or value
 
 
@@ -96,10 +101,22 @@ def _literal(text: str) -> object:
 
 def _label_map(text: str) -> object:
     """The items of a protobuf label map, as TensorFlow's detection API has it."""
-    items = _PBTXT_ITEM.findall(text)
-    if not items:
+    _, *items = _PBTXT_ITEM.split(text)
+    if not items or not all("}" in item for item in items):
         raise ValueError
-    return [dict(re.findall(r"""(\w+)\s*:\s*['"]?(.*?)['"]?\s*(?:\n|$)""", item)) for item in items]
+    fields = [map(_PBTXT_FIELD.match, item.partition("}")[0].split("\n")) for item in items]
+    return [{match[1]: _without_quote(match[2]) for match in matches if match is not None} for matches in fields]
+
+
+def _without_dtype(text: str) -> str:
+    """The arguments of a numpy array in Python without the last one, dtype=…"""
+    before, _, dtype = text.rpartition("dtype=")
+    return before.rstrip()[:-1] if before.rstrip().endswith(",") and ")" not in dtype else text
+
+
+def _without_quote(value: str) -> str:
+    value = value.rstrip()
+    return value[:-1] if value.endswith(("'", '"')) else value
 
 
 def _yaml(text: str) -> object:

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.errors import ModelError
+from pipeline.user_path import is_file
 from pipeline.whole_file import write_whole
 
 _GRAPH_FIELD = 7
 _FUNCTIONS_FIELD = 25
 _METADATA_FIELD = 14  # ModelProto.metadata_props, a StringStringEntryProto: 1 key, 2 value
+_MOST_VARINT_BITS = 70
+_DEEPEST = 100  # messages in one another, as protobuf itself has it
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
@@ -58,7 +61,7 @@ def weight_files(path: Path) -> tuple[Path, ...]:
         return ()
     folder = path.parent
     paths = dict.fromkeys(folder / name for name in names)
-    return tuple(path for path in paths if path.is_file() and path.resolve().is_relative_to(folder.resolve()))
+    return tuple(path for path in paths if is_file(path) and path.resolve().is_relative_to(folder.resolve()))
 
 
 def copy_with_metadata(source: str | Path, target: str | Path, values: Mapping[str, str]) -> None:
@@ -114,15 +117,17 @@ _MESSAGES: Mapping[str, Mapping[int, str]] = {
 _EXTERNAL_FIELD = 13  # TensorProto.external_data, a StringStringEntryProto
 
 
-def _external_names(data: memoryview, path: Path, kind: str = "model") -> Iterator[str]:
+def _external_names(data: memoryview, path: Path, kind: str = "model", depth: int = 0) -> Iterator[str]:
     """The names of the files in which tensors of a message keep their content."""
+    if depth > _DEEPEST:
+        raise ModelError(f"{path} must be an ONNX file, its graphs are nested deeper than {_DEEPEST}")
     for field in _fields(data, path):
         content = data[field.content : field.end]
         if kind == "tensor":
             if field.number == _EXTERNAL_FIELD and _key(content, path) == "location":
                 yield _value(content, path)
         elif field.number in _MESSAGES[kind]:
-            yield from _external_names(content, path, _MESSAGES[kind][field.number])
+            yield from _external_names(content, path, _MESSAGES[kind][field.number], depth + 1)
 
 
 def _read(path: Path) -> bytes:
@@ -184,6 +189,8 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         position, shift = position + 1, shift + 7
         if byte < 0x80:
             return value, position
+        if shift >= _MOST_VARINT_BITS:
+            raise IndexError
 
 
 def _field_bytes(number: int, content: bytes) -> bytes:

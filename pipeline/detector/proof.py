@@ -30,6 +30,7 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.suppression import SuppressionOptions, suppress
+from pipeline.remembered import from_finding
 from pipeline.version import __version__
 from pipeline.whole_file import write_whole
 
@@ -214,11 +215,8 @@ def _method() -> str:
 
 def _remembered(path: Path, num_claims: int) -> list[Evidence] | None:
     try:
-        evidence = [
-            Evidence(**fields | {"class_ids": tuple(fields["class_ids"])})
-            for fields in json.loads(path.read_text(encoding="utf-8"))
-        ]
-    except (OSError, ValueError, TypeError, KeyError):
+        evidence = [from_finding(Evidence, fields) for fields in json.loads(path.read_bytes())]
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
     return evidence if len(evidence) == num_claims else None
 

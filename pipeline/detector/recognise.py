@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.detector.facts import ModelFacts, facts_of, image_input, open_plainly
+from pipeline.detector.facts import ImageInput, ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads import FAMILIES, HEADS, Outputs, head_of
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
@@ -205,9 +205,24 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
             "export it again"
         )
     network_wh(facts, hints)  # refuses a size that the graph cannot take
+    _refuse_other_sides(spec, image)
     if hints.class_names is not None and len(hints.class_names) != len(spec.class_names):
         raise ModelError(f"--class-names must name {len(spec.class_names)} classes, got {len(hints.class_names)}")
     return _as_written(spec, facts)
+
+
+def _refuse_other_sides(spec: DetectorSpec, image: ImageInput) -> None:
+    """Raise ModelError where the metadata says another size or batch than the graph fixes."""
+    for what, described, fixed in (
+        ("the width", spec.network_wh[0], image.size_wh[0]),
+        ("the height", spec.network_wh[1], image.size_wh[1]),
+        ("the batch", spec.batch, image.batch),
+    ):
+        if fixed is not None and described != fixed:
+            raise ModelError(
+                f"its metadata describes {what} {'any' if described is None else described}, the graph has {fixed}; "
+                "export it again"
+            )
 
 
 def _our_own_of_planes(facts: ModelFacts, spec: DetectorSpec) -> DetectorSpec:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 METADATA_KEY = "streamdet.detector_spec"
 SCHEMA_VERSION = 1
 _LARGEST_SIDE = 16384  # of a network's input, in pixels
+_LARGEST_MEAN, _SMALLEST_STD, _LARGEST_STD = 65_535, 0.001, 65_535  # of pixels in 0..255 or, rarely, 0..65,535
+_LARGEST_CLASS_ID, _LARGEST_BATCH = 1_000_000, 65_536
+_NEEDED_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class")
 _MOST_PROBLEMS, _MOST_SHOWN = 3, 60  # in an error, and characters of a value
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
@@ -103,6 +106,18 @@ class DetectorSpec:
         for name in ("mean", "std", "anchor_variances"):
             if not all(map(math.isfinite, getattr(self, name))):
                 raise ModelError(f"{name} must be finite, got {getattr(self, name)}")
+        if max(map(abs, self.mean)) > _LARGEST_MEAN:
+            raise ModelError(f"mean must lie within ±{_LARGEST_MEAN}, as pixels are 0..255, got {self.mean}")
+        if not all(_SMALLEST_STD <= abs(value) <= _LARGEST_STD for value in self.std):
+            raise ModelError(
+                f"std must lie within {_SMALLEST_STD}..{_LARGEST_STD}, in pixels of 0..255, got {self.std}"
+            )
+        if not 0 <= self.first_class_id <= _LARGEST_CLASS_ID:
+            raise ModelError(f"first_class_id must lie within 0..{_LARGEST_CLASS_ID}, got {self.first_class_id}")
+        if self.batch is not None and self.batch > _LARGEST_BATCH:
+            raise ModelError(f"batch must be at most {_LARGEST_BATCH}, got {self.batch}")
+        if self.columns and not set(_NEEDED_COLUMNS) <= set(self.columns):
+            raise ModelError(f"columns must have {', '.join(_NEEDED_COLUMNS)}, got {', '.join(self.columns)}")
         for name in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")

@@ -33,6 +33,8 @@ _OPERATORS: Mapping[str, Callable[[int, int], bool]] = {
 }
 _TOKENS = re.compile(r"""\s*(>=|<=|==|!=|[=<>()]|"[^"]*"|'[^']*'|[^\s()<>=!"']+)""")
 _WORDS = ("and", "or", "not")
+_LONGEST = 1000  # characters
+_DEEPEST = 50  # brackets and nots in one another
 
 
 def frame_condition(text: str, class_names: Sequence[str], *, flag: str) -> Condition:
@@ -51,7 +53,10 @@ class _Reader:
     """Reads a condition from left to right."""
 
     def __init__(self, text: str, class_names: Sequence[str], flag: str) -> None:
+        if len(text) > _LONGEST:
+            raise ConfigError(f"{flag} must have at most {_LONGEST} characters, got {len(text)}")
         self._text, self._flag = text, flag
+        self._depth = 0
         self._names = {name.lower(): name for name in (*class_names, ANY)}
         self._tokens = self._split()
         self._position = 0
@@ -96,6 +101,14 @@ class _Reader:
         return parts[0] if len(parts) == 1 else lambda counts: all(part(counts) for part in parts)
 
     def _one(self) -> Condition:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise ConfigError(f"{self._flag} must not be nested deeper than {_DEEPEST}, got {self._text[:60]!r}…")
+        condition = self._negated_or_plain()
+        self._depth -= 1
+        return condition
+
+    def _negated_or_plain(self) -> Condition:
         if self._take("not"):
             inner = self._one()
             return lambda counts: not inner(counts)

@@ -16,7 +16,7 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO
 
 from pipeline.errors import SinkError, reason_of
@@ -100,8 +100,9 @@ class SegmentIndex:
                 else:
                     segment = Segment(**values)
                     assert segment.end_wall_seconds > 0
+                    assert _is_below(segment.file)
                     self.segments[segment.file] = segment
-            except (ValueError, TypeError, KeyError, AttributeError, AssertionError):
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, AssertionError):
                 self._is_stale = True  # torn by a kill, or by a full disk
                 logger.warning("%s: a line that cannot be read is left out: %.80r", self.path, line)
 
@@ -149,6 +150,12 @@ class SegmentIndex:
             if isinstance(error, SinkError):
                 raise
             raise SinkError(f"{self.path}: segments cannot be written there: {reason_of(error)}") from error
+
+
+def _is_below(file: str) -> bool:
+    """Whether a file is in the folder of the index, because what the index names is deleted one day."""
+    path = PurePath(file)
+    return bool(path.name) and not path.is_absolute() and ".." not in path.parts
 
 
 def _lock(file: IO[bytes]) -> bool:

@@ -17,6 +17,7 @@ def download(address: str, *, timeout_seconds: float, clock: Callable[[], float]
 
     Many cameras push their pictures as parts, without an end, at an address that ends in .jpg.
     user:password@ in the address becomes a header of basic authorization.
+    Raises TimeoutError where the server has said nothing for so long.
     """
     until_seconds, content = clock() + timeout_seconds, bytearray()
     try:
@@ -30,6 +31,21 @@ def download(address: str, *, timeout_seconds: float, clock: Callable[[], float]
                     return None
             if response.length:  # it broke off
                 return None
-    except (OSError, HTTPException, ValueError):
+    except (OSError, HTTPException, ValueError) as error:
+        if _is_timeout(error) and not content:
+            raise TimeoutError from error
         return None
     return bytes(content)
+
+
+def sends_something(address: str, *, timeout_seconds: float) -> bool:
+    """Whether a server answers with at least a byte of a file, in a while."""
+    try:
+        with urlopen(request_of(address), timeout=timeout_seconds) as response:
+            return bool(response.read1(1))
+    except (OSError, HTTPException, ValueError):
+        return False
+
+
+def _is_timeout(error: Exception) -> bool:
+    return isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError)

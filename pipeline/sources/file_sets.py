@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline.errors import SourceError, reason_of
 from pipeline.masking import masked_address
 from pipeline.text_file import read_text
-from pipeline.user_path import user_path
+from pipeline.user_path import exists, is_file, user_path
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +37,10 @@ class FileSet:
     @classmethod
     def of(cls, path: Path) -> FileSet:
         """The files in a folder, without those below and hidden ones; what a glob matches where there is no folder."""
-        if path.is_dir():
+        if exists(path) and path.is_dir():
             candidates = [child for child in path.iterdir() if not child.name.startswith(".")]
         else:
-            candidates = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207 - may be absolute
+            candidates = [Path(match) for match in _matches(str(path))]
         ordered = sorted(candidates, key=natural_order)
         images = [file for file in ordered if file.suffix.lower() in IMAGE_SUFFIXES]
         videos = [file for file in ordered if file.suffix.lower() in VIDEO_SUFFIXES and not file.is_dir()]
@@ -63,7 +63,7 @@ class FileSet:
                     "file that ends in .streams"
                 )
             file = Path(entry)
-            if file.is_file():
+            if is_file(file):
                 (images if file.suffix.lower() in IMAGE_SUFFIXES else videos).append(file)
                 continue
             files = cls.of(file)
@@ -80,6 +80,13 @@ class FileSet:
             by_number = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
             kinds = ", ".join(f"{num} {kind}" for kind, num in by_number)
             logger.warning("%s: %d of %d left out, %s: %s", path, left_out.total(), len(all_files), what, kinds)
+
+
+def _matches(pattern: str) -> list[str]:
+    try:
+        return glob.glob(pattern, recursive=True)  # noqa: PTH207 - may be absolute
+    except (OSError, ValueError, RecursionError, re.error):
+        return []  # not a name that a file could have
 
 
 def list_entries(path: Path) -> Iterator[tuple[str, str]]:

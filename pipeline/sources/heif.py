@@ -199,6 +199,8 @@ def _read_locations(body: bytes, read: _Boxes) -> None:
     def take(size: int) -> int:
         nonlocal at
         at += size
+        if at > len(body):
+            raise IndexError("it says that more places of items follow than there are")
         return int.from_bytes(body[at - size : at], "big")
 
     for _ in range(int.from_bytes(body[6 : 6 + width], "big")):

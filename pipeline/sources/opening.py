@@ -307,7 +307,11 @@ def _open_image_address(request: SourceRequest) -> FrameSource:
     from pipeline.sources.download import download
     from pipeline.sources.images import StillSource
 
-    content = download(with_escaped_user(request.word), timeout_seconds=request.options.network.open_timeout_s)
+    network = request.options.network
+    try:
+        content = download(with_escaped_user(request.word), timeout_seconds=network.open_timeout_s)
+    except TimeoutError as error:
+        raise SourceError(f"{masked_address(request.word)}: {network.no_answer}") from error
     if content is None:
         return _open_address(request)
     return StillSource(content, source_id=masked_address(request.word))

@@ -33,6 +33,12 @@ class NetworkOptions:
         Literal["tcp", "udp"], Meaning("How RTSP travels: udp has less delay and loses packets.")
     ] = "tcp"
 
+    @property
+    def no_answer(self) -> str:
+        """The reason for which an address that says nothing cannot be opened, in words."""
+        waited = f"{self.open_timeout_s:g} s"
+        return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
+
     def __post_init__(self) -> None:
         _refuse_unless_positive(open_timeout_s=self.open_timeout_s, read_timeout_s=self.read_timeout_s)
         if self.reconnect_s < 0:

@@ -20,7 +20,7 @@ def num_pictures(content: bytes) -> int:
             return max(1, _num_tiff_pages(content))
         if is_heif(content):
             return heif_picture(content).num_pictures
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError):
         pass  # a broken file: the decoder says so
     return 1
 
@@ -52,10 +52,13 @@ def _num_tiff_pages(content: bytes) -> int:
     is_big = content[2:4] in (b"+\0", b"\0+")
     offset, count, entry_size = ("Q", "Q", 20) if is_big else ("I", "H", 12)
     (at,) = struct.unpack_from(order + offset, content, 8 if is_big else 4)
-    num, seen = 0, set[int]()
+    num, num_read, seen = 0, 0, set[int]()
     while at and at not in seen:  # a broken chain may go in a circle
         seen.add(at)
         (num_entries,) = struct.unpack_from(order + count, content, at)
+        num_read += num_entries
+        if num_read * entry_size > len(content):
+            raise ValueError("its pages overlap")
         entries_at = at + struct.calcsize(count)
         kind = 0
         for entry in range(num_entries):

@@ -531,3 +531,34 @@ def test_real_photographs_have_the_same_objects_in_both_formats() -> None:
         assert image.size_wh == other.size_wh
         listed = {(name, *(box[0] - 1, box[1] - 1, *box[2:])) for name, box in objects_of(other.truth, theirs)}
         assert {(name, *box) for name, box in objects_of(image.truth, ours)} <= listed
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("0 0.1 0.1 nan 0.1 0.4 0.3", "a box must lie within its image"),
+        ("0 0.1 0.1 inf 0.1 0.4 0.3", "a box must lie within its image"),
+        ("0 " + "0.1 1.5 " * 20_000, "a box must lie within its image"),
+    ],
+)
+def test_an_outline_that_cannot_be_is_refused_soon(tmp_path: Path, line: str, words: str) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "a.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "labels" / "a.txt").write_text(line)
+    (tmp_path / "data.yaml").write_text("names: [cat]\nval: images\n")
+    with pytest.raises(ConfigError, match=words):
+        open_labelled(str(tmp_path))
+
+
+@pytest.mark.parametrize("entry", ["/", "..", "x" * 300, "a\0b", "."])
+def test_an_entry_that_no_image_can_have_is_one_error(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "list.txt").write_text(f"{entry}\n")
+    (tmp_path / "data.yaml").write_text("names: [cat]\nval: list.txt\n")
+    with pytest.raises(ConfigError, match="val must have labels beside its 1 images"):
+        open_labelled(str(tmp_path))
+
+
+def test_the_string_of_a_mask_without_an_end_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="no such string"):
+        box_of_rle({"size": [4, 4], "counts": "o" * 3_000_000})

@@ -19,7 +19,7 @@ import pytest
 from pipeline.app.assemble import assemble
 from pipeline.app.config import SourceConfig
 from pipeline.app.config_loading import load_config
-from pipeline.app.ctl.command import ask
+from pipeline.app.ctl.command import ask, reply_of
 from pipeline.app.run.control import Control, answer, refuse_socket
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, FlowError, StreamdetError
@@ -296,3 +296,9 @@ def test_a_file_and_a_folder_of_others_are_refused(folder: Path) -> None:
 )
 def test_a_command_that_cannot_be_meant_is_refused(streamdet: Streamdet, words: tuple[str, ...], message: str) -> None:
     assert refused(streamdet("ctl", "nowhere.socket", *words), message)
+
+
+@pytest.mark.parametrize("line", [b"GET / HTTP/1.1\n", b"[1]\n", b"{}\n", b'{"error": 5}\n', b"[" * 100_000, b"\xff\n"])
+def test_the_answer_of_what_is_no_run_is_one_error(line: bytes) -> None:
+    with pytest.raises(ConfigError, match="must be the socket of a run's --control"):
+        reply_of(line, Path("a.sock"))

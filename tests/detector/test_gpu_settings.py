@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -106,3 +108,23 @@ def test_a_rate_is_that_of_a_flow_on_blank_frames(tmp_path: Path) -> None:
     path = write_boxes_detector(tmp_path / "pets.onnx", [(1.0, 2.0, 30.0, 40.0, 0.5, 1)])
     engine = OrtEngine(path, recognise(path), device="cpu", max_batch=4)
     assert blank_rate(engine, GpuSettings(batch=4), frame_wh=(64, 64), on_device=False) > 0
+
+
+@pytest.mark.parametrize("finding", [{}, {"device": 5}, {"device": "cpu", "reason": None}, [], "x"])
+def test_a_finding_of_another_form_is_none(finding: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    remember("kind", {"device": "cpu", "reason": "fast"}, "key")
+    fields = {"device": str, "reason": str}
+    assert recall("kind", "key", fields=fields) == {"device": "cpu", "reason": "fast"}
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(json.dumps({"at": time.time(), "finding": finding}))
+    assert recall("kind", "key", fields=fields) is None
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"at": 1' + "0" * 400 + ', "finding": {}}', "\x00", '{"at": null}'])
+def test_a_broken_finding_is_none(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    remember("kind", {}, "key")
+    (path,) = tmp_path.rglob("*.json")
+    path.write_text(text)
+    assert recall("kind", "key") is None

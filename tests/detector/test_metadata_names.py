@@ -85,3 +85,27 @@ def test_a_name_of_two_classes_is_said_and_kept(caplog: pytest.LogCaptureFixture
 def test_without_names_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert class_names_of({"author": "me", "names": " "}) is None
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "list(" + ",dtype=" * 60_000 + ")x",
+        "item {" * 80_000,
+        "item {" + "a" * 400_000 + "}",
+        "item {\n" + "id " * 100_000 + "\n}",
+        "[" + "'a' " * 100_000,
+        "[" * 400_000,
+        "1" * 400_000,
+        "{0: '" + "x" * 600_000 + "'}",
+    ],
+)
+def test_a_text_that_would_take_hours_is_left_at_once(text: str) -> None:
+    names = class_names_of({"names": text})
+    assert names is None or len("".join(names)) < len(text)
+
+
+def test_a_label_map_and_an_array_are_read_as_before() -> None:
+    label_map = "item {\n  id: 1\n  name: 'cat'\n}\nitem {\n  id: 2\n  display_name: \"dog\"  \n}\n"
+    assert class_names_of({"names": label_map}) == ("cat", "dog")
+    assert class_names_of({"names": "array(['cat', 'dog'], dtype='<U3')"}) == ("cat", "dog")

@@ -179,3 +179,23 @@ def test_weights_outside_of_the_folder_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "in/any name.bin").rename(tmp_path / "any name.bin")
     (tmp_path / "in/any name.bin").symlink_to("../any name.bin")
     assert weight_files(model) == ()
+
+
+def test_a_number_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x3a" + b"\x80" * 2_000_000)
+    with pytest.raises(ModelError, match="not a protobuf message"):
+        graph_hash(path)
+
+
+def test_graphs_within_graphs_without_an_end_are_no_model(tmp_path: Path) -> None:
+    content = b""
+    for _ in range(500):  # a graph with a node with an attribute that is a graph
+        for field in (6, 5, 1):
+            length = len(content)
+            varint = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
+            content = bytes([field << 3 | 2]) + varint + content
+    length = len(content)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x3a" + bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + content)
+    assert weight_files(path) == ()

@@ -132,3 +132,9 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "kept").write_bytes(b"")
     with pytest.raises(SinkError, match="saved frames must be written into a folder"):
         SavedFrames(tmp_path / "kept", lambda _: True, names=PictureNames())
+
+
+@pytest.mark.parametrize("text", ["not " * 200 + "car", "(" * 200 + "car" + ")" * 200, "x" * 2000])
+def test_a_condition_without_measure_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"must not be nested deeper than 50|must have at most 1000 characters"):
+        frame_condition(text, ["car"], flag="--save-frames")

@@ -413,3 +413,20 @@ def test_limits_have_bounds() -> None:
 def test_a_pattern_names_every_source_and_second_below_the_folder(pattern: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         check_pattern(pattern)
+
+
+def test_an_index_names_no_file_above_its_folder_and_survives_any_line(tmp_path: Path) -> None:
+    outside = tmp_path / "keep.txt"
+    outside.write_text("mine")
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    line = {"source": "a", "start": "2026-11-27T10:15:00.000Z", "start_pts": 0.0}
+    lines = [
+        *(json.dumps(line | {"file": file}) for file in ("../keep.txt", str(outside), "", "good.mp4")),
+        json.dumps(line | {"file": "late.mp4", "start": "0001-01-01T00:00:00+14:00"}),
+        "[" * 50_000,
+    ]
+    (folder / "a.segments.jsonl").write_text("\n".join(lines))
+    index = SegmentIndex(folder / "a.segments.jsonl")
+    assert list(index.segments) == ["good.mp4"]
+    index.close()

@@ -27,6 +27,7 @@ from pipeline.picture.frame import PixelArray, TimedPicture
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.images import StillSource
 from pipeline.sources.opening import open_source
+from pipeline.sources.options import NetworkOptions, SourceOptions
 from pipeline.sources.reconnecting import ReconnectingSource, StreamOver
 from pipeline.sources.source import FrameSource
 from pipeline.sources.video.source import VideoSource
@@ -391,3 +392,27 @@ def test_a_refusal_tells_no_address_of_libavs_own() -> None:
     with pytest.raises(SourceError) as refused:
         open_source(f"rtsp://127.0.0.1:{port}/x")
     assert str(refused.value) == f"rtsp://127.0.0.1:{port}/x: cannot be opened: Connection refused"
+
+
+@pytest.mark.parametrize("path", ["stream", "live.m3u8", "image.jpg"])
+@pytest.mark.parametrize(
+    "head", [b"", b"HTTP/1.1 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=b\r\n\r\n"]
+)
+def test_a_mute_web_server_is_not_waited_for_twice(path: str, head: bytes) -> None:
+    """It is asked once for the stream, and for a quarter of the patience whether it sends anything."""
+    requests: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as connections:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connections.enter_context(connection)
+                    requests.append(connection.recv(4096))
+                    connection.sendall(head)
+
+        threading.Thread(target=serve, daemon=True).start()
+        options = SourceOptions(network=NetworkOptions(open_timeout_s=0.4, read_timeout_s=0.4))
+        with pytest.raises(SourceError, match=r"no answer within 0.4 s|ended before a picture"):
+            open_source(f"http://127.0.0.1:{listener.getsockname()[1]}/{path}", options=options)
+    assert sum(b"Lavf" in request for request in requests) <= 1

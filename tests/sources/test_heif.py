@@ -257,3 +257,12 @@ def test_what_is_no_heif_is_not_taken_for_one(tmp_path: Path) -> None:
     assert not is_still(b"")
     with pytest.raises(ValueError, match="it has no primary picture"):
         heif_picture(film)
+
+
+def test_places_of_items_that_are_not_there_are_not_counted_one_by_one() -> None:
+    """A count of four billion in a box of a few bytes."""
+    places = struct.pack(">IBBH", 0x02000000, 0, 0, 0) + b"\xff\xff\xff\xff"
+    meta = b"\0\0\0\0" + struct.pack(">I4s", 8 + len(places), b"iloc") + places
+    content = struct.pack(">I4s8s", 16, b"ftyp", b"heicheic") + struct.pack(">I4s", 8 + len(meta), b"meta") + meta
+    with pytest.raises(ValueError, match="its boxes are broken"):
+        heif_picture(content)

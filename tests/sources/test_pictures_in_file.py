@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from pathlib import Path
 
@@ -73,3 +74,15 @@ def test_what_is_left_out_of_files_with_several_pictures_is_one_line(tmp_path: P
     assert len(list(source.pictures(threading.Event()))) == 3
     line = f"{tmp_path / 'b.tiff'}: one of its 3 pictures is read, the others are left out; likewise in 1 more"
     assert source.damage == (line,)
+
+
+def test_pages_that_overlap_are_not_read_again_and_again() -> None:
+    """Each page of the chain says that it has as many entries as the file holds, two bytes after the last page."""
+    num_entries, num_pages = 20_000, 20_000
+    content = bytearray(b"II*\0" + struct.pack("<I", 8) + b"\0" * (12 * num_entries + 2 * num_pages + 64))
+    for page in range(num_pages):
+        at = 8 + 2 * page
+        struct.pack_into("<H", content, at, num_entries)
+        end = at + 2 + 12 * num_entries
+        struct.pack_into("<I", content, end, 0 if page == num_pages - 1 else at + 2)
+    assert num_pictures(bytes(content)) == 1

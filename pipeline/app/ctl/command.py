@@ -15,6 +15,8 @@ from pipeline.app.terminal import tell, wide_console
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 
+_MOST_BYTES = 1 << 24  # of an answer
+
 
 def run_ctl(options: CtlOptions) -> int:
     """Ask, print the answer; returns 0. Raises ConfigError for what the run refuses."""
@@ -35,14 +37,24 @@ def ask(path: Path, request: Mapping[str, Json], *, timeout_seconds: float = 60.
             connection.connect(str(path))
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as file:
-                line = file.readline()
+                line = file.readline(_MOST_BYTES)
     except OSError as error:
         raise ConfigError(f"no run answers at {path}: {reason_of(error)}; start it with --control {path}") from error
     if not line:
         raise ConfigError(f"the run at {path} ended before it answered")
-    reply = json.loads(line)
-    if "error" in reply:
-        raise ConfigError(reply["error"])
+    return reply_of(line, path)
+
+
+def reply_of(line: bytes, path: Path) -> Json:
+    """What an answer says. Raises ConfigError for its error, and for a line that no run writes."""
+    try:
+        reply = json.loads(line)
+    except (ValueError, RecursionError):
+        reply = None
+    if not isinstance(reply, dict) or ("ok" not in reply and not isinstance(reply.get("error"), str)):
+        raise ConfigError(f"{path} must be the socket of a run's --control, it answered {line[:60]!r}")
+    if "ok" not in reply:
+        raise ConfigError(" ".join(reply["error"].split()))
     done: Json = reply["ok"]
     return done
 

@@ -13,7 +13,7 @@ from pipeline.detector.facts import ModelFacts
 from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import grid
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite, refuse_other_classes
 from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
@@ -26,6 +26,7 @@ def fastestdet(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, 
     """`[B, 5 + C, h, w]`: objectness, tx, ty, tw, th, classes; the score is objectness^0.6 × class^0.4."""
     maps = output(outputs, spec)[batch_index].astype(np.float32)  # [5 + C, h, w]
     columns = maps.reshape(len(maps), -1)  # [5 + C, cells]
+    refuse_other_classes(len(columns) - 5, spec)
     class_ids = columns[5:].argmax(axis=0)  # [cells]
     scores = columns[0] ** 0.6 * columns[5:].max(axis=0) ** 0.4  # [cells]
     refuse_not_finite(scores, spec)

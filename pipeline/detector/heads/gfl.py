@@ -17,7 +17,7 @@ from pipeline.detector.heads.activation import activated
 from pipeline.detector.heads.claims import Claim, NotThisError
 from pipeline.detector.heads.grid import check_cells, grid
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite, refuse_other_classes
 from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.picture.candidates import Candidates
@@ -66,6 +66,7 @@ def _read(
         scores, distances = np.concatenate(parts[:half]), np.concatenate(parts[half:])  # [N, C], [N, 32]
     corners, sides = grid(spec.network_wh, strides)  # [N, 2], [N, 1]
     check_cells(len(scores), corners, spec)
+    refuse_other_classes(scores.shape[1], spec)
     class_ids = scores.argmax(axis=1)  # [N]
     best = np.take_along_axis(scores, class_ids[:, None], axis=1)[:, 0].astype(np.float32)  # [N]
     refuse_not_finite(best, spec)

@@ -50,6 +50,20 @@ def refuse_not_finite(values: Array, spec: DetectorSpec, *, what: str = "scores"
         )
 
 
+def refuse_other_classes(num_classes: int, spec: DetectorSpec, *, may_be_more: bool = False) -> None:
+    """Raise ModelError where an output has other classes than there are names.
+
+    may_be_more: columns of masks, of which there are 32, or of keypoints, of 2 or 3 numbers, may follow them.
+    """
+    num_names = len(spec.class_names)
+    num_more = num_classes - num_names
+    is_of_others = may_be_more and num_more > 0 and (num_more % 3 == 0 or num_more % 2 == 0)
+    if num_more and not is_of_others:
+        raise ModelError(
+            f"head {spec.head} reads {num_names} classes, the model returns {num_classes}; see --class-names"
+        )
+
+
 def boxes_to_network(boxes: Array, spec: DetectorSpec) -> FloatArray:
     """Boxes [M, 4] as the spec says that the network returns them → xyxy in network pixels."""
     boxes = boxes.astype(np.float32)  # [M, 4]; before the scaling: float16 has whole pixels only above 1024

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import product
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from pipeline.detector.heads.pairs import classes_then_boxes
 from pipeline.detector.heads.recipes import BGR_AS_IT_IS, LESS_IMAGENETS_MEAN, RGB_STRETCHED, ZERO_TO_ONE, Recipe
 from pipeline.detector.heads.specs import resize_inputs, spec_for
 from pipeline.detector.heads.ssd_objections import Background, decoded_objection, raw_objection
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, reason_of
 from pipeline.picture.boxes import BoxFormat
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detections import FloatArray
@@ -122,11 +123,10 @@ def read_anchors(path: Path) -> FloatArray:
     Raises ModelError for a missing file and for anything else in it.
     """
     try:
-        anchors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
-        raise ModelError(f"--anchors must be a .npy file, got {path}: {error}") from error
-    if not isinstance(anchors, np.ndarray):
-        raise ModelError(f"--anchors must be a .npy file, got {path}, which holds several arrays")
+        with path.open("rb") as file:
+            anchors = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, MemoryError, TokenError, RecursionError) as error:
+        raise ModelError(f"--anchors must be a .npy file, got {path}: {reason_of(error)}") from error
     if anchors.ndim != 2 or anchors.shape[1] != 4 or not np.issubdtype(anchors.dtype, np.floating):
         raise ModelError(f"{path}: anchors must be floats [A, 4], got {anchors.dtype} {list(anchors.shape)}")
     if not np.isfinite(anchors).all() or anchors[:, 2:].min(initial=1) <= 0 or np.abs(anchors).max(initial=0) > 2:

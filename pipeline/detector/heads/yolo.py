@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.detector.heads.grid import check_cells, grid
-from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
+from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite, refuse_other_classes
 from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
@@ -26,6 +26,7 @@ def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
     More columns are masks'.
     """
     rows = rows_of(outputs, spec)[batch_index]  # [N, 5 + C]
+    refuse_other_classes(rows.shape[1] - 5, spec, may_be_more=True)
     refuse_not_finite(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
     classes = rows[:, 5 : 5 + len(spec.class_names)]  # [few, C]
@@ -35,6 +36,7 @@ def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]` like YOLOv5, but boxes are offsets and log sizes in cells of strides 8, 16, 32, row by row."""
     rows = rows_of(outputs, spec)[batch_index]  # [N, 5 + C]
+    refuse_other_classes(rows.shape[1] - 5, spec)
     refuse_not_finite(rows[:, 4], spec)
     corners, strides = grid(spec.network_wh, YOLOX_STRIDES)  # [N, 2], [N, 1]
     check_cells(len(rows), corners, spec)
@@ -51,6 +53,7 @@ def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batc
     columns, num = output(outputs, spec)[batch_index], 4 + len(spec.class_names)  # [4 + C, N]
     if len(columns) != num and (columns.shape[1] == num or len(columns) > columns.shape[1]):
         columns = columns.T
+    refuse_other_classes(len(columns) - 4, spec, may_be_more=True)
     columns = columns[:num]
     best = columns[4:].max(axis=0)  # [N]
     refuse_not_finite(best, spec)

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 
 from pipeline.errors import SourceError
 from pipeline.masking import masked_text, without_pieces
+from pipeline.sources.download import sends_something
 from pipeline.sources.options import DecodeOptions, NetworkOptions
 from pipeline.sources.pipe import PipeReader, open_pipe
 from pipeline.sources.video.input import open_input
@@ -32,6 +33,7 @@ TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .
 _LIBAVS_ADDRESS = re.compile(r"Connection to \w+://\S+ failed: ")
 _DEPENDENT = 0x80000  # AV_DISPOSITION_DEPENDENT: a tile of a HEIC
 _JPEG_PROBE_BYTES = "2048"  # enough for a format that is named: no need to watch it for seconds
+_SHARE_OF_A_LOOK = 4  # a quarter of the patience, to see whether a server that was slow is mute
 _opening_lock = threading.Lock()
 _num_opening = 0
 
@@ -88,6 +90,8 @@ class OpenVideo:
         except SourceError as error:
             if self.scheme not in ("http", "https") or not _may_be_jpegs(error.__cause__):
                 raise
+            if isinstance(error.__cause__, av.error.ExitError) and not self._sends_something():
+                raise  # a mute server, for which nobody waits twice
             refusal = error
         try:
             container = self._opened(as_format="mjpeg")
@@ -97,6 +101,10 @@ class OpenVideo:
             container.close()
             raise refusal
         return container
+
+    def _sends_something(self) -> bool:
+        """Whether the web server sends a byte of what is there, soon."""
+        return sends_something(str(self._address), timeout_seconds=self._network.open_timeout_s / _SHARE_OF_A_LOOK)
 
     def _opened(self, *, as_format: str | None = None) -> InputContainer:
         network = self._network
@@ -114,7 +122,7 @@ class OpenVideo:
                 raise SourceError(f"{self._source_id}: cannot be decoded on the GPU: {missing}; {USE_CPU}") from error
             # libav's RTSP and HLS say "invalid data" where they were interrupted.
             is_mute = timeouts is not None and time.monotonic() - asked_at_seconds >= network.open_timeout_s
-            reason = self._no_answer if is_mute else self._refusal(error)
+            reason = self._network.no_answer if is_mute else self._refusal(error)
             raise SourceError(f"{self._source_id}: {reason}") from error
         except RuntimeError as error:  # PyAV raises it where its GPU decoder takes none of the streams
             if not self._is_on_gpu:
@@ -147,7 +155,7 @@ class OpenVideo:
     def _refusal(self, error: av.error.FFmpegError) -> str:
         reason = self.reason(error)
         if isinstance(error, av.error.ExitError):
-            return self._no_answer
+            return self._network.no_answer
         if isinstance(error, EOFError):
             return "ended before a picture came"
         if not isinstance(error, av.error.InvalidDataError):
@@ -157,11 +165,6 @@ class OpenVideo:
         if "moov atom not found" in reason:
             return "its index is missing (moov atom not found): it was cut off while being written; copy it again"
         return f"is not a video that can be read ({reason})"
-
-    @property
-    def _no_answer(self) -> str:
-        waited = f"{self._network.open_timeout_s:g} s"
-        return f"no answer within {waited}; is it on and reachable? (network.open_timeout_s sets the wait)"
 
     def _is_empty_file(self) -> bool:
         address = self._address
