@@ -152,6 +152,12 @@ class SegmentArchive:
                     return False
             return True
 
+    def delete_beyond_keep(self) -> None:
+        """Delete finished segments that are older than is kept, or the oldest while all are larger."""
+        with self._lock:
+            self._recover()
+            self._delete_beyond_keep()
+
     def has_room_again(self) -> bool:
         """Whether enough is free to go on after a stop: a tenth more than the low-water mark."""
         return self._free() >= max(_RESUME_SHARE * self._min_free_bytes, _LEAST_TO_RESUME_BYTES)
@@ -170,7 +176,7 @@ class SegmentArchive:
             is_too_old = segment.end_wall_seconds < oldest_kept_seconds
             is_too_much = self._keep.num_bytes is not None and num_bytes > self._keep.num_bytes
             if not (is_too_old or is_too_much):
-                return
+                continue  # and not the end: one that began later may have ended sooner
             if self._delete(segment, "older than is kept" if is_too_old else "more than is kept"):
                 num_bytes -= segment.bytes or 0
 

@@ -153,7 +153,9 @@ class SegmentedRecording:
             if not self._open_archive.make_room():
                 self._finish()
                 self._stop()
-        elif self._open_archive.has_room_again():
+            return
+        self._open_archive.delete_beyond_keep()  # what is too old goes, whether something is recorded or not
+        if self._open_archive.has_room_again():
             self._is_stopped = False
             logger.warning(
                 "%s: recording goes on, %d frames were not recorded",

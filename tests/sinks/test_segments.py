@@ -168,6 +168,29 @@ def test_segments_go_when_they_are_older_than_is_kept(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.glob("*.mp4")} == set(lines_of(tmp_path / "cam.segments.jsonl"))
 
 
+def test_a_segment_that_ended_long_ago_goes_though_one_that_began_earlier_is_kept(tmp_path: Path) -> None:
+    slow = Camera(tmp_path, limit="8s", keep=SegmentLimit.of(["10s"]), path="slow.mp4")
+    quick = Camera(tmp_path, archive=slow.archive, path="quick.mp4")
+    for _ in range(14):
+        slow.record(1)
+        quick.record(1)
+    ends = {segment.file: segment.end_wall_seconds - NOON for segment in slow.archive.segments() if segment.is_finished}
+    assert sorted(ends.values()) == pytest.approx([4, 6, 8, 8, 10, 12], abs=0.01)  # the first of 2 s has ended at 2
+    slow.sink.close()
+    quick.sink.close()
+
+
+def test_what_is_too_old_goes_also_while_recording_is_stopped_for_want_of_room(tmp_path: Path) -> None:
+    camera = Camera(tmp_path, keep=SegmentLimit.of(["10s"]), min_free=10**9)
+    camera.record(3)
+    camera.free = 10**8
+    camera.record(5)
+    assert [path.name for path in tmp_path.glob("*.mp4")] == ["door-20261127T000002Z.mp4"]
+    camera.record(10)
+    assert list(tmp_path.glob("*.mp4")) == []
+    camera.sink.close()
+
+
 def test_the_oldest_go_while_all_cameras_together_have_more_than_is_kept(tmp_path: Path) -> None:
     door = Camera(tmp_path, keep=SegmentLimit(num_bytes=12_000))
     yard = Camera(tmp_path, archive=door.archive, path="yard.mp4")
