@@ -1,0 +1,1 @@
+"""Soaking: the parts of `benchmarks.soak`: cameras that fail on request, faults, what is watched, and the table."""
