@@ -43,10 +43,18 @@ class OpenVideo:
 
     What cannot seek is read as a pipe. A multipart stream that libav's demuxer does not understand is searched for its
     JPEGs alone. Raises SourceError, with the reason and the way out, for what holds no video.
+
+    is_again: it was open before, so that its rate is known; libav would watch 20 frames for that, 4 s at 5/s.
     """
 
     def __init__(
-        self, address: str | Path | BinaryIO, *, source_id: str, network: NetworkOptions, decode: DecodeOptions
+        self,
+        address: str | Path | BinaryIO,
+        *,
+        source_id: str,
+        network: NetworkOptions,
+        decode: DecodeOptions,
+        is_again: bool = False,
     ) -> None:
         self.pipe: PipeReader | None = None
         self.is_multipart = False  # whether a camera pushes JPEGs as parts of one answer
@@ -54,6 +62,7 @@ class OpenVideo:
         self._address = address
         self._source_id = source_id
         self._network = network
+        self._is_again = is_again
         self._is_on_gpu = decode.device == "cuda"
         self._undo = ExitStack()
         with ExitStack() as undo:
@@ -148,6 +157,8 @@ class OpenVideo:
         options = {"fflags": "-genpts"}
         if self.scheme in ("rtsp", "rtsps"):
             options["rtsp_transport"] = self._network.rtsp_transport
+        if self._is_again:
+            options["fpsprobesize"] = "0"
         if as_format is not None:
             options["probesize"] = _JPEG_PROBE_BYTES
         return options

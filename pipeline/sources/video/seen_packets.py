@@ -1,4 +1,4 @@
-"""Seen packets: what was read of a live playlist → where a playlist that is opened again has something new."""
+"""Seen packets: what was read of a live stream → where a playlist that is opened again has something new."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ MOST = 20_000  # packets: 10 minutes at 30 frames/s, more than live playlists ho
 
 
 class SeenPackets:
-    """Remembers packets by their time and content, so that a playlist that is opened again is not replayed."""
+    """Remembers packets by their time and content, so that a playlist that is opened again is not replayed.
+
+    was_open: whether the stream has been opened; set by whoever opens it.
+    """
 
     def __init__(self) -> None:
+        self.was_open = False
         self._order: deque[tuple[int | None, int]] = deque(maxlen=MOST)
         self._marks: set[tuple[int | None, int]] = set()
 

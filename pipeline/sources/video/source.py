@@ -63,7 +63,8 @@ class VideoSource:
     Raises SourceError, with the reason, for what holds no picture.
 
     max_age_seconds: a live stream that is behind by more is skipped, undecoded, up to its newest key frame.
-    seen: what was read of a live playlist before it was opened again; it goes on with what is new.
+    seen: what was read of a live stream before it was opened again: a playlist goes on with what is new, and any other
+    is not watched for its rate, which is known.
     """
 
     def __init__(
@@ -105,7 +106,13 @@ class VideoSource:
 
         with ExitStack() as undo:
             self._undo = undo
-            self._video = OpenVideo(address, source_id=self.source_id, network=self._network, decode=self._options)
+            self._video = OpenVideo(
+                address,
+                source_id=self.source_id,
+                network=self._network,
+                decode=self._options,
+                is_again=seen is not None and seen.was_open,
+            )
             undo.callback(self._video.close)
             is_live = declared_liveness(
                 self._video.container, scheme=self._video.scheme, is_multipart=self._video.is_multipart
@@ -126,6 +133,8 @@ class VideoSource:
             self._frames = self._decode(self._packets)
             self._first: VideoFrame | None = self._first_frame()  # None once it was handed out
             self.size_wh: tuple[int, int] | None = self._picture_of(self._first).size_wh
+            if seen is not None:
+                seen.was_open = True
             self._undo = undo.pop_all()
 
     @property
