@@ -96,16 +96,60 @@ class Flow(Generic[A]):
         nodes = tuple(Node(name, "source", source, "source") for name, source in zip(names, sources, strict=True))
         return cls(nodes, names)
 
-    def with_source(self, source: Source[A]) -> Flow[A]:
-        """The same flow with another source, whose items go the way of the others; for `Running.extend`."""
+    @classmethod
+    def joined(cls, *flows: Flow[A]) -> Flow[A]:
+        """Several flows whose items come together at one tip, each source's in order; what follows takes all of them.
+
+        Flow.joined(Flow.from_sources(door).then(people), Flow.from_sources(yard).then(cars)).to(log)
+
+        Raises FlowError for nodes of one name, and where an item would come twice: a source belongs to one of them.
+        """
+        nodes = tuple(node for flow in flows for node in flow.nodes)
+        names = [node.name for node in nodes]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if not flows or twice is not None:
+            got = "none" if twice is None else f"{twice!r} in two"
+            raise FlowError(f"flows that are joined must be at least one, each with names of its own, got {got}")
+        sources = tuple(node for node in nodes if node.kind == "source")
+        stages = tuple(node for node in nodes if node.kind != "source")
+        return cls((*sources, *stages), tuple(name for flow in flows for name in flow.tip))
+
+    def with_source(self, source: Source[A], *, before: Collection[str] | None = None) -> Flow[A]:
+        """The same flow with another source, whose items go the way of the others; for `Running.extend`.
+
+        before: of a flow that was joined, the first nodes that take the items; None: all that sources lead to.
+        """
         if source.source_id in {node.name for node in self.nodes}:
             raise FlowError(f"each node of a flow must have its own name, got {source.source_id!r} twice")
         sources = {node.name for node in self.nodes if node.kind == "source"}
         followers = [
-            replace(node, upstream=(*node.upstream, source.source_id)) if node.is_first else node for node in self.nodes
+            replace(node, upstream=(*node.upstream, source.source_id))
+            if node.is_first and (before is None or node.name in before)
+            else node
+            for node in self.nodes
         ]
         tip = (*self.tip, source.source_id) if set(self.tip) <= sources else self.tip
         return Flow((*followers, Node(source.source_id, "source", source, "source")), tip)
+
+    def with_joined(self, flow: Flow[B], *, beside: str) -> Flow[A]:
+        """The same flow with another joined to it: all that follows `beside` takes its items too, for `Running.extend`.
+
+        The two must give items of one type there, which the caller knows. Raises FlowError for a name that is not
+        there, and for nodes of one name.
+        """
+        model = next((node for node in self.nodes if node.name == beside), None)
+        if model is None:
+            raise FlowError(f"the flow has no node {beside!r}; it has {', '.join(node.name for node in self.nodes)}")
+        joined: Flow[Any] = Flow.joined(self, flow)
+        nodes = tuple(
+            replace(node, upstream=(*node.upstream, *flow.tip))
+            if beside in node.upstream
+            else replace(node, observers=model.observers)
+            if node.name in flow.tip
+            else node
+            for node in joined.nodes
+        )
+        return Flow(nodes, joined.tip if beside in self.tip else self.tip)
 
     def without(self, *names: str) -> Flow[A]:
         """The same flow without sources, or sinks, that have ended; for `Running.extend` to take the names again."""
@@ -258,19 +302,36 @@ class Flow(Generic[A]):
                 node.part.close()
 
     def __str__(self) -> str:
-        """The graph as lines: sources first, then each stage under what it follows."""
-        sources = [node for node in self.nodes if node.kind == "source"]
-        lines = [f"{node.name} ({'live' if node.part.is_live else 'recorded'})" for node in sources]
-        self._draw(sources[0].name, indent="", lines=lines)
+        """The graph as lines: sources first, then each stage under what it follows; what joins flows under all ends."""
+        lines: list[str] = []
+        for first in dict.fromkeys(self._followers(node.name) for node in self.nodes if node.kind == "source"):
+            sources = [node for node in self.nodes if node.kind == "source" and self._followers(node.name) == first]
+            lines += [f"{node.name} ({'live' if node.part.is_live else 'recorded'})" for node in sources]
+            self._draw(sources[0].name, indent="", lines=lines)
+        ends = dict.fromkeys(node.upstream for node in self.nodes if self._joins(node))
+        for names in ends:
+            lines.append(" + ".join(names))
+            self._draw(names[0], indent="", lines=lines, joins=True)
         return "\n".join(lines)
 
-    def _draw(self, name: str, *, indent: str, lines: list[str]) -> None:
-        """Sinks before the stage that goes on, so that the main line reads straight down."""
-        followers = sorted(self.downstream(name), key=lambda node: node.kind != "sink")
+    def _draw(self, name: str, *, indent: str, lines: list[str], joins: bool = False) -> None:
+        """Sinks before the stage that goes on, so that the main line reads straight down.
+
+        joins: draw what takes the items of others too, and nothing else.
+        """
+        nodes = [node for node in self.downstream(name) if self._joins(node) == joins]
+        followers = sorted(nodes, key=lambda node: node.kind != "sink")
         for node in followers:
             last = node is followers[-1]
             lines.append(f"{indent}{'└─▶' if last else '├─▶'} {node.name}{_details(node)}")
             self._draw(node.name, indent=indent + ("    " if last else "│   "), lines=lines)
+
+    def _followers(self, name: str) -> tuple[str, ...]:
+        return tuple(node.name for node in self.downstream(name))
+
+    def _joins(self, node: Node) -> bool:
+        """Whether the ends of several flows come together before a node."""
+        return len(node.upstream) > 1 and not node.is_first
 
     def _node(self, kind: NodeKind, part: object, name: str, role: str, edge: Edge) -> Node:
         """A node behind the tip."""

@@ -169,9 +169,7 @@ class Running(Generic[T]):
                 raise FlowError("a run that has ended, or is to end, cannot be extended")
             if any(node.in_main_thread for node in new):
                 raise FlowError("a sink of the main thread must be there from the start")
-            # The tip of a run stays, wherever that of the flow has gone to hang a sink on it.
-            sources = tuple(node.name for node in flow.nodes if node.kind == "source")
-            flow = Flow(flow.nodes, self._flow.tip if self._has_stage_at_tip() else sources)
+            flow = Flow(flow.nodes, self._extended_tip(flow))
             self._wiring.extend(self._with_results(flow), new)
             self._flow = flow
             kept = {node.name for node in flow.nodes}
@@ -240,8 +238,11 @@ class Running(Generic[T]):
         """The nodes of a flow, and the one that the caller reads from."""
         return flow.nodes if self._results is None else (*flow.nodes, replace(self._results, upstream=flow.tip))
 
-    def _has_stage_at_tip(self) -> bool:
-        return any(node.name in self._flow.tip and node.kind != "source" for node in self._flow.nodes)
+    def _extended_tip(self, flow: Flow[T]) -> tuple[str, ...]:
+        """The tip stays, with flows that were joined there, wherever that of the flow has gone to hang a sink on it."""
+        if not any(node.name in self._flow.tip and node.kind != "source" for node in self._flow.nodes):
+            return tuple(node.name for node in flow.nodes if node.kind == "source")
+        return flow.tip if set(self._flow.tip) <= set(flow.tip) else self._flow.tip
 
     def _known_source(self, source_id: str) -> str:
         names = [node.name for node in self.flow.nodes if node.kind == "source"]

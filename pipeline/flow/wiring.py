@@ -85,6 +85,7 @@ class Wiring:
         self._nodes: dict[str, Node] = {}
         self._downstream: dict[str, tuple[Node, ...]] = {}
         self._lock = threading.Lock()
+        self._ended_stages: set[str] = set()
         self._cut_off: set[str] = set()  # nodes that nothing is sent to any more
         self._outputs: set[str] = set()  # sinks that go on, without those that watch
         self.extend(nodes, nodes)
@@ -228,9 +229,13 @@ class Wiring:
         self.ledger.end_source(node.name)
 
     def end_stage(self, node: Node) -> None:
-        """Say that a stage gives no more items, of whatever source."""
+        """Say that a stage gives no more items, of whatever source; where flows are joined, the last one ends."""
+        with self._lock:
+            self._ended_stages.add(node.name)
+            ended = frozenset(self._ended_stages)
         for other in self._downstream[node.name]:
-            self._queues[other.name].end()
+            if ended.issuperset(other.upstream):
+                self._queues[other.name].end()
 
     def abandon(self) -> None:
         """Give the run up: wake everyone who waits; items on their way are not delivered."""
