@@ -48,6 +48,20 @@ class RunStatistics:
         """The first node with a role; None: the flow has none."""
         return next((node for node in self.nodes if node.role == role), None)
 
+    def rate_of_role(self, role: str) -> float | None:
+        """Items a second of all nodes with a role, over the whole run; None: none has a rate."""
+        return _sum([node.rate for node in self.nodes if node.role == role])
+
+    def recent_rate_of_role(self, role: str) -> float | None:
+        """The same over the last seconds."""
+        return _sum([node.recent_rate for node in self.nodes if node.role == role])
+
+
+def _sum(rates: Sequence[float | None]) -> float | None:
+    """Of those that there are; None: there are none."""
+    present = [rate for rate in rates if rate is not None]
+    return sum(present) if present else None
+
 
 class Running(Generic[T]):
     """A flow while it runs. Use it as a context manager, then iterate over it or `wait`.
@@ -163,8 +177,9 @@ class Running(Generic[T]):
         From any thread. Raises FlowError for a sink of the main thread, and for a run that has ended or is to end.
         """
         with self._extending:
-            names = {node.name for node in self.flow.nodes}
-            new = [node for node in flow.nodes if node.name not in names]
+            # Not by name alone: of one that has ended since the flow was made, another of its name may come.
+            parts = {(node.name, id(node.part)) for node in self._flow.nodes}
+            new = [node for node in flow.nodes if (node.name, id(node.part)) not in parts]
             if self._stop.is_set() or self._ended_at_seconds is not None:
                 raise FlowError("a run that has ended, or is to end, cannot be extended")
             if any(node.in_main_thread for node in new):

@@ -55,6 +55,23 @@ class Item:
         self.queued_at_seconds = 0.0
 
 
+def _sources_before(nodes: Sequence[Node]) -> dict[str, frozenset[str]]:
+    """By node, the sources that lead to it; a flow has no cycles."""
+    by_name = {node.name: node for node in nodes}
+    reach: dict[str, frozenset[str]] = {}
+
+    def sources_of(name: str) -> frozenset[str]:
+        if name not in reach:
+            node = by_name[name]
+            own = (name,) if node.kind == "source" else ()
+            reach[name] = frozenset(own).union(*map(sources_of, node.upstream))
+        return reach[name]
+
+    for name in by_name:
+        sources_of(name)
+    return reach
+
+
 class Wiring:
     """What the threads of a run share: queues, ledger, meters, running calls, the request to stop, the first failure.
 
@@ -83,6 +100,7 @@ class Wiring:
         self._sources: dict[str, _SourceControl] = {}
         self._queues: dict[str, StageQueue[Item]] = {}
         self._nodes: dict[str, Node] = {}
+        self._reach: dict[str, frozenset[str]] = {}  # the sources whose items come to a node
         self._downstream: dict[str, tuple[Node, ...]] = {}
         self._lock = threading.Lock()
         self._ended_stages: set[str] = set()
@@ -93,6 +111,7 @@ class Wiring:
     def extend(self, nodes: Sequence[Node], new: Sequence[Node]) -> None:
         """Take in some new ones of a flow's nodes; whoever sends or receives meanwhile is not disturbed."""
         sources = [node for node in new if node.kind == "source"]
+        self._reach = _sources_before(nodes)
         for node in sources:
             self._take_in_source(node)
         for node in new:
@@ -292,7 +311,7 @@ class Wiring:
         self.ledger.add_source(node.name)
         self.settled.discard(node.name)
         for name, queue in self._queues.items():
-            if self._nodes[name].edge.takes(node.name):
+            if node.name in self._reach.get(name, ()) and self._nodes[name].edge.takes(node.name):
                 queue.open_lane(node.name, self._lane(self._nodes[name], node.name))
 
     def _close_lanes(self, source_id: str) -> None:
@@ -308,6 +327,7 @@ class Wiring:
         lanes: dict[Hashable, LaneRule] = {
             source_id: self._lane(node, source_id)
             for source_id in self.is_live
+            if source_id in self._reach[node.name]
             if node.edge.takes(source_id) and source_id not in self.settled
         }
         return StageQueue(

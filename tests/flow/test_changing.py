@@ -87,6 +87,20 @@ def test_a_run_that_stays_open_outlives_its_sources_and_takes_them_again() -> No
     assert running.statistics().frames_by_source["s"].delivered == 2
 
 
+def test_a_source_that_ends_while_another_is_added_is_not_run_again() -> None:
+    sink, short = Signalling("1", "2"), ItemSource(["1"], source_id="short")
+    with Running(Flow.from_sources(short).to(sink), stays_open=True) as running:
+        flow = running.flow.with_source(ItemSource(["2"], source_id="s"))
+        while "short" in {node.name for node in running.flow.nodes}:  # ends by itself, in its own time
+            threading.Event().wait(0.001)
+        running.extend(flow)
+        assert sink.has["2"].wait(10)
+        running.stop()
+        running.wait()
+    assert sink.got == ["1", "2"]
+    assert short.num_closed == 1
+
+
 def test_a_reader_of_results_sees_what_comes_later_and_the_end() -> None:
     running = Running(Flow.from_sources(ItemSource(["1"], source_id="a")), results=True, stays_open=True)
     with running:

@@ -17,7 +17,6 @@ from pipeline.flow.running import Running
 from pipeline.flow.stop_request import StopRequest
 from pipeline.flow.wiring import Item, Wiring
 from pipeline.testing import CollectingSink, FunctionStage, ItemSource, StepClock
-from tests.flow.test_changing import Camera
 
 
 def marked(mark: str) -> FunctionStage[str, str]:
@@ -69,6 +68,7 @@ def test_a_way_that_ends_early_does_not_end_what_all_go_through() -> None:
     def late() -> Iterator[str]:
         for _ in range(10_000):
             if short.num_closed:
+                yield "closed"
                 break
             threading.Event().wait(0.001)
         yield from ("b0", "b1")
@@ -80,7 +80,7 @@ def test_a_way_that_ends_early_does_not_end_what_all_go_through() -> None:
     )
     with Running(flow.to(sink)) as running:
         running.wait()
-    assert sorted(sink.got) == ["a0x", "b0y", "b1y"]
+    assert sorted(sink.got) == ["a0x", "b0y", "b1y", "closedy"]
 
 
 def test_a_stage_that_fails_in_one_way_ends_the_run_with_its_name() -> None:
@@ -144,11 +144,11 @@ def test_only_a_node_that_is_there_has_a_way_beside_it() -> None:
         way("x", items("a")).with_joined(way("y", items("b")), beside="nms")
 
 
-class Weighted(Camera):
+class Weighted(ItemSource[str]):
     """A camera with a weight, whose frames the test sends itself."""
 
     def __init__(self, source_id: str, weight: float) -> None:
-        super().__init__(source_id)
+        super().__init__([], source_id=source_id, is_live=True)
         self.weight = weight
 
 
