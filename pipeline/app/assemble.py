@@ -9,15 +9,22 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import RunConfig, SourceConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
+from pipeline.app.model_groups import ModelChoice, ModelGroup, free_label, model_groups
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.open_outputs import OutputTarget, output_targets, refuse_outputs, with_outputs
+from pipeline.app.open_outputs import (
+    OutputTarget,
+    output_targets,
+    refuse_different_classes,
+    refuse_outputs,
+    with_outputs,
+)
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_of_sources, suppression_options
@@ -25,7 +32,7 @@ from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.published import published_models
 from pipeline.detector.recognise import assumptions_of
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
@@ -65,15 +72,27 @@ def _call(work: Callable[[], T]) -> T:
 class Suppression:
     """What NMS applies: the same to all sources, or to each what its own settings say.
 
+    settings: of the sources that have any. takes_sources: whether others may come later. model: its name in errors,
+    where the run has several; classes of the run need not be its own where all of its sources have theirs.
     Raises ConfigError for a class that the model does not know.
     """
 
-    def __init__(self, config: RunConfig, spec: DetectorSpec, settings: Mapping[str, SourceConfig]) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        spec: DetectorSpec,
+        settings: Mapping[str, SourceConfig],
+        *,
+        takes_sources: bool = False,
+        model: str = "",
+    ) -> None:
         self._detection = config.detection
         self._spec = spec
-        self.of_run = suppression_options(config.detection, spec)
+        own_only = model and settings and all(entry.classes is not None for entry in settings.values())
+        self.detection = config.detection.model_copy(update={"classes": ()}) if own_only else config.detection
+        self.of_run = suppression_options(self.detection, spec, prefix=f"{model}: " if model else "")
         of_sources = suppression_of_sources(config.detection, settings, spec)
-        self.is_per_source = bool(of_sources) or config.control is not None
+        self.is_per_source = bool(of_sources) or takes_sources
         self.lowest_score_threshold = min(
             options.lowest_score_threshold for options in (self.of_run, *of_sources.values())
         )
@@ -121,21 +140,68 @@ class _NmsOfSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelBranch:
+    """One model of a run: its engine, which its sources share, and the stages that their frames go through."""
+
+    choice: ModelChoice
+    label: str  # in the names of its nodes; "": it was the only one
+    engine: OrtEngine
+    config: RunConfig  # of a run of this model alone, with what a trial on a GPU has settled
+    suppression: Suppression
+    source_ids: tuple[str, ...]  # that there are or were
+    threads: int  # of one inference
+    inflight: int  # inferences at once
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return self.label or self.engine.spec.model_name or self.engine.path.name
+
+    @property
+    def first_node(self) -> str:
+        """The name of the stage that takes its frames."""
+        takes_planes = self.engine.spec.pixels == "nv12"  # resizing and colours are in the graph
+        return _labelled(DETECT.role if takes_planes else PREPROCESS.role, self.label)
+
+    @property
+    def last_node(self) -> str:
+        """The name of the stage that gives its results."""
+        return _labelled(NMS.role, self.label)
+
+
+@dataclass(frozen=True, slots=True)
 class Assembly:
     """A flow whose tip gives results, and its parts."""
 
     flow: Flow[Result]
     sources: Mapping[str, FrameSource]  # by the source_id that they have in the flow
-    engine: OrtEngine
+    branches: tuple[ModelBranch, ...]  # at least one
     is_live: bool  # whether every source is
     targets: tuple[OutputTarget, ...]  # that a run of it may write; - is standard output
-    config: RunConfig  # with what a trial on a GPU has settled
+    config: RunConfig  # with what a trial on a GPU has settled, where there is one model
     feeds: tuple[Feed, ...]
-    suppression: Suppression
+
+    @property
+    def engine(self) -> OrtEngine:
+        """That of the only model, or of the first source's."""
+        return self.branches[0].engine
+
+    def branch_of(self, choice: ModelChoice) -> ModelBranch | None:
+        """The branch of a model; None: it has none."""
+        return next((branch for branch in self.branches if branch.choice == choice), None)
+
+    def model_of_source(self) -> dict[str, str]:
+        """The name of the model of each source."""
+        return {name: branch.name for branch in self.branches for name in branch.source_ids}
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
         self.flow.close()
+
+    def close_engines(self) -> None:
+        """Close the engines, behind a run that may have left a stage behind. May be called more than once."""
+        for branch in self.branches:
+            branch.engine.close()
 
 
 def assemble(
@@ -144,15 +210,19 @@ def assemble(
     source: FrameSource | None = None,
     overlay: Overlay | None = None,
     loops: bool = False,
+    takes_sources: bool = False,
     clock: Callable[[], float] = time.monotonic,
     wait_for: WaitFor = _call,
 ) -> Assembly:
-    """Open the sources, the model and the outputs, and put them into a flow.
+    """Open the sources, the models and the outputs, and put them into a flow.
+
+    Sources of one model go through the same stages and share its engine; those of another have stages of their own.
 
     source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
     loops: whether recorded sources begin anew where they end.
-    wait_for: calls what may take long in native code: the opening of the sources and of the engine.
+    takes_sources: whether others, with settings of their own, may come later, as they may with `control`.
+    wait_for: calls what may take long in native code: the opening of the sources and of the engines.
     Raises a StreamdetError for whatever cannot be opened; everything that was opened before is closed.
     """
     if source is None and not config.sources:
@@ -162,46 +232,94 @@ def assemble(
         opened = {source.source_id: source} if source else None
         sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
+        groups = model_groups(config, sources, settings)
+        takes_sources = takes_sources or config.control is not None
         _refuse_file_of_two_sources(sources)
-        _refuse_unknown_world(config, sources)
+        for group in groups:
+            _refuse_unknown_world(group.choice, {name: sources[name] for name in group.source_ids})
+        _warn_of_unused_model(config, groups, takes_sources=takes_sources)
         is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
         feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
         refuse_outputs(config, feeds)  # before a network is loaded and proved, which may take long
-        live_sources = len(sources) if all(is_live.values()) else 0
-        engine, config = wait_for(partial(_open_engine, config, sources, live_sources=live_sources))
-        undo.callback(engine.close)
+        branches = []
+        for group in groups:
+            live_sources = len(group.source_ids) if all(is_live.values()) else 0
+            share = _Share(live_sources, len(groups))
+            branches.append(wait_for(partial(_branch, config, group, sources, settings, share, takes_sources)))
+            undo.callback(branches[-1].engine.close)
+        config = config.model_copy(update={"engine": branches[0].config.engine}) if len(branches) == 1 else config
         _refuse_rate_without_use(config, sources, is_live)
         abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
         captures = _captures(config, sources, settings, is_live, abreast, clock)
-        suppression = Suppression(config, engine.spec, settings)
-        flow = _detecting(Flow.from_sources(*captures), config, engine, suppression, live_sources=live_sources)
+        flow = _joined(captures, branches)
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
-        names = engine.spec.class_names
+        refuse_different_classes(config, {branch.name: branch.engine.spec.class_names for branch in branches})
+        names = tuple(dict.fromkeys(name for branch in branches for name in branch.engine.spec.class_names))
         flow = with_added_stages(flow, config)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
-    warn_of_doubts(config, engine.spec)  # last: where a model cannot be run its accuracy does not matter
+    for branch in branches:  # last: where a model cannot be run its accuracy does not matter
+        warn_of_doubts(branch.config, branch.engine.spec)
     targets = output_targets(config, feeds)
-    return Assembly(flow, sources, engine, all(is_live.values()), targets, config, tuple(feeds), suppression)
+    return Assembly(flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds))
 
 
-def added_source(assembly: Assembly, entry: SourceConfig, undo: ExitStack) -> tuple[str, Capture, Feed]:
-    """A source for a run of an assembly, its name, and what its outputs are told; `undo` learns how to close it.
+@dataclass(frozen=True, slots=True)
+class AddedSource:
+    """A source for a run that goes on, and what its outputs are told. branch: of its model, which the run may lack."""
 
-    Raises a StreamdetError for what cannot be opened, and for settings that the run has no room for.
+    source_id: str
+    capture: Capture
+    feed: Feed
+    branch: ModelBranch
+    is_new_model: bool
+
+    def joined_to(self, flow: Flow[Any], beside: ModelBranch) -> Flow[Any]:
+        """The flow with this source. beside: a branch that the flow has."""
+        if self.is_new_model:
+            return flow.with_joined(_detecting(Flow.from_sources(self.capture), self.branch), beside=beside.last_node)
+        return flow.with_source(self.capture, before=(self.branch.first_node,))
+
+
+def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str], undo: ExitStack) -> AddedSource:
+    """A source for a run of an assembly, with the engine of its model; `undo` learns how to close both.
+
+    taken: names of the sources that run. Raises a StreamdetError for what cannot be opened, a name that is taken, and
+    settings that the run has no room for.
     """
     config = assembly.config
     if source_words(entry.url) != (entry.url,):
         raise ConfigError(f"{entry.url}: a list of streams cannot be added as one; add its sources one by one")
     if entry.url == "-":
         raise ConfigError("-: standard input belongs to the run; name a file or an address")
-    assembly.suppression.refuse(entry)
+    choice = ModelChoice.of(config, entry)
+    branch = assembly.branch_of(choice)
+    if branch is not None:
+        branch.suppression.refuse(entry)
     waiting = config.model_copy(update={"flow": config.flow.model_copy(update={"wait_for_sources": True})})
     ((name, source),) = open_sources(waiting, undo, entries=[entry]).items()
+    if name in taken:
+        raise FlowError(f"the run has a source {name!r} already; remove it, or add this one with another --name")
     is_live = _runs_live(source, config.flow.mode)
+    is_new_model = branch is None
+    if branch is None:
+        _refuse_unknown_world(choice, {name: source})
+        branch = _added_branch(assembly, choice, name, source, entry)
+        undo.callback(branch.engine.close)
+        classes = {other.name: other.engine.spec.class_names for other in (*assembly.branches, branch)}
+        refuse_different_classes(config, classes)
     (capture,) = _captures(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
-    return name, capture, _feed(name, source, is_live=is_live, config=config)
+    return AddedSource(name, capture, _feed(name, source, is_live=is_live, config=config), branch, is_new_model)
+
+
+def _added_branch(
+    assembly: Assembly, choice: ModelChoice, name: str, source: FrameSource, entry: SourceConfig
+) -> ModelBranch:
+    """The branch of a model that a run does not have yet."""
+    label = free_label(choice.name, {branch.name for branch in assembly.branches})
+    share = _Share(int(_runs_live(source, assembly.config.flow.mode)), len(assembly.branches) + 1)
+    return _branch(assembly.config, ModelGroup(choice, label, (name,)), {name: source}, {name: entry}, share, True)
 
 
 def open_sources(
@@ -271,15 +389,21 @@ def _free_name(name: str, taken: Container[str]) -> str:
     return free
 
 
-def _refuse_unknown_world(config: RunConfig, sources: Mapping[str, FrameSource]) -> None:
+def _refuse_unknown_world(choice: ModelChoice, sources: Mapping[str, FrameSource]) -> None:
     """Refuse the detector that comes with streamdet where nobody named it and the pictures are not drawn ones."""
     not_drawn = [name for name, source in sources.items() if not (is_drawn(name) or isinstance(source, HasGroundTruth))]
-    if config.model is None and not_drawn:
+    if choice.word is None and not_drawn:
         raise ConfigError(
             f"--model must be given for {not_drawn[0]}: try --model {_FIRST.name} ({_FIRST.licence}, "
             f"{_FIRST.size_in_words} download), another name of `streamdet models`, or an ONNX file; "
             "--model demo, the detector that comes with streamdet, knows drawn streets only"
         )
+
+
+def _warn_of_unused_model(config: RunConfig, groups: Sequence[ModelGroup], *, takes_sources: bool) -> None:
+    is_used = ModelChoice.of(config, None) in [group.choice for group in groups]
+    if config.model is not None and not takes_sources and not is_used:
+        logger.warning("the model of the run, %s, is used by no source: each names its own", config.model)
 
 
 def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
@@ -372,41 +496,84 @@ def checked_detector(config: RunConfig) -> tuple[Path, DetectorSpec]:
     return path, spec
 
 
-def default_threads(*, live_sources: int) -> int:
+def default_threads(*, live_sources: int, num_models: int = 1) -> int:
     """How many threads an inference has, where the configuration does not say.
 
-    live_sources: how many sources a live run has; 0 for a recorded run.
+    live_sources: how many sources a live run has; 0 for a recorded run. num_models: models that share the cores alike;
+        the sources are then those of one of them.
     One live source wants one inference soon, so gives it all cores but one, which decodes and draws; two cores are
     shared, because half of them would make a slow network twice as slow. Recorded runs want many inferences, and
     several of one thread each get more out of the cores than one of several threads; several live sources share alike.
     """
-    cores = available_cores()
-    if live_sources == 1:
+    cores = max(1, available_cores() // num_models)
+    if live_sources == 1 and num_models == 1:
         return max(1, cores - 1, min(cores, 2))
     return max(1, cores // min(live_sources or _MOST_INFLIGHT, _MOST_INFLIGHT))
 
 
-def default_inflight(*, live_sources: int, device: str) -> int:
-    """How many inferences run at once, where the configuration does not say; live, not more than there are sources."""
-    most = min(available_cores(), _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
+def default_inflight(*, live_sources: int, device: str, num_models: int = 1) -> int:
+    """How many inferences of a model run at once, where the configuration does not say.
+
+    Live, not more than there are sources. The arguments are those of `default_threads`.
+    """
+    cores = max(1, available_cores() // num_models)
+    most = min(cores, _MOST_INFLIGHT) if device in ("cpu", "openvino") else 2
     return min(most, live_sources or most)
 
 
-def _open_engine(
-    config: RunConfig, sources: Mapping[str, FrameSource], *, live_sources: int
-) -> tuple[OrtEngine, RunConfig]:
+class _Share(NamedTuple):
+    """What a model's part of the cores depends on, see `default_threads`."""
+
+    live_sources: int
+    num_models: int
+
+
+def _branch(
+    config: RunConfig,
+    group: ModelGroup,
+    sources: Mapping[str, FrameSource],
+    settings: Mapping[str, SourceConfig],
+    share: _Share,
+    takes_sources: bool,
+) -> ModelBranch:
+    """Open the engine of a group, with its share of the cores."""
+    config = group.choice.config(config)
     path, spec = model_of(config)
-    frame_wh = next((source.size_wh for source in sources.values() if source.size_wh is not None), None)
-    threads = default_threads(live_sources=live_sources)
-    return open_engine(config, path, spec, threads=threads, live_sources=live_sources, frame_wh=frame_wh)
+    own = {name: settings[name] for name in group.source_ids if name in settings}
+    suppression = Suppression(config, spec, own, takes_sources=takes_sources, model=group.label)
+    sizes = [sources[name].size_wh for name in group.source_ids]
+    threads = default_threads(**share._asdict())
+    engine, config = open_engine(
+        config,
+        path,
+        spec,
+        threads=threads,
+        live_sources=share.live_sources,
+        frame_wh=next((size_wh for size_wh in sizes if size_wh is not None), None),
+    )
+    inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
+    threads = config.engine.threads or threads
+    return ModelBranch(group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight)
 
 
-def _detecting(
-    frames: Flow[Frame], config: RunConfig, engine: OrtEngine, suppression: Suppression, *, live_sources: int
-) -> Flow[Result]:
+def _joined(captures: Sequence[Capture], branches: Sequence[ModelBranch]) -> Flow[Result]:
+    """The frames of each model's sources through its stages, and then all results together."""
+    flows = []
+    for branch in branches:
+        of_branch = [capture for capture in captures if capture.source_id in branch.source_ids]
+        flows.append(_detecting(Flow.from_sources(*of_branch), branch))
+    return Flow.joined(*flows)
+
+
+def _labelled(role: str, label: str) -> str:
+    """The name of a node: its role, and its model where there are several."""
+    return f"{role} {label}" if label else role
+
+
+def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
+    config, engine, suppression, label = branch.config, branch.engine, branch.suppression, branch.label
     spec = engine.spec
-    inflight = config.engine.inflight or default_inflight(live_sources=live_sources, device=engine.device)
     batch = config.engine.batch or 1
     if batch > 1 and spec.batch is not None and spec.batch != batch:
         raise ConfigError(
@@ -417,8 +584,9 @@ def _detecting(
     capacity = config.flow.queue_capacity
     lowest = suppression.lowest_score_threshold
     settings: dict[str, Any] = {
-        "name": DETECT.role,
-        "workers": inflight,
+        "name": _labelled(DETECT.role, label),
+        "role": DETECT.role,
+        "workers": branch.inflight,
         "capacity": max(capacity, batch),
         "max_age_seconds": max_age_seconds,
     }
@@ -433,8 +601,12 @@ def _detecting(
         detected = frames.then_batched(planes, **settings) if batch > 1 else frames.then(planes, **settings)
     else:
         detect = Detect(engine, score_threshold=lowest)
-        prepared = frames.then(Preprocess(spec), name=PREPROCESS.role, capacity=capacity)
+        prepared = frames.then(
+            Preprocess(spec), name=_labelled(PREPROCESS.role, label), role=PREPROCESS.role, capacity=capacity
+        )
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     if suppression.is_per_source:
-        return detected.then_per_source(partial(_NmsOfSource, suppression), name=NMS.role, capacity=capacity)
-    return detected.then(Nms(spec, suppression.of_run), name=NMS.role, capacity=capacity)
+        return detected.then_per_source(
+            partial(_NmsOfSource, suppression), name=branch.last_node, role=NMS.role, capacity=capacity
+        )
+    return detected.then(Nms(spec, suppression.of_run), name=branch.last_node, role=NMS.role, capacity=capacity)

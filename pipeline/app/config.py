@@ -451,6 +451,8 @@ class SourceConfig(_Section):
         | None
     ) = None
     score_threshold: Share | None = None
+    model: Annotated[str, Field(min_length=1)] | None = None  # as --model; sources of one model share its sessions
+    hints: HintsConfig | None = None  # on the file of its model, as the run's are on that of the run
 
     @property
     def has_own_detection(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +36,7 @@ def with_outputs(
 ) -> Flow[Result]:
     """Open the outputs that are requested and hang them on a flow; nothing is rendered where no output takes it.
 
-    class_names: of the model. overlay: the lines to write over each picture. undo: learns how to close each sink.
+    class_names: of the models. overlay: the lines to write over each picture. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened.
     """
     _refuse_useless(config)
@@ -112,6 +112,18 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     for output in outputs.LABELS:  # which know what in a folder are labels; without a picture, they write nothing
         for request in output.requests(config, feeds):
             output.open(request).close()
+
+
+def refuse_different_classes(config: RunConfig, class_names: Mapping[str, Sequence[str]]) -> None:
+    """Raise ConfigError for an output with one list of classes where models have others. class_names: by model."""
+    (first, names), *others = class_names.items()
+    other = next((model for model, its_names in others if tuple(its_names) != tuple(names)), None)
+    for output in outputs.OUTPUTS:
+        if output.has_class_list and other is not None and output.target(config) is not None:
+            raise ConfigError(
+                f"{output.file_option} has one list of classes for all pictures, and {first} and {other} have "
+                "different ones; run them apart, or write --labels voc=FOLDER, where each box has the name of its class"
+            )
 
 
 def output_files(config: RunConfig, feeds: Sequence[Feed]) -> list[tuple[str, str]]:

@@ -52,7 +52,7 @@ class SinkRequest:
     target: str  # as the output's `target` gave it; of several sources that are written to files, each has its own
     feed: Feed | None = None  # of an output that has a sink for each source
     feeds: Sequence[Feed] = ()  # of the whole run
-    class_names: Sequence[str] = ()  # of the model, where it is known
+    class_names: Sequence[str] = ()  # of the models, where they are known
     overlay: Overlay | None = None  # the lines that the rendered pictures lack, and that a window writes over them
 
     def picture_names(self) -> PictureNames:
@@ -75,6 +75,7 @@ class Output:
     names_files: the target is a folder in which the sink names files, so that nothing that is read may lie there.
     per_source: each source has a sink of its own. in_main_thread: the sink is a `MainThreadSink`.
     takes_planes: a rendered picture may be on planes, because the sink encodes them.
+    has_class_list: it has one list of classes for all pictures, so that its models must have the same.
     """
 
     role: str
@@ -90,6 +91,7 @@ class Output:
     per_source: bool = False
     in_main_thread: bool = False
     takes_planes: bool = False
+    has_class_list: bool = False
 
     def requests(self, config: RunConfig, feeds: Sequence[Feed]) -> list[SinkRequest]:
         """The sinks to open; none where the output is not requested."""

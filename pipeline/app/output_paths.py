@@ -85,13 +85,15 @@ def refuse_folder_of_inputs(option: str, folder: str, inputs: Inputs) -> None:
 
 def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
     """The files that a run of a configuration reads, by what they are."""
-    hints = config.hints
+    entries = config.source_configs
+    models = [config.model, *(entry.model for entry in entries)]
+    hints = [config.hints, *(entry.hints for entry in entries if entry.hints is not None)]
     return {
         "the source itself": [path for word in config.source_words for path in files_of(word)],
-        "the model": files_of_model(config.model),
+        "the model": [path for model in dict.fromkeys(models) for path in files_of_model(model)],
         "the configuration": [] if config.file is None else [config.file],
-        "the file of class names": [] if hints.class_names is None else [Path(hints.class_names)],
-        "the file of anchors": [] if hints.anchors is None else [Path(hints.anchors)],
+        "the file of class names": [Path(hint.class_names) for hint in hints if hint.class_names is not None],
+        "the file of anchors": [Path(hint.anchors) for hint in hints if hint.anchors is not None],
     }
 
 

@@ -97,7 +97,7 @@ PARQUET = Output(
 )
 
 
-def _labels(label_format: LabelFormat, colour: str) -> Output:
+def _labels(label_format: LabelFormat, colour: str, *, has_class_list: bool = False) -> Output:
     def open_labels(request: SinkRequest) -> Sink[Result]:
         from pipeline.sinks.labels.formats import FORMATS
 
@@ -112,15 +112,16 @@ def _labels(label_format: LabelFormat, colour: str) -> Output:
         advice="label fewer frames (--every 10) or write to a faster disk",
         colour=colour,
         file_option=f"--labels {label_format}",
+        has_class_list=has_class_list,
     )
 
 
 LABELS = (
-    _labels("yolo", "#17becf"),
-    _labels("coco", "#9edae5"),
+    _labels("yolo", "#17becf", has_class_list=True),
+    _labels("coco", "#9edae5", has_class_list=True),
     _labels("voc", "#bcbd22"),
     _labels("label-studio", "#dbdb8d"),
-    _labels("cvat", "#c49c94"),
+    _labels("cvat", "#c49c94", has_class_list=True),
 )
 CROPS = Output(
     role="crops",

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Literal, Protocol, runtime_checkable
 
-StateName = Literal["connecting", "live", "stalled", "lost", "reading", "ended", "failed"]
+StateName = Literal["connecting", "live", "stalled", "lost", "reading", "paused", "ended", "failed"]
 """A camera is connecting, live, stalled (it gives no picture, and nobody knows why) or lost (it is tried again after a
-while); a recording is reading; both end, or fail."""
+while); a recording is reading; both may be paused, and end, or fail."""
 
 STALLED_SECONDS = 3.0  # without a picture, of a camera that gives several a second
 _STALLED_GAPS = 3.0  # of a slower one, times its usual distance between two pictures
@@ -76,11 +76,14 @@ class SourceStates:
         self._breaks: deque[SourceBreak] = deque(maxlen=_MOST_BREAKS)
         self._num_breaks = 0
         self._lost_since_seconds: float | None = None
+        self._paused: SourceState | None = None
 
     @property
     def state(self) -> SourceState:
         """What the source is doing now."""
         with self._lock:
+            if self._paused is not None and self._state.name not in ("ended", "failed"):
+                return self._paused
             silence = self._stall_seconds()
             if silence is None or self._waiting_since_seconds is None:
                 return self._state
@@ -146,6 +149,14 @@ class SourceStates:
         """Say that a lost source is being opened again."""
         with self._lock:
             self._state = SourceState("connecting", self._clock(), self._wall_clock(), self._state.reason)
+
+    def pause(self, *, is_paused: bool = True) -> None:
+        """Say that somebody lets the source wait, or go on. What happens to it meanwhile is kept, and shown after."""
+        with self._lock:
+            if is_paused and self._paused is None:
+                self._paused = SourceState("paused", self._clock(), self._wall_clock())
+            elif not is_paused:
+                self._paused = None
 
     def end(self, failure: BaseException | None = None) -> None:
         """Say that the source has ended, or what broke it. A break goes on for good."""

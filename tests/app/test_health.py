@@ -15,6 +15,7 @@ from pipeline.app.run.systemd import Systemd
 from pipeline.events import FIELDS
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
+from pipeline.sources.states import SourceState, SourceStates, StateName
 from pipeline.testing import CollectingSink, ItemSource, StepClock
 
 
@@ -33,11 +34,16 @@ def at(*, delivered: dict[str, int], dropped: int = 0, in_flight: int = 0) -> Ru
     return replace(running.statistics(), frames=frames, frames_by_source=by_source)
 
 
+def states(**names: StateName) -> dict[str, SourceState]:
+    """Sources in these states."""
+    return {source: SourceState(name, 0.0, 0.0) for source, name in names.items()}
+
+
 def test_a_run_is_not_well_before_its_first_frame_and_well_while_frames_flow() -> None:
     clock = StepClock()
     health = Health(silence_seconds=40, clock=clock)
     assert health.verdict() == Verdict(False, "starting: no frame has been delivered yet")
-    health.observe(at(delivered={"door": 1}), running=["door"])
+    health.observe(at(delivered={"door": 1}), states=states(door="live"))
     assert health.verdict() == Verdict(True, "frames flow")
 
 
@@ -46,7 +52,7 @@ def test_sources_may_be_silent_for_as_long_as_the_run_waits_for_them() -> None:
     health = Health(silence_seconds=40, clock=clock)
     for seconds in range(0, 50, 5):
         clock.now_seconds = float(seconds)
-        health.observe(at(delivered={"door": 7}), running=["door"])
+        health.observe(at(delivered={"door": 7}), states=states(door="live"))
         assert health.verdict().is_well == (seconds <= 40)
     assert health.verdict().reason == "no source has given a frame for 45 s"
 
@@ -56,22 +62,22 @@ def test_one_silent_camera_of_two_is_named_and_no_reason_to_start_anew() -> None
     health = Health(silence_seconds=40, clock=clock)
     for seconds in range(0, 100, 5):
         clock.now_seconds = float(seconds)
-        health.observe(at(delivered={"door": seconds + 1, "yard": 3}), running=["door", "yard"])
+        health.observe(at(delivered={"door": seconds + 1, "yard": 3}), states=states(door="live", yard="stalled"))
     assert health.verdict() == Verdict(True, "frames flow, but not from yard")
-    assert health.states() == {"door": "live", "yard": "silent"}
+    assert health.states() == {"door": "live", "yard": "stalled"}
 
 
 def test_where_all_sources_are_paused_silence_has_no_limit() -> None:
     clock = StepClock()
     health = Health(silence_seconds=40, clock=clock)
-    health.observe(at(delivered={"door": 7, "yard": 7}), running=["door", "yard"])
+    health.observe(at(delivered={"door": 7, "yard": 7}), states=states(door="live", yard="live"))
     for seconds in range(5, 200, 5):
         clock.now_seconds = float(seconds)
-        health.observe(at(delivered={"door": 7}), running=["door"], paused=["door"])
+        health.observe(at(delivered={"door": 7}), states=states(door="paused", yard="ended"))
         assert health.verdict() == Verdict(True, "frames flow")
     assert health.states() == {"door": "paused", "yard": "ended"}
     clock.advance(41)
-    health.observe(at(delivered={"door": 7}), running=["door"])
+    health.observe(at(delivered={"door": 7}), states=states(door="live"))
     assert health.verdict() == Verdict(False, "no source has given a frame for 41 s")
 
 
@@ -80,7 +86,7 @@ def test_frames_that_come_and_never_end_are_a_reason_to_start_anew() -> None:
     health = Health(silence_seconds=1000, clock=clock)
     for seconds in range(0, 45, 5):
         clock.now_seconds = float(seconds)
-        health.observe(at(delivered={"door": 1}, dropped=seconds, in_flight=2), running=["door"])
+        health.observe(at(delivered={"door": 1}, dropped=seconds, in_flight=2), states=states(door="live"))
         assert health.verdict().is_well == (seconds <= 35)  # the first of them came at 5 s
     assert health.verdict().reason == "frames come, and for 35 s none has been delivered"
 
@@ -88,7 +94,7 @@ def test_frames_that_come_and_never_end_are_a_reason_to_start_anew() -> None:
 def test_a_main_thread_that_hangs_is_a_reason_to_start_anew() -> None:
     clock = StepClock()
     health = Health(silence_seconds=1000, clock=clock)
-    health.observe(at(delivered={"door": 1}), running=["door"])
+    health.observe(at(delivered={"door": 1}), states=states(door="live"))
     clock.advance(31)
     assert health.verdict() == Verdict(False, "the run has not answered for 31 s")
 
@@ -97,20 +103,39 @@ def test_changes_of_a_sources_state_are_events(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO, "pipeline")
     clock = StepClock()
     health = Health(silence_seconds=1000, clock=clock)
-    for seconds, num, running in [
-        (0, 0, ["door"]),
-        (2, 1, ["door"]),
-        (13, 1, ["door"]),
-        (14, 2, ["door"]),
-        (15, 2, []),
-    ]:
-        clock.now_seconds = float(seconds)
-        health.observe(at(delivered={"door": num}), running=running)
+    door = SourceStates(is_live=True, clock=clock, wall_clock=clock)
+
+    def look(seconds: float) -> None:
+        clock.now_seconds = seconds
+        health.observe(at(delivered={"door": 1}), states={"door": door.state})
+
+    look(0.0)
+    door.wait()
+    clock.now_seconds = 2.0
+    door.see_picture()
+    look(2.0)
+    door.wait()
+    look(13.0)
+    door.lose("door: broke off", retry_in_seconds=1.0)
+    look(14.0)
+    door.see_picture()
+    door.pause()
+    look(15.0)
+    look(16.0)
+    door.pause(is_paused=False)
+    look(17.0)
+    door.end()
+    look(18.0)
     assert [getattr(record, FIELDS) for record in caplog.records] == [
-        {"source": "door", "state": "live", "before": "connecting", "seconds": 2.0},
-        {"source": "door", "state": "silent", "before": "live", "seconds": 11.0},
-        {"source": "door", "state": "live", "before": "silent", "seconds": 1.0},
-        {"source": "door", "state": "ended", "before": "live", "seconds": 1.0},
+        {"source": "door", "state": state, "before": before, "seconds": seconds, "reason": reason}
+        for state, before, seconds, reason in [
+            ("live", "connecting", 2.0, ""),
+            ("stalled", "live", 11.0, "no picture for 11 s"),
+            ("lost", "stalled", 1.0, "door: broke off"),
+            ("paused", "lost", 1.0, ""),
+            ("live", "paused", 2.0, ""),
+            ("ended", "live", 1.0, ""),
+        ]
     ]
 
 

@@ -168,6 +168,7 @@ def test_metrics_are_those_of_the_run(small_video: Path, small_detector: Path) -
     from pipeline.app.assemble import assemble
     from pipeline.app.config_loading import load_config
     from pipeline.app.run.service import Service
+    from pipeline.app.run.supervisor import Supervisor
     from pipeline.flow.running import Running
 
     config = load_config(
@@ -180,7 +181,7 @@ def test_metrics_are_those_of_the_run(small_video: Path, small_detector: Path) -
         assert "streamdet_running 0.0" in get(service.endpoint, "/metrics")[1]
         assembly = assemble(config)
         with Running(assembly.flow) as running:
-            service.began(assembly, running)
+            service.began(Supervisor(running, assembly), running)
             running.wait()
         service.observe()
         status, text = get(service.endpoint, "/metrics")

@@ -101,7 +101,9 @@ def run_fence(fence: Fence, folder: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_runs_as_written(desk: Path, page: Path) -> None:
-    runnable = [fence for fence in fences_of(page) if fence.language in ("bash", "python") and is_runnable(fence)]
+    runnable = [
+        fence for fence in fences_of(page) if fence.language in ("bash", "python", "yaml") and is_runnable(fence)
+    ]
     for fence in runnable:
         run_fence(fence, desk)
     for name in {name for fence in runnable for name in re.findall(r"-o (\S+)", fence.text)}:

@@ -105,13 +105,14 @@ def write_boxes_detector(
     batch: int | None = None,
     dtype: str = "float32",
     side: int = 64,
+    class_names: tuple[str, ...] = ("cat", "dog"),
 ) -> Path:
     """Write a self-describing detector whose every answer to a black image is rows of x1, y1, x2, y2, score, class."""
     spec = DetectorSpec(
         input_name="images",
         network_wh=(side, side),
         head="boxes",
-        class_names=("cat", "dog"),
+        class_names=class_names,
         layout="nhwc" if dtype == "uint8" else "nchw",
         dtype=dtype,  # type: ignore[arg-type]
         batch=batch,

@@ -65,6 +65,7 @@ def _request(options: CtlOptions) -> dict[str, Json]:
         "weight": options.weight,
         "classes": list(options.classes) or None,
         "score_threshold": options.score_threshold,
+        "model": None if options.model is None else _absolute(options.model),
     }
     own = {key: value for key, value in own.items() if value is not None}
     if own and options.action != "add":
@@ -80,19 +81,20 @@ def _request(options: CtlOptions) -> dict[str, Json]:
     return {"command": options.action, "name": options.source}
 
 
-def _absolute(source: str) -> str:
-    """The source; a file that is here by its whole path, because the run may have another working folder."""
+def _absolute(word: str) -> str:
+    """A source or a model; a file that is here by its whole path, because the run may have another working folder."""
     try:
-        return str(Path(source).absolute()) if Path(source).exists() else source
+        return str(Path(word).absolute()) if Path(word).exists() else word
     except (OSError, ValueError):
-        return source
+        return word
 
 
 def _table(sources: list[Json]) -> Table:
-    table = Table("name", "state", "captured", "delivered", "dropped", "reason", box=None, pad_edge=False)
+    table = Table("name", "state", "captured", "delivered", "dropped", "model", "reason", box=None, pad_edge=False)
     for source in sources:
         assert isinstance(source, dict)
         state = "paused" if source["paused"] else str(source["state"])
         numbers = [str(source[key]) for key in ("captured", "delivered", "dropped")]
-        table.add_row(Text(str(source["name"])), state, *numbers, Text(str(source["reason"])))
+        words = [Text(str(source[key])) for key in ("model", "reason")]
+        table.add_row(Text(str(source["name"])), state, *numbers, *words)
     return table

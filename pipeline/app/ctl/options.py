@@ -32,3 +32,11 @@ class CtlOptions:
     score_threshold: Annotated[
         float | None, Flag("Keep its detections with at least this score.", at_least=0, at_most=1)
     ] = None
+    model: Annotated[
+        str | None,
+        Flag(
+            "The model of a source that is added, as of `run`; by default that of the run.",
+            ("--model", "-m"),
+            metavar="MODEL",
+        ),
+    ] = None

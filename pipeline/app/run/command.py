@@ -25,14 +25,14 @@ from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DEMO_FOLDER, DemoOptions, RunOptions
 from pipeline.app.run.panel import RunView, panel_for
-from pipeline.app.run.report import print_images, print_report, report_of
+from pipeline.app.run.report import ModelReport, print_images, print_report, report_of
 from pipeline.app.run.service import Service
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.app.run.verdict import Setup, judge
 from pipeline.app.signals import Signals, threads_left_behind
 from pipeline.app.standard_streams import lines_given_up_after
-from pipeline.app.terminal import tell, wide_console
+from pipeline.app.terminal import short_name, tell, wide_console
 from pipeline.errors import StreamdetError
 from pipeline.events import event
 from pipeline.flow.failure import OnError
@@ -123,9 +123,11 @@ def run_and_report(config: RunConfig, *, service: Service | None = None, is_quie
         refuse_socket(Path(config.control))
     with Signals(grace_seconds=config.flow.grace_s) as signals, lines_given_up_after(config.flow.grace_s):
         assembly = assemble(config, overlay=overlay, wait_for=signals.wait_for)
-        for line in (assembly.engine.describe(), assembly.engine.reason, assembly.engine.agreement):
-            if line is not None:
-                tell(console, line, "dim")
+        for branch in assembly.branches:
+            sources = f": {', '.join(map(short_name, branch.source_ids))}" if len(assembly.branches) > 1 else ""
+            for line in (f"{branch.engine.describe()}{sources}", branch.engine.reason, branch.engine.agreement):
+                if line is not None:
+                    tell(console, line, "dim")
         return _run_assembly(assembly, config, console, overlay, signals, service)
 
 
@@ -156,7 +158,7 @@ def _run_assembly(
             _control_of(config, supervisor),
             panel_for(console, view) as panel,
         ):
-            service.began(assembly, running)
+            service.began(supervisor, running)
 
             def on_tick() -> None:
                 panel.update()
@@ -173,7 +175,7 @@ def _run_assembly(
         _report(running.statistics(), supervisor, config, console, objects, truth, service)
     finally:
         if not threads_left_behind():  # an inference that never returns would keep the engine from closing
-            assembly.engine.close()
+            supervisor.assembly.close_engines()
     return (
         128 + signals.numbers[0] if signals.numbers else int(bool(config.strict and _has_losses(supervisor.assembly)))
     )
@@ -221,14 +223,16 @@ def _report(
     assembly = supervisor.assembly
     damage = {name: source.damage for name, source in assembly.sources.items()}
     of_files = {name: source for name, source in assembly.sources.items() if isinstance(source, HasImages)}
+    models = _models(assembly)
     report = report_of(
         statistics,
         verdict=judge(statistics, is_live=assembly.is_live, setup=Setup(config, assembly.sources)),
-        model=assembly.engine.spec.model_name or assembly.engine.path.name,
-        device=f"{assembly.engine.device} {assembly.engine.precision}",
+        model=", ".join(models),
+        device=", ".join(dict.fromkeys(f"{model['device']} {model['precision']}" for model in models.values())),
         damage=damage,
         every=config.flow.every,
-        agreement=assembly.engine.agreement,
+        agreement="; ".join(filter(None, (model["agreement"] for model in models.values()))) or None,
+        models=models,
         unreadable={name: source.unreadable for name, source in of_files.items()},
         objects=objects,
         streams=_streams(assembly),
@@ -237,8 +241,7 @@ def _report(
     service.observe()  # for the sources' last states
     service.ended(report, error=broken_by)
     images = objects.images()
-    nothing = why_nothing(config.detection, assembly.engine.spec)
-    print_counts(objects.counts(), images, console, nothing=nothing)
+    print_counts(objects.counts(), images, console, nothing=_why_nothing(assembly))
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
     if images is not None:
@@ -258,6 +261,29 @@ def _report(
     ]
     if written:
         tell(console, "written  " + ", ".join(written))
+
+
+def _models(assembly: Assembly) -> dict[str, ModelReport]:
+    """What the report says of each model."""
+    return {
+        branch.name: {
+            "device": branch.engine.device,
+            "precision": branch.engine.precision,
+            "agreement": branch.engine.agreement,
+            "sources": list(branch.source_ids),
+        }
+        for branch in assembly.branches
+    }
+
+
+def _why_nothing(assembly: Assembly) -> str:
+    """What would have been kept of each model."""
+    reasons = {
+        branch.name: why_nothing(branch.suppression.detection, branch.engine.spec) for branch in assembly.branches
+    }
+    if len(reasons) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"of {name} {reason}" for name, reason in reasons.items())
 
 
 def _is_there(path: Path) -> bool:

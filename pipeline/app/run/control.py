@@ -116,6 +116,7 @@ def _in_json(status: SourceStatus) -> dict[str, Json]:
         "captured": status.num_captured,
         "delivered": status.num_delivered,
         "dropped": status.num_dropped,
+        "model": status.model,
     }
 
 

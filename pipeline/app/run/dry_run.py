@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from pipeline.app.assemble import Assembly, default_inflight, default_threads
+from pipeline.app.assemble import Assembly
 from pipeline.app.config import RunConfig
 from pipeline.app.config_keys import config_keys, yaml_value
 from pipeline.app.config_loading import ConfigRequest, without_secrets
@@ -32,6 +33,9 @@ def print_dry_run(
     """Print the graph and the settings; all_keys: those as well that have their defaults."""
     tell(console, str(assembly.flow))
     tell(console, "")
+    if any(entry.model is not None for entry in config.source_configs):
+        console.print(_model_table(assembly), markup=False, highlight=False)
+        tell(console, "")
     settings = list(settings_of(request, config, chosen_by(config, assembly)))
     shown = [setting for setting in settings if all_keys or setting.origin != "default"]
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -49,6 +53,19 @@ def print_dry_run(
         )
 
 
+def _model_table(assembly: Assembly) -> Table:
+    """A row a model: what runs it, and the sources whose pictures it gets."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("model", "file", "device", "threads × inferences", "sources"):
+        table.add_column(column, overflow="fold")
+    for branch in assembly.branches:
+        engine, words = branch.engine, branch.source_ids
+        at_once = f"{branch.threads} × {branch.inflight}"
+        cells = (branch.name, str(engine.path), f"{engine.device} {engine.precision}", at_once, ", ".join(words))
+        table.add_row(*map(Text, cells))
+    return table
+
+
 def settings_of(request: ConfigRequest, config: RunConfig, chosen: Mapping[str, Setting]) -> Iterator[Setting]:
     """Every key with its value as YAML, secrets masked, and its origin; one that is the default is "default".
 
@@ -56,6 +73,7 @@ def settings_of(request: ConfigRequest, config: RunConfig, chosen: Mapping[str, 
     """
     origins = origins_of(request)
     values = config.model_dump(mode="json")
+    values["sources"] = [_without_nulls(source) for source in values["sources"]]
     for key in config_keys():
         value = _value_of(key.name, values)
         if key.name in chosen and value == key.default:
@@ -69,19 +87,21 @@ def chosen_by(config: RunConfig, assembly: Assembly) -> dict[str, Setting]:
     """What an assembly has chosen where the configuration leaves it open, by key."""
     engine, spec = assembly.engine, assembly.engine.spec
     live_sources = len(assembly.sources) if assembly.is_live else 0
-    by_cores = f"chosen: for {f'{live_sources} live' if live_sources else 'recorded'} sources on these cores"
+    models = f" and {len(assembly.branches)} models" if len(assembly.branches) > 1 else ""
+    by_cores = f"chosen: for {f'{live_sources} live' if live_sources else 'recorded'} sources{models} on these cores"
     own = "the model's own"
     is_live = {source.is_live for source in assembly.sources.values()}
     modes = [word for word, is_meant in (("live", True), ("every-frame", False)) if is_meant in is_live]
+    demo = Setting("model", DEMO, "chosen: the detector that comes with streamdet")
     chosen = [
-        Setting("model", DEMO, "chosen: the detector that comes with streamdet"),
+        *([demo] if any(branch.choice.word is None for branch in assembly.branches) else []),
         Setting("detection.score_threshold", f"{spec.suppression.score_threshold:g}", own),
         Setting("detection.iou_threshold", f"{spec.suppression.iou_threshold:g}", own),
         Setting("detection.max_detections", str(spec.suppression.max_detections), own),
         Setting("engine.device", engine.device, f"chosen: {engine.reason.removeprefix(f'{engine.device}: ')}"),
         Setting("engine.precision", engine.precision, f"chosen: as {engine.device} has it"),
-        Setting("engine.threads", str(default_threads(live_sources=live_sources)), by_cores),
-        Setting("engine.inflight", str(default_inflight(live_sources=live_sources, device=engine.device)), by_cores),
+        Setting("engine.threads", _of_all(branch.threads for branch in assembly.branches), by_cores),
+        Setting("engine.inflight", _of_all(branch.inflight for branch in assembly.branches), by_cores),
         Setting("flow.mode", " and ".join(modes), "chosen: as the source is"),
     ]
     settled = {
@@ -90,6 +110,18 @@ def chosen_by(config: RunConfig, assembly: Assembly) -> dict[str, Setting]:
         if value != getattr(config.engine, name)
     }
     return {setting.key: setting for setting in chosen} | settled
+
+
+def _without_nulls(value: Json) -> Json:
+    """A source without the settings that it leaves to the run."""
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+
+
+def _of_all(numbers: Iterable[int]) -> str:
+    """A number that all models have, or those of each."""
+    return " and ".join(dict.fromkeys(map(str, numbers)))
 
 
 def _value_of(key: str, values: Mapping[str, Json]) -> Json:

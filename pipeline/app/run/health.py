@@ -1,4 +1,4 @@
-"""Health: snapshots of a run → the state of each source, and whether frames flow as they should.
+"""Health: snapshots of a run and its sources' states → whether frames flow as they should.
 
 A run is well while frames are delivered. It is not well
 
@@ -14,20 +14,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from pipeline.app.config import RunConfig
 from pipeline.events import event
 from pipeline.flow.running import RunStatistics
+from pipeline.sources.states import SourceState, StateName
 
 logger = logging.getLogger(__name__)
 
-SourceState = Literal["connecting", "live", "silent", "paused", "ended"]
-
-_SILENT_SECONDS = 10.0  # a source without frames for longer is called silent
 _STUCK_SECONDS = 30.0
+_RESTING: tuple[StateName, ...] = ("paused", "ended", "failed")  # no frames are expected of them
+_QUIET: tuple[StateName, ...] = ("connecting", "stalled", "lost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,32 +53,24 @@ class Health:
         self._num_delivered = 0
         self._observed_at_seconds = clock()
 
-    def observe(
-        self, statistics: RunStatistics, *, running: Collection[str], paused: Collection[str] = frozenset()
-    ) -> None:
-        """Take a snapshot. Changes of state are logged as events.
-
-        running: the sources that have not ended. paused: those of them that were told to wait.
-        """
+    def observe(self, statistics: RunStatistics, *, states: Mapping[str, SourceState]) -> None:
+        """Take a snapshot. Changes of state are logged as events. states: of each source that there is or was."""
         now = self._clock()
         frames = statistics.frames
         self._captured.see(frames.captured, now)
         self._ended.see(frames.captured - frames.in_flight - frames.dropped, now)
-        if set(running) <= set(paused):
+        if all(state.name in _RESTING for state in states.values()):
             self._captured.changed_at_seconds = now
         if self._ended.is_new:
             self._waiting_since_seconds = None
         elif self._captured.is_new and self._waiting_since_seconds is None:
             self._waiting_since_seconds = now
         self._num_delivered, self._observed_at_seconds = frames.delivered, now
-        for name in {*statistics.frames_by_source, *running, *self._sources}:
-            counts = statistics.frames_by_source.get(name)
-            watch = self._sources.setdefault(name, _SourceWatch(name, now))
-            rest: SourceState | None = "ended" if name not in running else "paused" if name in paused else None
-            watch.see(0 if counts is None else counts.captured, now, rest=rest)
+        for name, state in states.items():
+            self._sources.setdefault(name, _SourceWatch(name, state, now)).see(state, now)
 
-    def states(self) -> dict[str, SourceState]:
-        """The state of each source."""
+    def states(self) -> dict[str, StateName]:
+        """The state of each source at the last snapshot."""
         return {name: watch.state for name, watch in dict(self._sources).items()}
 
     def verdict(self) -> Verdict:
@@ -95,7 +86,7 @@ class Health:
             return Verdict(False, f"frames come, and for {stuck:.0f} s none has been delivered")
         if not self._num_delivered:
             return Verdict(False, "starting: no frame has been delivered yet")
-        quiet = sorted(name for name, state in self.states().items() if state in ("connecting", "silent"))
+        quiet = sorted(name for name, state in self.states().items() if state in _QUIET)
         return Verdict(True, "frames flow" if not quiet else f"frames flow, but not from {', '.join(quiet)}")
 
 
@@ -114,35 +105,31 @@ class _Counter:
 
 
 class _SourceWatch:
-    """The state of one source."""
+    """Logs the changes of one source's state."""
 
-    def __init__(self, name: str, now_seconds: float) -> None:
-        self.state: SourceState = "connecting"
+    def __init__(self, name: str, state: SourceState, now_seconds: float) -> None:
+        self.state: StateName = "reading" if state.name == "reading" else "connecting"
         self._name = name
-        self._captured = _Counter(now_seconds)
-        self._has_come = False
         self._since_seconds = now_seconds
 
-    def see(self, num_captured: int, now_seconds: float, *, rest: SourceState | None) -> None:
-        """rest: the state of a source from which no frames are expected."""
-        self._captured.see(num_captured, now_seconds)
-        self._has_come = self._has_come or num_captured > 0
-        state = rest or self._state(now_seconds)
-        if state != self.state:
-            seconds = now_seconds - self._since_seconds
-            logger.info(
-                "%s: %s, after %.1f s %s",
-                self._name,
-                state,
-                seconds,
-                self.state,
-                extra=event(
-                    "source_state", source=self._name, state=state, before=self.state, seconds=round(seconds, 3)
-                ),
-            )
-            self.state, self._since_seconds = state, now_seconds
-
-    def _state(self, now_seconds: float) -> SourceState:
-        if not self._has_come:
-            return "connecting"
-        return "silent" if now_seconds - self._captured.changed_at_seconds > _SILENT_SECONDS else "live"
+    def see(self, state: SourceState, now_seconds: float) -> None:
+        if state.name == self.state:
+            return
+        seconds = now_seconds - self._since_seconds
+        logger.info(
+            "%s: %s, after %.1f s %s%s",
+            self._name,
+            state.name,
+            seconds,
+            self.state,
+            f": {state.reason}" if state.reason else "",
+            extra=event(
+                "source_state",
+                source=self._name,
+                state=state.name,
+                before=self.state,
+                seconds=round(seconds, 3),
+                reason=state.reason,
+            ),
+        )
+        self.state, self._since_seconds = state.name, now_seconds

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -15,16 +15,24 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from pipeline.app.run.health import SourceState
 from pipeline.app.stages import DETECT
 from pipeline.flow.ledger import LatencyCounts
 from pipeline.flow.running import RunStatistics
+from pipeline.sources.states import StateName
 from pipeline.version import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGE_BOUNDS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_STATES: tuple[SourceState, ...] = get_args(SourceState)
+_STATES: tuple[StateName, ...] = get_args(StateName)
 _BUCKETS = ("delivered", "dropped_stale", "dropped_full", "filtered", "failed")
+
+
+class ModelInfo(NamedTuple):
+    """A model of a run, and what runs it."""
+
+    name: str
+    device: str
+    precision: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +41,8 @@ class RunSnapshot:
 
     statistics: RunStatistics
     ages: Mapping[str, LatencyCounts]  # by source, at `AGE_BOUNDS_SECONDS`
-    states: Mapping[str, SourceState]
-    model: str
-    device: str
-    precision: str
+    states: Mapping[str, StateName]
+    models: Sequence[ModelInfo]
 
 
 class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
@@ -63,9 +69,9 @@ class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra m
         if run is None:
             return
         info = InfoMetricFamily("streamdet_run", "What runs.")
-        info.add_metric(
-            (), {"version": __version__, "model": run.model, "device": run.device, "precision": run.precision}
-        )
+        for model in run.models:
+            labels = {"model": _text(model.name), "device": model.device, "precision": model.precision}
+            info.add_metric((), {"version": __version__} | labels)
         yield info
         yield from _frames(run.statistics)
         yield from _rates(run.statistics)
@@ -92,8 +98,7 @@ def _rates(statistics: RunStatistics) -> Iterator[Metric]:
         fps.add_metric((_text(source), "captured"), counts.recent_captured_rate or 0.0)
         fps.add_metric((_text(source), "delivered"), counts.recent_delivered_rate or 0.0)
     yield fps
-    detect = statistics.of_role(DETECT.role)
-    rate = None if detect is None else detect.recent_rate
+    rate = statistics.recent_rate_of_role(DETECT.role)
     yield GaugeMetricFamily("streamdet_inferred_fps", "Frames a second through the network, all sources.", rate or 0.0)
 
 
@@ -121,7 +126,7 @@ def _nodes(statistics: RunStatistics) -> Iterator[Metric]:
     yield from (waiting, dropped, busy)
 
 
-def _states(by_source: Mapping[str, SourceState]) -> Metric:
+def _states(by_source: Mapping[str, StateName]) -> Metric:
     family = GaugeMetricFamily(
         "streamdet_source_state", "1 for the state that a source is in.", labels=("source", "state")
     )

@@ -224,12 +224,16 @@ def _stage_table(stages: Sequence[tuple[str, Sequence[StageStatistics]]], *, is_
 
 
 def _by_role(nodes: Sequence[StageStatistics]) -> list[tuple[str, list[StageStatistics]]]:
-    """A row a role: of one node its name, of several the role and their number; times are then of the busiest."""
+    """A row a role: of one node its name, of several the role and their number; times are then of the busiest.
+
+    Stages, which have a role in common where there are several models, have a row each.
+    """
     by_role: dict[str, list[StageStatistics]] = {}
     for node in nodes:
-        by_role.setdefault(SOURCE.role if node.kind == "source" else node.role, []).append(node)
+        role = {"source": SOURCE.role, "sink": node.role}.get(node.kind, node.name)
+        by_role.setdefault(role, []).append(node)
     return [
-        (short_name(alike[0].name, role) if len(alike) == 1 else f"{role} ×{len(alike)}", alike)
+        (short_name(alike[0].name, alike[0].role) if len(alike) == 1 else f"{role} ×{len(alike)}", alike)
         for role, alike in by_role.items()
     ]
 
@@ -243,10 +247,10 @@ def _table(*columns: str) -> Table:
 
 
 def _rates(statistics: RunStatistics) -> str:
-    frames, detect = statistics.frames, statistics.of_role(DETECT.role)
+    frames = statistics.frames
     return (
         f"FPS captured {_rate(frames.recent_captured_rate)}  "
-        f"inferred {_rate(None if detect is None else detect.recent_rate)}  "
+        f"inferred {_rate(statistics.recent_rate_of_role(DETECT.role))}  "
         f"delivered {_rate(frames.recent_delivered_rate)}"
     )
 

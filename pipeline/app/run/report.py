@@ -79,9 +79,19 @@ class BreakReport(TypedDict):
     reason: str
 
 
+class ModelReport(TypedDict):
+    """One of a run's models."""
+
+    device: str
+    precision: str
+    agreement: str | None  # of the device's detections with the CPU's in fp32; null: they are those
+    sources: list[str]  # whose pictures it got
+
+
 class SourceReport(FramesReport, ObjectsReport):
     """One source's part of a run."""
 
+    model: NotRequired[str]
     state: NotRequired[StateReport]
     num_breaks: NotRequired[int]
     breaks: NotRequired[list[BreakReport]]  # the last hundred
@@ -106,9 +116,10 @@ class RunReport(FramesReport, ObjectsReport):
     limited_by: str
     advice: str
     every: NotRequired[int]  # one of this number of frames was captured; left out where 1
-    model: str
+    model: str  # of several, all with commas between them, as of the next two
     device: str
     agreement: str | None
+    models: NotRequired[dict[str, ModelReport]]  # by their names in `stages` and `sources`
     versions: dict[str, str]
     seconds: float
     sources: dict[str, SourceReport]
@@ -128,6 +139,7 @@ def report_of(
     objects: ObjectTally | None = None,
     streams: Mapping[str, SendStatistics] | None = None,
     states: Mapping[str, SourceStates] | None = None,
+    models: Mapping[str, ModelReport] | None = None,
 ) -> RunReport:
     """The report of a run.
 
@@ -137,10 +149,12 @@ def report_of(
     objects: what was detected.
     streams: what became of the frames that were to be sent to addresses, by the name of the output.
     states: what the sources were doing, by source.
+    models: by name, where the run says it of each.
     """
-    inferred = statistics.of_role(DETECT.role)
-    by_source = inferred.rate_by_source if inferred is not None else {}
-    frames = _frames(statistics.frames, inferred.rate if inferred is not None else None)
+    by_source: dict[str, float | None] = {}
+    for node in statistics.nodes:
+        by_source |= node.rate_by_source if node.role == DETECT.role else {}
+    frames = _frames(statistics.frames, statistics.rate_of_role(DETECT.role))
     report: RunReport = {
         "frames": frames["frames"],
         "fps": frames["fps"],
@@ -163,6 +177,11 @@ def report_of(
     for source_id, source_states in (states or {}).items():
         if source_id in report["sources"]:
             _add_states(report["sources"][source_id], source_states)
+    if models:
+        report["models"] = dict(models)
+        for name, model_report in models.items():
+            for source_id in report["sources"].keys() & model_report["sources"]:
+                report["sources"][source_id]["model"] = name
     if every != 1:
         report["every"] = every
     if objects is not None:

@@ -7,13 +7,13 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from pipeline.app.assemble import Assembly
 from pipeline.app.config import RunConfig
 from pipeline.app.extras import load
 from pipeline.app.run.endpoint import Address, Endpoint, Page
 from pipeline.app.run.health import Health, allowed_silence_seconds
 from pipeline.app.run.panel import summary_line
 from pipeline.app.run.report import RunReport
+from pipeline.app.run.supervisor import Supervisor
 from pipeline.app.run.systemd import Systemd
 from pipeline.events import event
 from pipeline.flow.running import Running
@@ -43,35 +43,34 @@ class Service:
         self._health = Health(silence_seconds=allowed_silence_seconds(config), clock=clock)
         self._systemd = Systemd(environment, clock=clock)
         self._running: Running[Result] | None = None
-        self._assembly: Assembly | None = None
+        self._supervisor: Supervisor | None = None
         self.endpoint = None if metrics is None else self._listening(metrics)
 
-    def began(self, assembly: Assembly, running: Running[Result]) -> None:
-        """Sources and model are open, and the run begins."""
-        self._assembly, self._running = assembly, running
-        engine = assembly.engine
-        sources = list(assembly.sources)
+    def began(self, supervisor: Supervisor, running: Running[Result]) -> None:
+        """Sources and models are open, and the run begins."""
+        self._supervisor, self._running = supervisor, running
+        branches, sources = supervisor.assembly.branches, list(supervisor.assembly.sources)
         logger.info(
             "runs %s on %s",
-            engine.describe(),
+            " and ".join(branch.engine.describe() for branch in branches),
             ", ".join(sources),
             extra=event(
                 "run_started",
                 version=__version__,
                 sources=sources,
-                model=engine.spec.model_name or engine.path.name,
-                device=engine.device,
-                precision=engine.precision,
+                model=", ".join(branch.name for branch in branches),
+                device=", ".join(dict.fromkeys(branch.engine.device for branch in branches)),
+                precision=", ".join(dict.fromkeys(branch.engine.precision for branch in branches)),
             ),
         )
 
     def observe(self, *, is_stopping: bool = False) -> None:
         """Look at the run; to be called at least every second. is_stopping: it was asked to end."""
-        if self._running is None:
+        if self._running is None or self._supervisor is None:
             return
         statistics = self._running.statistics()
-        open_sources = [node.name for node in self._running.flow.nodes if node.kind == "source"]
-        self._health.observe(statistics, running=open_sources, paused=self._running.paused_sources())
+        states = {name: capture.states.state for name, capture in self._supervisor.captures.items()}
+        self._health.observe(statistics, states=states)
         self._systemd.observe(self._health.verdict(), " ".join(summary_line(statistics).split()))
         if is_stopping:
             self._systemd.stopping()
@@ -111,20 +110,20 @@ class Service:
     def _listening(self, word: str) -> Endpoint:
         address = Address.parse(word, "--metrics")
         load("pipeline.app.run.metrics", extra="metrics")
-        from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, CONTENT_TYPE, RunMetrics, RunSnapshot
+        from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, CONTENT_TYPE, ModelInfo, RunMetrics, RunSnapshot
 
         def snapshot() -> RunSnapshot | None:
-            running, assembly = self._running, self._assembly
-            if running is None or assembly is None:
+            running, supervisor = self._running, self._supervisor
+            if running is None or supervisor is None:
                 return None
-            engine = assembly.engine
             return RunSnapshot(
                 running.statistics(),
                 running.latency_counts(AGE_BOUNDS_SECONDS),
                 self._health.states(),
-                engine.spec.model_name or engine.path.name,
-                engine.device,
-                engine.precision,
+                [
+                    ModelInfo(branch.name, branch.engine.device, branch.engine.precision)
+                    for branch in supervisor.assembly.branches
+                ],
             )
 
         metrics = RunMetrics(snapshot)

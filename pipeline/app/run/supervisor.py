@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
-from pipeline.app.assemble import Assembly, added_source
+from pipeline.app.assemble import Assembly, ModelBranch, added_source
 from pipeline.app.config import SourceConfig
 from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
-from pipeline.errors import FlowError
 from pipeline.flow.graph import Flow, Node
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
@@ -30,6 +28,18 @@ class SourceStatus:
     num_captured: int
     num_delivered: int
     num_dropped: int
+    model: str  # what reports call it
+
+
+def _with_source(branches: Sequence[ModelBranch], branch: ModelBranch, name: str) -> tuple[ModelBranch, ...]:
+    """The branches, of which this one, perhaps new, has a source of that name, and no other has."""
+    labels = {other.label for other in branches}
+    return tuple(
+        replace(other, source_ids=(*(own for own in other.source_ids if own != name), name))
+        if other.label == branch.label
+        else replace(other, source_ids=tuple(own for own in other.source_ids if own != name))
+        for other in (*branches, *(() if branch.label in labels else (branch,)))
+    )
 
 
 class Supervisor:
@@ -66,24 +76,23 @@ class Supervisor:
         opened, a name that the run has, and an output that takes no further source.
         """
         with self._adding, ExitStack() as undo:
-            name, capture, feed = added_source(self._assembly, entry, undo)
-            if name in {node.name for node in self._running.flow.nodes}:
-                raise FlowError(
-                    f"the run has a source {name!r} already; remove it, or add this one with another --name"
-                )
-            flow: Flow[Any] = self._running.flow  # its tip stays what it is
-            flow = flow.with_source(capture)
-            flow, targets = with_outputs_of_source(flow, self._assembly.config, feed, self._assembly.feeds, undo=undo)
-            self._assembly.suppression.keep(name, entry)
-            self._running.extend(flow)
+            assembly = self._assembly
+            taken = {node.name for node in self._running.flow.nodes}
+            added = added_source(assembly, entry, taken, undo)
+            name = added.source_id
+            joined = added.joined_to(self._running.flow, assembly.branches[0])
+            flow, targets = with_outputs_of_source(joined, assembly.config, added.feed, assembly.feeds, undo=undo)
+            added.branch.suppression.keep(name, entry)
+            self._running.extend(Flow(flow.nodes, joined.tip))
             undo.pop_all()
-            self._keep(name, capture, flow)
-            feeds = (*(other for other in self._assembly.feeds if other.source_id != name), feed)
-            sources = {**self._assembly.sources, name: capture.source}
-            flow_of_all: Flow[Result] = Flow(tuple(self._nodes.values()), self._assembly.flow.tip)
-            all_targets = (*self._assembly.targets, *targets)
+            self._keep(name, added.capture, flow)
             self._assembly = replace(
-                self._assembly, sources=sources, feeds=feeds, flow=flow_of_all, targets=all_targets
+                assembly,
+                sources={**assembly.sources, name: added.capture.source},
+                feeds=(*(other for other in assembly.feeds if other.source_id != name), added.feed),
+                flow=Flow(tuple(self._nodes.values()), joined.tip),
+                targets=(*assembly.targets, *targets),
+                branches=_with_source(assembly.branches, added.branch, name),
             )
         return name
 
@@ -97,9 +106,11 @@ class Supervisor:
     def pause(self, name: str, *, is_paused: bool = True) -> None:
         """Let a source wait, or go on; what a camera gives meanwhile is not captured. Raises FlowError as `remove`."""
         self._running.pause_source(name, is_paused=is_paused)
+        self._captures[name].states.pause(is_paused=is_paused)
 
     def sources(self) -> list[SourceStatus]:
         """All sources that there are or were, in the order in which they came."""
+        models = self._assembly.model_of_source()
         counts, paused = self._running.statistics().frames_by_source, self._running.paused_sources()
         return [
             SourceStatus(
@@ -109,6 +120,7 @@ class Supervisor:
                 counts[name].captured,
                 counts[name].delivered,
                 counts[name].dropped,
+                models[name],
             )
             for name, capture in self.captures.items()
         ]
