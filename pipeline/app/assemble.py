@@ -27,7 +27,7 @@ from pipeline.app.open_outputs import (
 )
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
-from pipeline.app.thresholds import suppression_of_sources, suppression_options
+from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.published import published_models
@@ -37,6 +37,7 @@ from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
+from pipeline.picture.suppression import SuppressionOptions
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, open_sources_abreast, source_words
@@ -87,21 +88,30 @@ class Suppression:
         model: str = "",
     ) -> None:
         self._detection = config.detection
+        self._track = config.track
         self._spec = spec
         own_only = model and settings and all(entry.classes is not None for entry in settings.values())
         self.detection = config.detection.model_copy(update={"classes": ()}) if own_only else config.detection
         self.of_run = suppression_options(self.detection, spec, prefix=f"{model}: " if model else "")
         of_sources = suppression_of_sources(config.detection, settings, spec)
         self.is_per_source = bool(of_sources) or takes_sources
+        self._shown = of_sources
         self.lowest_score_threshold = min(
-            options.lowest_score_threshold for options in (self.of_run, *of_sources.values())
+            self._kept(options).lowest_score_threshold for options in (self.of_run, *of_sources.values())
         )
-        self._of_run = Nms(spec, self.of_run)
-        self._of_sources = {name: Nms(spec, options) for name, options in of_sources.items()}
+        self.of_all = Nms(spec, self._kept(self.of_run))
+        self._of_sources = {name: Nms(spec, self._kept(options)) for name, options in of_sources.items()}
+
+    def shown_of(self, source_id: str) -> SuppressionOptions:
+        """Which detections of a source are shown; where something is tracked, NMS keeps weaker ones as well."""
+        return self._shown.get(source_id, self.of_run)
+
+    def _kept(self, shown: SuppressionOptions) -> SuppressionOptions:
+        return tracked_options(self._track, shown)
 
     def nms_of(self, source_id: str) -> Nms:
         """The stage that a source has now."""
-        return self._of_sources.get(source_id, self._of_run)
+        return self._of_sources.get(source_id, self.of_all)
 
     def refuse(self, entry: SourceConfig) -> None:
         """Raise ConfigError for a source that the run cannot take: the network gives nothing below its threshold."""
@@ -109,7 +119,7 @@ class Suppression:
             return
         if not self.is_per_source:
             raise ConfigError("sources with classes or thresholds of their own can be added to a run with --control")
-        options = suppression_options(entry.detection(self._detection), self._spec)
+        options = self._kept(suppression_options(entry.detection(self._detection), self._spec))
         if options.lowest_score_threshold < self.lowest_score_threshold:
             raise ConfigError(
                 f"score_threshold must be at least {self.lowest_score_threshold:g}, the lowest of the run when it "
@@ -119,8 +129,10 @@ class Suppression:
     def keep(self, source_id: str, entry: SourceConfig) -> None:
         """Apply the settings of a source that comes, in place of those of an earlier one of its name."""
         own = suppression_of_sources(self._detection, {source_id: entry}, self._spec)
-        self._of_sources.pop(source_id, None)
-        self._of_sources |= {name: Nms(self._spec, options) for name, options in own.items()}
+        for of_sources in (self._shown, self._of_sources):
+            of_sources.pop(source_id, None)
+        self._shown |= own
+        self._of_sources |= {name: Nms(self._spec, self._kept(options)) for name, options in own.items()}
 
 
 class _NmsOfSource:
@@ -180,6 +192,7 @@ class Assembly:
     targets: tuple[OutputTarget, ...]  # that a run of it may write; - is standard output
     config: RunConfig  # with what a trial on a GPU has settled, where there is one model
     feeds: tuple[Feed, ...]
+    suppressions: dict[str, Suppression]  # by source; one that comes later is added
 
     @property
     def engine(self) -> OrtEngine:
@@ -256,13 +269,14 @@ def assemble(
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
         refuse_different_classes(config, {branch.name: branch.engine.spec.class_names for branch in branches})
         names = tuple(dict.fromkeys(name for branch in branches for name in branch.engine.spec.class_names))
-        flow = with_added_stages(flow, config)
+        suppressions = {name: branch.suppression for branch in branches for name in branch.source_ids}
+        flow = with_added_stages(flow, config, lambda source_id: suppressions[source_id].shown_of(source_id))
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
     for branch in branches:  # last: where a model cannot be run its accuracy does not matter
         warn_of_doubts(branch.config, branch.engine.spec)
     targets = output_targets(config, feeds)
-    return Assembly(flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds))
+    return Assembly(flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds), suppressions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -609,4 +623,4 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         return detected.then_per_source(
             partial(_NmsOfSource, suppression), name=branch.last_node, role=NMS.role, capacity=capacity
         )
-    return detected.then(Nms(spec, suppression.of_run), name=branch.last_node, role=NMS.role, capacity=capacity)
+    return detected.then(suppression.of_all, name=branch.last_node, role=NMS.role, capacity=capacity)

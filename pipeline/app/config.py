@@ -33,6 +33,8 @@ from pipeline.app.options import (
     width_and_height,
 )
 from pipeline.meaning import Meaning
+from pipeline.picture.drawing import ColourBy
+from pipeline.picture.tracking.tracker import TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
@@ -212,6 +214,37 @@ class HintsConfig(_Section):
     class_names: Annotated[str | None, Flag("A file of class names, one per line.", metavar="FILE")] = None
 
 
+class TrackConfig(_Section):
+    """Whether objects are followed from frame to frame, and when tracks begin, match and end."""
+
+    kind: Annotated[
+        TrackerKind | None,
+        Flag(
+            "Follow objects and number them; bytetrack if no tracker is named, the others need the extra track.",
+            ("--track",),
+            bare="bytetrack",
+        ),
+    ] = None
+    memory_s: Annotated[
+        Annotated[float, Field(ge=0)],
+        Meaning("Seconds of media time for which an object that is not seen keeps its number."),
+    ] = 1.0
+    confirm_hits: Annotated[Count, Meaning("Detections in consecutive frames after which an object has a number.")] = 2
+    high_score: Annotated[
+        Share | None,
+        Meaning("Detections from this score on are matched first; the score threshold if left out."),
+    ] = None
+    start_score: Annotated[
+        Share | None, Meaning("A detection from this score on may begin a track; high_score if left out.")
+    ] = None
+    low_score: Annotated[
+        Share, Meaning("Weaker detections from this score on continue a track that no better one matches.")
+    ] = 0.1
+    match_iou: Annotated[Share, Meaning("The least IoU of a detection and the predicted box that it matches.")] = 0.1
+    low_match_iou: Annotated[Share, Meaning("The same of a detection below high_score.")] = 0.5
+    by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True
+
+
 class EngineConfig(_Section):
     """What runs the network; what is left out is chosen: files for throughput, live sources for latency."""
 
@@ -313,6 +346,15 @@ class RenderConfig(_Section):
 
     labels: Annotated[bool, Meaning("Write the class above each box.")] = True
     scores: Annotated[bool, Meaning("Write the score behind the class.")] = True
+    colour_by: Annotated[ColourBy, Meaning("What has a colour of its own: a class, or an object that is followed.")] = (
+        "class"
+    )
+    trail_s: Annotated[
+        Annotated[float, Field(ge=0, le=60)], Meaning("Seconds of the way behind an object that is followed; 0: none.")
+    ] = 1.5
+    predicted: Annotated[
+        bool, Meaning("Draw dashed where an object that is followed is supposed to be while it is not seen.")
+    ] = True
     overlay: Annotated[
         bool | None,
         Flag(
@@ -513,6 +555,7 @@ class RunConfig(_Section):
     ] = None
     hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
+    track: TrackConfig = TrackConfig()
     engine: EngineConfig = EngineConfig()
     flow: FlowConfig = FlowConfig()
     camera: CameraOptions = CameraOptions()

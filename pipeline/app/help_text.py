@@ -9,6 +9,7 @@ from typing import Protocol
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from pipeline.app.bare_flags import with_bare_values
 from pipeline.app.foreign_words import command_hint, option_hint
 
 
@@ -42,7 +43,7 @@ class HelpfulCommand(TyperCommand):
         hint = option_hint(args, flags)
         if hint is not None:
             ctx.fail(hint)
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, with_bare_values(args))
 
     def format_options(self, ctx: typer.Context, formatter: Formatter) -> None:  # type: ignore[override]
         """Write the arguments, then the options of each panel; those of none come first."""

@@ -213,6 +213,8 @@ def _rendered(
         overlay=overlay,
         labels=config.render.labels,
         scores=config.render.scores,
+        colour_by=config.render.colour_by,
+        predicted=config.render.predicted,
         in_planes=in_planes,
     )
     return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)

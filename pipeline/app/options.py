@@ -33,6 +33,7 @@ class Flag:
     typed: the type that is read from the command line where it is not the field's own; `parse` turns it into that.
     default_text: the field's default as one would type it, where `parse` is needed to read it.
     panel: the heading in the help under which it stands; by default Options.
+    bare: the value of a flag with choices that is typed without one; see `pipeline.app.bare_flags`.
     """
 
     help: str
@@ -44,6 +45,7 @@ class Flag:
     at_most: float | None = None
     default_text: str | None = None
     panel: str | None = None
+    bare: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

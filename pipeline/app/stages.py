@@ -10,8 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.app.config import RunConfig
+from pipeline.app.thresholds import tracker_options
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
+from pipeline.picture.suppression import SuppressionOptions
+from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
 from pipeline.sources.opening import SourceLimit, advice_about
 
 
@@ -27,6 +30,10 @@ Advice = str | Callable[[Limit], str]
 """Completes "Limited by …: "; a function where it depends on the run, called only when the advice is shown."""
 
 
+Shown = Callable[[str], SuppressionOptions]
+"""A source_id → which of its detections are shown; where something is tracked, weaker ones come as well."""
+
+
 @dataclass(frozen=True, slots=True)
 class StageKind:
     """A step of a run: the role of its nodes, and what reports and charts say about it."""
@@ -34,7 +41,7 @@ class StageKind:
     role: str
     advice: Advice
     colour: str  # in charts, #rrggbb
-    add: Callable[[Flow[Result], RunConfig], Flow[Result]] | None = None  # after NMS, where requested
+    add: Callable[[Flow[Result], RunConfig, Shown], Flow[Result]] | None = None  # after NMS, where requested
 
 
 def _of_source(limit: Limit) -> str:
@@ -51,18 +58,41 @@ def _of_render(limit: Limit) -> str:
     return f"{outputs}, or the labels (--set render.labels=false)" if limit.config.render.labels else outputs
 
 
+def _with_tracks(flow: Flow[Result], config: RunConfig, shown: Shown) -> Flow[Result]:
+    from pipeline.stages.track import Track
+
+    kind = config.track.kind
+    if kind is None:
+        return flow
+    refuse_tracker(kind)
+    trail_seconds = config.render.trail_s
+
+    def track_of(source_id: str) -> Track:
+        return Track(
+            lambda: new_tracker(kind, tracker_options(config.track, shown(source_id))),
+            lambda: shown(source_id),
+            trail_seconds=trail_seconds,
+        )
+
+    return flow.then_per_source(track_of, name=TRACK.role, capacity=config.flow.queue_capacity)
+
+
 SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
 PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
 DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")
 RENDER = StageKind(role="render", advice=_of_render, colour="#b279a2")
 
-STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, RENDER)
+TRACK = StageKind(
+    role="track", advice="raise track.low_score, or take --track bytetrack", colour="#2f7f5f", add=_with_tracks
+)
+
+STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, TRACK, RENDER)
 """In the order of the flow."""
 
 
-def with_added_stages(flow: Flow[Result], config: RunConfig) -> Flow[Result]:
+def with_added_stages(flow: Flow[Result], config: RunConfig, shown: Shown) -> Flow[Result]:
     """A flow of results, with the stages on results that a configuration requests behind it."""
     for kind in STAGES:
-        flow = flow if kind.add is None else kind.add(flow, config)
+        flow = flow if kind.add is None else kind.add(flow, config, shown)
     return flow

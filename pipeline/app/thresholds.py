@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar
 
-from pipeline.app.config import DetectionConfig, SourceConfig
+from pipeline.app.config import DetectionConfig, SourceConfig, TrackConfig
 from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import SuppressionOptions
+from pipeline.picture.tracking.tracker import TrackerOptions
 
 _T = TypeVar("_T", int, float)
 
@@ -49,6 +51,33 @@ def suppression_of_sources(
         for name, source in sources.items()
         if source.has_own_detection
     }
+
+
+def tracked_options(track: TrackConfig, shown: SuppressionOptions) -> SuppressionOptions:
+    """What NMS leaves to a tracker: where something is tracked, weaker detections than those that are shown."""
+    if track.kind is None:
+        return shown
+    return replace(
+        shown,
+        score_threshold=min(shown.score_threshold, track.low_score),
+        class_thresholds={class_id: min(score, track.low_score) for class_id, score in shown.class_thresholds.items()},
+    )
+
+
+def tracker_options(track: TrackConfig, shown: SuppressionOptions) -> TrackerOptions:
+    """What a tracker applies to a source: the configuration's values, and the thresholds of what is shown."""
+    high = _given(track.high_score, shown.score_threshold)
+    return TrackerOptions(
+        high_score=high,
+        low_score=track.low_score,
+        start_score=_given(track.start_score, high),
+        class_scores=shown.class_thresholds if track.high_score is None and track.start_score is None else {},
+        match_iou=track.match_iou,
+        low_match_iou=track.low_match_iou,
+        confirm_hits=track.confirm_hits,
+        memory_seconds=track.memory_s,
+        by_class=track.by_class,
+    )
 
 
 def _given(value: _T | None, default: _T) -> _T:

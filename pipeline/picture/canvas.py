@@ -110,6 +110,40 @@ class Canvas:
             for side in sides:
                 layer.fill(side, ink)
 
+    def dashes(self, box: Sequence[int], thickness: int, colour: Colour) -> None:
+        """The edge of a box as `outline` has it, dashed from its corners on."""
+        out = thickness // 2
+        left, top, right, bottom = box[0] - out, box[1] - out, box[2] + out, box[3] + out
+        length = 4 * thickness
+        areas = [
+            area
+            for start, end in _dashes(left, right, length)
+            for area in ((start, top, end, top + thickness), (start, bottom - thickness, end, bottom))
+        ] + [
+            area
+            for start, end in _dashes(top, bottom, length)
+            for area in ((left, start, left + thickness, end), (right - thickness, start, right, end))
+        ]
+        clipped = [area for area in map(self._clipped, areas) if area[0] < area[2] and area[1] < area[3]]
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            for area in clipped:
+                layer.fill(area, ink)
+
+    def path(self, points_xy: npt.NDArray[np.floating], thickness: int, colour: Colour, opacity: float) -> None:
+        """A line through points [P, 2], mixed into what is under it by its opacity, above 0 and at most 1."""
+        points = np.rint(np.clip(points_xy, -9999, 99999)).astype(np.int32)  # [P, 2]
+        low, high = points.min(axis=0) - thickness - 1, points.max(axis=0) + thickness + 2
+        left, top, right, bottom = self._clipped((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+        if left >= right or top >= bottom:
+            return
+        left, top = left // 2 * 2, top // 2 * 2
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            ground = layer.window((left, top, right, bottom))
+            drawn = ground.copy()
+            line = ((points - (left, top)) // layer.step).reshape(-1, 1, 2)
+            cv2.polylines(drawn, [line], False, ink, max(1, thickness // layer.step), cv2.LINE_AA)
+            ground[:] = drawn if opacity >= 1 else cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0)
+
     def dot(self, x: float, y: float, radius: int, colour: Colour) -> None:
         """A disc around a point."""
         for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
@@ -148,6 +182,13 @@ class Canvas:
     def _clipped(self, area: Rectangle) -> Rectangle:
         (left, top, right, bottom), (width, height) = area, self.size_wh
         return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+
+
+def _dashes(start: int, end: int, length: int) -> list[tuple[int, int]]:
+    """Dashes from start to end with gaps as long between them, so that both ends have one."""
+    num = max(1, round(((end - start) / length + 1) / 2))
+    edges = np.rint(np.linspace(start, end, 2 * num)).astype(int).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ class Detections:
     class_ids: IntArray  # [N], index into DetectorSpec.class_names
     masks: npt.NDArray[np.bool_] | None = None  # [N, H, W]
     keypoints: FloatArray | None = None  # [N, points, 3]: x, y, score
-    track_ids: IntArray | None = None  # [N]
+    track_ids: IntArray | None = None  # [N]; -1: of no confirmed track
 
     def __post_init__(self) -> None:
         num = len(self.scores)
@@ -110,6 +110,22 @@ class Detections:
         )
 
 
+class TrackedCentres(NamedTuple):
+    """Where the objects with a track were in one frame."""
+
+    pts_seconds: float
+    track_ids: IntArray  # [K]
+    centres_xy: FloatArray  # [K, 2], in source pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """What a tracker knows beside the detections of a frame, whose `track_ids` are its ids."""
+
+    predicted: Detections  # where objects are supposed to be that were lost a moment ago; the scores are their last
+    trail: tuple[TrackedCentres, ...] = ()  # of the last seconds, this frame at the end
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """A frame and the detections in it. Printed, it says in one line what was found; a notebook shows the picture."""
@@ -117,6 +133,7 @@ class Result:
     frame: Frame
     detections: Detections
     class_names: tuple[str, ...]
+    tracks: Tracks | None = None  # None: nothing is tracked
 
     def class_name(self, class_id: int) -> str:
         """The name of a class, or `class 7` where the model has none for it."""
@@ -125,7 +142,7 @@ class Result:
     def rows(self) -> Iterator[DetectionRow]:
         """One flat row a detection, in their order, as CSV, Parquet and `to_pandas` have them."""
         frame, detections = self.frame, self.detections
-        track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+        track_ids = [None] * len(detections) if detections.track_ids is None else _named(detections.track_ids)
         pts = round_time(frame.pts_seconds)
         columns = (detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), track_ids)
         for box, score, class_id, track_id in zip(*columns, strict=True):
@@ -212,6 +229,11 @@ class Result:
     def _repr_jpeg_(self) -> bytes:
         """What a notebook shows that has no HTML."""
         return jpeg_of(self.plot())
+
+
+def _named(track_ids: IntArray) -> list[int | None]:
+    """Track ids [N] as they are written: None for a detection of no track."""
+    return [None if track_id == -1 else track_id for track_id in track_ids.tolist()]
 
 
 def _name_of(class_id: int, class_names: tuple[str, ...]) -> str:

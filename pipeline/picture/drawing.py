@@ -23,8 +23,11 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
 
 Side = Literal["top", "bottom", "centre"]
+ColourBy = Literal["class", "track"]
 
 _KEYPOINT_SCORE = 0.3
+_NO_TRACK = -1
+_TRAIL_PIECES = 5  # of a trail, each of one opacity
 
 
 class DrawnDetections(Protocol):
@@ -44,11 +47,33 @@ class DrawnDetections(Protocol):
     def track_ids(self) -> npt.NDArray[np.int64] | None: ...
 
 
+class DrawnCentres(Protocol):
+    """What is drawn of `TrackedCentres`."""
+
+    @property
+    def pts_seconds(self) -> float: ...
+    @property
+    def track_ids(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def centres_xy(self) -> FloatArray: ...
+
+
+class DrawnTracks(Protocol):
+    """What is drawn of `Tracks`."""
+
+    @property
+    def predicted(self) -> DrawnDetections: ...
+    @property
+    def trail(self) -> Sequence[DrawnCentres]: ...
+
+
 class Drawable(Protocol):
     """What is drawn of a `Result`."""
 
     @property
     def detections(self) -> DrawnDetections: ...
+    @property
+    def tracks(self) -> DrawnTracks | None: ...
     def class_name(self, class_id: int) -> str: ...
 
 
@@ -59,21 +84,29 @@ def draw_result(
     labels: bool = True,
     scores: bool = True,
     overlay: Sequence[str] = (),
+    colour_by: ColourBy = "class",
+    predicted: bool = True,
 ) -> None:
     """Draw every detection onto uint8 [H, W, 3] BGR or planes, the surest on top, and the overlay's lines top left.
 
-    Colours go by class name, the same in every run; line and text grow with the picture. Labels keep inside the
-    picture and, where there is room, off each other and off the overlay.
+    Colours go by class name, the same in every run, or by track; line and text grow with the picture. Labels keep
+    inside the picture and, where there is room, off each other and off the overlay. Objects that are followed have
+    their number, their trail below everything, and, while they are not seen, dashed boxes where they are supposed.
     """
     canvas = Canvas(target)
     order = _inside_first_surest(canvas, result)
     boxes = np.clip(np.rint(result.detections.boxes_xyxy), -9999, 99999).astype(int).tolist()
     thickness = max(2, round(sum(canvas.size_wh) * 0.001))
-    _draw_shapes(canvas, result, order, boxes, thickness)
+    colours = _colours(result, result.detections, colour_by)
+    if result.tracks is not None:
+        _draw_trails(canvas, result.detections, result.tracks.trail, colours, thickness)
+        if predicted:
+            _draw_predicted(canvas, result, result.tracks.predicted, colour_by, thickness)
+    _draw_shapes(canvas, result.detections, order, boxes, thickness, colours)
     taken = _Taken(canvas.size_wh)
     taken.add(_draw_overlay(canvas, overlay))
     if labels:
-        _draw_labels(canvas, result, order, boxes, thickness, taken, scores=scores)
+        _draw_labels(canvas, result, order, boxes, thickness, taken, colours, scores=scores)
 
 
 def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
@@ -86,15 +119,67 @@ def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
     return chosen
 
 
-def _draw_shapes(canvas: Canvas, result: Drawable, order: list[int], boxes: list[list[int]], thickness: int) -> None:
+def _colours(result: Drawable, detections: DrawnDetections, colour_by: ColourBy) -> list[Colour]:
+    """The colour of each detection [N]."""
+    colours = [class_colour(result.class_name(class_id)) for class_id in detections.class_ids.tolist()]
+    if colour_by == "track" and detections.track_ids is not None:
+        colours = [
+            colour if track_id == _NO_TRACK else track_colour(track_id)
+            for track_id, colour in zip(detections.track_ids.tolist(), colours, strict=True)
+        ]
+    return colours
+
+
+def _draw_trails(
+    canvas: Canvas,
+    detections: DrawnDetections,
+    trail: Sequence[DrawnCentres],
+    colours: Sequence[Colour],
+    thickness: int,
+) -> None:
+    """The way of each object that is followed and seen, fading with its age."""
+    if detections.track_ids is None or len(trail) < 2:
+        return
+    numbers = np.concatenate([frame.track_ids for frame in trail])  # [R]
+    centres = np.concatenate([frame.centres_xy for frame in trail])  # [R, 2]
+    seconds = np.repeat([frame.pts_seconds for frame in trail], [len(frame.track_ids) for frame in trail])  # [R]
+    begin, end = trail[0].pts_seconds, trail[-1].pts_seconds
+    piece = np.minimum((seconds - begin) / max(end - begin, 1e-9) * _TRAIL_PIECES, _TRAIL_PIECES - 1).astype(int)  # [R]
+    for track_id, colour in zip(detections.track_ids.tolist(), colours, strict=True):
+        if track_id == _NO_TRACK:
+            continue
+        rows = np.flatnonzero(numbers == track_id)
+        for number in range(_TRAIL_PIECES):
+            part = np.flatnonzero(piece[rows] == number)
+            if len(part):
+                points = centres[rows[part[0] : part[-1] + 2]]  # the first of the next piece too
+                canvas.path(points, thickness, colour, (number + 1) / _TRAIL_PIECES)
+
+
+def _draw_predicted(
+    canvas: Canvas, result: Drawable, predicted: DrawnDetections, colour_by: ColourBy, thickness: int
+) -> None:
+    """Dashed boxes of objects that are lost, with a thinner line."""
+    boxes = np.clip(np.rint(predicted.boxes_xyxy), -9999, 99999).astype(int).tolist()
+    for box, colour in zip(boxes, _colours(result, predicted, colour_by), strict=True):
+        canvas.dashes(box, max(1, thickness - 1), colour)
+
+
+def _draw_shapes(
+    canvas: Canvas,
+    detections: DrawnDetections,
+    order: list[int],
+    boxes: list[list[int]],
+    thickness: int,
+    colours: Sequence[Colour],
+) -> None:
     """Masks, boxes and keypoints, the surest last."""
-    detections = result.detections
     width, height = canvas.size_wh
     if detections.masks is not None:
         for index in reversed(order):
-            canvas.tint(detections.masks[index], class_colour(result.class_name(int(detections.class_ids[index]))))
+            canvas.tint(detections.masks[index], colours[index])
     for index in reversed(order):
-        colour = class_colour(result.class_name(int(detections.class_ids[index])))
+        colour = colours[index]
         canvas.outline(boxes[index], thickness, colour)
         if detections.keypoints is not None:
             for x, y, score in detections.keypoints[index].tolist():
@@ -110,6 +195,7 @@ def _draw_labels(
     boxes: list[list[int]],
     thickness: int,
     taken: _Taken,
+    colours: Sequence[Colour],
     *,
     scores: bool,
 ) -> None:
@@ -118,12 +204,13 @@ def _draw_labels(
     labels = []
     for index in order:
         name = result.class_name(int(detections.class_ids[index]))
-        colour = class_colour(name)
-        words = [name if detections.track_ids is None else f"#{detections.track_ids[index]} {name}"]
+        words = [name]
+        if detections.track_ids is not None and detections.track_ids[index] != _NO_TRACK:
+            words.insert(0, f"#{detections.track_ids[index]}")
         if scores:
             words.append(f"{detections.scores[index]:.0%}")
         # Plates of their own: there are as many scores as percents, but many more of names and scores together.
-        plates = [_plate(word, size, colour) for word in words]
+        plates = [_plate(word, size, colours[index]) for word in words]
         width = sum(plate.width for plate in plates)
         labels.append((plates, taken.place((width, plates[0].height), boxes[index], thickness)))
     for plates, (left, top) in reversed(labels):
@@ -166,6 +253,13 @@ def class_colour(name: str) -> Colour:
     number = COCO_80.index(name) if name in COCO_80 else zlib.crc32(name.encode(errors="replace"))
     hue, lightness = (number * 0.618034 + 0.95) % 1, (0.45, 0.55, 0.65)[number % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
+    return round(255 * blue), round(255 * green), round(255 * red)
+
+
+@lru_cache(maxsize=4096)
+def track_colour(track_id: int) -> Colour:
+    """A strong colour that belongs to a track id; those of tracks that follow each other differ most."""
+    red, green, blue = colorsys.hls_to_rgb(track_id * 0.618034 % 1, (0.45, 0.55, 0.65)[track_id % 3], 0.85)
     return round(255 * blue), round(255 * green), round(255 * red)
 
 

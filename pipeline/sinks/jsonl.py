@@ -4,13 +4,15 @@
      "detections": [{"box": [x1, y1, x2, y2], "score": f, "class_id": i, "class_name": s}]}
 
 Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
-its own. Some fields depend on the detector: `track_id`; `keypoints`, a list of
+its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
+supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `keypoints`, a list of
 [x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,20 @@ def as_json(result: Result) -> dict[str, object]:
             | _shape_of(result.detections, index)
             for index, row in enumerate(result.rows())
         ],
+        **_predicted(result),
+    }
+
+
+def _predicted(result: Result) -> dict[str, object]:
+    """The lost objects of a tracker, where there are some."""
+    if result.tracks is None or not len(result.tracks.predicted):
+        return {}
+    rows = replace(result, detections=result.tracks.predicted).rows()
+    return {
+        "predicted": [
+            {"box": row.box, "class_id": row.class_id, "class_name": row.class_name, "track_id": row.track_id}
+            for row in rows
+        ]
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from pipeline.picture.detections import RenderedFrame, Result
-from pipeline.picture.drawing import draw_result
+from pipeline.picture.drawing import ColourBy, draw_result
 from pipeline.picture.i420 import HasI420
 
 
@@ -23,11 +23,15 @@ class Render:
         overlay: Callable[[Result], Sequence[str]] | None = None,
         labels: bool = True,
         scores: bool = True,
+        colour_by: ColourBy = "class",
+        predicted: bool = True,
         in_planes: bool = False,
     ) -> None:
         self._overlay = overlay
         self._labels = labels
         self._scores = scores
+        self._colour_by = colour_by
+        self._predicted = predicted
         self._in_planes = in_planes
 
     def process(self, result: Result) -> Iterable[RenderedFrame]:
@@ -36,7 +40,15 @@ class Render:
         planes = picture.copy_i420() if self._in_planes and isinstance(picture, HasI420) else None
         canvas = picture.copy_pixels() if planes is None else planes
         lines = self._overlay(result) if self._overlay is not None else ()
-        draw_result(canvas, result, labels=self._labels, scores=self._scores, overlay=lines)
+        draw_result(
+            canvas,
+            result,
+            labels=self._labels,
+            scores=self._scores,
+            overlay=lines,
+            colour_by=self._colour_by,
+            predicted=self._predicted,
+        )
         return (RenderedFrame(result, canvas),)
 
     def drain(self) -> Iterable[RenderedFrame]:

@@ -85,7 +85,7 @@ COUNT = StageKind(
     role="count",
     advice="count less",
     colour="#654321",
-    add=lambda flow, _: flow.then_per_source(FrameCounter, name="count"),
+    add=lambda flow, *_: flow.then_per_source(FrameCounter, name="count"),
 )
 
 
@@ -170,6 +170,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
+    files["track.kind"] = "bytetrack"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO}
@@ -191,6 +192,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
+    files["track.kind"] = "bytetrack"
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == OTHER_VIDEO
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []

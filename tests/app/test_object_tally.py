@@ -56,7 +56,7 @@ def test_identities_are_counted_once_in_a_source_and_apart_in_two() -> None:
     tally = tally_of(
         result_of(0, 0, source_id="a", track_ids=[7, 8]),
         result_of(0, 1, source_id="a", track_ids=[8, 7]),
-        result_of(0, source_id="b", track_ids=[7]),
+        result_of(0, 0, source_id="b", track_ids=[7, -1]),
     )
     assert {count.name: count.num_tracks for count in tally.counts().classes} == {"person": 3, "car": 1}
     assert "distinct" in printed(tally)

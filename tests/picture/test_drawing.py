@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.picture.coco import COCO_80
-from pipeline.picture.detections import Detections, Result
-from pipeline.picture.drawing import class_colour, draw_result, text_colour
+from pipeline.picture.detections import Detections, Result, TrackedCentres, Tracks
+from pipeline.picture.drawing import class_colour, draw_result, text_colour, track_colour
 from pipeline.picture.frame import Frame, PixelArray
+from pipeline.picture.i420 import I420, yuv_of
 
 NAMES = ("person", "car")
 
@@ -126,3 +129,67 @@ def test_a_label_in_the_corner_makes_way_for_the_overlay() -> None:
     draw_result(canvas, result_of(rows, canvas), overlay=["FPS 29.7 · latency 35 ms · dropped 0"])
     assert (canvas == class_colour("car")).all(axis=2).sum() >= 0.85 * alone
     assert (canvas[:18, :120] >= 250).any(), "the overlay is whole"
+
+
+def followed(canvas: PixelArray, track_id: int = 7, **predicted: object) -> Result:
+    """A car that is followed, came from the left, and another that is lost."""
+    ids = np.array([track_id], np.int64)
+    result = result_of([(100, 40, 140, 80, 0.9, 1)], canvas, track_ids=ids)
+    trail = tuple(
+        TrackedCentres(number / 10, ids, np.array([[20 + 10 * number, 60]], np.float32)) for number in range(11)
+    )
+    lost = result_of([(20, 90, 60, 115, 0.9, 0)], canvas, track_ids=np.array([3], np.int64)).detections
+    return replace(result, tracks=Tracks(lost, trail))
+
+
+def test_an_object_that_is_followed_has_a_trail_that_fades_and_a_lost_one_a_dashed_box() -> None:
+    canvas = np.zeros((120, 200, 3), np.uint8)
+    draw_result(canvas, followed(canvas), labels=False)
+    along = canvas[60, 20:98].max(axis=1).astype(int)
+    assert along[-1] > along[40] > along[4] > 0
+    dashes = canvas[90, 20:60].any(axis=1)
+    assert 0.3 < dashes.mean() < 0.8
+    assert tuple(canvas[90, 20]) == class_colour("person")
+    assert canvas[89:91, 58:61].any()  # a corner has a dash
+    plain = np.zeros_like(canvas)
+    draw_result(plain, replace(followed(canvas), tracks=None), labels=False)
+    assert not plain[60, 20:98].any()
+    without = np.zeros_like(canvas)
+    draw_result(without, followed(canvas), labels=False, predicted=False)
+    assert not without[88:120, :65].any()
+
+
+def test_colours_go_by_track_where_that_is_wanted_and_no_number_is_drawn_where_there_is_none() -> None:
+    canvas = np.zeros((120, 200, 3), np.uint8)
+    draw_result(canvas, followed(canvas), labels=False, colour_by="track")
+    assert tuple(canvas[40, 120]) == track_colour(7) != class_colour("car")
+    named, nameless, untracked = (np.zeros_like(canvas) for _ in range(3))
+    draw_result(named, replace(followed(canvas), tracks=None))
+    draw_result(nameless, replace(followed(canvas, -1), tracks=None), colour_by="track")
+    draw_result(untracked, result_of([(100, 40, 140, 80, 0.9, 1)], canvas))
+    np.testing.assert_array_equal(nameless, untracked)
+    assert (named != untracked).any()
+    assert len({track_colour(number) for number in range(100)}) == 100
+
+
+def test_tracks_on_planes_are_those_on_pixels() -> None:
+    canvas, planes = np.zeros((120, 200, 3), np.uint8), I420.empty((200, 120), "bt601")
+    luma, *chroma = planes.yuv
+    luma[:] = 16
+    for plane in chroma:
+        plane[:] = 128
+    for target in (canvas, planes):
+        draw_result(target, followed(canvas), labels=False)
+    difference = np.abs(planes.yuv[0].astype(int) - yuv_of(canvas, "bt601")[..., 0])
+    assert difference.max() <= 3
+
+
+def test_tracks_outside_of_the_picture_are_not_drawn() -> None:
+    canvas, plain = np.zeros((120, 200, 3), np.uint8), np.zeros((120, 200, 3), np.uint8)
+    result = followed(canvas)
+    assert result.tracks is not None
+    trail = tuple(frame._replace(centres_xy=frame.centres_xy * 1e6) for frame in result.tracks.trail)
+    lost = replace(result.tracks.predicted, boxes_xyxy=result.tracks.predicted.boxes_xyxy + 1e6)
+    draw_result(canvas, replace(result, tracks=Tracks(lost, trail)), labels=False)
+    draw_result(plain, replace(result, tracks=None), labels=False)
+    np.testing.assert_array_equal(canvas, plain)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline.errors import SinkError
-from pipeline.picture.detections import Detections, Result
+from pipeline.picture.detections import Detections, Result, Tracks
 from pipeline.picture.frame import Frame
 from pipeline.sinks.jsonl import JsonLines
 
@@ -62,10 +63,17 @@ def test_a_line_names_the_image_that_the_frame_is(tmp_path: Path) -> None:
 
 def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
     sink = JsonLines(tmp_path / "o.jsonl")
-    sink.write(result(track_ids=[5, 6]))
+    tracked = result(track_ids=[5, -1])
+    predicted = tracked.detections.select(np.array([0]))
+    sink.write(tracked)
+    sink.write(replace(tracked, tracks=Tracks(predicted)))
+    sink.write(replace(tracked, tracks=Tracks(Detections.empty())))
     sink.close()
-    line = json.loads((tmp_path / "o.jsonl").read_text())
-    assert [detection["track_id"] for detection in line["detections"]] == [5, 6]
+    first, second, third = map(json.loads, (tmp_path / "o.jsonl").read_text().splitlines())
+    assert [detection.get("track_id", "none") for detection in first["detections"]] == [5, "none"]
+    lost = first["detections"][0]
+    assert second.pop("predicted") == [{key: lost[key] for key in ("box", "class_id", "class_name", "track_id")}]
+    assert first == second == third
 
 
 def test_a_source_whose_name_is_no_valid_utf8_is_written_all_the_same(tmp_path: Path) -> None:

@@ -51,13 +51,13 @@ def write(sink: CsvTable | ParquetTable, *results: Result) -> None:
 
 
 def test_csv_has_one_header_and_a_row_a_detection(tmp_path: Path) -> None:
-    write(CsvTable(tmp_path / "o.csv"), nothing(), result(1), result(2, image="p/bus.jpg", track_ids=[5, 6]))
+    write(CsvTable(tmp_path / "o.csv"), nothing(), result(1), result(2, image="p/bus.jpg", track_ids=[5, -1]))
     assert (tmp_path / "o.csv").read_bytes().decode().split("\r\n") == [
         HEADER,
         "a.mp4,,1,0.033333,0,person,0.8765,1.0,2.0,3.14,4.0,",
         "a.mp4,,1,0.033333,9,class 9,0.5,0.0,0.0,9.0,9.0,",
         "a.mp4,p/bus.jpg,2,0.066667,0,person,0.8765,1.0,2.0,3.14,4.0,5",
-        "a.mp4,p/bus.jpg,2,0.066667,9,class 9,0.5,0.0,0.0,9.0,9.0,6",
+        "a.mp4,p/bus.jpg,2,0.066667,9,class 9,0.5,0.0,0.0,9.0,9.0,",
         "",
     ]
 
@@ -94,7 +94,7 @@ def test_a_table_that_never_got_a_frame_leaves_an_old_file_alone(tmp_path: Path)
 
 def test_parquet_has_the_columns_of_the_csv_with_types(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="the extra tables is not installed")
-    write(ParquetTable(tmp_path / "o.parquet"), result(1), result(2, image="café.jpg", track_ids=[5, 6]))
+    write(ParquetTable(tmp_path / "o.parquet"), result(1), result(2, image="café.jpg", track_ids=[5, -1]))
     table = parquet.read_table(tmp_path / "o.parquet")
     assert ",".join(table.column_names) == HEADER
     assert dict(zip(table.column_names, map(str, table.schema.types), strict=True)) == {
@@ -103,7 +103,7 @@ def test_parquet_has_the_columns_of_the_csv_with_types(tmp_path: Path) -> None:
         **dict.fromkeys(("pts", "score", "x1", "y1", "x2", "y2"), "double"),
     }
     assert table["image"].to_pylist() == [None, None, "café.jpg", "café.jpg"]
-    assert table["track_id"].to_pylist() == [None, None, 5, 6]
+    assert table["track_id"].to_pylist() == [None, None, 5, None]
     assert table["x2"].to_pylist() == [3.14, 9.0, 3.14, 9.0]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from pipeline.picture.detections import Detections, Result
+from pipeline.picture.tracking.tracker import NO_TRACK
 
 FEW_IMAGES = 3
 """Up to this many images a run keeps what was detected in each."""
@@ -123,7 +124,9 @@ class _SourceTally:
             self.most[name] = max(num, self.most.get(name, 0))
         if detections.track_ids is not None:
             for name, track_id in zip(names, detections.track_ids.tolist(), strict=True):
-                self.tracks.setdefault(name, set()).add(track_id)
+                tracks = self.tracks.setdefault(name, set())
+                if track_id != NO_TRACK:
+                    tracks.add(track_id)
 
 
 class _ImageTally:

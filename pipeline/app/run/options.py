@@ -23,7 +23,7 @@ _FIRST = (
 )
 _PANELS = {
     "Input": ("flow", "strict"),
-    "Model": ("detection", "engine.precision"),
+    "Model": ("detection", "engine.precision", "track"),
     "Output": ("output", "render"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
     "Foreign models, where recognition is in doubt": ("hints",),

@@ -83,6 +83,7 @@ class Supervisor:
             joined = added.joined_to(self._running.flow, assembly.branches[0])
             flow, targets = with_outputs_of_source(joined, assembly.config, added.feed, assembly.feeds, undo=undo)
             added.branch.suppression.keep(name, entry)
+            assembly.suppressions[name] = added.branch.suppression
             self._running.extend(Flow(flow.nodes, joined.tip))
             undo.pop_all()
             self._keep(name, added.capture, flow)

@@ -6,7 +6,7 @@ unsure ones with the tracks that are left. It gives the ids of Roboflow's `track
 come at 30 a second, and differs on purpose in that
 
 * time is seconds of media time, so that a gap moves and widens a prediction as the frames that it lacks would have;
-* a detection below `low_score` is ignored, as in the paper;
+* a detection below `low_score` is ignored, and one below `high_score` must overlap by `low_match_iou`, as in the paper;
 * a track keeps its class, unless `by_class` is off; and
 * with `confirm_hits` of 1 a track has its id from its first detection on, not from its second.
 """
@@ -61,8 +61,9 @@ class ByteTrack:
         is_low = ~is_high & (scores >= np.float32(self._options.low_score))
         track_of = np.full(len(detections), -1, np.intp)  # [N], the row of the track that took it
         is_free = np.ones(len(self._filters), np.bool_)  # [T]
-        for chosen in (np.flatnonzero(is_high), np.flatnonzero(is_low)):
-            rows, columns = self._matched(np.flatnonzero(is_free), detections, chosen)
+        for is_chosen, least_iou in ((is_high, self._options.match_iou), (is_low, self._options.low_match_iou)):
+            chosen = np.flatnonzero(is_chosen)
+            rows, columns = self._matched(np.flatnonzero(is_free), detections, chosen, least_iou)
             track_of[columns] = rows
             is_free[rows] = False
         self._take(detections, track_of)
@@ -98,7 +99,9 @@ class ByteTrack:
         limit = pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS
         self._keep(self._seen_seconds >= limit)
 
-    def _matched(self, tracks: Indices, detections: Detections, chosen: Indices) -> tuple[Indices, Indices]:
+    def _matched(
+        self, tracks: Indices, detections: Detections, chosen: Indices, least_iou: float
+    ) -> tuple[Indices, Indices]:
         """The tracks [P] and the detections [P] that match, of some tracks and some detections."""
         if not (len(tracks) and len(chosen)):
             return tracks[:0], chosen[:0]
@@ -106,7 +109,7 @@ class ByteTrack:
         if self._options.by_class:
             overlap[self._facts[tracks, 1][:, None] != detections.class_ids[chosen]] = 0
         rows, columns = assign(overlap)
-        is_enough = overlap[rows, columns] >= self._options.match_iou
+        is_enough = overlap[rows, columns] >= least_iou
         return tracks[rows[is_enough]], chosen[columns[is_enough]]
 
     def _take(self, detections: Detections, track_of: Indices) -> None:

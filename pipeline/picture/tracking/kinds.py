@@ -20,3 +20,8 @@ TRACKERS: Mapping[TrackerKind, Callable[[TrackerOptions], Tracker]] = {
 def new_tracker(kind: TrackerKind, options: TrackerOptions) -> Tracker:
     """A tracker that has seen nothing yet. Raises MissingExtraError for one whose library is not installed."""
     return TRACKERS[kind](options)
+
+
+def refuse_tracker(kind: TrackerKind) -> None:
+    """Raise MissingExtraError, before anything runs, for a tracker whose library is not installed."""
+    new_tracker(kind, TrackerOptions())

@@ -53,6 +53,7 @@ def botsort(library: ModuleType, options: TrackerOptions) -> Any:
         track_activation_threshold=options.start_score,
         high_conf_det_threshold=options.high_score,
         minimum_iou_threshold_first_assoc=options.match_iou,
+        minimum_iou_threshold_second_assoc=options.low_match_iou,
         instant_first_frame_activation=False,
     )
 

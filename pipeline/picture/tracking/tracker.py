@@ -25,12 +25,13 @@ class TrackerOptions:
     start_score: float = 0.5  # from this score on a detection that matches nothing begins a track
     class_scores: Mapping[int, float] = field(default_factory=dict)  # instead of high_score and start_score, by class
     match_iou: float = 0.1  # a detection that overlaps a prediction by less is not matched
+    low_match_iou: float = 0.5  # the same of one below high_score
     confirm_hits: int = 2  # detections in consecutive frames that confirm a track, the first included
     memory_seconds: float = 1.0  # of media time, for which an unseen confirmed track is kept
     by_class: bool = True  # whether a track keeps its class; otherwise it may go on as another
 
     def __post_init__(self) -> None:
-        for name in ("high_score", "low_score", "start_score", "match_iou"):
+        for name in ("high_score", "low_score", "start_score", "match_iou", "low_match_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
         if self.confirm_hits < 1 or not (self.memory_seconds >= 0 and math.isfinite(self.memory_seconds)):

@@ -17,7 +17,9 @@ from pipeline.sources.street.traffic import TrafficOptions, TrafficSource
 from tests.support.walking_boxes import walking_boxes
 
 RATE = 30.0
-OPTIONS = TrackerOptions(high_score=0.5, low_score=0.0, start_score=0.6, memory_seconds=0.51, by_class=False)
+OPTIONS = TrackerOptions(
+    high_score=0.5, low_score=0.0, start_score=0.6, low_match_iou=0.1, memory_seconds=0.51, by_class=False
+)
 
 
 def ids_of_ours(frames: list[Detections], options: TrackerOptions = OPTIONS) -> list[list[int]]:
@@ -62,7 +64,7 @@ def test_the_ids_are_those_of_the_library_on_random_walks(seed: int, num_objects
 def test_the_ids_are_those_of_the_library_on_drawn_traffic() -> None:
     rng, source = np.random.default_rng(3), TrafficSource(TrafficOptions(seed=3))
     frames = []
-    for index in range(150):
+    for index in range(90):
         truth = source.truth(index)
         scores = rng.uniform(0.2, 1, len(truth)).astype(np.float32)
         boxes = truth.boxes_xyxy + rng.normal(0, 1, (len(truth), 4)).astype(np.float32)

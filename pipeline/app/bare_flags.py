@@ -1,0 +1,47 @@
+"""Bare flags: the words of a command line → the same, with the value of a flag that was typed without its own.
+
+`--track street.mp4` means `--track=bytetrack street.mp4`: the word behind the flag is its value only where it is one of
+the choices, or nearly.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, get_args, get_origin
+
+from pipeline.app.config import marked_keys
+from pipeline.app.options import Flag, TypeForm, flag_names
+
+
+def _choices(kind: TypeForm) -> tuple[str, ...]:
+    """The words of a Literal, which may be one member of a union."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(word for member in get_args(kind) for word in _choices(member))
+
+
+_BARE: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    name: (marked.mark.bare, _choices(marked.kind))
+    for marked in marked_keys()
+    if isinstance(marked.mark, Flag) and marked.mark.bare is not None
+    for name in flag_names(marked.mark, marked.key)
+}
+
+
+def with_bare_values(words: Sequence[str]) -> list[str]:
+    """The words, with a value behind each flag that may lack one and does.
+
+    >>> with_bare_values(["a.mp4", "--track", "-o", "b.mp4"]), with_bare_values(["--track", "sort", "a.mp4"])
+    (['a.mp4', '--track=bytetrack', '-o', 'b.mp4'], ['--track', 'sort', 'a.mp4'])
+    """
+    end = words.index("--") if "--" in words else len(words)
+    return [*_completed(words[:end]), *words[end:]]
+
+
+def _completed(words: Sequence[str]) -> Iterator[str]:
+    for index, word in enumerate(words):
+        follower = words[index + 1] if index + 1 < len(words) else ""
+        bare, choices = _BARE.get(word, ("", ()))
+        is_complete = not bare or difflib.get_close_matches(follower, choices, n=1, cutoff=0.8)
+        yield word if is_complete else f"{word}={bare}"
