@@ -28,12 +28,14 @@ from pipeline.app.open_outputs import (
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
+from pipeline.app.tiles import batched_for_tiles, tiling_of
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.published import published_models
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
+from pipeline.flow.stage import Stage
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
@@ -48,6 +50,7 @@ from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.nms import Nms
 from pipeline.stages.preprocess import Preprocess
+from pipeline.stages.tiles import DetectTiles, MergeTiles, PreprocessTiles, TiledDetections
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +95,7 @@ class Suppression:
         self._spec = spec
         own_only = model and settings and all(entry.classes is not None for entry in settings.values())
         self.detection = config.detection.model_copy(update={"classes": ()}) if own_only else config.detection
+        self._is_tiled = config.tiles.grid is not None
         self.of_run = suppression_options(self.detection, spec, prefix=f"{model}: " if model else "")
         of_sources = suppression_of_sources(config.detection, settings, spec)
         self.is_per_source = bool(of_sources) or takes_sources
@@ -99,8 +103,8 @@ class Suppression:
         self.lowest_score_threshold = min(
             self._kept(options).lowest_score_threshold for options in (self.of_run, *of_sources.values())
         )
-        self.of_all = Nms(spec, self._kept(self.of_run))
-        self._of_sources = {name: Nms(spec, self._kept(options)) for name, options in of_sources.items()}
+        self.of_all = self._stage(self.of_run)
+        self._of_sources = {name: self._stage(options) for name, options in of_sources.items()}
 
     def shown_of(self, source_id: str) -> SuppressionOptions:
         """Which detections of a source are shown; where something is tracked, NMS keeps weaker ones as well."""
@@ -109,9 +113,13 @@ class Suppression:
     def _kept(self, shown: SuppressionOptions) -> SuppressionOptions:
         return tracked_options(self._track, shown)
 
-    def nms_of(self, source_id: str) -> Nms:
+    def nms_of(self, source_id: str) -> Stage[Any, Result]:
         """The stage that a source has now."""
         return self._of_sources.get(source_id, self.of_all)
+
+    def _stage(self, shown: SuppressionOptions) -> Stage[Any, Result]:
+        options = self._kept(shown)
+        return MergeTiles(self._spec, options) if self._is_tiled else Nms(self._spec, options)
 
     def refuse(self, entry: SourceConfig) -> None:
         """Raise ConfigError for a source that the run cannot take: the network gives nothing below its threshold."""
@@ -132,7 +140,7 @@ class Suppression:
         for of_sources in (self._shown, self._of_sources):
             of_sources.pop(source_id, None)
         self._shown |= own
-        self._of_sources |= {name: Nms(self._spec, self._kept(options)) for name, options in own.items()}
+        self._of_sources |= {name: self._stage(options) for name, options in own.items()}
 
 
 class _NmsOfSource:
@@ -142,7 +150,7 @@ class _NmsOfSource:
         self._suppression = suppression
         self._source_id = source_id
 
-    def process(self, raw_detections: RawDetections) -> Iterable[Result]:
+    def process(self, raw_detections: RawDetections | TiledDetections) -> Iterable[Result]:
         return self._suppression.nms_of(self._source_id).process(raw_detections)
 
     def drain(self) -> Iterable[Result]:
@@ -557,13 +565,10 @@ def _branch(
     suppression = Suppression(config, spec, own, takes_sources=takes_sources, model=group.label)
     sizes = [sources[name].size_wh for name in group.source_ids]
     threads = default_threads(**share._asdict())
+    frame_wh = next((size_wh for size_wh in sizes if size_wh is not None), None)
+    config = batched_for_tiles(config, spec, frame_wh)
     engine, config = open_engine(
-        config,
-        path,
-        spec,
-        threads=threads,
-        live_sources=share.live_sources,
-        frame_wh=next((size_wh for size_wh in sizes if size_wh is not None), None),
+        config, path, spec, threads=threads, live_sources=share.live_sources, frame_wh=frame_wh
     )
     inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
     threads = config.engine.threads or threads
@@ -588,6 +593,7 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     """frames → preprocess → detect → nms."""
     config, engine, suppression, label = branch.config, branch.engine, branch.suppression, branch.label
     spec = engine.spec
+    tiling = tiling_of(config.tiles, spec)
     batch = config.engine.batch or 1
     if batch > 1 and spec.batch is not None and spec.batch != batch:
         raise ConfigError(
@@ -604,6 +610,12 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         "capacity": max(capacity, batch),
         "max_age_seconds": max_age_seconds,
     }
+    if tiling is not None:  # a frame is a batch of its own
+        most_at_once = max(batch, spec.batch or 1)
+        name = _labelled(PREPROCESS.role, label)
+        cut = frames.then(PreprocessTiles(spec, tiling), name=name, role=PREPROCESS.role, capacity=capacity)
+        detect_tiles = DetectTiles(engine, score_threshold=lowest, most_at_once=most_at_once)
+        return _suppressed(cut.then(detect_tiles, **settings), branch)
     if batch > 1:
         max_latency_ms = config.flow.max_latency_ms
         settings |= {
@@ -619,6 +631,11 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
             Preprocess(spec), name=_labelled(PREPROCESS.role, label), role=PREPROCESS.role, capacity=capacity
         )
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
+    return _suppressed(detected, branch)
+
+
+def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:
+    suppression, capacity = branch.suppression, branch.config.flow.queue_capacity
     if suppression.is_per_source:
         return detected.then_per_source(
             partial(_NmsOfSource, suppression), name=branch.last_node, role=NMS.role, capacity=capacity

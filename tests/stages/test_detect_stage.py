@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from pipeline.detector.engine import OrtEngine
-from pipeline.detector.heads import Outputs
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.picture.frame import Frame
 from pipeline.stages.detect import Detect
 from pipeline.stages.preprocess import NetworkInput, Preprocess
+from tests.support.counting_engine import CountingEngine
 from tests.support.tiny_detector import write_boxes_detector
 
 ROWS = [(1.0, 2.0, 30.0, 40.0, 0.25, 1), (5.0, 5.0, 6.0, 6.0, 0.0, 0)]
-
-
-class CountingEngine(OrtEngine):
-    """Remembers the batches that it was given."""
-
-    batches: tuple[int, ...] = ()
-    is_closed = False
-
-    def infer(self, tensor: npt.NDArray[Any]) -> Outputs:
-        self.batches += (len(tensor),)
-        return super().infer(tensor)
-
-    def close(self) -> None:
-        self.is_closed = True
-        super().close()
 
 
 def open_engine(folder: Path, batch: int | None) -> CountingEngine:

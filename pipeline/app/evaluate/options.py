@@ -70,4 +70,4 @@ class EvalOptions:
         float | None,
         Flag("The frame rate, if the labelled images are a video's frames in order.", ("--fps",), at_least=0.001),
     ] = None
-    config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()
+    config: Annotated[ConfigRequest, ConfigFlags(("engine.device", "tiles"), file=False)] = ConfigRequest()

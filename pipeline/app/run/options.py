@@ -23,7 +23,7 @@ _FIRST = (
 )
 _PANELS = {
     "Input": ("flow", "strict"),
-    "Model": ("detection", "engine.precision", "track"),
+    "Model": ("detection", "track", "tiles", "engine.precision"),
     "Output": ("output", "render"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
     "Foreign models, where recognition is in doubt": ("hints",),

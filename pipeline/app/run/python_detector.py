@@ -17,7 +17,10 @@ from pipeline.app.config_loading import load_config
 from pipeline.app.engines import open_engine
 from pipeline.app.run.python_api import ArrayOrImage, Keywords, in_python, options_of
 from pipeline.app.thresholds import suppression_options
-from pipeline.detector.detector import EngineDetector
+from pipeline.app.tiles import tiling_of
+from pipeline.detector.detector import DetectFunction, EngineDetector
+from pipeline.detector.engine import OrtEngine
+from pipeline.detector.tiled import TiledDetector
 from pipeline.errors import ConfigError, ModelError, SourceError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
@@ -33,7 +36,7 @@ PictureSource: TypeAlias = "str | PathLike[str] | ArrayOrImage"
 
 P = TypeVar("P", bound=PictureSource)
 
-_SECTIONS = ("hints", "detection", "engine", "network")  # the others are of sources, flows and outputs
+_SECTIONS = ("hints", "detection", "tiles", "engine", "network")  # the others are of sources, flows and outputs
 
 
 class Detector:
@@ -48,8 +51,8 @@ class Detector:
     then stays warm. May be called from several threads at once; closed by `close`, or at the end of a `with`.
 
     model: an ONNX file; `demo` is the detector that comes with streamdet. config: a YAML file or a preset, of which
-    hints, detection, engine and network count. settings: dotted keys of those. keywords: device, precision, batch,
-    score_threshold, iou_threshold, max_detections, classes. Raises a StreamdetError for what cannot be loaded.
+    hints, detection, tiles, engine and network count. settings: dotted keys of those. keywords: device, precision,
+    batch, score_threshold, iou_threshold, max_detections, classes. Raises a StreamdetError for what cannot be loaded.
     """
 
     def __init__(
@@ -68,12 +71,17 @@ class Detector:
             loaded = load_config(config, options=options, origin="Detector()")
             path, spec = model_of(loaded)
             suppression = suppression_options(loaded.detection, spec)
+            tiling = tiling_of(loaded.tiles, spec)
             engine, loaded = open_engine(loaded, path, spec, threads=default_threads(live_sources=1))
             warn_of_doubts(loaded, spec)
         except StreamdetError as error:
             raise in_python(error) from error
-        self._detector: EngineDetector | None = EngineDetector(engine, suppression=suppression)
+        self._engine: OrtEngine | None = engine
         self._batch = loaded.engine.batch or 1
+        self._detect: DetectFunction = EngineDetector(engine, suppression=suppression)
+        if tiling is not None:
+            most_at_once, self._batch = max(self._batch, spec.batch or 1), 1
+            self._detect = TiledDetector(self._detect, tiling, suppression, most_at_once=most_at_once)
         self._options = SourceOptions(network=loaded.network)
         self._description = engine.describe()
         self.class_names = spec.class_names
@@ -98,9 +106,9 @@ class Detector:
 
     def close(self) -> None:
         """Let go of the network. May be called more than once."""
-        if self._detector is not None:
-            self._detector.close()
-        self._detector = None
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
 
     def __enter__(self) -> Detector:
         return self
@@ -109,18 +117,17 @@ class Detector:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Detector: {self._description}{', closed' if self._detector is None else ''}>"
+        return f"<Detector: {self._description}{', closed' if self._engine is None else ''}>"
 
     def _results(self, pictures: Sequence[PictureSource]) -> Iterator[Result]:
         """As many pictures are read and run at once as the network takes."""
-        detector = self._detector
-        if detector is None:
+        if self._engine is None:
             raise ModelError("this Detector is closed; make a new one")
         try:
             for start in range(0, len(pictures), self._batch):
                 batch = pictures[start : start + self._batch]
                 frames = [self._frame(picture, start + offset) for offset, picture in enumerate(batch)]
-                for frame, detections in zip(frames, detector([frame.picture for frame in frames]), strict=True):
+                for frame, detections in zip(frames, self._detect([frame.picture for frame in frames]), strict=True):
                     yield Result(frame, detections, self.class_names)
         except StreamdetError as error:
             raise in_python(error) from error
