@@ -26,7 +26,8 @@ from pipeline.app.open_outputs import (
     with_outputs,
 )
 from pipeline.app.output import Feed, Overlay
-from pipeline.app.stages import DETECT, NMS, PREPROCESS, with_added_stages
+from pipeline.app.privacy import Privacy
+from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, with_added_stages
 from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
 from pipeline.detector.devices import refuse_device
@@ -46,6 +47,7 @@ from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, open
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
+from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.nms import Nms
@@ -96,12 +98,13 @@ class Suppression:
         own_only = model and settings and all(entry.classes is not None for entry in settings.values())
         self.detection = config.detection.model_copy(update={"classes": ()}) if own_only else config.detection
         self._is_tiled = config.tiles.grid is not None
+        self.privacy = Privacy.of(config, spec)
         self.of_run = suppression_options(self.detection, spec, prefix=f"{model}: " if model else "")
         of_sources = suppression_of_sources(config.detection, settings, spec)
         self.is_per_source = bool(of_sources) or takes_sources
         self._shown = of_sources
         self.lowest_score_threshold = min(
-            self._kept(options).lowest_score_threshold for options in (self.of_run, *of_sources.values())
+            self._let_through(options).lowest_score_threshold for options in (self.of_run, *of_sources.values())
         )
         self.of_all = self._stage(self.of_run)
         self._of_sources = {name: self._stage(options) for name, options in of_sources.items()}
@@ -117,8 +120,16 @@ class Suppression:
         """The stage that a source has now."""
         return self._of_sources.get(source_id, self.of_all)
 
+    def kept_of(self, source_id: str) -> SuppressionOptions:
+        """Which detections of a source go on to the tracker, or are shown where nothing is tracked."""
+        return self._kept(self.shown_of(source_id))
+
+    def _let_through(self, shown: SuppressionOptions) -> SuppressionOptions:
+        kept = self._kept(shown)
+        return kept if self.privacy is None else self.privacy.widened(kept)
+
     def _stage(self, shown: SuppressionOptions) -> Stage[Any, Result]:
-        options = self._kept(shown)
+        options = self._let_through(shown)
         return MergeTiles(self._spec, options) if self._is_tiled else Nms(self._spec, options)
 
     def refuse(self, entry: SourceConfig) -> None:
@@ -127,7 +138,7 @@ class Suppression:
             return
         if not self.is_per_source:
             raise ConfigError("sources with classes or thresholds of their own can be added to a run with --control")
-        options = self._kept(suppression_options(entry.detection(self._detection), self._spec))
+        options = self._let_through(suppression_options(entry.detection(self._detection), self._spec))
         if options.lowest_score_threshold < self.lowest_score_threshold:
             raise ConfigError(
                 f"score_threshold must be at least {self.lowest_score_threshold:g}, the lowest of the run when it "
@@ -278,6 +289,7 @@ def assemble(
         refuse_different_classes(config, {branch.name: branch.engine.spec.class_names for branch in branches})
         names = tuple(dict.fromkeys(name for branch in branches for name in branch.engine.spec.class_names))
         suppressions = {name: branch.suppression for branch in branches for name in branch.source_ids}
+        flow = _private(flow, config, suppressions)
         flow = with_added_stages(flow, config, lambda source_id: suppressions[source_id].shown_of(source_id))
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
@@ -632,6 +644,19 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         )
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return _suppressed(detected, branch)
+
+
+def _private(flow: Flow[Result], config: RunConfig, suppressions: Mapping[str, Suppression]) -> Flow[Result]:
+    """The flow behind which no picture shows what is private; the tracker comes later, and gets all that it needs."""
+    if not (config.privacy.blur or config.privacy.pixelate):
+        return flow
+
+    def conceal(source_id: str) -> Conceal:
+        privacy = suppressions[source_id].privacy
+        assert privacy is not None
+        return Conceal(privacy.options, lambda: suppressions[source_id].kept_of(source_id))
+
+    return flow.then_per_source(conceal, name=CONCEAL.role, capacity=config.flow.queue_capacity)
 
 
 def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:

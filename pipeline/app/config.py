@@ -198,6 +198,40 @@ class TilesConfig(_Section):
     ] = None
 
 
+def _private_classes(manner: str) -> Flag:
+    return Flag(
+        f"{manner} these classes beyond recognition, before anything is shown, written or sent: person,0.",
+        metavar="NAME,NAME…",
+        parse=comma_separated,
+    )
+
+
+class PrivacyConfig(_Section):
+    """What is made unrecognisable in every picture that leaves the run."""
+
+    blur: Annotated[
+        tuple[str, ...],
+        BeforeValidator(partial(_class_words, key="privacy.blur"), json_schema_input_type=list[str | int] | str),
+        _private_classes("Blur"),
+    ] = ()
+    pixelate: Annotated[
+        tuple[str, ...],
+        BeforeValidator(partial(_class_words, key="privacy.pixelate"), json_schema_input_type=list[str | int] | str),
+        _private_classes("Pixelate"),
+    ] = ()
+    margin: Annotated[
+        Annotated[float, Field(ge=0, le=2)],
+        Meaning("The share of a box's width and height by which the concealed area is larger on every side."),
+    ] = 0.1
+    hold_s: Annotated[
+        Annotated[float, Field(ge=0)],
+        Meaning("Seconds of media time for which the last area of an object stays concealed that is not detected."),
+    ] = 0.5
+    score_threshold: Annotated[
+        Share, Meaning("Private classes are concealed from this score on, or from the run's own where that is lower.")
+    ] = 0.1
+
+
 class HintsConfig(_Section):
     """Hints on a foreign model file; what is left out is recognised."""
 
@@ -599,6 +633,7 @@ class RunConfig(_Section):
     detection: DetectionConfig = DetectionConfig()
     track: TrackConfig = TrackConfig()
     tiles: TilesConfig = TilesConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     engine: EngineConfig = EngineConfig()
     flow: FlowConfig = FlowConfig()
     camera: CameraOptions = CameraOptions()

@@ -1,7 +1,7 @@
 """Stages: a table of the steps between sources and outputs, with everything that is said about each.
 
-Sources, preprocessing, detection, suppression and rendering get their places from `assemble` and `outputs`. A stage
-that takes results and gives results, such as a tracker, needs a row with `add` and runs after NMS.
+Sources, preprocessing, detection, suppression, privacy and rendering get their places from `assemble` and `outputs`. A
+stage that takes results and gives results, such as a tracker, needs a row with `add` and runs after NMS.
 """
 
 from __future__ import annotations
@@ -81,13 +81,14 @@ SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
 PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
 DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")
+CONCEAL = StageKind(role="conceal", advice="conceal fewer classes, or smaller pictures", colour="#59a14f")
 RENDER = StageKind(role="render", advice=_of_render, colour="#b279a2")
 
 TRACK = StageKind(
     role="track", advice="raise track.low_score, or take --track bytetrack", colour="#2f7f5f", add=_with_tracks
 )
 
-STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, TRACK, RENDER)
+STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, RENDER)
 """In the order of the flow."""
 
 

@@ -29,11 +29,13 @@ def suppression_options(detection: DetectionConfig, spec: DetectorSpec, *, prefi
         class_thresholds={
             class_id: threshold
             for name, threshold in detection.class_score_thresholds.items()
-            for class_id in _class_ids(name, spec, f"{prefix}detection.class_score_thresholds")
+            for class_id in class_ids_of(name, spec, f"{prefix}detection.class_score_thresholds")
         },
         max_detections=_given(detection.max_detections, own.max_detections),
         keep_class_ids=frozenset(
-            class_id for name in detection.classes for class_id in _class_ids(name, spec, f"{prefix}detection.classes")
+            class_id
+            for name in detection.classes
+            for class_id in class_ids_of(name, spec, f"{prefix}detection.classes")
         )
         or None,
     )
@@ -84,7 +86,7 @@ def _given(value: _T | None, default: _T) -> _T:
     return default if value is None else value
 
 
-def _class_ids(name: str, spec: DetectorSpec, key: str) -> list[int]:
+def class_ids_of(name: str, spec: DetectorSpec, key: str) -> list[int]:
     """The ids of every class of that name, which some files have twice; key: of the configuration, for the error.
 
     A name is looked for as it is, then in any case; a number that is the name of no class is an id.

@@ -24,7 +24,7 @@ _FIRST = (
 _PANELS = {
     "Input": ("flow", "strict"),
     "Model": ("detection", "track", "tiles", "engine.precision"),
-    "Output": ("output", "render"),
+    "Output": ("output", "render", "privacy"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
     "Foreign models, where recognition is in doubt": ("hints",),
     "Advanced": ("engine", "flow.grace_s"),
