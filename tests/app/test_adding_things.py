@@ -171,6 +171,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
     files["track.kind"] = "bytetrack"
+    files["privacy.blur"] = "cat"
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO}
