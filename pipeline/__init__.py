@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.app.run.python_api import detect as detect
     from pipeline.app.run.python_api import recognise as recognise
     from pipeline.app.run.python_detector import Detector as Detector
+    from pipeline.app.run.python_run import Run as Run
     from pipeline.detector.engine import OrtEngine as OrtEngine
     from pipeline.errors import StreamdetError as StreamdetError
     from pipeline.flow.graph import Flow as Flow
@@ -52,6 +53,7 @@ limit_pixels()
 _HOMES = {
     "detect": "pipeline.app.run.python_api",
     "Detector": "pipeline.app.run.python_detector",
+    "Run": "pipeline.app.run.python_run",
     "OrtEngine": "pipeline.detector.engine",
     "recognise": "pipeline.app.run.python_api",
     "StreamdetError": "pipeline.errors",

@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 _RESULTS = "results"  # the name of the queue that the caller iterates over
 _LOOK_SECONDS = 0.5  # how long a reader of results waits before it looks whether the run is to end
+_SHORT_LOOK_SECONDS = 0.05  # the same where the run is to end with its sources
 _JOIN_SECONDS = 0.05  # how long one look at the threads waits for them
 
 
@@ -75,6 +76,7 @@ class Running(Generic[T]):
         is left behind in its daemon thread, with a warning.
     on_error: what happens where a sink fails, or a stage fails on one frame.
     stays_open: sources may come later, so that the run ends with `stop` and not with its last source.
+    ends_with_sources: with `stays_open` and `results`: it ends where the reader waits and no source is left.
     """
 
     def __init__(
@@ -86,8 +88,11 @@ class Running(Generic[T]):
         grace_seconds: float = 5.0,
         on_error: OnError = OnError(),
         stays_open: bool = False,
+        ends_with_sources: bool = False,
     ) -> None:
         self._flow = flow
+        self._ends_with_sources = ends_with_sources
+        self._look_seconds = _SHORT_LOOK_SECONDS if ends_with_sources else _LOOK_SECONDS
         self._clock = clock
         self._stop = StopRequest(clock=clock, grace_seconds=grace_seconds)
         self._results = Node(_RESULTS, "sink", None, _RESULTS, edge=Edge(overflow="block")) if results else None
@@ -121,7 +126,7 @@ class Running(Generic[T]):
         try:
             while True:
                 try:
-                    item = self._wiring.receive(self._results, timeout=_LOOK_SECONDS)
+                    item = self._wiring.receive(self._results, timeout=self._look_seconds)
                 except TimeoutError:
                     self._end_if_stopped()
                     continue
@@ -274,6 +279,10 @@ class Running(Generic[T]):
                 thread.start()
 
     def _end_if_stopped(self) -> None:
+        if self._ends_with_sources:
+            with self._extending:  # so that nobody adds one to a run that ends
+                if not any(node.kind == "source" for node in self.flow.nodes):
+                    self._stop.make()
         if self._stop.is_set():
             self._wiring.close_to_new()
 
