@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from benchmarks.soaking.samples import BUCKETS, Sample, SourceSample, Usual, gro
 from benchmarks.soaking.summary import FaultRecord, rows_of
 from benchmarks.soaking.watch import SegmentCheck, sources_of
 
+ROOT = Path(__file__).parents[2]
 BOUNDS = (0.5, 1.0, 5.0, float("inf"))
 STEP = 0.5  # seconds between samples, in which a camera gives five pictures
 
@@ -195,3 +197,12 @@ def test_a_simulated_promise_can_be_broken(
     with caplog.at_level("CRITICAL"):
         days = simulated.simulate(days=0.1, seed=3, folder=tmp_path)
     assert days.broken_promises.keys() == {f"back in time after {simulated.SOON}", "the index is short"}
+
+
+def test_what_shows_a_promise_is_there() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"tests/[\w/]+\.py", page))
+    paths |= {f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m (benchmarks\.\w+)", page)}
+    assert len(paths) > 8
+    assert [path for path in sorted(paths) if not (ROOT / path).is_file()] == []
+    assert page.count("| `tests/") + page.count("| `python -m") >= 11  # each promise has one
