@@ -28,6 +28,15 @@ Axes = dict[int, torch.export.Dim]
 """The dynamic axes of an input, by number."""
 
 
+def refuse_opset(opset: int) -> None:
+    """Raise ModelError for an operator set that the package onnx, and so nothing that reads the file, knows."""
+    newest = onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise ModelError(
+            f"--opset must be at most {newest}, the newest that onnx {onnx.__version__} knows, got {opset}"
+        )
+
+
 def to_onnx(
     module: nn.Module,
     example: Tensor | Sequence[Tensor],

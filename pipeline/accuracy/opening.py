@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pipeline.accuracy.classes import meaning_of
 from pipeline.accuracy.coco_json import find_coco_json, read_coco_json
-from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, refuse_crowded
 from pipeline.accuracy.voc_xml import read_voc_folder, xml_files
 from pipeline.accuracy.yolo_folder import IMAGE_SUFFIXES, read_yolo_folder
 from pipeline.errors import ConfigError
@@ -32,6 +32,9 @@ def open_labelled(word: str) -> LabelledData:
             f"--data must be a COCO JSON, a folder of Pascal VOC's XML files, a data.yaml of YOLO, or sim:traffic; "
             f"{word} is {'none of these' if path.exists() else 'not there'}"
         )
+    for image in data.images:
+        num_boxes = len(image.truth.objects) + len(image.truth.ignored)
+        refuse_crowded(num_boxes, where=f"{word}: {image.name}")
     if not data.num_objects_by_class().any():
         raise ConfigError(f"{word}: no object is labelled in its {len(data.images)} images")
     return replace(with_each_name_once(data), origin=word)

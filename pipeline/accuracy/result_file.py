@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.accuracy.coco import boxes_xywh
-from pipeline.accuracy.truth import LARGEST_SIDE, LabelledData, same_id
+from pipeline.accuracy.truth import LARGEST_SIDE, LabelledData, refuse_crowded, same_id
 from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.picture.detections import Detections
 from pipeline.whole_file import write_whole
@@ -58,6 +58,8 @@ def read_result_file(path: Path, data: LabelledData) -> list[Detections]:
             others += 1
     if results and others == len(results):
         raise ConfigError(f"{path}: none of its {others} results is of an image of {data.origin}")
+    for image_key, rows in by_image.items():
+        refuse_crowded(len(rows), where=f"{path}: image {image_key}")
     return [_detections(rows) for rows in by_image.values()]
 
 

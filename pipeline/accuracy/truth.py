@@ -15,6 +15,9 @@ from pipeline.picture.detections import Detections
 LARGEST_SIDE = 1e9
 """Pixels, beyond which a box is not taken for one; float32 holds more, and areas as well."""
 
+MOST_BOXES = 20_000
+"""In one image; each is compared with each, and no data set that people labelled comes near."""
+
 AreaArray = npt.NDArray[np.float64]
 
 
@@ -80,6 +83,12 @@ def marked(boxes_xyxy: Sequence[Sequence[float]], class_ids: Sequence[int]) -> D
         np.ones(len(class_ids), np.float32),
         np.array(class_ids, np.int64),
     )
+
+
+def refuse_crowded(num_boxes: int, *, where: str) -> None:
+    """Raise ConfigError, which begins with `where`, for an image with more boxes than could be judged in an hour."""
+    if num_boxes > MOST_BOXES:
+        raise ConfigError(f"{where}: an image must have at most {MOST_BOXES:,} boxes, got {num_boxes:,}")
 
 
 def same_id(value: object) -> str:

@@ -7,7 +7,7 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from pipeline.accuracy.truth import Truth
 from pipeline.picture.boxes import intersection_over_union
-from pipeline.picture.detections import Detections
+from pipeline.picture.detections import Detections, FloatArray
 
 Rule = Literal["area", "11-point"]
+_BLOCK = 500  # boxes that are compared with all others at once; all of them might not fit into the memory
 _Claims = npt.NDArray[np.int64]
 
 
@@ -65,11 +66,10 @@ def _judge(
         chosen = chosen.select(np.argsort(-chosen.scores, kind="stable").astype(np.int64))
         objects = truth.objects.boxes_xyxy[truth.objects.class_ids == class_id]
         ignored = truth.ignored.boxes_xyxy[truth.ignored.class_ids == class_id]
-        overlaps = intersection_over_union(chosen.boxes_xyxy, np.concatenate([objects, ignored]))  # [N, M]
         is_taken = np.zeros(len(objects), np.bool_)
-        for score, overlap in zip(chosen.scores.tolist(), np.nan_to_num(overlaps), strict=True):
-            best = int(overlap.argmax()) if len(overlap) else -1
-            meets = best >= 0 and overlap[best] >= iou_threshold
+        matches = _best_matches(chosen.boxes_xyxy, np.concatenate([objects, ignored]))
+        for score, (best, overlap) in zip(chosen.scores.tolist(), matches, strict=True):
+            meets = best >= 0 and overlap >= iou_threshold
             is_object = meets and best < len(objects)
             scores.append(score)
             is_right.append(is_object and not is_taken[best])
@@ -79,6 +79,15 @@ def _judge(
     order = np.argsort(-np.array(scores, np.float64), kind="stable")
     order = order[np.array(counts, np.bool_)[order]]
     return np.array(is_right, np.bool_)[order]
+
+
+def _best_matches(boxes_xyxy: FloatArray, others_xyxy: FloatArray) -> Iterator[tuple[int, float]]:
+    """For each box [N, 4], which of the others [M, 4] it overlaps most, and its IoU with that; -1: there is none."""
+    for start in range(0, len(boxes_xyxy), _BLOCK):
+        overlaps = np.nan_to_num(intersection_over_union(boxes_xyxy[start : start + _BLOCK], others_xyxy))  # [n, M]
+        for overlap in overlaps:
+            best = int(overlap.argmax()) if len(overlap) else -1
+            yield best, float(overlap[best]) if best >= 0 else 0.0
 
 
 def _area(num_right: _Claims, precision: npt.NDArray[np.float64], num_objects: int) -> float:

@@ -103,13 +103,16 @@ def open_plainly(path: str | Path) -> Session:
 
 
 def facts_of(session: Session, path: Path) -> ModelFacts:
-    """The facts of the file of an open session."""
-    return ModelFacts(
-        path,
-        tuple(_tensor_facts(declared) for declared in session.get_inputs()),
-        tuple(_tensor_facts(declared) for declared in session.get_outputs()),
-        session.get_modelmeta().custom_metadata_map,
-    )
+    """The facts of the file of an open session. Raises ModelError where its names or metadata are not UTF-8."""
+    try:
+        return ModelFacts(
+            path,
+            tuple(_tensor_facts(declared) for declared in session.get_inputs()),
+            tuple(_tensor_facts(declared) for declared in session.get_outputs()),
+            session.get_modelmeta().custom_metadata_map,
+        )
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path} must be an ONNX model, whose names and metadata are UTF-8: {error}") from error
 
 
 def image_input(facts: ModelFacts) -> ImageInput:

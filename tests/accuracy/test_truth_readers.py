@@ -562,3 +562,18 @@ def test_an_entry_that_no_image_can_have_is_one_error(tmp_path: Path, entry: str
 def test_the_string_of_a_mask_without_an_end_is_refused_at_once() -> None:
     with pytest.raises(ValueError, match="no such string"):
         box_of_rle({"size": [4, 4], "counts": "o" * 3_000_000})
+
+
+def test_an_image_with_more_boxes_than_can_be_judged_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.accuracy.truth.MOST_BOXES", 2)
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "categories": [{"id": 1, "name": "cat"}],
+        "annotations": [{"id": n, "image_id": 1, "category_id": 1, "bbox": [n, 0, 4, 4]} for n in range(3)],
+    }
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"a.png: an image must have at most 2 boxes, got 3"):
+        open_labelled(str(path))

@@ -184,3 +184,15 @@ def iou(a: list[float], b: list[float]) -> float:
         return 0.0
     overlap = width * height
     return overlap / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - overlap)
+
+
+def test_boxes_in_blocks_are_judged_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(5)
+    corners = chance.uniform(0, 60, (90, 2))
+    boxes = np.concatenate([corners, corners + chance.uniform(4, 30, (90, 2))], axis=1).astype(np.float32)
+    truth = Truth.of(marked(boxes[:30].tolist(), [0] * 30))
+    detections = Detections(boxes[20:], chance.uniform(0, 1, 70).astype(np.float32), np.zeros(70, np.int64))
+    whole = voc_precisions([detections], [truth], num_classes=1)
+    monkeypatch.setattr("pipeline.accuracy.voc._BLOCK", 7)
+    assert voc_precisions([detections], [truth], num_classes=1) == whole
+    assert voc_precisions([Detections.empty()], [truth], num_classes=1) == [0.0]

@@ -206,3 +206,31 @@ def test_broken_numbers_are_refused_or_found_nothing_of_and_nothing_crashes(
             except ModelError:
                 continue
             assert np.isfinite(candidates.boxes_xyxy).all()
+
+
+@pytest.mark.parametrize("num_names", [1, 79, 81])
+@pytest.mark.parametrize(
+    ("head", "outputs"), [("yolox", real.yolox()), ("yolov8", real.yolov8()), ("nanodet_plus", real.nanodet_plus())]
+)
+def test_other_names_than_the_model_has_classes_are_refused(head: str, outputs: real.Outputs, num_names: int) -> None:
+    names = tuple(map(str, range(num_names)))
+    spec = DetectorSpec("images", real.NETWORK_WH, head, names, outputs=tuple(outputs), box_format="cxcywh")
+    batch = {name: array[None] for name, array in outputs.items()}
+    with pytest.raises(ModelError, match=rf"reads {num_names} classes, the model returns \d+; see --class-names"):
+        HEADS[head](batch, spec, score_threshold=0.25, batch_index=0)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"std": (1e23, 1.0, 1.0)}, "std must lie within 0.001..65535"),
+        ({"std": (1.0, 1e-9, 1.0)}, "std must lie within 0.001..65535"),
+        ({"mean": (0.0, -1e6, 0.0)}, "mean must lie within ±65535"),
+        ({"batch": 10**9}, "batch must be at most 65536"),
+        ({"first_class_id": 10**9}, "first_class_id must lie within 0..1000000"),
+        ({"columns": ("x1", "y1")}, "columns must have x1, y1, x2, y2, score, class"),
+    ],
+)
+def test_numbers_beyond_all_measure_are_refused(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        DetectorSpec("images", (64, 64), "yolov8", ("cat",), **values)

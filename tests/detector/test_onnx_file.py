@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.detector.facts import read_facts
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash, weight_files, write_onnx
 from pipeline.errors import ModelError
 from tests.support.tiny_detector import write_detector
@@ -199,3 +200,10 @@ def test_graphs_within_graphs_without_an_end_are_no_model(tmp_path: Path) -> Non
     path = tmp_path / "m.onnx"
     path.write_bytes(b"\x3a" + bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14]) + content)
     assert weight_files(path) == ()
+
+
+def test_metadata_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = write_detector(tmp_path / "m.onnx", {"boxes": np.zeros((1, 4), np.float32)}, metadata={"names": "cat"})
+    path.write_bytes(path.read_bytes().replace(b"\x12\x03cat", b"\x12\x03\xff\xfe\xfd"))
+    with pytest.raises(ModelError, match="must be an ONNX model"):
+        read_facts(path)

@@ -48,6 +48,7 @@ def run_export(options: ExportOptions) -> int:
     refuse_overwriting([("--output", output)], _inputs(options, options.model), overwrite=options.overwrite)
     refuse_unwritable(output, "the ONNX file")
     request = _request(options, options.model)  # loads PyTorch, after every check that does without it
+    load("export.graph.to_onnx").refuse_opset(options.opset)
     progress = WorkProgress()
     proof_images = load("export.proof.images")
     user_images, labels = (), None

@@ -95,7 +95,7 @@ class ExportOptions:
         None
     )
     num_classes: Annotated[
-        int | None, Flag("The number of classes in the checkpoint, without background.", at_least=1)
+        int | None, Flag("The number of classes in the checkpoint, without background.", at_least=1, at_most=100_000)
     ] = None
     class_names: Annotated[Path | None, Flag("A file of class names, one per line.", metavar="FILE")] = None
     adapter: Annotated[
