@@ -37,13 +37,14 @@ from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Stage
+from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import is_drawn, kinds_in_words, open_source, open_sources_abreast, source_words
+from pipeline.sources.opening import is_drawn, kind_of, kinds_in_words, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
@@ -379,21 +380,38 @@ def open_sources(
         camera=config.camera,
         span=span,
         max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
+        isolate=flow.isolate,
     )
     entries = source_entries(config) if entries is None else entries
     words = [entry.url for entry in entries]
-    open_one = partial(open_source, options=options)
+    options_of = {entry.url: _own_options(entry, options) for entry in entries}
+
+    def open_one(word: str) -> FrameSource:
+        return open_source(word, options=options_of[word])
+
     waits = (len(words) > 1 and not loops) if flow.wait_for_sources is None else flow.wait_for_sources
     opened = open_sources_abreast(words, options=options, open_one=open_one) if waits else map(open_one, words)
     sources: dict[str, FrameSource] = {}
     for entry, source in zip(entries, opened, strict=True):
         word = entry.url
         if loops and can_be_read_again(word, source):
-            source = LoopingSource(source, partial(open_source, word, options=options))
+            source = LoopingSource(source, partial(open_one, word))
         if undo is not None:
             undo.callback(source.close)
         sources[_free_name(entry.name or source.source_id, sources)] = source
     return sources
+
+
+def _own_options(entry: SourceConfig, options: SourceOptions) -> SourceOptions:
+    """The options of a source that has settings of its own. Raises ConfigError for one that they do not suit."""
+    if entry.isolate is None:
+        return options
+    if entry.isolate and kind_of(entry.url).isolation == "never":
+        raise ConfigError(
+            f"{masked_address(entry.url)}: isolate is for cameras, streams and videos, got a source of another kind; "
+            "leave it out"
+        )
+    return replace(options, isolate="all" if entry.isolate else "none")
 
 
 def source_entries(config: RunConfig) -> list[SourceConfig]:

@@ -37,7 +37,7 @@ from pipeline.picture.drawing import ColourBy
 from pipeline.picture.tracking.tracker import TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
-from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
+from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
 
 T = TypeVar("T")
 
@@ -407,6 +407,13 @@ class FlowConfig(_Section):
             ("--wait-for-sources/--no-wait-for-sources",),
         ),
     ] = None
+    isolate: Annotated[
+        Isolation,
+        Flag(
+            "Read sources in processes of their own, so that a driver or decoder that crashes or hangs harms no other: "
+            "auto: cameras of this machine; all: videos and streams as well.",
+        ),
+    ] = "auto"
     grace_s: Annotated[
         Positive,
         Flag(
@@ -571,6 +578,7 @@ class SourceConfig(_Section):
     score_threshold: Share | None = None
     model: Annotated[str, Field(min_length=1)] | None = None  # as --model; sources of one model share its sessions
     hints: HintsConfig | None = None  # on the file of its model, as the run's are on that of the run
+    isolate: bool | None = None  # whether a process of its own reads it
 
     @property
     def has_own_detection(self) -> bool:

@@ -34,6 +34,7 @@ from pipeline.masking import masked_text
 from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
 from pipeline.measure.summary import apportioned
+from pipeline.python_process import command_of, environment_of_child
 from pipeline.sources.looping import LoopingSource
 from pipeline.sources.source import FrameSource
 
@@ -98,17 +99,9 @@ def measure_floor_apart(case: Case) -> FloorMeasured:
     return FloorMeasured(**_output_apart(case))
 
 
-def _path_to_us() -> dict[str, str]:
-    """PYTHONPATH with the folder of a clone that is not installed, which -P leaves out with the working folder."""
-    root = Path(__file__).parents[2]
-    if root.name in ("site-packages", "dist-packages"):
-        return {}
-    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))}
-
-
 def _output_apart(case: Case) -> dict[str, Any]:
-    command = [sys.executable, "-P", "-m", "pipeline.app.measure_apart"]  # -P: no module of the working folder
-    environment = {**os.environ, **_path_to_us(), "PYTHONIOENCODING": "utf-8:backslashreplace"}  # whatever ours is
+    command = command_of("pipeline.app.measure_apart")
+    environment = {**environment_of_child(), "PYTHONIOENCODING": "utf-8:backslashreplace"}  # whatever ours is
     readable, writable = os.pipe()
     with (
         os.fdopen(writable, "wb", buffering=0) as lifeline,  # closed by the system where this process is killed

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError, StreamdetError
@@ -75,6 +75,8 @@ class SourceKind:
     advice: Callable[[SourceLimit], str] = lambda _: "give it smaller pictures"  # completes "Limited by …: "
     takes_span: bool = False  # whether it may be a video, of which a part can be read
     may_come_later: bool = False  # whether it may be live, and so away for a while and back
+    isolation: Literal["by default", "on request", "never"] = "never"  # whether a process of its own reads it
+    refuse: Callable[[str], None] = lambda _: None  # raises SourceError for what is not there, at no cost
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
@@ -93,7 +95,26 @@ def open_source(word: str, *, options: SourceOptions | None = None, stdin: Binar
     kind, options = kind_of(word), options or SourceOptions()
     if not options.span.is_all and not kind.takes_span:
         raise SourceError(f"{masked_address(word)}: --start and --end are for recorded videos; leave them out")
-    return kind.open(SourceRequest(word, options, stdin))
+    return _isolated(kind, word, options) or kind.open(SourceRequest(word, options, stdin))
+
+
+def _isolated(kind: SourceKind, word: str, options: SourceOptions) -> FrameSource | None:
+    """The source, read by a process of its own; None where it is to be read in this one."""
+    can_isolate = sys.platform == "linux"
+    is_meant = options.isolate == "all" or (can_isolate and kind.isolation == "by default")
+    if options.isolate == "none" or kind.isolation == "never" or not is_meant:
+        return None
+    if not can_isolate:
+        raise SourceError(f"{masked_address(word)}: --isolate all needs Linux, got {sys.platform}; leave it out")
+    if kind.isolation == "on request" and options.decode.device != "cpu":
+        raise SourceError(
+            f"{masked_address(word)}: decode.device must be cpu for a source in a process of its own, got "
+            f"{options.decode.device}, whose frames stay on the GPU; leave --isolate out, or decode on the processor"
+        )
+    from pipeline.sources.isolated.source import open_isolated
+
+    files = kind.files(word)
+    return open_isolated(word, options, file=files[0] if files else None, refuse=kind.refuse)
 
 
 def open_sources_abreast(
@@ -296,10 +317,23 @@ def _open_stdin(request: SourceRequest) -> FrameSource:
 
 
 def _open_camera(request: SourceRequest) -> FrameSource:
+    from pipeline.sources.reconnecting import ReconnectingSource
     from pipeline.sources.webcam import WebcamSource
 
-    device = int(request.word) if request.word.isdecimal() else request.word
-    return WebcamSource(device, options=request.options.camera)
+    def open_again() -> WebcamSource:
+        return WebcamSource(_device_of(request.word), options=request.options.camera)
+
+    return ReconnectingSource(open_again(), open_again, reconnect_seconds=request.options.network.reconnect_s)
+
+
+def _device_of(word: str) -> int | str:
+    return int(word) if word.isdecimal() else word
+
+
+def _refuse_absent_camera(word: str) -> None:
+    from pipeline.sources.webcam import refuse_absent
+
+    refuse_absent(_device_of(word))
 
 
 def _open_image_address(request: SourceRequest) -> FrameSource:
@@ -436,10 +470,11 @@ def _advice_about_files(limit: SourceLimit) -> str:
 
 def _advice_about_video(limit: SourceLimit) -> str:
     """By size and codec: where both are cheap already, only fewer pictures or more cores help."""
+    from pipeline.sources.isolated.source import IsolatedSource
     from pipeline.sources.video.source import VideoSource
 
     width, height = limit.source.size_wh or (0, 0)
-    codec = limit.source.codec_name if isinstance(limit.source, VideoSource) else "video"
+    codec = (limit.source.codec_name if isinstance(limit.source, VideoSource | IsolatedSource) else None) or "video"
     decoding = f"decoding {width}×{height} {codec} takes the time"
     if codec in CHEAP_CODECS and width * height <= SMALL_PIXELS:
         return f"{decoding}; detect in fewer frames (--every {limit.every + 1}), or run it on more cores"
@@ -453,6 +488,8 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         matches=lambda word: word.isdecimal() or word.startswith(_CAMERA_NODES),
         open=_open_camera,
         may_come_later=True,
+        isolation="by default",
+        refuse=_refuse_absent_camera,
     ),
     SourceKind(
         "drawn street",
@@ -487,6 +524,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         advice=lambda _: "reading it takes the time; where that is the network, download the file first",
         takes_span=True,
         may_come_later=True,
+        isolation="on request",
     ),
     SourceKind(
         "images and videos",
@@ -515,6 +553,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         files=_file_of,
         advice=_advice_about_video,
         takes_span=True,
+        isolation="on request",
     ),
 )
 """In the order in which they are tried; the last one takes every path that exists."""

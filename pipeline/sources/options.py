@@ -18,6 +18,10 @@ def _refuse_unless_positive(**values: float | None) -> None:
             raise ValueError(f"{name} must be greater than 0, got {value:g}")
 
 
+Isolation = Literal["auto", "all", "none"]
+"""Which sources are read by a process of their own: cameras of this machine, every video and stream, or none."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
     """Patience with network cameras, streams and pipes; a file is waited for. Raises ValueError."""
@@ -109,6 +113,7 @@ class SourceOptions:
     camera: CameraOptions = CameraOptions()
     span: Span = Span()
     max_age_seconds: float | None = None
+    isolate: Isolation = "auto"
 
     def __post_init__(self) -> None:
         _ = self.camera.size_wh

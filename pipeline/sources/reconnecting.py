@@ -13,7 +13,7 @@ from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.backoff import delay_seconds
 from pipeline.sources.source import FrameSource
-from pipeline.sources.states import SourceStates
+from pipeline.sources.states import HasStates, SourceStates
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,11 @@ class ReconnectingSource:
 
     is_live = True
     num_frames = None
+    breaks: type[SourceError] = SourceError
+    """The errors after which it is opened again; others break it for good."""
+    breaks_in_words = "breaks in the stream"
+    is_endless = True
+    """Whether an end of the stream is a break."""
 
     def __init__(
         self,
@@ -61,15 +66,17 @@ class ReconnectingSource:
         self._num_short_lives = 0  # in a row
         self._earlier_damage: dict[str, None] = {}  # of streams that broke, in order
         self._num_skipped_earlier = 0
-        self.states = SourceStates(is_live=True, clock=clock)
+        self.keep_states(SourceStates(is_live=True, clock=clock))
 
     def keep_states(self, states: SourceStates) -> None:
         """Write into these from now on."""
         self.states = states
+        if isinstance(self._stream, HasStates):
+            self._stream.keep_states(states)
 
     @property
     def damage(self) -> tuple[str, ...]:
-        breaks = (f"breaks in the stream: {self._num_breaks}",) if self._num_breaks else ()
+        breaks = (f"{self.breaks_in_words}: {self._num_breaks}",) if self._num_breaks else ()
         return (*breaks, *dict.fromkeys((*self._earlier_damage, *self._stream.damage)))
 
     @property
@@ -88,7 +95,9 @@ class ReconnectingSource:
                         shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - timed.pts_seconds
                     last_pts_seconds, last_at_seconds = timed.pts_seconds + shift_seconds, self._clock()
                     yield timed._replace(pts_seconds=last_pts_seconds, number=None)
-            except SourceError as error:
+                if not self.is_endless:
+                    return
+            except self.breaks as error:
                 reason = str(error)
             # A stream that fell silent was well until its last picture, not until that was noticed.
             is_healthy = last_at_seconds - began_at_seconds >= HEALTHY_SECONDS
@@ -141,6 +150,7 @@ class ReconnectingSource:
                 self._earlier_damage[line] = None
         self._num_skipped_earlier += _num_skipped(self._stream)
         self._stream = stream
+        self.keep_states(self.states)
 
 
 def _num_skipped(stream: FrameSource) -> int:

@@ -21,6 +21,7 @@ LAYERS = {
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
     "pipeline.remembered": 2,
+    "pipeline.python_process": 1,
     "pipeline.json_values": 1,
     "pipeline.masking": 1,
     "pipeline.meaning": 1,

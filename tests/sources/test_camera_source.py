@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Container
+from itertools import pairwise
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from pipeline.errors import SourceError
 from pipeline.sources.options import CameraOptions
+from pipeline.sources.reconnecting import ReconnectingSource
 from pipeline.sources.webcam import WebcamSource
 from pipeline.testing import StepClock
 
@@ -237,3 +239,22 @@ def test_a_camera_that_may_not_be_used_says_how_to_be_let_in(tmp_path: Path, mon
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(SourceError, match=r"may not use the camera; run `sudo usermod -aG video \$USER`"):
         WebcamSource(str(node))
+
+
+def test_a_camera_that_was_unplugged_comes_back(clock: StepClock) -> None:
+    camera = Camera(clock, rates={YUYV: 25.0}, failing_reads=range(60, 80))
+
+    class Stop(Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            clock.advance(timeout or 0.0)
+            return False
+
+    def open_again() -> WebcamSource:
+        return open_webcam(camera)
+
+    source = ReconnectingSource(open_again(), open_again, reconnect_seconds=60, clock=clock, randomness=lambda: 0.5)
+    pictures = source.pictures(Stop())
+    times = [next(pictures).pts_seconds for _ in range(60)]
+    assert max(after - before for before, after in pairwise(times)) > 5
+    assert times == sorted(times)
+    assert source.damage[0].startswith("breaks in the stream: ")

@@ -74,20 +74,21 @@ class Orientation:
         return cls(False, a < 0, d < 0, odd_degrees)
 
     def __str__(self) -> str:
-        return _WAYS[self._flags][0]
+        return _WAYS[self.flags][0]
 
     @property
     def is_upright(self) -> bool:
         """Whether a picture stays as it is."""
-        return not any(self._flags)
+        return not any(self.flags)
 
     @property
-    def _flags(self) -> tuple[bool, bool, bool]:
+    def flags(self) -> tuple[bool, bool, bool]:
+        """Whether it is transposed, mirrored in x, mirrored in y."""
         return self.is_transposed, self.is_mirrored_x, self.is_mirrored_y
 
     def apply(self, pixels: PixelArray) -> PixelArray:
         """[H, W] or [H, W, C] as decoded → upright; the same array if it is upright."""
-        return np.asarray(_WAYS[self._flags][1](pixels), np.uint8)
+        return np.asarray(_WAYS[self.flags][1](pixels), np.uint8)
 
     def apply_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         """A size as decoded → upright, and back."""

@@ -70,6 +70,21 @@ class VideoPicture:
         self.pixel_aspect = 1 / stored_pixel_aspect if self._orientation.is_transposed else stored_pixel_aspect
 
     @property
+    def decoded(self) -> VideoFrame | None:
+        """The frame in separate rows of samples, as it was decoded; None for one with a palette."""
+        return None if self._frame.format.has_palette else self._frame
+
+    @property
+    def orientation(self) -> Orientation:
+        """How the frame is turned to be upright."""
+        return self._orientation
+
+    @property
+    def stored_pixel_aspect(self) -> Fraction:
+        """Width over height of the frame's pixels, before it is turned."""
+        return 1 / self.pixel_aspect if self._orientation.is_transposed else self.pixel_aspect
+
+    @property
     def pixels(self) -> PixelArray:
         with self._lock:
             if self._pixels is None:
@@ -101,7 +116,7 @@ class VideoPicture:
                 "export the model with --pixels packed"
             )
         height, width = self._frame.height, self._frame.width
-        planes = [_rows(plane) for plane in self._frame.planes]  # [rows, bytes of a row with its padding]
+        planes = [rows_of(plane) for plane in self._frame.planes]  # [rows, bytes of a row with its padding]
         if kind == "nv12":
             y, uv = planes
         else:
@@ -121,7 +136,7 @@ class VideoPicture:
             return None
         copy = I420.empty(self.size_wh, matrix)
         for target, plane in zip(copy.yuv, frame.planes, strict=True):
-            target[:] = self._orientation.apply(_rows(plane)[:, : plane.width])
+            target[:] = self._orientation.apply(rows_of(plane)[:, : plane.width])
         return copy
 
     def _to_bgr(self) -> PixelArray:
@@ -161,7 +176,7 @@ def _converted(frame: VideoFrame, colour: ColourOrder, *, tags_of: VideoFrame) -
         interpolation=Interpolation.BILINEAR,
         threads=1,
     )
-    rows = _rows(converted.planes[0])  # [H, at least 3 W]
+    rows = rows_of(converted.planes[0])  # [H, at least 3 W]
     return rows[:, : 3 * frame.width].reshape(frame.height, frame.width, 3)
 
 
@@ -178,9 +193,9 @@ def _resized(frame: VideoFrame, size_wh: tuple[int, int]) -> VideoFrame:
     small = VideoFrame(*size_wh, frame.format.name)
     for source, target in zip(frame.planes, small.planes, strict=True):
         cv2.resize(
-            _rows(source).view(sample_type)[:, : source.width],
+            rows_of(source).view(sample_type)[:, : source.width],
             (target.width, target.height),
-            dst=_rows(target).view(sample_type)[:, : target.width],
+            dst=rows_of(target).view(sample_type)[:, : target.width],
             interpolation=cv2.INTER_LINEAR,
         )
     return small
@@ -197,7 +212,7 @@ def _bytes_a_sample(format_name: str) -> Literal[0, 1, 2]:
     return 1 if bits == {8} else 2 if bits <= set(range(9, 17)) else 0
 
 
-def _rows(plane: VideoPlane) -> PixelArray:
+def rows_of(plane: VideoPlane) -> PixelArray:
     """The bytes of a plane, uint8 [H, bytes of a row with its padding], top row first; a view if they lie that way."""
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, abs(plane.line_size))  # type: ignore[call-overload]
     return rows if plane.line_size > 0 else np.ascontiguousarray(rows[::-1])
