@@ -317,7 +317,7 @@ class TrackConfig(_Section):
         Share, Meaning("Weaker detections from this score on continue a track that no better one matches.")
     ] = 0.1
     match_iou: Annotated[Share, Meaning("The least IoU of a detection and the predicted box that it matches.")] = 0.1
-    low_match_iou: Annotated[Share, Meaning("The same of a detection below high_score.")] = 0.5
+    low_match_iou: Annotated[Share, Meaning("The same of a detection below high_score.")] = 0.1
     by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True
 
 

@@ -95,6 +95,19 @@ def trade_chart(points: Mapping[str, tuple[float, float]]) -> str:
     return _svg(figure)
 
 
+def curve_chart(curves: Mapping[str, Mapping[float, float]], *, x_label: str, y_label: str) -> str:
+    """A curve a name through its points, y by x; y is a share, from 0 to 1."""
+    figure, axes = _figure(3.4)
+    for name, points in curves.items():
+        axes.plot(list(points), list(points.values()), marker="o", label=name)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9)
+    return _svg(figure)
+
+
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
     """The names of the points that no other beats in one coordinate without losing in the other, by the first."""
     front = [

@@ -19,6 +19,8 @@ from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.job import ContenderError, Job, Outcome, run_apart
 from benchmarks.memory import over_frames, over_sources
 from benchmarks.ours import run_pipeline
+from benchmarks.tracking_cost import cost
+from benchmarks.tracking_truth import without_bursts
 from pipeline.app.model_files import DEMO_MODEL
 from tests.support.assets import ASSETS, MODELS, needs_assets
 from tests.support.tiny_detector import write_detector
@@ -26,7 +28,7 @@ from tests.support.tiny_detector import write_detector
 ROOT = Path(__file__).parents[2]
 SCRIPTS = (
     *("competitors.rearranged", "end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling"),
-    *("export_table", "start_up", "what_pays"),
+    *("export_table", "start_up", "tracking_cost", "tracking_truth", "what_pays"),
 )
 
 
@@ -166,3 +168,19 @@ def test_charts_are_drawn_of_points(tmp_path: Path) -> None:
     (written,) = draw_charts(points, tmp_path, title="a machine")
     assert written.name == "scaling-detections.png"
     assert written.read_bytes().startswith(b"\x89PNG")
+
+
+def test_bursts_drop_the_share_that_they_say_and_several_frames_at_once() -> None:
+    pytest.importorskip("trackers")
+    kept = without_bursts(100_000, 0.3, seed=1)
+    assert len(kept) == pytest.approx(70_000, rel=0.03)
+    gaps = np.diff(kept) - 1
+    assert gaps[gaps > 0].mean() == pytest.approx(5, rel=0.1)
+    assert len(without_bursts(100, 0.0, seed=1)) == 100
+
+
+def test_the_cost_of_tracking_is_that_of_both_on_the_same_walk() -> None:
+    pytest.importorskip("trackers")
+    ours_ms, library_ms = cost(5, 6)
+    assert ours_ms > 0
+    assert library_ms > 0

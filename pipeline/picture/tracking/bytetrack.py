@@ -6,7 +6,7 @@ unsure ones with the tracks that are left. It gives the ids of Roboflow's `track
 come at 30 a second, and differs on purpose in that
 
 * time is seconds of media time, so that a gap moves and widens a prediction as the frames that it lacks would have;
-* a detection below `low_score` is ignored, and one below `high_score` must overlap by `low_match_iou`, as in the paper;
+* a detection below `low_score` is ignored, as in the paper;
 * a track keeps its class, unless `by_class` is off; and
 * with `confirm_hits` of 1 a track has its id from its first detection on, not from its second.
 """

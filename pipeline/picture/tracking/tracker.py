@@ -25,7 +25,7 @@ class TrackerOptions:
     start_score: float = 0.5  # from this score on a detection that matches nothing begins a track
     class_scores: Mapping[int, float] = field(default_factory=dict)  # instead of high_score and start_score, by class
     match_iou: float = 0.1  # a detection that overlaps a prediction by less is not matched
-    low_match_iou: float = 0.5  # the same of one below high_score
+    low_match_iou: float = 0.1  # the same of one below high_score
     confirm_hits: int = 2  # detections in consecutive frames that confirm a track, the first included
     memory_seconds: float = 1.0  # of media time, for which an unseen confirmed track is kept
     by_class: bool = True  # whether a track keeps its class; otherwise it may go on as another
