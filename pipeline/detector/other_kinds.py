@@ -6,13 +6,11 @@ from pipeline.detector.facts import ModelFacts, image_input
 
 _TASKS = {
     "classify": "a classifier",
-    "pose": "a pose model",
     "obb": "a model of oriented boxes",
     "semantic": "a segmentation model",
 }
-_READ = ("", "detect", "detection", "segment")  # boxes are read from models that also have masks
+_READ = ("", "detect", "detection", "segment", "pose")
 _DETECTION_COLUMNS = (4, 5, 6, 7)
-_POSE_COLUMNS = 6 + 17 * 3  # of finished detections with COCO's keypoints
 _LEAST_MAP = 8  # pixels of the picture for one of a map of pixels; a cell of a detector's grid stands for more
 
 
@@ -24,19 +22,12 @@ def kind_in_metadata(facts: ModelFacts) -> str | None:
     return f"it is {_TASKS.get(task, 'not a detector')}: its metadata says task {task}, only detectors are read"
 
 
-def has_upright_boxes(facts: ModelFacts) -> bool:
-    """Whether a model of that kind has boxes that can be read where a user asks for it."""
-    return facts.metadata.get("task", "").strip().lower() == "pose"
-
-
 def kind_by_shape(facts: ModelFacts) -> str | None:
     """The kind by its outputs; None if they may be a detector's. Raises ModelError for a file without an image."""
     if len(facts.outputs) == 1 and _is_of_classes(facts):
         return f"it looks like a classifier: {facts.outputs[0]} has one row of values for a picture, and no boxes"
     if len(facts.outputs) == 1 and _is_map(facts):
         return f"it looks like a segmentation model: {facts.outputs[0]} has values for each pixel, and no boxes"
-    if any(len(tensor.shape) == 3 and tensor.shape[2] == _POSE_COLUMNS for tensor in facts.outputs):
-        return "it looks like a pose model, which is not read: its rows hold a box, score, class and 17 keypoints"
     if _are_raw_maps(facts):
         return "it looks like a detector that leaves its maps undecoded: export it with the decoding in the graph"
     return None

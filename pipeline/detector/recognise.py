@@ -19,7 +19,7 @@ from pipeline.detector.heads import FAMILIES, HEADS, Outputs, head_of
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.specs import network_wh
-from pipeline.detector.other_kinds import has_upright_boxes, kind_by_shape, kind_in_metadata
+from pipeline.detector.other_kinds import kind_by_shape, kind_in_metadata
 from pipeline.detector.probe import street
 from pipeline.detector.proof import input_key, show
 from pipeline.detector.published import hints_for
@@ -168,7 +168,7 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
     except ModelError as error:
         raise ModelError(f"{facts.path}: not recognised: {error} ({facts})") from None
     kind = kind_in_metadata(facts)
-    if kind is not None and not (hints.head and has_upright_boxes(facts)):
+    if kind is not None:
         return [], [kind], []
     claims: list[Claim] = []
     near_misses: list[str] = []

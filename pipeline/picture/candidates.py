@@ -19,6 +19,8 @@ class Candidates:
     class_ids: IntArray  # [M], index into DetectorSpec.class_names
     box_masks: FloatArray | None = None  # [M, h, w] in 0..1, each stretched over its box
     keypoints: FloatArray | None = None  # [M, points, 3]: x, y in network pixels, score
+    mask_weights: FloatArray | None = None  # [M, K]: how much of each prototype is in the logits of a mask
+    prototypes: npt.NDArray[np.generic] | None = None  # [K, h, w], fractions, stretched over the network's input
 
     def select(self, chosen: npt.NDArray[np.bool_] | IntArray) -> Candidates:
         """The candidates that a mask [M] or an index array picks, in that order."""
@@ -28,4 +30,6 @@ class Candidates:
             self.class_ids[chosen],
             None if self.box_masks is None else self.box_masks[chosen],
             None if self.keypoints is None else self.keypoints[chosen],
+            None if self.mask_weights is None else self.mask_weights[chosen],
+            self.prototypes,
         )

@@ -150,17 +150,25 @@ class Canvas:
             centre = (int(x) // layer.step, int(y) // layer.step)
             cv2.circle(layer.samples, centre, -(-radius // layer.step), ink, cv2.FILLED, cv2.LINE_AA)
 
-    def tint(self, mask: npt.NDArray[np.bool_], colour: Colour) -> None:
-        """Mix half of a colour into the pixels of a mask [H, W]."""
+    def line(self, start: Sequence[float], end: Sequence[float], thickness: int, colour: Colour) -> None:
+        """A line from x, y to x, y, both within the picture."""
         for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
-            inked = np.ascontiguousarray(mask[:: layer.step, :: layer.step]).view(np.uint8)
-            left, top, width, height = cv2.boundingRect(inked)
-            if not width:
+            ends = [(int(x) // layer.step, int(y) // layer.step) for x, y in (start, end)]
+            cv2.line(layer.samples, ends[0], ends[1], ink, -(-thickness // layer.step), cv2.LINE_AA)
+
+    def tint(self, crop: npt.NDArray[np.bool_], left_top: tuple[int, int], colour: Colour) -> None:
+        """Mix half of a colour into the pixels of a mask [h, w] that begins at left, top, within the picture."""
+        if not crop.size:
+            return
+        left, top = left_top
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            step = layer.step
+            inked = np.ascontiguousarray(crop[-top % step :: step, -left % step :: step]).view(np.uint8)
+            if not inked.size:
                 continue
-            rows, columns = slice(top, top + height), slice(left, left + width)
-            ground = layer.samples[rows, columns]
-            mixed = cv2.addWeighted(ground, 0.5, np.full_like(ground, ink), 0.5, 0)
-            cv2.copyTo(mixed, inked[rows, columns], ground)
+            row, column = -(-top // step), -(-left // step)
+            ground = layer.samples[row : row + inked.shape[0], column : column + inked.shape[1]]
+            cv2.copyTo(cv2.addWeighted(ground, 0.5, np.full_like(ground, ink), 0.5, 0), inked, ground)
 
     def paste(self, plate: Plate, left: int, top: int) -> None:
         """Copy what fits of a plate; left and top are even and within the picture."""

@@ -20,6 +20,7 @@ from pipeline.picture.drawing import draw_result, drawable
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.image_file import write_image
+from pipeline.picture.masks import Masks
 from pipeline.picture.notebook import html_of, in_notebook, jpeg_of, show_in_cell
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Detections:
     boxes_xyxy: FloatArray  # [N, 4], x right, y down
     scores: FloatArray  # [N], in [0, 1]
     class_ids: IntArray  # [N], index into DetectorSpec.class_names
-    masks: npt.NDArray[np.bool_] | None = None  # [N, H, W]
+    masks: Masks | None = None  # [N, H, W] as `np.asarray` makes it; `Masks.of` takes such an array
     keypoints: FloatArray | None = None  # [N, points, 3]: x, y, score
     track_ids: IntArray | None = None  # [N]; -1: of no confirmed track
 
@@ -60,6 +61,8 @@ class Detections:
                 "boxes_xyxy, scores and class_ids must be float32, float32 and int64, got "
                 f"{self.boxes_xyxy.dtype}, {self.scores.dtype} and {self.class_ids.dtype}"
             )
+        if self.masks is not None and not isinstance(self.masks, Masks):
+            raise ValueError(f"masks must be Masks, of an array with Masks.of, got {type(self.masks).__name__}")
         for name in ("masks", "keypoints", "track_ids"):
             array = getattr(self, name)
             if array is not None and len(array) != num:
@@ -81,7 +84,7 @@ class Detections:
             self.boxes_xyxy[chosen],
             self.scores[chosen],
             self.class_ids[chosen],
-            None if self.masks is None else self.masks[chosen],
+            None if self.masks is None else self.masks.select(chosen),
             None if self.keypoints is None else self.keypoints[chosen],
             None if self.track_ids is None else self.track_ids[chosen],
         )
@@ -104,7 +107,7 @@ class Detections:
             xyxy=self.boxes_xyxy,
             confidence=self.scores,
             class_id=self.class_ids,
-            mask=self.masks,
+            mask=None if self.masks is None else np.asarray(self.masks, np.bool_),
             tracker_id=self.track_ids,
             data=data,
         )

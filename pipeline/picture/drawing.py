@@ -21,13 +21,15 @@ from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
+from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
+from pipeline.picture.masks import Masks
 
 Side = Literal["top", "bottom", "centre"]
 ColourBy = Literal["class", "track"]
 
-_KEYPOINT_SCORE = 0.3
 _NO_TRACK = -1
 _TRAIL_PIECES = 5  # of a trail, each of one opacity
+_WHITE: Colour = (255, 255, 255)
 
 
 class DrawnDetections(Protocol):
@@ -40,7 +42,7 @@ class DrawnDetections(Protocol):
     @property
     def class_ids(self) -> npt.NDArray[np.int64]: ...
     @property
-    def masks(self) -> npt.NDArray[np.bool_] | None: ...
+    def masks(self) -> Masks | None: ...
     @property
     def keypoints(self) -> FloatArray | None: ...
     @property
@@ -174,18 +176,29 @@ def _draw_shapes(
     colours: Sequence[Colour],
 ) -> None:
     """Masks, boxes and keypoints, the surest last."""
-    width, height = canvas.size_wh
     if detections.masks is not None:
         for index in reversed(order):
-            canvas.tint(detections.masks[index], colours[index])
+            canvas.tint(detections.masks.crop(index), detections.masks.left_tops[index], colours[index])
     for index in reversed(order):
         colour = colours[index]
         canvas.outline(boxes[index], thickness, colour)
         if detections.keypoints is not None:
-            for x, y, score in detections.keypoints[index].tolist():
-                # A point that is not a number fails the comparison, and is left out as one outside is.
-                if score >= _KEYPOINT_SCORE and 0 <= x < width and 0 <= y < height:
-                    canvas.dot(x, y, thickness + 1, colour)
+            _draw_skeleton(canvas, detections.keypoints[index], colour, thickness)
+
+
+def _draw_skeleton(canvas: Canvas, keypoints: FloatArray, colour: Colour, thickness: int) -> None:
+    """The points [points, 3] that are sure enough, and, of COCO's 17, the limbs between them."""
+    width, height = canvas.size_wh
+    points = keypoints.tolist()
+    # A point that is not a number fails the comparison, and is left out as one outside is.
+    shown = [score >= SURE_SCORE and 0 <= x < width and 0 <= y < height for x, y, score in points]  # [points]
+    for start, end in COCO_EDGES if len(points) == len(COCO_POINTS) else ():
+        if shown[start] and shown[end]:
+            canvas.line(points[start][:2], points[end][:2], thickness, colour)
+    for (x, y, _), is_shown in zip(points, shown, strict=True):
+        if is_shown:
+            canvas.dot(x, y, thickness + 2, _WHITE)
+            canvas.dot(x, y, thickness + 1, colour)
 
 
 def _draw_labels(

@@ -233,13 +233,10 @@ def _mask_iou(ours: Detections, theirs: Detections, rows: Indices, columns: Indi
     """The IoU [P] of the masks of each pair; 1 for two empty ones."""
     if ours.masks is None or theirs.masks is None:
         return None
-    shared_and_either = [
-        (np.count_nonzero(our_mask & their_mask), np.count_nonzero(our_mask | their_mask))
-        for our_mask, their_mask in (
-            (ours.masks[row], theirs.masks[column]) for row, column in zip(rows, columns, strict=True)
-        )
-    ]
-    return np.array([shared / either if either else 1.0 for shared, either in shared_and_either], np.float32)
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    return np.array(
+        [ours.masks.intersection_over_union(row, theirs.masks, column) for row, column in pairs], np.float32
+    )
 
 
 def _points_share(ours: Detections, theirs: Detections, rows: Indices, columns: Indices) -> FloatArray | None:

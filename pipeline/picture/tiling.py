@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pipeline.picture.boxes import FloatArray, intersection_over_union, share_inside
 from pipeline.picture.detections import Detections
+from pipeline.picture.masks import Masks
 from pipeline.picture.suppression import SuppressionOptions
 
 NEEDED_PX = 16
@@ -195,9 +196,7 @@ def _placed(tile: Tile, detections: Detections) -> Detections:
     offset = np.array([tile.left, tile.top], np.float32)
     masks, keypoints = detections.masks, detections.keypoints
     if masks is not None:
-        width, height = tile.picture_wh
-        of_tile, masks = masks, np.zeros((len(masks), height, width), np.bool_)
-        masks[:, *tile.window] = of_tile
+        masks = masks.placed((tile.left, tile.top), tile.picture_wh)
     if keypoints is not None:
         keypoints = keypoints + np.append(offset, np.float32(0))
     boxes = detections.boxes_xyxy + np.tile(offset, 2)  # [N, 4]
@@ -209,17 +208,12 @@ def _concatenated(parts: Sequence[Detections]) -> Detections:
     filled = [part for part in parts if len(part)]
     if not filled:
         return parts[0]
-    masks, keypoints = [part.masks for part in filled], [part.keypoints for part in filled]
+    masks = [part.masks for part in filled if part.masks is not None]
+    keypoints = [part.keypoints for part in filled if part.keypoints is not None]
     return Detections(
         np.concatenate([part.boxes_xyxy for part in filled]),
         np.concatenate([part.scores for part in filled]),
         np.concatenate([part.class_ids for part in filled]),
-        np.concatenate([mask for mask in masks if mask is not None]) if None not in map(_kind, masks) else None,
-        np.concatenate([points for points in keypoints if points is not None])
-        if None not in map(_kind, keypoints)
-        else None,
+        Masks.joined(masks) if len(masks) == len(filled) else None,
+        np.concatenate(keypoints) if len(keypoints) == len(filled) else None,
     )
-
-
-def _kind(array: npt.NDArray[np.generic] | None) -> type | None:
-    return None if array is None else type(array)

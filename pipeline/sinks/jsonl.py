@@ -6,7 +6,8 @@
 Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
 its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
 supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `keypoints`, a list of
-[x, y, score]; `mask`, COCO's uncompressed RLE {"size": [height, width], "counts": [...]}.
+[x, y, score]; `mask`, COCO's compressed RLE {"size": [height, width], "counts": str}, as pycocotools
+decodes it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import numpy as np
 
 from pipeline.picture.detection_rows import round_time
 from pipeline.picture.detections import Detections, Result
-from pipeline.picture.run_lengths import run_lengths
 from pipeline.sinks.growing_file import GrowingFile
 from pipeline.sinks.line_file import LineFile
 
@@ -91,5 +91,5 @@ def _shape_of(detections: Detections, index: int) -> dict[str, object]:
         points = np.nan_to_num(detections.keypoints[index]).tolist()
         shape["keypoints"] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in points]
     if detections.masks is not None:
-        shape["mask"] = run_lengths(detections.masks[index])
+        shape["mask"] = detections.masks.rle(index)
     return shape

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pipeline.accuracy.tracking import TrackingAccuracy, TrackingNumbers, tracking_accuracy, with_track_ids
 from pipeline.errors import ConfigError, MissingExtraError
 from pipeline.picture.detections import Detections
+from pipeline.picture.masks import Masks
 
 pytest.importorskip("trackers", reason="tracks need trackers")
 
@@ -344,13 +345,13 @@ def test_what_is_known_of_a_box_stays_with_it() -> None:
     for each in nameless(passing(6)):
         masks = np.repeat(rows[:, None, None] == 1, 4, axis=1).repeat(5, axis=2)  # [3, 4, 5]
         keypoints = each.boxes_xyxy[:, None, :3].copy()  # [3, 1, 3]
-        frames.append(replace(each, masks=masks, keypoints=keypoints).select(chance.permutation(3)))
+        frames.append(replace(each, masks=Masks.of(masks), keypoints=keypoints).select(chance.permutation(3)))
     for before, after in zip(frames[1:], with_track_ids(frames, frames_per_second=30)[1:], strict=True):
         assert after.masks is not None
         assert after.keypoints is not None
         np.testing.assert_array_equal(before.boxes_xyxy, after.boxes_xyxy)  # in the order in which they were
         np.testing.assert_array_equal(after.keypoints[:, 0], after.boxes_xyxy[:, :3])
-        np.testing.assert_array_equal(before.masks, after.masks)
+        np.testing.assert_array_equal(np.asarray(before.masks), np.asarray(after.masks))
 
 
 def test_frames_with_nothing_in_them_are_ordinary() -> None:

@@ -105,7 +105,7 @@ def test_masks_and_keypoints_stay_with_their_boxes() -> None:
     found = Postprocess(SPEC)(candidates(*rows, masks=masks, keypoints=keypoints), WIDE)
     assert found.class_ids.tolist() == [2, 1, 0]
     assert found.masks is not None
-    assert found.masks.any(axis=(1, 2)).tolist() == [True, False, True]
+    assert np.asarray(found.masks).any(axis=(1, 2)).tolist() == [True, False, True]
     assert found.keypoints is not None
     assert found.keypoints[..., 2].tolist() == keypoints[::-1, :, 2].tolist()
 

@@ -289,33 +289,8 @@ def test_columns_that_cannot_be_are_refused(columns: tuple[str, ...], tmp_path: 
         recognise(path, Hints(columns=columns))
 
 
-@pytest.mark.parametrize("metadata", [None, {**ULTRALYTICS, "task": "segment"}])
-def test_a_model_with_masks_is_read_for_its_boxes(metadata: dict[str, str] | None, tmp_path: Path) -> None:
-    mix = np.random.default_rng(0).normal(0, 1, (32, real.num_cells())).astype(np.float32)
-    outputs = {
-        "output0": np.concatenate([real.yolov8()["output0"], mix]),
-        "output1": np.zeros((32, 16, 24), np.float32),
-    }
-    path = write(tmp_path / "seg.onnx", outputs, metadata=metadata)
-    spec = recognise(path)
-    assert (spec.head, spec.class_names) == ("yolov8", COCO_80)
-    check_finds_the_object(path, spec)
-
-
 def with_columns(*columns: real.Array) -> real.Outputs:
     return {"output0": np.concatenate([real.yolov8()["output0"][:19], *columns]).astype(np.float32)}
-
-
-def test_keypoints_are_named_and_their_boxes_read_on_request(tmp_path: Path) -> None:
-    keypoints = np.random.default_rng(0).uniform(0, 90, (51, real.num_cells()))
-    path = write(tmp_path / "pose.onnx", with_columns(keypoints))
-    with pytest.raises(ModelError, match="it looks like a pose model, which is not read: its columns from the 20th on"):
-        recognise(path)
-    metadata = {"task": "pose", "kpt_shape": "[17, 3]", "names": repr(dict(enumerate(COCO_80[:15])))}
-    path = write(tmp_path / "pose.onnx", with_columns(keypoints), metadata=metadata)
-    with pytest.raises(ModelError, match="it is a pose model: its metadata says task pose, only detectors are read"):
-        recognise(path)
-    check_finds_the_object(path, recognise(path, Hints(head="yolov8")))
 
 
 @pytest.mark.parametrize(("least", "most"), [(-0.78, 2.35), (0, 1), (0, 1.57)])
@@ -349,7 +324,6 @@ def test_what_the_metadata_calls_it_is_said(task: str, kind: str, head: str | No
             {f"map{stride}": np.zeros((255, 64 // stride, 96 // stride), np.float32) for stride in (8, 16, 32)},
             "a detector that leaves its maps undecoded",
         ),
-        ({"rows": np.zeros((20, 57), np.float32)}, "a pose model, which is not read"),
     ],
 )
 def test_what_the_outputs_look_like_is_said(outputs: dict[str, Any], kind: str, tmp_path: Path) -> None:

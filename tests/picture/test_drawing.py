@@ -14,6 +14,7 @@ from pipeline.picture.detections import Detections, Result, TrackedCentres, Trac
 from pipeline.picture.drawing import class_colour, draw_result, text_colour, track_colour
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420, yuv_of
+from pipeline.picture.masks import Masks
 
 NAMES = ("person", "car")
 
@@ -102,7 +103,7 @@ def test_masks_keypoints_and_tracks_are_drawn() -> None:
     mask = np.zeros((1, 200, 300), np.bool_)
     mask[0, 120:130, 120:130] = True
     more = {
-        "masks": mask,
+        "masks": Masks.of(mask),
         "keypoints": np.array([[[200, 150, 0.9], [220, 150, 0.1], [np.nan, 1, 0.9], [1e12, 1, 0.9]]], np.float32),
         "track_ids": np.array([7], np.int64),
     }

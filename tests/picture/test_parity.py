@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.picture.detections import Detections
+from pipeline.picture.masks import Masks
 from pipeline.picture.parity import FP16_BAR, FP32_BAR, Parity, compare
 
 A = (0.0, 0.0, 100.0, 100.0, 0.9, 0)
@@ -198,7 +199,7 @@ def test_other_numbers_of_images_are_a_mistake() -> None:
 def with_mask(num_columns: int) -> Detections:
     mask = np.zeros((1, 100, 100), bool)
     mask[:, :, :num_columns] = True
-    return replace(detections(A), masks=mask)
+    return replace(detections(A), masks=Masks.of(mask))
 
 
 @pytest.mark.parametrize(("num_columns", "passes"), [(100, True), (96, True), (90, False)])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.picture.detections import Detections
 from pipeline.picture.letterbox import Letterbox
+from pipeline.picture.masks import Masks
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tiling import MOST_TILES, NEEDED_PX, Tile, Tiling, merge_tiles
 
@@ -126,7 +127,7 @@ def test_masks_and_points_move_with_their_boxes() -> None:
     box = boxes_of(((15, 10, 40, 60), 0.9, 0))
     masks, points = np.zeros((1, 100, 120), np.bool_), np.array([[[20, 30, 0.8]]], np.float32)
     masks[0, 10:60, 15:40] = True
-    detections = Detections(box.boxes_xyxy, box.scores, box.class_ids, masks, points)
+    detections = Detections(box.boxes_xyxy, box.scores, box.class_ids, Masks.of(masks), points)
     kept = merge_tiles((LEFT, RIGHT), [Detections.empty(), detections], SuppressionOptions())
     assert kept.keypoints is not None
     assert kept.keypoints.tolist() == [[[100, 30, pytest.approx(0.8)]]]

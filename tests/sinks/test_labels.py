@@ -17,6 +17,7 @@ from pipeline.app.config import LabelFormat
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
+from pipeline.picture.masks import Masks
 from pipeline.sinks.labels.coco import CocoLabels
 from pipeline.sinks.labels.cvat import CvatLabels
 from pipeline.sinks.labels.formats import FORMATS
@@ -105,8 +106,8 @@ def test_coco_keeps_masks_and_keypoints(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco", reason="reads it")
     masks = np.zeros((2, 80, 100), bool)
     masks[0, 20:60, 10:30], masks[1, 50:80:2, ::3] = True, True
-    points = np.array([[[12, 22, 0.9], [np.nan, np.nan, 0.0]]] * 2, np.float32)
-    write(CocoLabels(tmp_path / "c.json"), result(masks=masks, keypoints=points))
+    points = np.array([[[12, 22, 0.9], [np.nan, np.nan, 0.9]]] * 2, np.float32)
+    write(CocoLabels(tmp_path / "c.json"), result(masks=Masks.of(masks), keypoints=points))
     theirs = coco.COCO(str(tmp_path / "c.json"))
     annotations = theirs.loadAnns(theirs.getAnnIds())
     for mask, annotation in zip(masks, annotations, strict=True):
@@ -137,13 +138,13 @@ def test_supervision_reads_three_formats_alike(tmp_path: Path) -> None:
         np.testing.assert_allclose(objects.xyxy, [[10, 20, 30, 60], [0, 50, 100, 80]], atol=1)
 
 
-@pytest.mark.parametrize("kind", [YoloLabels, VocLabels, LabelStudioLabels, CvatLabels])
+@pytest.mark.parametrize("kind", [VocLabels, LabelStudioLabels, CvatLabels])
 def test_a_format_without_masks_says_once_that_they_are_left_out(
     kind: type[LabelSink], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     masks = np.ones((2, 80, 100), bool)
     with caplog.at_level(logging.WARNING):
-        write(kind(tmp_path / "labels"), result(masks=masks), result("b.jpg", masks=masks))
+        write(kind(tmp_path / "labels"), result(masks=Masks.of(masks)), result("b.jpg", masks=Masks.of(masks)))
     assert [record.getMessage().partition("have ")[2] for record in caplog.records] == [
         "boxes only, masks are left out"
     ]
@@ -292,3 +293,18 @@ def test_a_box_outside_of_its_picture_is_no_label(tmp_path: Path) -> None:
     detections = Detections(boxes, item.detections.scores, item.detections.class_ids)
     write(YoloLabels(tmp_path), Result(item.frame, detections, item.class_names))
     assert (tmp_path / "labels" / "bus.txt").read_text() == ""
+
+
+def test_yolo_has_the_outline_of_a_mask_or_the_keypoints_behind_a_box(tmp_path: Path) -> None:
+    masks = np.zeros((2, 80, 100), bool)
+    masks[0, 20:60, 10:30] = True  # the other is empty, and gets the corners of its box
+    write(YoloLabels(tmp_path / "seg"), result(masks=Masks.of(masks)))
+    first, second = next((tmp_path / "seg/labels").glob("*.txt")).read_text().splitlines()
+    corners = {tuple(pair) for pair in np.array(first.split()[1:], float).reshape(-1, 2).round(4).tolist()}
+    assert corners == {(0.105, 0.2562), (0.105, 0.7438), (0.295, 0.2562), (0.295, 0.7438)}  # centres of pixels
+    assert len(second.split()) == 1 + 8
+    points = np.array([[[12, 22, 0.9], [np.nan, np.nan, 0.9], [5, 5, 0.1], [400, 5, 0.9]]] * 2, np.float32)
+    write(YoloLabels(tmp_path / "pose"), result(keypoints=points))
+    first, _ = next((tmp_path / "pose/labels").glob("*.txt")).read_text().splitlines()
+    assert first.split()[5:] == ["0.120000", "0.275000", "2", *"000", *"000", *"000"]
+    assert "kpt_shape:\n- 4\n- 3" in (tmp_path / "pose/data.yaml").read_text()

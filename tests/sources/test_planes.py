@@ -17,6 +17,7 @@ from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.drawing import draw_result
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420, Matrix, yuv_of
+from pipeline.picture.masks import Masks
 from pipeline.sinks.recording import Recording
 from pipeline.sources.video.picture import VideoPicture
 from pipeline.sources.video.source import VideoSource
@@ -107,7 +108,9 @@ def test_masks_and_keypoints_on_planes_are_those_on_bgr() -> None:
     mask = np.zeros((1, HEIGHT, WIDTH), np.bool_)
     mask[0, 60:101, 80:141] = True
     points = np.array([[[100, 40, 0.9], [np.nan, 1, 0.9], [1e12, 1, 0.9], [50, 50, 0.1]]], np.float32)
-    result = result_of([(70, 30, 200, 150, 0.9, 0)], masks=mask, keypoints=points, track_ids=np.array([7], np.int64))
+    result = result_of(
+        [(70, 30, 200, 150, 0.9, 0)], masks=Masks.of(mask), keypoints=points, track_ids=np.array([7], np.int64)
+    )
     pixels, planes = grey(90, SIZE_WH), planes_of(grey(90, SIZE_WH), "bt709")
     draw_result(pixels, result)
     draw_result(planes, result)

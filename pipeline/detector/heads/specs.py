@@ -24,6 +24,7 @@ class OutputFields(TypedDict, total=False):
     box_format: BoxFormat
     boxes_are_normalised: bool
     score_activation: ScoreActivation
+    keypoint_names: tuple[str, ...]
     first_class_id: int
     anchors: str
     extra_inputs: tuple[ExtraInput, ...]

@@ -16,10 +16,12 @@ import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.extra_values import extra_values, with_extra_values
 from pipeline.detector.heads.hints import Hints
+from pipeline.detector.heads.instances import with_instances
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
 from pipeline.detector.heads.recipes import LESS_IMAGENETS_MEAN, RGB_STRETCHED, Recipe
-from pipeline.detector.heads.specs import resize_inputs, spec_for
+from pipeline.detector.heads.specs import network_wh, resize_inputs, spec_for
 from pipeline.detector.runtime_types import Array
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import BoxFormat
@@ -27,6 +29,7 @@ from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80, COCO_91, EITHER_COCO
 from pipeline.picture.detector_spec import DetectorSpec
 
+_MOST_FINISHED = 1000  # rows
 _CORNERS = ("x1", "y1", "x2", "y2")
 _ULTRALYTICS = (*_CORNERS, "score", "class")
 _CLASS_FIRST = (*_CORNERS, "class", "score")
@@ -45,7 +48,10 @@ _ORDERS: Mapping[int, tuple[tuple[str, ...], ...]] = {
 
 
 def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
-    """`[B, N, columns]`, or `[N, columns]` for all images or the only one; rows of score 0 or class -1 are padding."""
+    """`[B, N, columns]`, or `[N, columns]` for all images or the only one; rows of score 0 or class -1 are padding.
+
+    More columns than the spec names are of masks or keypoints, see `instances`.
+    """
     rows = output(outputs, spec)
     if rows.ndim == 3:
         rows = rows[batch_index]  # [N, columns]
@@ -56,11 +62,43 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     class_ids = rows[:, spec.columns.index("class")].astype(np.int64) - spec.first_class_id  # [N]
     chosen = np.flatnonzero((scores >= np.float32(score_threshold)) & (class_ids >= 0) & (scores > 0))  # [M]
     boxes = rows[chosen][:, [spec.columns.index(name) for name in _CORNERS]]  # [M, 4]
-    return Candidates(boxes_to_network(boxes, spec), scores[chosen], class_ids[chosen])
+    candidates = Candidates(boxes_to_network(boxes, spec), scores[chosen], class_ids[chosen])
+    return with_instances(candidates, rows[chosen][:, len(spec.columns) :], outputs, spec, batch_index)
 
 
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """An output whose last side is 6 or 7, beside any others; values tell the columns apart."""
+    """An output whose last side is 6 or 7, or 6 and the values of a mask or keypoints; values tell columns apart."""
+    with_more = list(_with_extra_values(facts, hints))
+    yield from with_more or _claims_of_boxes(facts, hints)
+
+
+def _with_extra_values(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
+    """YOLO26 and Ultralytics' `nms=True` with masks or keypoints: `[B, 300, 6 + E]`."""
+    for tensor in facts.outputs:
+        if len(tensor.shape) != 3 or tensor.shape[2] is None or tensor.shape[2] <= 7 or len(facts.inputs) != 1:
+            continue
+        if tensor.shape[1] is not None and tensor.shape[1] > _MOST_FINISHED:
+            continue
+        for extra in extra_values(facts, tensor, network_wh(facts, hints), num_others=(6,)):
+            if tensor.shape[2] != 6 + extra.num or hints.columns not in (None, _ULTRALYTICS):
+                continue
+            spec = spec_for(
+                facts,
+                hints,
+                head="table",
+                num_classes=None,
+                usual_names=("person",) if extra.keypoint_names else COCO_80,
+                reason=f"table: {tensor} holds {', '.join(_ULTRALYTICS)} {extra.in_words}",
+                columns=_ULTRALYTICS,
+                outputs=(tensor.name, *extra.outputs),
+                keypoint_names=extra.keypoint_names,
+                needs_nms=False,
+                recipe=_recipe(facts, _ULTRALYTICS, is_normalised=False),
+            )
+            yield Claim(spec, with_extra_values(_objection, extra))
+
+
+def _claims_of_boxes(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     tensor = _table_among(facts, hints)
     extra_inputs = resize_inputs(facts, hints, "table")
     for columns, first_class_id, is_normalised in product(_orders(tensor, hints), (0, 1), (False, True)):
@@ -100,7 +138,7 @@ def _table_among(facts: ModelFacts, hints: Hints) -> TensorFacts:
     if len(tables) != 1 or any(len(tensor.shape) > 1 and tensor.shape[-1] == 4 for tensor in facts.outputs):
         raise NotThisError("table: one output [batch, boxes, 6], [boxes, 6] or [boxes, 7]")
     (tensor,) = tables
-    if tensor.shape[-2] is not None and tensor.shape[-2] > 1000 and hints.head is None:
+    if tensor.shape[-2] is not None and tensor.shape[-2] > _MOST_FINISHED and hints.head is None:
         raise NotThisError(f"table: {tensor.shape[-2]} rows are more than finished detections have", is_near=True)
     if tensor.shape[0] == 1 and len(tensor.shape) == 2 and hints.head is None:
         raise NotThisError(f"table: {tensor} is one row, not as many as there are objects", is_near=True)
@@ -170,7 +208,8 @@ def _recipe(facts: ModelFacts, columns: tuple[str, ...], is_normalised: bool) ->
 
 def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     """Values tell columns apart: classes are whole numbers, scores lie in 0..1, corners are in order."""
-    rows = output(outputs, spec).reshape(-1, len(spec.columns))  # [N, columns]
+    rows = output(outputs, spec)
+    rows = rows.reshape(-1, rows.shape[-1])[:, : len(spec.columns)]  # [N, columns]
     rows = rows[~((rows == 0).all(axis=1) | (rows == -1).all(axis=1))]  # without padding
     scores, class_ids = rows[:, spec.columns.index("score")], rows[:, spec.columns.index("class")]
     corners = rows[:, [spec.columns.index(name) for name in _CORNERS]]

@@ -9,8 +9,10 @@ Every function thresholds in the order in which the numbers lie in memory: of 25
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.detector.heads.grid import check_cells, grid
+from pipeline.detector.heads.instances import with_instances
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite, refuse_other_classes
 from pipeline.detector.runtime_types import Array
 from pipeline.picture.candidates import Candidates
@@ -23,14 +25,15 @@ YOLOX_STRIDES = (8, 16, 32)
 def yolov5(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, 5 + C]`, or its transpose: box, objectness, class scores; the score is objectness × best class.
 
-    More columns are masks'.
+    More columns than that are of masks or keypoints, see `instances`.
     """
     rows = rows_of(outputs, spec)[batch_index]  # [N, 5 + C]
     refuse_other_classes(rows.shape[1] - 5, spec, may_be_more=True)
     refuse_not_finite(rows[:, 4], spec)
     rows = rows[rows[:, 4] >= np.float32(score_threshold)].astype(np.float32)  # [few, 5 + C]
-    classes = rows[:, 5 : 5 + len(spec.class_names)]  # [few, C]
-    return _best_class(rows[:, :4], classes * rows[:, 4:5], spec, score_threshold)
+    num = 5 + len(spec.class_names)
+    candidates, kept = _best_class(rows[:, :4], rows[:, 5:num] * rows[:, 4:5], spec, score_threshold)
+    return with_instances(candidates, rows[kept, num:], outputs, spec, batch_index)
 
 
 def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
@@ -45,21 +48,25 @@ def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     corners, strides = corners[chosen], strides[chosen]  # [few, 2], [few, 1]
     sizes = np.exp(rows[:, 2:4]) * strides  # [few, 2]
     boxes = np.concatenate([(rows[:, :2] + corners) * strides, sizes], axis=1)  # [few, 4]
-    return _best_class(boxes, rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
+    candidates, _ = _best_class(boxes, rows[:, 5:] * rows[:, 4:5], spec, score_threshold)
+    return candidates
 
 
 def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
-    """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness. More columns than that are masks'."""
+    """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness.
+
+    More channels than that are of masks or keypoints, see `instances`.
+    """
     columns, num = output(outputs, spec)[batch_index], 4 + len(spec.class_names)  # [4 + C, N]
     if len(columns) != num and (columns.shape[1] == num or len(columns) > columns.shape[1]):
         columns = columns.T
     refuse_other_classes(len(columns) - 4, spec, may_be_more=True)
-    columns = columns[:num]
-    best = columns[4:].max(axis=0)  # [N]
+    best = columns[4:num].max(axis=0)  # [N]
     refuse_not_finite(best, spec)
     chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [few]
     columns = columns[:, chosen].astype(np.float32)  # [4 + C, few]
-    return _best_class(columns[:4].T, columns[4:].T, spec, score_threshold)
+    candidates, kept = _best_class(columns[:4].T, columns[4:num].T, spec, score_threshold)
+    return with_instances(candidates, columns[num:, kept].T, outputs, spec, batch_index)
 
 
 def rows_of(outputs: Outputs, spec: DetectorSpec) -> Array:
@@ -71,10 +78,13 @@ def rows_of(outputs: Outputs, spec: DetectorSpec) -> Array:
     return rows.transpose(0, 2, 1) if is_turned else rows
 
 
-def _best_class(boxes: FloatArray, class_scores: FloatArray, spec: DetectorSpec, score_threshold: float) -> Candidates:
-    """Candidates of boxes [few, 4] and scores [few, C]; each box keeps its best class only."""
+def _best_class(
+    boxes: FloatArray, class_scores: FloatArray, spec: DetectorSpec, score_threshold: float
+) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+    """Candidates of boxes [few, 4] and scores [few, C], and which boxes they are; a box keeps its best class only."""
     class_ids = class_scores.argmax(axis=1)  # [few]
     scores = np.take_along_axis(class_scores, class_ids[:, None], axis=1)[:, 0]  # [few]; NaN is the best class
     refuse_not_finite(scores, spec)
     enough = scores >= np.float32(score_threshold)  # [few]
-    return Candidates(boxes_to_network(boxes[enough], spec), scores[enough], class_ids[enough].astype(np.int64))
+    boxes = boxes_to_network(boxes[enough], spec)
+    return Candidates(boxes, scores[enough], class_ids[enough].astype(np.int64)), enough

@@ -12,7 +12,7 @@ from pipeline.detector.heads.yolo import rows_of
 from pipeline.picture.detector_spec import DetectorSpec
 
 _ORIENTED = "it looks like a model of oriented boxes, which are not read"
-_POSE = "it looks like a pose model, which is not read"
+_POSE = "it looks like a pose model"
 
 
 def queries_objection(outputs: Outputs, spec: DetectorSpec) -> str | None:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from pipeline.detector.facts import ModelFacts, TensorFacts, image_input, literal
+from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
+from pipeline.detector.heads.extra_values import NO_EXTRA, ExtraValues, extra_values, with_extra_values
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.recipes import Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
@@ -39,9 +40,14 @@ class _Table:
     hints: Hints
     rows: int | None
     columns: int | None
-    num_extra: int  # values of a box for its mask or keypoints
+    extra: ExtraValues  # of a box, for its mask or keypoints
     in_words: str  # as it lies in the file
     outputs: tuple[str, ...]
+
+    @property
+    def num_extra(self) -> int:
+        """How many values of a box are for its mask or keypoints."""
+        return self.extra.num
 
     @property
     def cells(self) -> dict[int, tuple[int, ...]]:
@@ -94,7 +100,9 @@ class _Table:
             head=head,
             num_classes=num_classes,
             reason=f"{head}: {self.in_words} {reason}",
-            outputs=self.outputs,
+            usual_names=("person",) if self.extra.keypoint_names else None,
+            outputs=(*self.outputs, *self.extra.outputs),
+            keypoint_names=self.extra.keypoint_names,
             box_format="cxcywh",
             recipe=recipe,
         )
@@ -110,9 +118,14 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     if joined is not None:
         yield from _claims_of(joined, _WITH_OBJECTNESS)
         return
-    tensor, num_extra = _decoded_output(facts, hints)
+    tensor = _decoded_output(facts, hints)
+    for extra in extra_values(facts, tensor, network_wh(facts, hints), num_others=(5, 6)):
+        yield from _claims_of_output(facts, hints, tensor, extra)
+
+
+def _claims_of_output(facts: ModelFacts, hints: Hints, tensor: TensorFacts, extra: ExtraValues) -> Iterator[Claim]:
     _, rows, columns = tensor.shape
-    table = _Table(facts, hints, rows, columns, num_extra, str(tensor), (tensor.name,))
+    table = _Table(facts, hints, rows, columns, extra, str(tensor), (tensor.name,))
     may_be_turned = _may_be_turned(table)
     if hints.head != "yolov8" and may_be_turned:
         turned = dataclasses.replace(table, rows=columns, columns=rows, in_words=f"{tensor}, turned,")
@@ -162,7 +175,7 @@ def _claims_of(table: _Table, readings: Iterable[_Reading]) -> Iterator[Claim]:
     for reading in readings:
         claim = reading(table)
         if claim is not None:
-            yield claim
+            yield dataclasses.replace(claim, objection=with_extra_values(claim.objection, table.extra))
 
 
 def _yolov5(table: _Table) -> Claim | None:
@@ -260,11 +273,8 @@ def _cells(facts: ModelFacts, hints: Hints) -> dict[int, tuple[int, ...]]:
     return {sum(width // s * (height // s) for s in strides): strides for strides in _STRIDES}
 
 
-def _decoded_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
-    """The decoded output, and how many of its columns are for masks or keypoints.
-
-    Others beside it are raw maps, or the prototypes [B, K, h, w] of masks, of which each box says how it mixes K.
-    """
+def _decoded_output(facts: ModelFacts, hints: Hints) -> TensorFacts:
+    """The decoded output. Others beside it are raw maps, or the prototypes of masks."""
     if not facts.outputs or len(image_input(facts).layout) != 4 or len(facts.inputs) != 1:
         raise NotThisError("yolo: one input, a batch of images, and one output")
     tensors = [tensor for tensor in facts.outputs if len(tensor.shape) == 3]
@@ -281,20 +291,7 @@ def _decoded_output(facts: ModelFacts, hints: Hints) -> tuple[TensorFacts, int]:
             "yolo: YOLOv5 and YOLOX have one output [1, boxes, 5 + classes], YOLOv8 and YOLO11 [1, 4 + classes, boxes]",
             is_near=len(facts.outputs) == 1,
         )
-    return tensors[0], _num_extra(facts, hints)
-
-
-def _num_extra(facts: ModelFacts, hints: Hints) -> int:
-    """How many values of a box are for its mask or keypoints."""
-    width, height = network_wh(facts, hints)
-    map_shape = (height // 4, width // 4)
-    prototypes = [tensor for tensor in facts.outputs if len(tensor.shape) == 4 and tensor.shape[2:] == map_shape]
-    if len(prototypes) == 1:
-        return prototypes[0].shape[1] or 0
-    match literal(facts.metadata.get("kpt_shape", "")):
-        case [int(num), int(values)] if facts.metadata.get("task") == "pose":
-            return num * values
-    return 0
+    return tensors[0]
 
 
 def _three_parts(facts: ModelFacts, hints: Hints) -> _Table | None:
@@ -311,7 +308,7 @@ def _three_parts(facts: ModelFacts, hints: Hints) -> _Table | None:
     boxes, objectness, classes = parts = (by_side[4], by_side[1], by_side[class_sides[0]])
     names = tuple(tensor.name for tensor in parts)
     num_columns = 5 + (classes.shape[2] or 0)
-    return _Table(facts, hints, boxes.shape[1], num_columns, 0, f"{boxes}, {objectness} and {classes}", names)
+    return _Table(facts, hints, boxes.shape[1], num_columns, NO_EXTRA, f"{boxes}, {objectness} and {classes}", names)
 
 
 def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:

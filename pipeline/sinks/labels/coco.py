@@ -1,8 +1,8 @@
 """COCO labels: pictures → one JSON with images, annotations and categories.
 
 https://cocodataset.org/#format-data: boxes are left, top, width, height in pixels. Category ids are class ids + 1, as
-COCO counts from 1. Masks are run lengths, keypoints x, y, 2 where there is one and 0, 0, 0 where there is none; `score`
-is ours, and readers leave it alone.
+COCO counts from 1. Masks are compressed run lengths, keypoints x, y, 2 where the detector is sure enough of one and
+0, 0, 0 where it is not; `score` is ours, and readers leave it alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.picture.detection_rows import DetectionRow
-from pipeline.picture.run_lengths import run_lengths
+from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE, point_names
 from pipeline.sinks.labels.label_sink import FileLabels
 from pipeline.sinks.labels.picture import LabelledPicture, names_up_to
 from pipeline.version import __version__
@@ -57,7 +57,7 @@ class CocoLabels(FileLabels):
             self._highest = max(self._highest, row.class_id)
             annotation = {"image_id": self._num_images, "category_id": row.class_id + 1, **_box(row), "iscrowd": 0}
             if masks is not None:
-                annotation |= {"segmentation": run_lengths(masks[index]), "area": int(masks[index].sum())}
+                annotation |= {"segmentation": masks.rle(index), "area": int(np.count_nonzero(masks.crop(index)))}
             if keypoints is not None:
                 self._num_points = keypoints.shape[1]
                 annotation |= _points(keypoints[index])
@@ -77,8 +77,9 @@ class CocoLabels(FileLabels):
             self._annotations.close()
 
     def _categories(self) -> list[dict[str, object]]:
-        points = [f"point {number}" for number in range(1, self._num_points + 1)]
-        of_points = {"keypoints": points, "skeleton": []} if points else {}
+        is_coco = self._num_points == len(COCO_POINTS)
+        skeleton = [[start + 1, end + 1] for start, end in COCO_EDGES] if is_coco else []
+        of_points = {"keypoints": point_names(self._num_points), "skeleton": skeleton} if self._num_points else {}
         names = names_up_to(self._class_names, self._highest)
         return [{"id": number, "name": name, "supercategory": ""} | of_points for number, name in enumerate(names, 1)]
 
@@ -91,8 +92,8 @@ def _box(row: DetectionRow) -> dict[str, object]:
 def _points(points: npt.NDArray[np.float32]) -> dict[str, object]:
     """The keypoints [points, 3] of a detection, flat."""
     flat: list[float] = []
-    for x, y, score in np.nan_to_num(points).tolist():
-        flat += [round(x, 2), round(y, 2), 2] if score > 0 else [0, 0, 0]
+    for x, y, score in points.tolist():
+        flat += [round(x, 2), round(y, 2), 2] if score >= SURE_SCORE and np.isfinite([x, y]).all() else [0, 0, 0]
     return {"keypoints": flat, "num_keypoints": sum(1 for visible in flat[2::3] if visible)}
 
 
