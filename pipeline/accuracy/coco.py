@@ -11,7 +11,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -66,7 +66,8 @@ def coco_accuracy(detections: Sequence[Detections], truths: Sequence[Truth]) -> 
     class_ids, nums = np.unique(objects, return_counts=True)  # [C], [C]
     if not len(class_ids):
         return CocoAccuracy(dict.fromkeys(COCO_NUMBERS), ())
-    evaluation = _evaluate(truth_rows, detection_rows, range(len(truths)), class_ids.tolist())
+    images = [{"id": image_id} for image_id in range(len(truths))]
+    evaluation = evaluation_of(truth_rows, detection_rows, images, class_ids.tolist())
     precision, recall = evaluation.precision, evaluation.recall
     return CocoAccuracy(
         {name: _number(value) for name, value in zip(COCO_NUMBERS, evaluation.numbers, strict=True)},
@@ -145,10 +146,10 @@ class _Row(TypedDict):
     iscrowd: int
 
 
-class _Evaluation(NamedTuple):
-    """What pycocotools counted, for objects of all sizes and 100 detections an image and class."""
+class Evaluation(NamedTuple):
+    """What pycocotools counted; precision and recall for objects of all sizes and the most detections an image."""
 
-    numbers: npt.NDArray[np.float64]  # [12], as COCO_NUMBERS; -1: of no object
+    numbers: npt.NDArray[np.float64]  # [12], as COCO_NUMBERS, or [10] of keypoints; -1: of no object
     precision: npt.NDArray[np.float64]  # [10, 101, C] by IoU, recall and class
     recall: npt.NDArray[np.float64]  # [10, C]
 
@@ -173,10 +174,15 @@ def _rows(
     ]
 
 
-def _evaluate(
-    truth: list[_Row], detections: list[_Row], image_ids: Sequence[int], category_ids: Sequence[int]
-) -> _Evaluation:
-    """What COCOeval makes of them. Raises MissingExtraError without pycocotools."""
+def evaluation_of(
+    truth: Sequence[Mapping[str, object]],
+    detections: Sequence[Mapping[str, object]],
+    images: Sequence[Mapping[str, object]],
+    category_ids: Sequence[int],
+    *,
+    iou_type: Literal["bbox", "segm", "keypoints"] = "bbox",
+) -> Evaluation:
+    """What COCOeval makes of rows as COCO has them. Raises MissingExtraError without pycocotools."""
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -187,19 +193,19 @@ def _evaluate(
         for rows in (truth, detections):
             dataset = COCO()
             dataset.dataset = {
-                "images": [{"id": image_id} for image_id in image_ids],
+                "images": images,
                 # From 1, because it takes the number 0 for no match.
                 "annotations": [{**row, "id": number} for number, row in enumerate(rows, 1)],
                 "categories": [{"id": category_id} for category_id in category_ids],
             }
             dataset.createIndex()
             datasets.append(dataset)
-        evaluation = COCOeval(*datasets, "bbox")
+        evaluation = COCOeval(*datasets, iou_type)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     counts = evaluation.eval
-    return _Evaluation(evaluation.stats, counts["precision"][..., 0, 2], counts["recall"][..., 0, 2])
+    return Evaluation(evaluation.stats, counts["precision"][..., 0, -1], counts["recall"][..., 0, -1])
 
 
 def _number(value: float) -> float | None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.accuracy.outline import box_of_polygons, box_of_rle
-from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth, marked, refuse_outside, same_id
+from pipeline.accuracy.truth import LabelledData, LabelledImage, Shape, Truth, marked, refuse_outside, same_id
 from pipeline.errors import ConfigError, reason_of
 from pipeline.picture.detections import Detections
 
@@ -83,7 +83,7 @@ class _Entry(NamedTuple):
 class _Row:
     """An annotation: its box, area and class, and whether it is a crowd."""
 
-    __slots__ = ("area", "box_xyxy", "class_index", "is_crowd")
+    __slots__ = ("area", "box_xyxy", "class_index", "is_crowd", "shape")
 
     def __init__(self, annotation: Mapping[str, object], class_index: int, where: str) -> None:
         self.box_xyxy = _box_of(annotation, where)
@@ -92,6 +92,7 @@ class _Row:
         self.area = (right - left) * (bottom - top) if area in (None, "") else _number(area, f"{where}: area")
         self.is_crowd = _truth_value(annotation.get("iscrowd"), f"{where}: iscrowd")
         self.class_index = class_index
+        self.shape = Shape(annotation.get("segmentation") or None, _points_of(annotation, where))
 
 
 def _sections(path: Path) -> dict[str, list[object]]:
@@ -185,6 +186,14 @@ def _name(entry: _Entry, key: str) -> str:
     return str(value)
 
 
+def _points_of(annotation: Mapping[str, object], where: str) -> tuple[float, ...]:
+    """x, y and v of each keypoint, flat; () where there are none."""
+    points = annotation.get("keypoints") or []
+    if not isinstance(points, list) or len(points) % 3:
+        raise ConfigError(f"{where}: keypoints must be x, y and v of each point, got {_in_words(points)}")
+    return tuple(_number(value, f"{where}: keypoints") for value in points)
+
+
 def _box_of(annotation: Mapping[str, object], where: str) -> tuple[float, float, float, float]:
     bbox = annotation.get("bbox")
     if bbox in (None, [], ""):
@@ -243,9 +252,11 @@ def _size_of(image: _Entry) -> tuple[int, int] | None:
 
 
 def _truth(rows: list[_Row]) -> Truth:
-    objects = [row for row in rows if not row.is_crowd]
+    objects, crowds = ([row for row in rows if row.is_crowd is is_crowd] for is_crowd in (False, True))
     areas = np.array([row.area for row in objects], np.float64)
-    return Truth(_marked(objects), areas, _marked([row for row in rows if row.is_crowd]))
+    shapes = tuple(row.shape for row in (*objects, *crowds))
+    has_any = any(shape != Shape() for shape in shapes)
+    return Truth(_marked(objects), areas, _marked(crowds), shapes if has_any else None)
 
 
 def _marked(rows: list[_Row]) -> Detections:

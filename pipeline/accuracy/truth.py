@@ -22,12 +22,21 @@ AreaArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What COCO's labels say of an object beyond its box, as they have it: polygons or RLE, and x, y, v of points."""
+
+    segmentation: object = None
+    keypoints: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """The objects of one image, in its pixels; class ids are indices into `LabelledData.class_names`."""
 
     objects: Detections  # score 1; with track_ids where the data has identities
     areas: AreaArray  # [N] square pixels by which COCO tells small from large: of the outline, where it was drawn
     ignored: Detections  # to find one is neither right nor wrong: a crowd, a difficult object, one hidden too much
+    shapes: tuple[Shape, ...] | None = None  # of the objects, then of the ignored ones; None: the format has none
 
     @classmethod
     def of(cls, objects: Detections, ignored: Detections | None = None) -> Truth:

@@ -12,6 +12,7 @@ from pipeline.accuracy.classes import match_classes
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.confusion import confusion_matrix
 from pipeline.accuracy.result_file import read_result_file, write_result_file
+from pipeline.accuracy.shapes import shape_accuracy
 from pipeline.accuracy.truth import LabelledData
 from pipeline.accuracy.voc import voc_precisions
 from pipeline.app.assemble import checked_detector
@@ -230,4 +231,5 @@ def _judge(
         tuple(data.class_names[class_id] for class_id in unknown),
         detect_ms,
         subject,
+        shapes=shape_accuracy(detections, data),
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,7 @@ class Judged:
     subject: RunSubject | FileSubject
     streaming: tuple[Streaming, ...] = ()
     tracking: TrackingAccuracy | None = None
+    shapes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by `masks`, `keypoints`
 
 
 def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool) -> None:
@@ -80,6 +81,14 @@ def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool)
             classes.add_row(data.class_names[row.class_id], str(row.num_objects), *map(_number, numbers))
         console.print()
         console.print(classes, markup=False, highlight=False)
+    for kind in ("masks", "keypoints"):
+        having = [model for model in judged if kind in model.shapes]
+        if having:
+            shapes = table_of_numbers(f"{kind}, COCO", *having[0].shapes[kind])
+            for model in having:
+                shapes.add_row(model.name, *map(_number, model.shapes[kind].values()))
+            console.print()
+            console.print(shapes, markup=False, highlight=False)
     _print_video(judged, len(data.images), console)
     counts = _counts(data)
     lines = [
@@ -138,6 +147,10 @@ def _result(judged: Judged, class_names: Sequence[str]) -> dict[str, Json]:
         **asdict(judged.subject),
         "detect_ms": _rounded(judged.detect_ms, 3),
         "coco": {name: _rounded(value) for name, value in judged.coco.numbers.items()},
+        **{
+            f"coco_{kind}": {name: _rounded(value) for name, value in numbers.items()}
+            for kind, numbers in judged.shapes.items()
+        },
         "voc": {
             "AP50": _rounded(_mean(judged.voc_area)),
             "AP50 at 11 points": _rounded(_mean(judged.voc_eleven)),

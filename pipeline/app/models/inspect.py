@@ -97,6 +97,11 @@ def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list
         ("head", f"{spec.head}, boxes {spec.box_format}{' normalised' if spec.boxes_are_normalised else ''}"),
         ("NMS", f"ours, IoU threshold {spec.iou_threshold:g}" if spec.needs_nms else "inside the model"),
         ("score from", f"{spec.score_threshold:g}"),
+        *(
+            (("keypoints", f"{len(spec.keypoint_names)}: {', '.join(spec.keypoint_names)}"),)
+            if spec.keypoint_names
+            else ()
+        ),
         ("classes", f"{len(spec.class_names)}: {names}"),
         ("because", "; ".join(spec.provenance) or "–"),
     ]

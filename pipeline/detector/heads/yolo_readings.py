@@ -99,7 +99,7 @@ class _Table:
             self.hints,
             head=head,
             num_classes=num_classes,
-            reason=f"{head}: {self.in_words} {reason}",
+            reason=f"{head}: {self.in_words} {reason} {self.extra.in_words}".rstrip(),
             usual_names=("person",) if self.extra.keypoint_names else None,
             outputs=(*self.outputs, *self.extra.outputs),
             keypoint_names=self.extra.keypoint_names,
