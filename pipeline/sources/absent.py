@@ -13,6 +13,7 @@ from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.backoff import delay_seconds
+from pipeline.sources.packets import HasPackets, PacketListener
 from pipeline.sources.source import FrameSource
 from pipeline.sources.states import HasStates, SourceStates
 
@@ -103,6 +104,10 @@ class AbsentSource:
         self._clock = clock
         self._randomness = randomness
         self._source: FrameSource | None = None
+        self._listener: PacketListener | None = None
+
+    def listen(self, listener: PacketListener) -> None:
+        self._listener = listener
 
     def keep_states(self, states: SourceStates) -> None:
         """Write into these from now on."""
@@ -125,6 +130,8 @@ class AbsentSource:
             raise SourceError(f"{self.source_id}: turned out to be a recording; start it when its server answers")
         if isinstance(source, HasStates):
             source.keep_states(self.states)
+        if self._listener is not None and isinstance(source, HasPackets):
+            source.listen(self._listener)
         yield from source.pictures(stop, every=every)
 
     def close(self) -> None:

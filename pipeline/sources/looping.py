@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.opening import files_of, kind_of
+from pipeline.sources.packets import HasPackets, PacketListener, ShiftedPackets
 from pipeline.sources.source import FrameSource
 
 
@@ -34,6 +35,12 @@ class LoopingSource:
         self._source = source
         self._reopen = reopen
         self._damage: tuple[str, ...] | None = None  # of the first pass, once that is over
+        self._listener: PacketListener | None = None
+        self._packets: ShiftedPackets | None = None  # of this pass
+
+    def listen(self, listener: PacketListener) -> None:
+        self._listener = listener
+        self._listen_to_pass(shift_seconds=0.0)
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -47,6 +54,8 @@ class LoopingSource:
             for timed in self._source.pictures(stop, every=every):
                 if number < 0 and self.num_loops:
                     shift_seconds = last_seconds + step_seconds - timed.pts_seconds
+                    if self._packets is not None:
+                        self._packets.shift(shift_seconds)
                 number = number + every if timed.number is None else timed.number
                 last_seconds = timed.pts_seconds + shift_seconds
                 yield timed._replace(pts_seconds=last_seconds, number=first_number + number)
@@ -63,3 +72,9 @@ class LoopingSource:
         self._source.close()
         self._source = self._reopen()
         self.num_loops += 1
+        self._listen_to_pass()
+
+    def _listen_to_pass(self, *, shift_seconds: float | None = None) -> None:
+        if self._listener is not None and isinstance(self._source, HasPackets):
+            self._packets = ShiftedPackets(self._listener, shift_seconds=shift_seconds)
+            self._source.listen(self._packets)

@@ -12,6 +12,7 @@ from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.backoff import delay_seconds
+from pipeline.sources.packets import HasPackets, PacketListener, ShiftedPackets
 from pipeline.sources.source import FrameSource
 from pipeline.sources.states import HasStates, SourceStates
 
@@ -66,6 +67,8 @@ class ReconnectingSource:
         self._num_short_lives = 0  # in a row
         self._earlier_damage: dict[str, None] = {}  # of streams that broke, in order
         self._num_skipped_earlier = 0
+        self._listener: PacketListener | None = None
+        self._packets: ShiftedPackets | None = None  # of the stream that is open
         self.keep_states(SourceStates(is_live=True, clock=clock))
 
     def keep_states(self, states: SourceStates) -> None:
@@ -73,6 +76,10 @@ class ReconnectingSource:
         self.states = states
         if isinstance(self._stream, HasStates):
             self._stream.keep_states(states)
+
+    def listen(self, listener: PacketListener) -> None:
+        self._listener = listener
+        self._listen_to_stream(shift_seconds=0.0)
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -93,6 +100,8 @@ class ReconnectingSource:
                 for timed in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
                         shift_seconds = last_pts_seconds + self._clock() - last_at_seconds - timed.pts_seconds
+                        if self._packets is not None:
+                            self._packets.shift(shift_seconds)
                     last_pts_seconds, last_at_seconds = timed.pts_seconds + shift_seconds, self._clock()
                     yield timed._replace(pts_seconds=last_pts_seconds, number=None)
                 if not self.is_endless:
@@ -151,6 +160,12 @@ class ReconnectingSource:
         self._num_skipped_earlier += _num_skipped(self._stream)
         self._stream = stream
         self.keep_states(self.states)
+        self._listen_to_stream()
+
+    def _listen_to_stream(self, *, shift_seconds: float | None = None) -> None:
+        if self._listener is not None and isinstance(self._stream, HasPackets):
+            self._packets = ShiftedPackets(self._listener, shift_seconds=shift_seconds)
+            self._stream.listen(self._packets)
 
 
 def _num_skipped(stream: FrameSource) -> int:

@@ -27,6 +27,7 @@ from pipeline.masking import masked_address
 from pipeline.picture.frame import TimedPicture
 from pipeline.picture.pixel_aspect import SQUARE
 from pipeline.sources.options import DecodeOptions, NetworkOptions, Span
+from pipeline.sources.packets import CodedStream, PacketListener
 from pipeline.sources.video.camera_clock import CameraClock
 from pipeline.sources.video.catch_up import CatchUp
 from pipeline.sources.video.damage import Damage
@@ -103,6 +104,8 @@ class VideoSource:
         self._first_seconds = 0.0  # of the first frame of the file
         self._span_seconds: float | None = None  # of the frame of a span that was decoded last
         self._end_seconds: float | None = None  # set when the last frame has been read
+        self._listener: PacketListener | None = None
+        self._early_packets: list[Packet[VideoStream]] | None = []  # those before `pictures`; None: it has begun
 
         with ExitStack() as undo:
             self._undo = undo
@@ -193,6 +196,9 @@ class VideoSource:
         """Time and bytes of the first packet, where this may be a file; if so, it begins again with the same."""
         return self._first_packet if self._is_undecided else None
 
+    def listen(self, listener: PacketListener) -> None:
+        self._listener = listener
+
     def read_still(self) -> bytes | None:
         """The bytes of the image file that this is, if it holds no other picture, else None; only before `pictures`."""
         if self.format_name not in ("image2", "mjpeg") and not self.format_name.endswith("_pipe"):
@@ -204,6 +210,7 @@ class VideoSource:
 
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         self._stop = stop
+        self._begin_listening(every)
         if self._options.device == "cuda":
             tolerate_capture()  # in the thread that decodes
         if self._video.pipe:
@@ -239,6 +246,31 @@ class VideoSource:
 
     def close(self) -> None:
         self._undo.close()
+
+    def _begin_listening(self, every: int) -> None:
+        """Tell a listener of the stream and of the packets that were read already."""
+        early, self._early_packets = self._early_packets or [], None
+        if self._listener is None or self._first is None:
+            return
+        obstacle = None
+        if every > 1 or not self._span.is_all:
+            obstacle = "only some pictures are taken"
+        elif not self._header.has_times:
+            obstacle = "the stream has no times"
+        elif not Orientation.of(self._first).is_upright:
+            obstacle = "the pictures lie turned or mirrored"
+        extradata = bytes(self._decoder.extradata or b"")
+        self._listener.begin(CodedStream(self._codec_name, extradata, self.size_wh, obstacle))
+        for packet in early:
+            self._tell(packet)
+
+    def _tell(self, packet: Packet[VideoStream]) -> None:
+        """Let a listener hear a packet."""
+        if self._early_packets is not None:
+            self._early_packets.append(packet)
+        elif self._listener is not None:
+            stamp = packet.pts
+            self._listener.take(packet, None if stamp is None else float(stamp * self._header.time_base))
 
     def _set_header(self, *, is_live: bool) -> None:
         """Take what the container declares, and set the clocks that such a stream needs."""
@@ -457,6 +489,8 @@ class VideoSource:
                         num_errors_in_a_row = 0
                         is_new = self._is_new(packet)
                         self._take_note_of(packet)
+                        if is_new:
+                            self._tell(packet)
                         if self._is_worth_decoding(packet, waited_seconds) and is_new:
                             yield packet
                     self._refuse_silence(waited_seconds)
