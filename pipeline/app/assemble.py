@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
-from pipeline.app.config import RunConfig, SourceConfig
+from pipeline.app.config import DetectionConfig, RunConfig, SourceConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
@@ -26,9 +26,9 @@ from pipeline.app.open_outputs import (
     with_outputs,
 )
 from pipeline.app.output import Feed, Overlay
-from pipeline.app.privacy import Privacy
 from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, with_added_stages
-from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
+from pipeline.app.suppression import Suppression
+from pipeline.app.thresholds import suppression_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
@@ -36,24 +36,22 @@ from pipeline.detector.published import published_models
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
-from pipeline.flow.stage import Stage
 from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
-from pipeline.picture.suppression import SuppressionOptions
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kind_of, kinds_in_words, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
+from pipeline.sources.packets import HasPackets
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
-from pipeline.stages.nms import Nms
 from pipeline.stages.preprocess import Preprocess
-from pipeline.stages.tiles import DetectTiles, MergeTiles, PreprocessTiles, TiledDetections
+from pipeline.stages.tiles import DetectTiles, PreprocessTiles, TiledDetections
 
 logger = logging.getLogger(__name__)
 
@@ -74,85 +72,6 @@ class WaitFor(Protocol):
 
 def _call(work: Callable[[], T]) -> T:
     return work()
-
-
-class Suppression:
-    """What NMS applies: the same to all sources, or to each what its own settings say.
-
-    settings: of the sources that have any. takes_sources: whether others may come later. model: its name in errors,
-    where the run has several; classes of the run need not be its own where all of its sources have theirs.
-    Raises ConfigError for a class that the model does not know.
-    """
-
-    def __init__(
-        self,
-        config: RunConfig,
-        spec: DetectorSpec,
-        settings: Mapping[str, SourceConfig],
-        *,
-        takes_sources: bool = False,
-        model: str = "",
-    ) -> None:
-        self._detection = config.detection
-        self._track = config.track
-        self._spec = spec
-        own_only = model and settings and all(entry.classes is not None for entry in settings.values())
-        self.detection = config.detection.model_copy(update={"classes": ()}) if own_only else config.detection
-        self._is_tiled = config.tiles.grid is not None
-        self.privacy = Privacy.of(config, spec)
-        self.of_run = suppression_options(self.detection, spec, prefix=f"{model}: " if model else "")
-        of_sources = suppression_of_sources(config.detection, settings, spec)
-        self.is_per_source = bool(of_sources) or takes_sources
-        self._shown = of_sources
-        self.lowest_score_threshold = min(
-            self._let_through(options).lowest_score_threshold for options in (self.of_run, *of_sources.values())
-        )
-        self.of_all = self._stage(self.of_run)
-        self._of_sources = {name: self._stage(options) for name, options in of_sources.items()}
-
-    def shown_of(self, source_id: str) -> SuppressionOptions:
-        """Which detections of a source are shown; where something is tracked, NMS keeps weaker ones as well."""
-        return self._shown.get(source_id, self.of_run)
-
-    def _kept(self, shown: SuppressionOptions) -> SuppressionOptions:
-        return tracked_options(self._track, shown)
-
-    def nms_of(self, source_id: str) -> Stage[Any, Result]:
-        """The stage that a source has now."""
-        return self._of_sources.get(source_id, self.of_all)
-
-    def kept_of(self, source_id: str) -> SuppressionOptions:
-        """Which detections of a source go on to the tracker, or are shown where nothing is tracked."""
-        return self._kept(self.shown_of(source_id))
-
-    def _let_through(self, shown: SuppressionOptions) -> SuppressionOptions:
-        kept = self._kept(shown)
-        return kept if self.privacy is None else self.privacy.widened(kept)
-
-    def _stage(self, shown: SuppressionOptions) -> Stage[Any, Result]:
-        options = self._let_through(shown)
-        return MergeTiles(self._spec, options) if self._is_tiled else Nms(self._spec, options)
-
-    def refuse(self, entry: SourceConfig) -> None:
-        """Raise ConfigError for a source that the run cannot take: the network gives nothing below its threshold."""
-        if not entry.has_own_detection:
-            return
-        if not self.is_per_source:
-            raise ConfigError("sources with classes or thresholds of their own can be added to a run with --control")
-        options = self._let_through(suppression_options(entry.detection(self._detection), self._spec))
-        if options.lowest_score_threshold < self.lowest_score_threshold:
-            raise ConfigError(
-                f"score_threshold must be at least {self.lowest_score_threshold:g}, the lowest of the run when it "
-                f"began, got {options.lowest_score_threshold:g}"
-            )
-
-    def keep(self, source_id: str, entry: SourceConfig) -> None:
-        """Apply the settings of a source that comes, in place of those of an earlier one of its name."""
-        own = suppression_of_sources(self._detection, {source_id: entry}, self._spec)
-        for of_sources in (self._shown, self._of_sources):
-            of_sources.pop(source_id, None)
-        self._shown |= own
-        self._of_sources |= {name: self._stage(options) for name, options in own.items()}
 
 
 class _NmsOfSource:
@@ -196,6 +115,11 @@ class ModelBranch:
         return _labelled(DETECT.role if takes_planes else PREPROCESS.role, self.label)
 
     @property
+    def detect_node(self) -> str:
+        """The name of the stage that runs the network."""
+        return _labelled(DETECT.role, self.label)
+
+    @property
     def last_node(self) -> str:
         """The name of the stage that gives its results."""
         return _labelled(NMS.role, self.label)
@@ -231,6 +155,19 @@ class Assembly:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
         self.flow.close()
 
+    def change_detection(self, detection: DetectionConfig) -> None:
+        """Keep other detections from the next frame on. Raises ConfigError for a class that one of the models lacks."""
+        changed: list[tuple[Suppression, DetectionConfig]] = []
+        try:
+            for branch in self.branches:
+                before = branch.suppression.requested
+                branch.suppression.change(detection)
+                changed.append((branch.suppression, before))
+        except ConfigError:
+            for suppression, before in changed:
+                suppression.change(before)
+            raise
+
     def close_engines(self) -> None:
         """Close the engines, behind a run that may have left a stage behind. May be called more than once."""
         for branch in self.branches:
@@ -254,7 +191,7 @@ def assemble(
     source: one that is open already, instead of those that the configuration names.
     overlay: the lines to write over each picture.
     loops: whether recorded sources begin anew where they end.
-    takes_sources: whether others, with settings of their own, may come later, as they may with `control`.
+    takes_sources: whether others, with settings of their own, may come later, as they may with `control` and `serve`.
     wait_for: calls what may take long in native code: the opening of the sources and of the engines.
     Raises a StreamdetError for whatever cannot be opened; everything that was opened before is closed.
     """
@@ -266,7 +203,7 @@ def assemble(
         sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
         groups = model_groups(config, sources, settings)
-        takes_sources = takes_sources or config.control is not None
+        takes_sources = takes_sources or config.control is not None or config.serve is not None
         _refuse_file_of_two_sources(sources)
         for group in groups:
             _refuse_unknown_world(group.choice, {name: sources[name] for name in group.source_ids})
@@ -464,7 +401,8 @@ def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -
     part_ids, part_rate = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
     file = source.file if isinstance(source, HasFile) else None
     rate = None if rate is None else rate / config.flow.every
-    return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, file)
+    packets = source if isinstance(source, HasPackets) else None
+    return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, packets, file)
 
 
 def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:
@@ -645,6 +583,7 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         name = _labelled(PREPROCESS.role, label)
         cut = frames.then(PreprocessTiles(spec, tiling), name=name, role=PREPROCESS.role, capacity=capacity)
         detect_tiles = DetectTiles(engine, score_threshold=lowest, most_at_once=most_at_once)
+        suppression.take_effect_in(detect_tiles)
         return _suppressed(cut.then(detect_tiles, **settings), branch)
     if batch > 1:
         max_latency_ms = config.flow.max_latency_ms
@@ -654,19 +593,21 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         }
     if spec.pixels == "nv12":  # resizing and colours are in the graph
         planes = DetectPlanes(engine, score_threshold=lowest)
+        suppression.take_effect_in(planes)
         detected = frames.then_batched(planes, **settings) if batch > 1 else frames.then(planes, **settings)
     else:
         detect = Detect(engine, score_threshold=lowest)
         prepared = frames.then(
             Preprocess(spec), name=_labelled(PREPROCESS.role, label), role=PREPROCESS.role, capacity=capacity
         )
+        suppression.take_effect_in(detect)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return _suppressed(detected, branch)
 
 
 def _private(flow: Flow[Result], config: RunConfig, suppressions: Mapping[str, Suppression]) -> Flow[Result]:
     """The flow behind which no picture shows what is private; the tracker comes later, and gets all that it needs."""
-    if not (config.privacy.blur or config.privacy.pixelate):
+    if not config.privacy.is_requested:
         return flow
 
     def conceal(source_id: str) -> Conceal:

@@ -231,6 +231,11 @@ class PrivacyConfig(_Section):
         Share, Meaning("Private classes are concealed from this score on, or from the run's own where that is lower.")
     ] = 0.1
 
+    @property
+    def is_requested(self) -> bool:
+        """Whether anything is private."""
+        return bool(self.blur or self.pixelate)
+
 
 class HintsConfig(_Section):
     """Hints on a foreign model file; what is left out is recognised."""
@@ -635,6 +640,14 @@ class RunConfig(_Section):
         Flag(
             "Listen at this socket to `streamdet ctl`, which adds and removes sources; the run goes on until stopped.",
             metavar="SOCKET",
+        ),
+    ] = None
+    serve: Annotated[
+        str | None,
+        Flag(
+            "Show the run in a browser, on this machine alone unless a host is named, which then needs the token that "
+            "is printed; needs the extra serve.",
+            metavar="[HOST:]PORT",
         ),
     ] = None
     hints: HintsConfig = HintsConfig()

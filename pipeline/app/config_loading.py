@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.app.config import FLAGS, SETTINGS_FORM, WORD_FORM, RunConfig, SourceConfig, _Section
+from pipeline.app.config import FLAGS, SETTINGS_FORM, WORD_FORM, DetectionConfig, RunConfig, SourceConfig, _Section
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
@@ -195,6 +195,11 @@ def source_of(value: object, where: str) -> SourceConfig:
     except ConfigError as error:
         raise ConfigError(str(error).replace("sources.0", "source")) from error
     return source
+
+
+def detection_of(values: Mapping[str, object], where: str) -> DetectionConfig:
+    """The section `detection` of keys and values. where: they stand, for the error. Raises ConfigError."""
+    return _validate({"detection": dict(values)}, where).detection
 
 
 def _explain(problem: ErrorDetails, where: str) -> str:

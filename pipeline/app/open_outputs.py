@@ -80,16 +80,17 @@ def with_outputs_of_source(
     feeds = [*(other for other in earlier if other.source_id != feed.source_id), feed]
     if len(feeds) == 1:  # as a source that is not the only one is named
         feeds = [Feed("", None, is_live=False), feed]
-    targets = []
+    targets, tip = [], flow.tip
     for output in outputs.OUTPUTS:
         for request in output.requests(config, feeds) if output.per_source else ():
             if request.feed is feed:
                 target = request.target if output.file_option is None else _free_path(request.target)
                 sinks = [(output, replace(request, target=target))]
-                flow = _with_sinks(flow.at(RENDER.role), sinks, {}, undo)
+                flow = flow.at(RENDER.role) if output.takes == "rendered" else Flow(flow.nodes, tip)
+                flow = _with_sinks(flow, sinks, {}, undo)
                 if output.file_option is not None:
                     targets.append(OutputTarget(target, target))
-    return flow, targets
+    return Flow(flow.nodes, tip), targets
 
 
 def _free_path(path: str) -> str:

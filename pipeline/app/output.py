@@ -14,6 +14,7 @@ from pipeline.flow.stage import Sink
 from pipeline.picture.detections import Result
 from pipeline.sinks.picture_names import PictureNames, source_stems
 from pipeline.sources.file_sets import IMAGE_SUFFIXES
+from pipeline.sources.packets import HasPackets
 
 Overlay = Callable[[Result], Sequence[str]]
 """The lines to write over a picture's top left."""
@@ -30,6 +31,7 @@ class Feed:
     part_ids: Sequence[str] = ()  # of a source that reads several files one after another
     part_rate: Callable[[str], float | None] | None = None  # declared, of a part that has been opened
     size_wh: tuple[int, int] | None = None  # in pixels; None: not known, or of several sizes
+    packets: HasPackets | None = None  # the source, where its coded packets can be heard
     file: Path | None = None  # that its frames are read from, with their media times; None: there is no such file
     end_seconds: Callable[[], float | None] | None = None  # of its last frame, once a recorded source has ended
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.app.config import LabelFormat, RunConfig
-from pipeline.app.output import Output, SinkRequest
+from pipeline.app.extras import load
+from pipeline.app.output import Feed, Output, SinkRequest
 from pipeline.app.stages import Limit
 from pipeline.app.video_outputs import ANNOTATED, MOSAIC, RECORDING, SEGMENTS, STREAM
 from pipeline.flow.stage import Sink
@@ -49,6 +50,28 @@ def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:
     sizes_wh = {feed.source_id: feed.size_wh for feed in request.feeds}
     tiles = {frame_id: feed.source_id for feed in request.feeds for frame_id in feed.frame_ids}
     return Window(request.target, sizes_wh=sizes_wh, tiles=tiles, overlay=request.overlay)
+
+
+def _open_view(request: SinkRequest) -> Sink[Result]:
+    load("pipeline.serve.server", extra="serve")
+    from pipeline.serve.view import LiveView, ViewOptions
+
+    feed, rate_fps = request.feed, request.config.flow.rate_fps
+    assert feed is not None
+    options = ViewOptions(
+        feed.source_id,
+        request.class_names,
+        is_paced=feed.is_live and not feed.part_ids and rate_fps is None,
+        obstacle=_why_not_packets(request.config, feed),
+    )
+    return LiveView(options, packets=feed.packets)
+
+
+def _why_not_packets(config: RunConfig, feed: Feed) -> str | None:
+    """Why a viewer must not get the source's own packets; None: it may."""
+    if config.privacy.is_requested:
+        return "what is private is concealed in pictures only"
+    return None if feed.is_live else "the file is read faster than it plays"
 
 
 def _window_title(config: RunConfig) -> str | None:
@@ -152,8 +175,18 @@ WINDOW = Output(
     colour="#ff9da6",
     in_main_thread=True,
 )
+VIEW = Output(
+    role="serve",
+    takes="result",
+    target=lambda config: config.serve,
+    open=_open_view,
+    advice="close some of the pages that show it",
+    colour="#76b7b2",
+    per_source=True,
+)
+
 OUTPUTS: tuple[Output, ...] = (
     *(JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES),
-    *(RECORDING, SEGMENTS, ANNOTATED, STREAM, MOSAIC, WINDOW),
+    *(RECORDING, SEGMENTS, ANNOTATED, STREAM, MOSAIC, WINDOW, VIEW),
 )
 """Opened in this order; a sink needs a row and nothing else in `app`."""

@@ -47,9 +47,9 @@ class EngineDetector:
         self._head = head_of(self._spec)
         if suppression is not None:
             score_threshold = suppression.lowest_score_threshold
-        self._score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
+        self.score_threshold = self._spec.score_threshold if score_threshold is None else score_threshold
         self._writer = TensorWriter(self._spec)
-        options = suppression or replace(self._spec.suppression, score_threshold=self._score_threshold)
+        options = suppression or replace(self._spec.suppression, score_threshold=self.score_threshold)
         self._postprocess = Postprocess(self._spec, options)
         self._keep_all = Postprocess(
             replace(self._spec, needs_nms=False), replace(options, max_detections=_MOST_PROPOSALS)
@@ -78,7 +78,7 @@ class EngineDetector:
             outputs = self._run([images[index] for index in indices])
             for batch_index, index in enumerate(indices):
                 candidates[index] = self._head(
-                    outputs, self._spec, score_threshold=self._score_threshold, batch_index=batch_index
+                    outputs, self._spec, score_threshold=self.score_threshold, batch_index=batch_index
                 )
         return [candidates[index] for index in range(len(images))]
 

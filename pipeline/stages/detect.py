@@ -32,6 +32,15 @@ class Detect:
     def __init__(self, engine: Engine, *, score_threshold: float | None = None) -> None:
         self._detector = EngineDetector(engine, score_threshold=score_threshold)
 
+    @property
+    def score_threshold(self) -> float:
+        """The least score of a candidate; may be set while it runs, from any thread."""
+        return self._detector.score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, threshold: float) -> None:
+        self._detector.score_threshold = threshold
+
     def process(self, network_input: NetworkInput) -> Iterable[RawDetections]:
         """One RawDetections. May be called from several threads at once."""
         return self.process_batch((network_input,))

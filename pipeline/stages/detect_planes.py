@@ -19,6 +19,15 @@ class DetectPlanes:
         self._spec = engine.spec
         self._detector = EngineDetector(engine, score_threshold=score_threshold)
 
+    @property
+    def score_threshold(self) -> float:
+        """The least score of a candidate; may be set while it runs, from any thread."""
+        return self._detector.score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, threshold: float) -> None:
+        self._detector.score_threshold = threshold
+
     def process(self, frame: Frame) -> Iterable[RawDetections]:
         """One RawDetections. May be called from several threads at once.
 

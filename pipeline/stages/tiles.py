@@ -79,6 +79,15 @@ class DetectTiles:
         self._detector = EngineDetector(engine, score_threshold=score_threshold)
         self._most_at_once = most_at_once
 
+    @property
+    def score_threshold(self) -> float:
+        """The least score of a candidate; may be set while it runs, from any thread."""
+        return self._detector.score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, threshold: float) -> None:
+        self._detector.score_threshold = threshold
+
     def process(self, tiled: TiledInput) -> Iterable[TiledDetections]:
         """One TiledDetections. May be called from several threads at once."""
         return self.process_batch((tiled,))

@@ -40,6 +40,7 @@ LAYERS = {
     "pipeline.sinks": 3,
     "pipeline.testing": 3,
     "pipeline.measure": 4,
+    "pipeline.serve": 4,
     "pipeline.stages": 4,
     "export": 4,
     "pipeline.app": 5,
@@ -66,12 +67,14 @@ HEAVY = {
     "onnxruntime": ("pipeline/detector/", "export/"),
     "av": (
         *("pipeline/sources/video/", "pipeline/sinks/recording", "pipeline/sinks/soundtrack"),
-        *("pipeline/sinks/encoder", "pipeline/sinks/network/"),
+        *("pipeline/sinks/encoder", "pipeline/sinks/network/", "pipeline/serve/encode"),
     ),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),
     "prometheus_client": ("pipeline/app/run/metrics",),
+    "starlette": ("pipeline/serve/site", "pipeline/serve/trust"),
+    "uvicorn": ("pipeline/serve/server",),
 }
 
 
@@ -180,6 +183,7 @@ def test_only_running_starts_threads() -> None:
     package = ROOT / "pipeline"
     may = {package / "flow" / "running.py", package / "flow" / "stop_request.py", package / "app" / "measure_apart.py"}
     may |= {package / "app" / "signals.py", package / "sources" / "absent.py"}
+    may |= {package / "serve" / "server.py"}
     may |= {package / "app" / "run" / name for name in ("control.py", "endpoint.py")}
     for path in modules():
         if path in may:

@@ -21,6 +21,7 @@ from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
 from pipeline.app.run.control import Control, refuse_socket
 from pipeline.app.run.dry_run import print_dry_run
+from pipeline.app.run.live import Live, LiveRun
 from pipeline.app.run.object_tally import ObjectTally
 from pipeline.app.run.objects_in_words import print_counts, why_nothing
 from pipeline.app.run.options import DEMO_FOLDER, DemoOptions, RunOptions
@@ -61,6 +62,8 @@ def run_sources(options: RunOptions) -> int:
 
 def run_demo(options: DemoOptions) -> int:
     """Run the demo; returns the exit code, see `run_and_report`. Raises SinkError for a folder that cannot be made."""
+    if options.config.load().serve is not None:
+        return _serve_demo(options)
     folder = options.folder
     make_folder("--output", folder)
     config = replace(options.config, file="demo").load(
@@ -75,6 +78,14 @@ def run_demo(options: DemoOptions) -> int:
     if code == 0:
         _tell_what_next(folder)
     return code
+
+
+def _serve_demo(options: DemoOptions) -> int:
+    """The same video again and again at its own pace, in a browser; nothing is written."""
+    request = replace(options.config, file="demo")
+    config = request.load(output__show=options.show, flow__mode="live")
+    with Service(config) as service:
+        return run_and_report(config, service=service, loops=True)
 
 
 def _tell_what_next(folder: Path) -> None:
@@ -105,10 +116,13 @@ def _run(config: RunConfig, service: Service, *, is_quiet: bool = False) -> int:
         return 0
 
 
-def run_and_report(config: RunConfig, *, service: Service | None = None, is_quiet: bool = False) -> int:
+def run_and_report(
+    config: RunConfig, *, service: Service | None = None, is_quiet: bool = False, loops: bool = False
+) -> int:
     """Run to the end, show how it goes, and report. Returns the exit code.
 
-    service: hears of the run. is_quiet: nothing is printed; what matters is in the log.
+    service: hears of the run. is_quiet: nothing is printed; what matters is in the log. loops: recorded sources begin
+    anew where they end.
     0: the sources ended or the window was closed; 1: with `strict`, something could not be read or sent;
     130, 143, 129: Ctrl-C, SIGTERM, SIGHUP, which a closed terminal sends.
     Raises a StreamdetError for what cannot run or breaks on the way, after the report, and KeyboardInterrupt for a
@@ -121,18 +135,32 @@ def run_and_report(config: RunConfig, *, service: Service | None = None, is_quie
     overlay = OverlayText()
     if config.control is not None:
         refuse_socket(Path(config.control))
-    with Signals(grace_seconds=config.flow.grace_s) as signals, lines_given_up_after(config.flow.grace_s):
-        assembly = assemble(config, overlay=overlay, wait_for=signals.wait_for)
+    live = None if config.serve is None else Live.listening(config.serve)
+    with (
+        live or nullcontext(),
+        Signals(grace_seconds=config.flow.grace_s) as signals,
+        lines_given_up_after(config.flow.grace_s),
+    ):
+        assembly = assemble(config, overlay=overlay, loops=loops, wait_for=signals.wait_for)
         for branch in assembly.branches:
             sources = f": {', '.join(map(short_name, branch.source_ids))}" if len(assembly.branches) > 1 else ""
             for line in (f"{branch.engine.describe()}{sources}", branch.engine.reason, branch.engine.agreement):
                 if line is not None:
                     tell(console, line, "dim")
-        return _run_assembly(assembly, config, console, overlay, signals, service)
+        if live is not None:
+            tell(console, f"serving  {live.url}", "bold")
+            live.log_address()
+        return _run_assembly(assembly, config, console, overlay, signals, service, live)
 
 
 def _run_assembly(
-    assembly: Assembly, config: RunConfig, console: Console, overlay: OverlayText, signals: Signals, service: Service
+    assembly: Assembly,
+    config: RunConfig,
+    console: Console,
+    overlay: OverlayText,
+    signals: Signals,
+    service: Service,
+    live: Live | None,
 ) -> int:
     """The exit code of the signal that ended the run, or of its losses. Raises what broke it, after the report."""
     objects = ObjectTally(
@@ -156,6 +184,7 @@ def _run_assembly(
             signals.answered_by(running.stop),
             running,
             _control_of(config, supervisor),
+            nullcontext() if live is None else live.serving(LiveRun(running, supervisor, service)),
             panel_for(console, view) as panel,
         ):
             service.began(supervisor, running)

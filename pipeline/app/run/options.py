@@ -25,7 +25,7 @@ _PANELS = {
     "Input": ("flow", "strict"),
     "Model": ("detection", "track", "tiles", "engine.precision"),
     "Output": ("output", "render", "privacy"),
-    "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control"),
+    "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control", "serve"),
     "Foreign models, where recognition is in doubt": ("hints",),
     "Advanced": ("engine", "flow.grace_s"),
 }
@@ -74,7 +74,7 @@ class DemoOptions:
     folder: Annotated[Path, Flag("The folder for video, JSON lines and report.", ("--output", "-o"))] = DEMO_FOLDER
     overwrite: Annotated[bool, OVERWRITE] = False
     show: Annotated[bool, Flag("Show a window as well.", ("--show/--no-show",))] = False
-    config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()
+    config: Annotated[ConfigRequest, ConfigFlags(("engine.device", "serve"), file=False)] = ConfigRequest()
 
 
 @dataclass(frozen=True, slots=True)

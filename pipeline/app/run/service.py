@@ -15,6 +15,7 @@ from pipeline.app.run.panel import summary_line
 from pipeline.app.run.report import RunReport
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.app.run.systemd import Systemd
+from pipeline.errors import MissingExtraError
 from pipeline.events import event
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Result
@@ -107,8 +108,16 @@ class Service:
         self._systemd.stopping()
         self.close()
 
-    def _listening(self, word: str) -> Endpoint:
-        address = Address.parse(word, "--metrics")
+    def pages(self) -> dict[str, Callable[[], Page]]:
+        """What monitors read, by path: `/metrics`, where its extra is installed, and `/healthz`."""
+        try:
+            return {"/metrics": self._metrics_page(), "/healthz": self._healthz}
+        except MissingExtraError as error:
+            reason = f"{error}\n".encode()
+            return {"/metrics": lambda: Page(501, _TEXT, reason), "/healthz": self._healthz}
+
+    def _metrics_page(self) -> Callable[[], Page]:
+        """Raises MissingExtraError without prometheus-client."""
         load("pipeline.app.run.metrics", extra="metrics")
         from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, CONTENT_TYPE, ModelInfo, RunMetrics, RunSnapshot
 
@@ -127,7 +136,11 @@ class Service:
             )
 
         metrics = RunMetrics(snapshot)
-        pages = {"/metrics": lambda: Page(200, CONTENT_TYPE, metrics.text()), "/healthz": self._healthz}
+        return lambda: Page(200, CONTENT_TYPE, metrics.text())
+
+    def _listening(self, word: str) -> Endpoint:
+        address = Address.parse(word, "--metrics")
+        pages = {"/metrics": self._metrics_page(), "/healthz": self._healthz}
         endpoint = Endpoint(address, pages, option="--metrics")
         logger.info(
             "metrics on http://%s/metrics",

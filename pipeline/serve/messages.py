@@ -1,0 +1,79 @@
+"""Messages: what happens in a view → the JSON texts of its WebSocket, as docs/live-protocol.md describes them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pipeline.json_values import Json
+from pipeline.picture.detections import Result
+from pipeline.serve.remux import Init
+
+Mode = Literal["remux", "encode", "jpeg"]
+"""How pictures come: the source's own packets, one encode for all viewers, or JPEGs."""
+
+_MOST_DETECTIONS = 1000  # in a message; more cannot be told apart on a screen
+
+
+def init_message(
+    mode: Mode, *, class_names: Sequence[str], size_wh: tuple[int, int], init: Init | None = None, reason: str = ""
+) -> str:
+    """What comes next, before anything else. size_wh: of the pictures in which the boxes are. reason: of the mode."""
+    return _text(
+        t="init",
+        mode=mode,
+        reason=reason,
+        mime="image/jpeg" if init is None else init.mime,
+        w=size_wh[0],
+        h=size_wh[1],
+        classes=list(class_names),
+        clock={"monotonic": round(time.monotonic(), 6), "unix": round(time.time(), 6)},
+    )
+
+
+def boxes_message(result: Result, pts_seconds: float, *, now_seconds: float) -> str:
+    """The boxes of a frame, in source pixels, with the media time of its picture in this view."""
+    frame, detections = result.frame, result.detections
+    track_ids: Sequence[int | None]
+    track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+    rows = zip(
+        detections.boxes_xyxy.round(1).tolist(),
+        detections.scores.round(3).tolist(),
+        detections.class_ids.tolist(),
+        track_ids,
+        strict=True,
+    )
+    dets: list[Json] = [[*map(_short, box), _short(score), cls, track] for box, score, cls, track in rows]
+    return _text(
+        t="boxes",
+        pts=round(pts_seconds, 6),
+        frame=frame.index,
+        capture=round(frame.captured_at_seconds, 6),
+        age_ms=round(1000 * (now_seconds - frame.captured_at_seconds), 1),
+        dets=dets[:_MOST_DETECTIONS],
+    )
+
+
+def drop_message(num: int) -> str:
+    """Fragments or pictures were left out, because the viewer was too slow; a key frame is next."""
+    return _text(t="drop", n=num)
+
+
+def stats_message(statistics: Mapping[str, Json]) -> str:
+    """The numbers of the source and of the run, once a second."""
+    return _text(t="stats", **statistics)
+
+
+def end_message() -> str:
+    """The source has ended."""
+    return _text(t="end")
+
+
+def _short(number: float) -> float:
+    return round(number, 3)  # a float32 has more digits as a double than it means
+
+
+def _text(**values: Json) -> str:
+    return json.dumps(values, separators=(",", ":"))

@@ -1,0 +1,76 @@
+"""OpenAPI: what the API takes and answers → the document at `/api`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.version import __version__
+
+_SETTINGS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "iou_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "classes": {"type": "array", "items": {"type": "string"}, "description": "Names; empty: all."},
+    },
+}
+_ERROR = {"description": "One line that says why.", "content": {"application/json": {"schema": {"type": "object"}}}}
+_SOURCE_PARAMETER = {"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _operation(
+    summary: str, *, body: dict[str, Any] | None = None, of_source: bool = False, answer: str = "application/json"
+) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "Done.", "content": {answer: {}}}, "400": _ERROR},
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if of_source:
+        operation["parameters"] = [_SOURCE_PARAMETER]
+    return operation
+
+
+DOCUMENT: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "info": {"title": "streamdet", "version": __version__, "description": "A run: its sources, numbers and settings."},
+    "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    "security": [{}, {"token": []}],
+    "paths": {
+        "/api/sources": {
+            "get": _operation("The sources, with their keys in addresses, states and counts."),
+            "post": _operation(
+                "Add a source.",
+                body={
+                    "type": "object",
+                    "required": ["url"],
+                    "properties": {"url": {"type": "string"}, "name": {"type": "string"}},
+                },
+            ),
+        },
+        "/api/sources/{source}": {
+            "patch": _operation(
+                "Pause a source, or let it go on.",
+                body={"type": "object", "properties": {"paused": {"type": "boolean"}}, "required": ["paused"]},
+                of_source=True,
+            ),
+            "delete": _operation("Remove a source; what it has captured still goes through.", of_source=True),
+        },
+        "/api/stats": {"get": _operation("The numbers of the run.")},
+        "/api/settings": {
+            "get": _operation("Which detections are kept."),
+            "patch": _operation("Keep others from the next frame on.", body=_SETTINGS),
+        },
+        "/snapshot/{source}.jpg": {
+            "get": _operation("The newest picture, with boxes unless ?boxes=0.", of_source=True, answer="image/jpeg")
+        },
+        "/mjpeg/{source}": {
+            "get": _operation(
+                "Pictures with boxes, one after another.", of_source=True, answer="multipart/x-mixed-replace"
+            )
+        },
+        "/metrics": {"get": _operation("Metrics for Prometheus.", answer="text/plain")},
+        "/healthz": {"get": _operation("Whether frames flow; 503 where they do not.", answer="text/plain")},
+    },
+}

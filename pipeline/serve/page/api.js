@@ -1,0 +1,26 @@
+// API: the run's REST interface, as functions that give JSON or throw an Error with the server's line.
+
+async function call(method, path, values) {
+  const answer = await fetch(path, {
+    method,
+    headers: values === undefined ? {} : { "Content-Type": "application/json" },
+    body: values === undefined ? undefined : JSON.stringify(values),
+  });
+  if (!answer.ok) {
+    const text = await answer.text();
+    let line = text;
+    try {
+      line = JSON.parse(text).error ?? text;
+    } catch { /* it is plain text */ }
+    throw new Error(line.trim());
+  }
+  return answer.json();
+}
+
+export const sources = () => call("GET", "/api/sources");
+export const stats = () => call("GET", "/api/stats");
+export const settings = () => call("GET", "/api/settings");
+export const changeSettings = (values) => call("PATCH", "/api/settings", values);
+export const addSource = (values) => call("POST", "/api/sources", values);
+export const pauseSource = (key, paused) => call("PATCH", `/api/sources/${encodeURIComponent(key)}`, { paused });
+export const removeSource = (key) => call("DELETE", `/api/sources/${encodeURIComponent(key)}`);

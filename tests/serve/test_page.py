@@ -1,0 +1,109 @@
+"""The page in a real browser: each picture on the glass carries its number, and so do the boxes on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+
+from pipeline.flow.graph import Flow
+from pipeline.flow.running import Running
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
+from pipeline.serve.view import LiveView, ViewOptions
+from pipeline.sources.looping import LoopingSource
+from pipeline.sources.video.source import VideoSource
+from pipeline.stages.capture import Capture
+from pipeline.testing import FunctionStage
+from tests.support.chromium import opened_tab
+from tests.support.live_surface import FakeSurface, served
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+BITS, CELL = 10, 32  # of the number, and pixels of a bit
+SIZE_WH = (BITS * CELL, 96)
+WATCHED = """new Promise((done) => {
+  const counter = document.createElement("canvas");
+  const context = counter.getContext("2d", { willReadFrequently: true });
+  const seen = [];
+  const started = performance.now();
+  const wait = setInterval(() => {
+    const tile = [...(window.__players?.values() ?? [])][0];
+    if (!tile) return;
+    clearInterval(wait);
+    const video = tile.tile.querySelector("video");
+    counter.width = %(width)d; counter.height = %(height)d;
+    const look = (_, frame) => {
+      context.drawImage(video, 0, 0, counter.width, counter.height);
+      const row = context.getImageData(0, counter.height / 2, counter.width, 1).data;
+      let number = 0;
+      for (let bit = 0; bit < %(bits)d; bit++) number += (row[4 * (bit + 0.5) * %(cell)d] > 128) << bit;
+      const drawn = tile.player.shown.at(-1);
+      if (drawn && drawn[0] === frame.mediaTime)
+        seen.push([number, drawn[3].length ? Math.round(drawn[3][0][0]) : null, drawn[2]]);
+      if (seen.length < %(num)d && performance.now() - started < 25000) video.requestVideoFrameCallback(look);
+      else done(seen);
+    };
+    video.requestVideoFrameCallback(look);
+  }, 20);
+})"""
+
+
+def write_numbered(path: Path, num_frames: int = 100) -> None:
+    """A clip of 25 frames/s, each with its number as a bar code."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height = SIZE_WH
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"bf": "0", "g": "25", "preset": "ultrafast"}
+        for number in range(num_frames):
+            bits = np.array([255 * (number >> bit & 1) for bit in range(BITS)], np.uint8)
+            row = np.repeat(bits, CELL)
+            frame = av.VideoFrame.from_ndarray(np.broadcast_to(row, SIZE_WH[::-1]).copy(), format="gray")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+
+
+def with_its_number(frame: Frame) -> list[Result]:
+    """A box whose left edge is the number that is painted on the frame."""
+    row = frame.pixels[SIZE_WH[1] // 2, CELL // 2 :: CELL, 0] > 128
+    number = sum(int(bit) << index for index, bit in enumerate(row))
+    box = np.array([[number, 10, number + 20, 40]], np.float32)
+    return [Result(frame, Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64)), ("number",))]
+
+
+@pytest.mark.parametrize("mode", ["remux", "encode"])
+def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: str) -> None:
+    clip = tmp_path / "clip.mp4"
+    write_numbered(clip)
+    reopen: Callable[[], VideoSource] = lambda: VideoSource(clip, source_id="clip")  # noqa: E731
+    source = LoopingSource(reopen(), reopen)
+    obstacle = None if mode == "remux" else "a test"
+    view = LiveView(ViewOptions("clip", ("number",), obstacle=obstacle), packets=source)
+    flow: Flow[Any] = Flow.from_sources(Capture(source, is_live=True))
+    flow = flow.then(FunctionStage(with_its_number), name="number", overflow="block").to(
+        view, name="view", overflow="block"
+    )
+    with Running(flow) as running, served(FakeSurface({"clip": view})) as url:
+        waiting = threading.Thread(target=running.wait)
+        waiting.start()
+        try:
+            with opened_tab(url, tmp_path / "profile") as tab:
+                script = WATCHED % {"width": SIZE_WH[0], "height": SIZE_WH[1], "bits": BITS, "cell": CELL, "num": 80}
+                seen = tab.run(script)[20:]  # after the start, in which boxes before the first message are missing
+                shown_mode = tab.run("document.querySelector('.mode').textContent")
+        finally:
+            running.stop()
+            waiting.join()
+    assert ("own stream" in shown_mode) == (mode == "remux")
+    assert len(seen) > 40
+    wrong = [(number, of_box) for number, of_box, _ in seen if number != of_box]
+    assert len(wrong) <= 0.01 * len(seen), wrong

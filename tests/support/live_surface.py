@@ -1,0 +1,71 @@
+"""Live surface: views without a run → what a server shows of them, and the server at a free port."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ConfigError, FlowError
+from pipeline.json_values import Json
+
+if TYPE_CHECKING:
+    from pipeline.serve.trust import Policy
+    from pipeline.serve.view import LiveView
+
+
+class FakeSurface:
+    """A surface of views; keeps the calls that it gets."""
+
+    def __init__(self, views: Mapping[str, LiveView]) -> None:
+        self._views = dict(views)
+        self.calls: list[tuple[str, object]] = []
+
+    def views(self) -> Mapping[str, LiveView]:
+        return self._views
+
+    def pages(self) -> Mapping[str, Callable[[], tuple[int, str, bytes]]]:
+        return {"/healthz": lambda: (200, "text/plain", b"well\n")}
+
+    def sources(self) -> list[dict[str, Json]]:
+        return [{"name": name, "state": "live", "paused": False} for name in self._views]
+
+    def stats(self) -> dict[str, Json]:
+        return {"captured": 1}
+
+    def stats_of(self, name: str) -> dict[str, Json]:
+        return {"state": "live", "model": "fake", "device": "cpu", "precision": "fp32", "source": name}
+
+    def settings(self) -> dict[str, Json]:
+        return {"score_threshold": 0.5}
+
+    def change_settings(self, values: Mapping[str, Json]) -> dict[str, Json]:
+        if "score_threshold" not in values:
+            raise ConfigError("settings must be some of score_threshold, got rtsp://admin:secret@door/")
+        self.calls.append(("change", dict(values)))
+        return dict(values)
+
+    def add(self, values: Mapping[str, Json]) -> str:
+        self.calls.append(("add", dict(values)))
+        return str(values["url"])
+
+    def pause(self, name: str, *, is_paused: bool = True) -> None:
+        self.calls.append(("pause", (name, is_paused)))
+
+    def remove(self, name: str) -> None:
+        if name not in self._views:
+            raise FlowError(f"there is no source {name}")
+        self.calls.append(("remove", name))
+
+
+@contextmanager
+def served(surface: FakeSurface, policy: Policy | None = None) -> Iterator[str]:
+    """The address of a server on this machine."""
+    from pipeline.serve.server import LiveServer
+    from pipeline.serve.trust import Policy
+
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    with LiveServer(listening, surface, policy or Policy(port=port)):
+        yield f"http://127.0.0.1:{port}/"
