@@ -27,6 +27,7 @@ def test_it_holds_the_packages_the_presets_and_the_detector(wheel: Path) -> None
     assert {"pipeline/app/cli.py", "export/__init__.py", "pipeline/py.typed", "pipeline/detector/demo.onnx"} <= names
     assert {"pipeline/sources/street/clip.mp4", "pipeline/sources/street/clip.npz"} <= names
     assert {"streamdet/__init__.py", "streamdet/__main__.py", "streamdet/py.typed"} <= names
+    assert {"pipeline/serve/page/index.html", "pipeline/serve/page/main.js", "pipeline/serve/page/page.css"} <= names
     assert {f"pipeline/configs/{path.name}" for path in (ROOT / "configs").glob("*.yaml")} <= names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 

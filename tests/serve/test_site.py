@@ -1,0 +1,338 @@
+"""The site: who may come in, what the API does, and what a WebSocket gets, by starlette's client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+starlette_testclient = pytest.importorskip("starlette.testclient", reason="the extra serve is not installed")
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+from starlette.websockets import WebSocketDisconnect  # noqa: E402
+
+from pipeline.picture.detections import Detections, Result  # noqa: E402
+from pipeline.picture.frame import Frame  # noqa: E402
+from pipeline.serve.site import site  # noqa: E402
+from pipeline.serve.trust import Bucket, Policy  # noqa: E402
+from pipeline.serve.view import LiveView, ViewOptions  # noqa: E402
+from pipeline.sources.packets import CodedStream, HasPackets, PacketListener  # noqa: E402
+from pipeline.testing import StepClock  # noqa: E402
+from tests.support.coded_videos import coded_video, packets_of  # noqa: E402
+from tests.support.live_surface import FakeSurface, served  # noqa: E402
+
+TOKEN = "a-token-of-a-test"
+LOCAL = Policy(port=80)
+REMOTE = Policy(TOKEN, port=80)
+
+
+def result(number: int, num_boxes: int = 1, size_wh: tuple[int, int] = (96, 64)) -> Result:
+    frame = Frame.from_pixels(np.full((size_wh[1], size_wh[0], 3), 40 + number, np.uint8), index=number)
+    boxes = np.tile(np.array([[number, 1, number + 9, 11]], np.float32), (num_boxes, 1))
+    return Result(
+        frame, Detections(boxes, np.full(num_boxes, 0.5, np.float32), np.zeros(num_boxes, np.int64)), ("cat",)
+    )
+
+
+class PacketSource:
+    """A source whose packets are heard, without pictures."""
+
+    def __init__(self) -> None:
+        self.listener: PacketListener | None = None
+
+    def listen(self, listener: PacketListener) -> None:
+        self.listener = listener
+
+
+def client(surface: FakeSurface, policy: Policy = LOCAL, *, host: str = "127.0.0.1") -> Any:
+    return starlette_testclient.TestClient(site(surface, policy), base_url=f"http://{host}", follow_redirects=False)
+
+
+@pytest.fixture
+def surface() -> FakeSurface:
+    view = LiveView(ViewOptions("front door", ("cat",)))
+    view.write(result(3))
+    return FakeSurface({"front door": view})
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether something comes to hold; another thread is at it."""
+    ends_at = time.monotonic() + 10
+    waiting = threading.Event()
+    while not holds() and time.monotonic() < ends_at:
+        waiting.wait(0.005)
+    return holds()
+
+
+# Trust.
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "", "192.0.2.7", "[::1", "localhost.evil"])
+def test_another_name_for_this_machine_is_not_answered(surface: FakeSurface, host: str) -> None:
+    answer = client(surface).get("/api/sources", headers={"Host": host})
+    assert answer.status_code == 421
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:80", "LOCALHOST:80"])
+def test_this_machine_is_answered_by_its_names(surface: FakeSurface, host: str) -> None:
+    assert client(surface).get("/api/sources", headers={"Host": host}).status_code == 200
+
+
+def test_with_a_token_an_ip_is_answered_and_a_foreign_name_is_not(surface: FakeSurface) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert client(surface, REMOTE, host="192.0.2.7").get("/api/sources", headers=headers).status_code == 200
+    assert client(surface, REMOTE, host="evil.example").get("/api/sources", headers=headers).status_code == 421
+
+
+@pytest.mark.parametrize("path", ["/", "/main.js", "/api", "/api/sources", "/healthz", "/snapshot/front_door.jpg"])
+def test_without_the_token_nothing_is_given(surface: FakeSurface, path: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": f"streamdet-80={TOKEN}"}):
+        answer = client(surface, REMOTE).get(path, headers=headers)
+        assert answer.status_code == 401
+        assert TOKEN not in answer.text
+
+
+def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read(surface: FakeSurface) -> None:
+    browser = client(surface, REMOTE)
+    answer = browser.get(f"/?token={TOKEN}")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert TOKEN not in cookie
+    assert browser.get("/api/sources").status_code == 200
+
+
+def test_wrong_tokens_are_slowed_down_and_the_cookie_still_opens(surface: FakeSurface) -> None:
+    browser = client(surface, REMOTE)
+    browser.get(f"/?token={TOKEN}")
+    guesser = starlette_testclient.TestClient(browser.app, base_url="http://127.0.0.1")
+    codes = [guesser.get("/?token=guess").status_code for _ in range(40)]
+    assert codes[0] == 401
+    assert codes[-1] == 429
+    assert browser.get("/api/sources").status_code == 200
+
+
+def test_another_sites_page_may_neither_change_nor_watch(surface: FakeSurface) -> None:
+    browser = client(surface)
+    for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert browser.patch("/api/settings", json={"score_threshold": 1}, headers=headers).status_code == 403
+        assert browser.get("/snapshot/front_door.jpg", headers=headers).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect),
+        browser.websocket_connect("ws://127.0.0.1/ws/view/front_door", headers={"Origin": "http://evil.example"}),
+    ):
+        pass
+    assert surface.calls == []
+    same = {"Origin": "http://127.0.0.1", "Sec-Fetch-Site": "same-origin"}
+    assert browser.patch("/api/settings", json={"score_threshold": 1}, headers=same).status_code == 200
+
+
+def test_every_answer_has_the_headers_that_browsers_heed(surface: FakeSurface) -> None:
+    for path in ("/", "/api", "/nothing", "/snapshot/front_door.jpg"):
+        headers = client(surface).get(path).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_bucket_lets_a_burst_through_and_then_a_few() -> None:
+    clock = StepClock()
+    bucket = Bucket(2, 1.0, clock)
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    clock.advance(1.0)
+    assert [bucket.take() for _ in range(2)] == [True, False]
+
+
+# The API.
+
+
+def test_the_page_and_what_it_loads_are_there(surface: FakeSurface) -> None:
+    browser = client(surface)
+    page = browser.get("/").text
+    assert "<script>" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for name in ("main.js", "player.js", "feed.js", "boxes.js", "overlay.js", "api.js", "page.css", "icon.svg"):
+        assert browser.get(f"/{name}").status_code == 200
+
+
+def test_sources_are_changed_by_key_or_by_name(surface: FakeSurface) -> None:
+    browser = client(surface)
+    (row,) = browser.get("/api/sources").json()
+    assert (row["name"], row["key"], row["viewers"]) == ("front door", "front_door", 0)
+    assert browser.patch("/api/sources/front_door", json={"paused": True}).json()["paused"] is True
+    assert browser.delete("/api/sources/front%20door").status_code == 200
+    assert browser.post("/api/sources", json={"url": "rtsp://admin:secret@door/"}).json() == {
+        "name": "rtsp://admin:***@door/"
+    }
+    assert surface.calls[:2] == [("pause", ("front door", True)), ("remove", "front door")]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "reason"),
+    [
+        ("PATCH", "/api/settings", b"[]", "an object in JSON, got list"),
+        ("PATCH", "/api/settings", b"{", "an object in JSON"),
+        ("PATCH", "/api/settings", b"[" * 30_000, "an object in JSON"),
+        ("PATCH", "/api/settings", b"{}", "rtsp://admin:***@door/"),
+        ("PATCH", "/api/sources/front_door", b'{"paused": 1}', '{"paused": true}'),
+        ("PATCH", "/api/sources/back", b'{"paused": true}', "there is no source 'back'; there is front_door"),
+        ("DELETE", "/api/sources/back", b"", "there is no source 'back'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    surface: FakeSurface, method: str, path: str, body: bytes, reason: str
+) -> None:
+    answer = client(surface).request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]
+    assert surface.calls == []
+
+
+def test_a_form_of_another_page_is_no_request(surface: FakeSurface) -> None:
+    answer = client(surface).patch("/api/settings", content=b"{}", headers={"Content-Type": "text/plain"})
+    assert "Content-Type: application/json" in answer.json()["error"]
+
+
+def test_a_body_that_is_too_long_is_not_read(surface: FakeSurface) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client(surface).post("/api/sources", content=b" " * 100_000 + b"{}", headers=headers)
+    assert answer.status_code == 413
+    assert surface.calls == []
+
+
+def test_a_snapshot_is_the_newest_picture_with_its_boxes_or_without(surface: FakeSurface) -> None:
+    browser = client(surface)
+    for query, is_plain in (("", False), ("?boxes=0", True)):
+        jpeg = np.frombuffer(browser.get(f"/snapshot/front_door.jpg{query}").content, np.uint8)
+        pixels = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert pixels.shape == (64, 96, 3)
+        assert (np.ptp(pixels) < 10) == is_plain
+    assert browser.get("/snapshot/back.jpg").status_code == 404
+
+
+def test_the_document_of_the_api_has_every_route(surface: FakeSurface) -> None:
+    paths = client(surface).get("/api").json()["paths"]
+    assert {"/api/sources", "/api/settings", "/api/stats", "/snapshot/{source}.jpg", "/metrics"} <= set(paths)
+
+
+# WebSockets.
+
+
+def messages(socket: Any) -> Iterator[dict[str, Any] | bytes]:
+    while True:
+        message = socket.receive()
+        if message["type"] == "websocket.close":
+            return
+        yield json.loads(message["text"]) if message.get("text") else message["bytes"]
+
+
+def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None:
+    source = PacketSource()
+    assert isinstance(source, HasPackets)
+    view = LiveView(ViewOptions("door", ("cat",)), packets=source)
+    assert source.listener is not None
+    coded = list(packets_of(coded_video("mp4")))
+    stream = coded[0][0]
+    source.listener.begin(CodedStream("h264", bytes(stream.codec_context.extradata or b""), (96, 64)))
+    for _, packet in coded[:15]:
+        source.listener.take(packet, float((packet.pts or 0) * packet.time_base))
+    with client(FakeSurface({"door": view})).websocket_connect("ws://127.0.0.1/ws/view/door") as socket:
+        stream_of_messages = messages(socket)
+        (init, segment) = _until_binary(stream_of_messages)
+        assert init["mode"] == "remux"
+        assert init["mime"].startswith('video/mp4; codecs="avc1.64')
+        assert (init["w"], init["h"], init["classes"]) == (96, 64, ["cat"])
+        assert segment[4:8] == b"ftyp"
+        fragments = [next(stream_of_messages) for _ in range(4)]  # from the key frame 10 on; 14 waits for the next
+        assert all(isinstance(data, bytes) and data[4:8] == b"moof" for data in fragments if not isinstance(data, dict))
+        view.write(result(14))
+        boxes = next(message for message in stream_of_messages if isinstance(message, dict) and message["t"] == "boxes")
+        assert boxes["dets"] == [[14.0, 1.0, 23.0, 11.0, 0.5, 0, None]]
+        view.close()
+        assert any(isinstance(message, dict) and message["t"] == "end" for message in stream_of_messages)
+    assert eventually(lambda: view.num_viewers == 0)
+
+
+def _until_binary(stream: Iterator[dict[str, Any] | bytes]) -> tuple[dict[str, Any], bytes]:
+    init: dict[str, Any] = {}
+    for message in stream:
+        if isinstance(message, bytes):
+            return init, message
+        init = message if message["t"] == "init" else init
+    raise AssertionError("the socket was closed")
+
+
+def write_until(view: LiveView, stop: threading.Event) -> None:
+    """Frames at 100 a second."""
+    number = 0
+    while not stop.wait(0.01):
+        view.write(result(number))
+        number += 1
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=jpeg"])
+def test_pictures_without_packets_are_encoded_while_they_are_watched(mode: str) -> None:
+    view = LiveView(ViewOptions("door", ("cat",)))
+    with client(FakeSurface({"door": view})).websocket_connect(f"ws://127.0.0.1/ws/view/door{mode}") as socket:
+        stop, stream = threading.Event(), messages(socket)
+        writer = threading.Thread(target=write_until, args=(view, stop))
+        writer.start()
+        try:
+            init, data = _until_binary(stream)
+        finally:
+            stop.set()
+            writer.join()
+            view.close()
+            list(stream)
+    assert init["mode"] == ("jpeg" if mode else "encode")
+    if mode:
+        assert cv2.imdecode(np.frombuffer(data[8:], np.uint8), cv2.IMREAD_COLOR) is not None
+    else:
+        assert init["reason"] == "the source gives pictures, no H.264"
+        assert data[4:8] == b"ftyp"
+
+
+def test_a_frame_without_detections_has_a_message_too() -> None:
+    from pipeline.serve.messages import boxes_message
+
+    message = json.loads(boxes_message(result(1, num_boxes=0), 1.5, now_seconds=2.0))
+    assert (message["dets"], message["pts"], message["frame"]) == ([], 1.5, 1)
+
+
+def test_a_source_that_does_not_exist_closes_the_socket_and_says_which_do(surface: FakeSurface) -> None:
+    with client(surface).websocket_connect("ws://127.0.0.1/ws/view/back") as socket:
+        message = socket.receive()
+        assert (message["type"], message["code"]) == ("websocket.close", 4404)
+
+
+def test_a_real_server_answers_and_closes_while_someone_watches(surface: FakeSurface) -> None:
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with ExitStack() as watching:
+        with served(surface) as url:
+            socket = watching.enter_context(connect(url.replace("http", "ws") + "ws/view/front_door"))
+            assert json.loads(socket.recv(timeout=10))["t"] == "stats"
+        with suppress(ConnectionClosed):
+            while True:
+                socket.recv(timeout=10)
+
+
+def test_unwatched_nothing_is_sent_to_the_loop() -> None:
+    view = LiveView(ViewOptions("door"))
+    loop = asyncio.new_event_loop()
+    try:
+        view.attach(loop)
+        view.write(result(1))
+        assert not loop._ready  # type: ignore[attr-defined]
+    finally:
+        loop.close()
