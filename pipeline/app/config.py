@@ -684,7 +684,7 @@ class RunConfig(_Section):
 
     def without_outputs(self) -> RunConfig:
         """The same run that writes and shows nothing, whatever outputs there are."""
-        return self.model_copy(update={"output": OutputConfig(show=False)})
+        return self.model_copy(update={"output": OutputConfig(show=False), "serve": None})
 
 
 def marked_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[MarkedKey]:

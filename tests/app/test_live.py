@@ -1,0 +1,82 @@
+"""A live run: its settings change from the next frame on, and its address needs a token where others reach it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from pipeline.app.assemble import assemble
+from pipeline.app.config_loading import load_config
+from pipeline.app.run.live import TOKEN_VARIABLE, Live, LiveRun
+from pipeline.app.run.service import Service
+from pipeline.app.run.supervisor import Supervisor
+from pipeline.errors import ConfigError, FlowError
+from pipeline.flow.running import Running
+from pipeline.picture.detections import Result
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+
+
+def test_settings_take_effect_and_the_page_shows_the_run(tmp_path: Path) -> None:
+    options = {"sources": ("sim:traffic?seed=1&size=320x192",), "serve": "0", "output.show": False}
+    config = load_config(options=options)
+    results: list[Result] = []
+    assembly = assemble(config)
+    flow = assembly.flow.observe(results.append)
+    with Live.listening("0") as live, Service(config) as service, Running(flow) as running:
+        run = LiveRun(running, Supervisor(running, assembly), service)
+        with live.serving(run):
+            for path in ("", "api/sources", "api/stats", "metrics"):
+                assert urllib.request.urlopen(f"{live.url}{path}", timeout=10).read()
+            assert run.settings()["classes"] == []
+            assert run.change_settings({"score_threshold": 0.01, "classes": ["car"]})["classes"] == ["car"]
+            assert assembly.suppression.lowest_score_threshold == 0.01
+            for values, words in (
+                ({"classes": ["cat"]}, "no class 'cat'"),
+                ({"iou_threshold": 2}, "iou_threshold"),
+                ({}, "some of"),
+            ):
+                with pytest.raises(ConfigError, match=words):
+                    run.change_settings(values)
+            with pytest.raises(FlowError):
+                run.pause("nowhere")
+            num = len(results)
+            ticks = iter(range(2000))
+            running.wait(
+                on_tick=lambda: running.stop() if len(results) > num + 8 or next(ticks) > 1000 else None,
+                tick_seconds=0.02,
+            )
+            json.dumps([run.stats(), run.sources(), run.settings()])
+    later = results[num + 4 :]
+    assert later
+    assert {class_id for result in later for class_id in result.detections.class_ids.tolist()} <= {2}
+    assert min(result.detections.scores.min(initial=1.0) for result in later) < 0.3  # below the model's own threshold
+
+
+def test_on_this_machine_there_is_no_token_and_elsewhere_there_is() -> None:
+    with Live.listening("127.0.0.1:0") as local, Live.listening("0.0.0.0:0") as remote:
+        assert "token" not in local.url
+        assert "?token=" in remote.url
+
+
+def test_a_token_of_ones_own_is_not_printed() -> None:
+    with Live.listening("0.0.0.0:0", environment={TOKEN_VARIABLE: "x" * 16}) as live:
+        assert "x" * 16 not in live.url
+    with pytest.raises(ConfigError, match="at least 16 characters, got 3"):
+        Live.listening("0.0.0.0:0", environment={TOKEN_VARIABLE: "abc"})
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"), [("door", "--serve must be PORT or HOST:PORT"), ("nowhere.invalid:0", "nobody can listen on")]
+)
+def test_an_address_that_cannot_be_is_one_line(word: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Live.listening(word)
+
+
+def test_an_address_that_is_taken_is_one_line() -> None:
+    with Live.listening("0") as live, pytest.raises(ConfigError, match="nobody can listen on"):
+        Live.listening(str(live.address.port))
