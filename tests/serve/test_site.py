@@ -102,7 +102,7 @@ def test_without_the_token_nothing_is_given(surface: FakeSurface, path: str) -> 
 
 def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read(surface: FakeSurface) -> None:
     browser = client(surface, REMOTE)
-    answer = browser.get(f"/?token={TOKEN}")
+    answer = browser.get(f"/?open={TOKEN}")
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
@@ -113,9 +113,9 @@ def test_the_token_in_the_address_becomes_a_cookie_that_scripts_cannot_read(surf
 
 def test_wrong_tokens_are_slowed_down_and_the_cookie_still_opens(surface: FakeSurface) -> None:
     browser = client(surface, REMOTE)
-    browser.get(f"/?token={TOKEN}")
+    browser.get(f"/?open={TOKEN}")
     guesser = starlette_testclient.TestClient(browser.app, base_url="http://127.0.0.1")
-    codes = [guesser.get("/?token=guess").status_code for _ in range(40)]
+    codes = [guesser.get("/?open=guess").status_code for _ in range(40)]
     assert codes[0] == 401
     assert codes[-1] == 429
     assert browser.get("/api/sources").status_code == 200

@@ -171,7 +171,7 @@ class Live:
     def __init__(self, listening: socket.socket, address: Address, policy: Policy, *, is_token_typed: bool) -> None:
         self._socket, self._policy = listening, policy
         self.address = address
-        token = "" if policy.token is None or is_token_typed else f"?token={policy.token}"
+        token = "" if policy.token is None or is_token_typed else f"?open={policy.token}"
         self.url = f"http://{Address(_reachable(address.host), address.port)}/{token}"
 
     @classmethod
