@@ -32,6 +32,7 @@ WATCHED = """new Promise((done) => {
   const counter = document.createElement("canvas");
   const context = counter.getContext("2d", { willReadFrequently: true });
   const seen = [];
+  let before = null;
   const started = performance.now();
   const wait = setInterval(() => {
     const tile = [...(window.__players?.values() ?? [])][0];
@@ -44,9 +45,9 @@ WATCHED = """new Promise((done) => {
       const row = context.getImageData(0, counter.height / 2, counter.width, 1).data;
       let number = 0;
       for (let bit = 0; bit < %(bits)d; bit++) number += (row[4 * (bit + 0.5) * %(cell)d] > 128) << bit;
-      const drawn = tile.player.shown.at(-1);
-      if (drawn && drawn[0] === frame.mediaTime)
-        seen.push([number, drawn[3].length ? Math.round(drawn[3][0][0]) : null, drawn[2]]);
+      const drawn = before && tile.player.shown.find((entry) => entry[0] === before[1]);  // as it was replaced
+      if (drawn) seen.push([before[0], drawn[3].length ? Math.round(drawn[3][0][0]) : null, drawn[2]]);
+      before = [number, frame.mediaTime];
       if (seen.length < %(num)d && performance.now() - started < 25000) video.requestVideoFrameCallback(look);
       else done(seen);
     };

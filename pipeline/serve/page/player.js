@@ -27,6 +27,7 @@ export class Player extends EventTarget {
   #boxesAtMs = 0;
   #margin = LEAST_MARGIN;
   #shownSeconds = -Infinity; // the media time of the picture on the glass
+  #redraw = null; // draws the boxes of the picture on the glass again
   #step = DEFAULT_STEP; // seconds between messages with boxes
   #isClosed = false;
   #isEnded = false;
@@ -92,6 +93,7 @@ export class Player extends EventTarget {
     this.#delayMs = 500;
     this.#boxes.clear();
     this.#shownSeconds = -Infinity;
+    this.#redraw = null;
     this.#feed?.close();
     this.#feed = null;
     const isJpeg = init.mode === "jpeg";
@@ -124,6 +126,7 @@ export class Player extends EventTarget {
     message.heardAtMs = performance.now();
     this.#boxesAtMs = message.heardAtMs;
     this.#boxes.add(message);
+    if (this.#redraw && Math.abs(message.pts - this.#shownSeconds) < 0.002) this.#redraw(); // late, but still its picture
   }
 
   #take(data) {
@@ -158,6 +161,7 @@ export class Player extends EventTarget {
 
   #draw(mediaTime, element, width, height) {
     this.#shownSeconds = mediaTime;
+    this.#redraw = () => this.#draw(mediaTime, element, width, height);
     const nearest = this.#boxes.at(mediaTime);
     if (!nearest) {
       this.#overlay.clear();
@@ -172,6 +176,7 @@ export class Player extends EventTarget {
   }
 
   #note(mediaTime, message, ageMs) {
+    if (this.shown.at(-1)?.[0] === mediaTime) this.shown.pop();
     this.shown.push([mediaTime, message?.pts ?? null, ageMs, message?.dets ?? []]);
     if (this.shown.length > 2000) this.shown.shift();
   }
