@@ -34,7 +34,7 @@ def test_settings_take_effect_and_the_page_shows_the_run(tmp_path: Path) -> None
                 assert urllib.request.urlopen(f"{live.url}{path}", timeout=10).read()
             assert run.settings()["classes"] == []
             assert run.change_settings({"score_threshold": 0.01, "classes": ["car"]})["classes"] == ["car"]
-            assert assembly.suppression.lowest_score_threshold == 0.01
+            assert assembly.branches[0].suppression.lowest_score_threshold == 0.01
             for values, words in (
                 ({"classes": ["cat"]}, "no class 'cat'"),
                 ({"iou_threshold": 2}, "iou_threshold"),
