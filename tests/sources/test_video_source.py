@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from collections.abc import Iterator
@@ -50,6 +51,20 @@ REFUSED = {
     "trunc_no_moov.mp4": "moov atom not found",
     "tc_nasa_13013.mp4.audio.mp3": r"no video stream; as mp3 it holds audio \(mp3",
 }
+
+
+def test_pictures_that_nobody_needs_any_more_leave_the_memory_at_once(tmp_path: Path) -> None:
+    source = VideoSource(write_video(tmp_path / "a.mp4"))
+    gc.disable()  # which would find them later
+    try:
+        before = sum(isinstance(thing, VideoFrame) for thing in gc.get_objects())
+        for timed in source.pictures(threading.Event()):
+            assert timed.picture.pixels.any()
+        del timed
+        source.close()
+        assert sum(isinstance(thing, VideoFrame) for thing in gc.get_objects()) <= before + 1  # the decoder's own
+    finally:
+        gc.enable()
 
 
 def test_a_video_hands_out_every_frame_with_its_media_time(tmp_path: Path) -> None:

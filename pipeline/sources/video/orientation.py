@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import cv2
 import numpy as np
-from av.buffer import Buffer
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 
 from pipeline.picture.frame import PixelArray
@@ -51,7 +50,9 @@ class Orientation:
     def of(cls, frame: VideoFrame) -> Orientation:
         """That of a frame's display matrix, from its container or its bitstream; upright where there is none."""
         try:
-            matrix = cast("Mapping[str, Buffer]", frame.side_data)["DISPLAYMATRIX"]
+            # Not frame.side_data, which the frame keeps: each would hold the other, and the picture
+            # would stay in memory until their cycle is collected, hundreds of pictures later.
+            matrix = SideDataContainer(frame)["DISPLAYMATRIX"]  # type: ignore[call-arg]
         except KeyError:
             return UPRIGHT
         except ValueError:  # PyAV before 19 gives no side data of a frame that has some of a kind unknown to it
