@@ -33,8 +33,7 @@ from pipeline.app.options import (
     width_and_height,
 )
 from pipeline.meaning import Meaning
-from pipeline.picture.drawing import ColourBy
-from pipeline.picture.tracking.tracker import TrackerKind
+from pipeline.picture.choices import ColourBy, TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
@@ -227,7 +226,7 @@ class PrivacyConfig(_Section):
         Annotated[float, Field(ge=0)],
         Meaning("Seconds of media time for which the last area of an object stays concealed that is not detected."),
     ] = 0.5
-    score_threshold: Annotated[
+    min_score: Annotated[
         Share, Meaning("Private classes are concealed from this score on, or from the run's own where that is lower.")
     ] = 0.1
 

@@ -20,7 +20,7 @@ class Privacy:
     """The private classes of a run, and the score from which on one of them is concealed."""
 
     options: ConcealOptions
-    score_threshold: float
+    min_score: float
 
     @classmethod
     def of(cls, config: RunConfig, spec: DetectorSpec) -> Privacy | None:
@@ -41,13 +41,13 @@ class Privacy:
                 "another class would uncover a private one; set detection.suppression=class-aware"
             )
         options = ConcealOptions(manners, section.margin, section.hold_s, _MOST_DETECTIONS)
-        return cls(options, section.score_threshold)
+        return cls(options, section.min_score)
 
     def widened(self, options: SuppressionOptions) -> SuppressionOptions:
         """What NMS lets through: also private classes that nobody requested, and unsure boxes of them."""
         private = list(self.options.manners)
         own = {class_id: options.class_thresholds.get(class_id, options.score_threshold) for class_id in private}
-        lowered = {class_id: min(threshold, self.score_threshold) for class_id, threshold in own.items()}
+        lowered = {class_id: min(threshold, self.min_score) for class_id, threshold in own.items()}
         return replace(
             options,
             class_thresholds={**options.class_thresholds, **lowered},

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
+from pipeline.picture.choices import ColourBy
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
@@ -25,7 +26,6 @@ from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
 from pipeline.picture.masks import Masks
 
 Side = Literal["top", "bottom", "centre"]
-ColourBy = Literal["class", "track"]
 
 _NO_TRACK = -1
 _TRAIL_PIECES = 5  # of a trail, each of one opacity

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from pipeline.picture.choices import ColourBy
 from pipeline.picture.detections import RenderedFrame, Result
-from pipeline.picture.drawing import ColourBy, draw_result
+from pipeline.picture.drawing import draw_result
 from pipeline.picture.i420 import HasI420
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from pipeline.picture.choices import TrackerKind
 from pipeline.picture.tracking import library
 from pipeline.picture.tracking.bytetrack import ByteTrack
-from pipeline.picture.tracking.tracker import Tracker, TrackerKind, TrackerOptions
+from pipeline.picture.tracking.tracker import Tracker, TrackerOptions
 
 TRACKERS: Mapping[TrackerKind, Callable[[TrackerOptions], Tracker]] = {
     "bytetrack": ByteTrack,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pipeline.picture.detections import Detections, IntArray
 from pipeline.picture.frame import Picture
-
-TrackerKind = Literal["bytetrack", "ocsort", "botsort", "sort"]
 
 NO_TRACK = -1
 """The track id of a detection that belongs to no confirmed track."""

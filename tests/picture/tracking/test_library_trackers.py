@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import MissingExtraError
+from pipeline.picture.choices import TrackerKind
 from pipeline.picture.frame import ArrayPicture
 from pipeline.picture.tracking.kinds import TRACKERS, new_tracker
-from pipeline.picture.tracking.tracker import TrackerKind, TrackerOptions, track_ids_of
+from pipeline.picture.tracking.tracker import TrackerOptions, track_ids_of
 from tests.support.walking_boxes import walking_boxes
 
 KINDS = get_args(TrackerKind)
