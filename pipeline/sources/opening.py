@@ -425,12 +425,14 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
     if not source.is_live:
         return source
 
+    is_playlist, beginning = source.is_playlist, source.beginning  # not the source, whose decoder would live on
+
     def reopen() -> VideoSource:
         again = open_video()
-        if source.is_playlist and not again.is_live:
+        if is_playlist and not again.is_live:
             again.close()
             raise StreamOver("its playlist has ended")
-        if source.beginning is not None and again.beginning in (source.beginning, None):
+        if beginning is not None and again.beginning in (beginning, None):
             again.close()
             raise StreamOver("begins again with the same picture: a file, read to its end")
         return again

@@ -16,15 +16,15 @@ class SeenPackets:
 
     def __init__(self) -> None:
         self.was_open = False
-        self._order: deque[tuple[int | None, int]] = deque(maxlen=MOST)
-        self._marks: set[tuple[int | None, int]] = set()
+        self._order: deque[int] = deque(maxlen=MOST)
+        self._marks: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._order)
 
     def add(self, pts: int | None, content: bytes) -> bool:
         """Remember a packet; whether it is new. pts: as it is in the stream."""
-        mark = pts, zlib.crc32(content)
+        mark = hash((pts, zlib.crc32(content)))  # one number is a third of the memory of two
         if mark in self._marks:
             return False
         if len(self._order) == MOST:

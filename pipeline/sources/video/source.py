@@ -123,16 +123,16 @@ class VideoSource:
             self._is_undecided = is_live is None
             self._set_header(is_live=is_live is not False)
             packets = self._read_packets()
+            first_packets: list[Packet[VideoStream] | None] = []
             if self._is_undecided:
                 rate = 1 / self._header.step_seconds
                 first_packets, is_file = glance(packets, frames_per_second=rate, clock=clock)
-                packets = chain(first_packets, packets)
                 self._set_header(is_live=not is_file)
             if self.is_live and not self._span.is_all:
                 raise SourceError(f"{self.source_id}: --start and --end are for recorded videos, and it is live")
             self._decoder = self._set_up_decoder()
             self._codec_name = self._decoder.codec.canonical_name
-            self._packets = Rewindable(packets)
+            self._packets = Rewindable(packets, first=first_packets)
             self._frames = self._decode(self._packets)
             self._first: VideoFrame | None = self._first_frame()  # None once it was handed out
             self.size_wh: tuple[int, int] | None = self._picture_of(self._first).size_wh
@@ -246,6 +246,8 @@ class VideoSource:
 
     def close(self) -> None:
         self._undo.close()
+        # What refers back to this source would keep its decoder, and the threads of that, from being freed at once.
+        self._frames, self._packets, self._first = iter(()), Rewindable(iter(())), None
 
     def _begin_listening(self, every: int) -> None:
         """Tell a listener of the stream and of the packets that were read already."""
