@@ -3,6 +3,7 @@
     StreamdetError
     ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
     ├── SourceError        (OSError)       a source cannot be opened, or broke while it was read
+    │   └── SourceRefusedError             a server that answers does not give it: wrong password, wrong path
     ├── ModelError         (ValueError)    an ONNX file cannot be used as a detector
     │   └── OutputError                    what a network returned for one frame means nothing, such as NaN for scores
     ├── DeviceError        (RuntimeError)  the device that was asked for cannot run the model
@@ -45,6 +46,10 @@ class ConfigError(StreamdetError, ValueError):
 
 class SourceError(StreamdetError, OSError):
     """A source cannot be opened, or broke while it was read."""
+
+
+class SourceRefusedError(SourceError):
+    """A server that answers does not give the source: a wrong password or path, which waiting does not mend."""
 
 
 class ModelError(StreamdetError, ValueError):

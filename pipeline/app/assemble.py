@@ -269,8 +269,7 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
     branch = assembly.branch_of(choice)
     if branch is not None:
         branch.suppression.refuse(entry)
-    waiting = config.model_copy(update={"flow": config.flow.model_copy(update={"wait_for_sources": True})})
-    ((name, source),) = open_sources(waiting, undo, entries=[entry]).items()
+    ((name, source),) = open_sources(config, undo, entries=[entry], waits=True).items()
     if name in taken:
         raise FlowError(f"the run has a source {name!r} already; remove it, or add this one with another --name")
     is_live = _runs_live(source, config.flow.mode)
@@ -300,11 +299,13 @@ def open_sources(
     *,
     loops: bool = False,
     entries: Sequence[SourceConfig] | None = None,
+    waits: bool | None = None,
 ) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
 
     loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
-    the configuration. Raises a StreamdetError for what cannot be opened.
+    the configuration. waits: whether those that do not answer are opened later, by default as configured.
+    Raises a StreamdetError for what cannot be opened.
     """
     start, end = config.flow.start or 0.0, config.flow.end
     if end is not None and end <= start:
@@ -326,8 +327,13 @@ def open_sources(
     def open_one(word: str) -> FrameSource:
         return open_source(word, options=options_of[word])
 
-    waits = (len(words) > 1 and not loops) if flow.wait_for_sources is None else flow.wait_for_sources
-    opened = open_sources_abreast(words, options=options, open_one=open_one) if waits else map(open_one, words)
+    if waits is None:
+        has_time = (len(words) > 1 or flow.mode == "live") and not loops
+        waits = has_time if flow.wait_for_sources is None else flow.wait_for_sources
+    tries_refused = bool(flow.wait_for_sources)
+    opened: Iterable[FrameSource] = map(open_one, words)
+    if waits:
+        opened = open_sources_abreast(words, options=options, open_one=open_one, tries_refused=tries_refused)
     sources: dict[str, FrameSource] = {}
     for entry, source in zip(entries, opened, strict=True):
         word = entry.url

@@ -407,7 +407,8 @@ class FlowConfig(_Section):
     wait_for_sources: Annotated[
         bool | None,
         Flag(
-            "Start without cameras that do not answer, and try them for network.reconnect_s; by default with several.",
+            "Start without cameras that do not answer, or refuse a password or path, and try them for "
+            "network.reconnect_s; by default those that do not answer, with several sources and in live mode.",
             ("--wait-for-sources/--no-wait-for-sources",),
         ),
     ] = None

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, SourceRefusedError
 from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
@@ -49,6 +49,11 @@ class Opening:
             raise self._failure
         return self._source
 
+    @property
+    def refusal(self) -> SourceRefusedError | None:
+        """The answer of a server that does not give the source; None where there is none yet, or another."""
+        return self._failure if isinstance(self._failure, SourceRefusedError) else None
+
     def abandon(self) -> None:
         """Close the source as soon as it is open, because nobody will read it."""
         with self._lock:
@@ -78,6 +83,7 @@ class AbsentSource:
     turns out to be a recording, whose frames would be dropped like those of a camera.
 
     opening: the first attempt, which may be under way. open_source: makes another one.
+    tries_refused: whether one that its server refuses is tried, too; it raises SourceRefusedError at once otherwise.
     randomness: gives numbers in [0, 1), for the jitter.
     """
 
@@ -93,6 +99,7 @@ class AbsentSource:
         *,
         opening: Opening | None = None,
         patience_seconds: float = 30.0,
+        tries_refused: bool = False,
         clock: Callable[[], float] = time.monotonic,
         randomness: Callable[[], float] = random.random,
     ) -> None:
@@ -101,6 +108,7 @@ class AbsentSource:
         self._open = open_source
         self._opening = opening
         self._patience_seconds = patience_seconds
+        self._tries_refused = tries_refused
         self._clock = clock
         self._randomness = randomness
         self._source: FrameSource | None = None
@@ -153,6 +161,8 @@ class AbsentSource:
                 self._source = opening.result()
                 return self._source
             except SourceError as error:
+                if isinstance(error, SourceRefusedError) and not self._tries_refused:
+                    raise
                 reason = str(error)
             if self._clock() - began_at_seconds >= self._patience_seconds:
                 raise SourceError(f"{reason}; gave up after {self._patience_seconds:g} s")

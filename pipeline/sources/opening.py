@@ -122,13 +122,17 @@ def open_sources_abreast(
     *,
     options: SourceOptions,
     open_one: Callable[[str], FrameSource],
+    tries_refused: bool = False,
     first_wait_seconds: float = FIRST_WAIT_SECONDS,
 ) -> list[FrameSource]:
     """Open the sources that words mean; one that may come later, and does not answer soon, is tried while others run.
 
-    open_one: opens a word. first_wait_seconds: for which the first answers of all together are waited for; that of a
-    web server is waited for until network.open_timeout_s, because a file there is not to be taken for a camera.
-    Raises SourceError for what is not there and cannot come; those that are open are closed then.
+    open_one: opens a word.
+    tries_refused: whether one that its server refuses, for a wrong password or path, is tried, too; otherwise it fails.
+    first_wait_seconds: for which the first answers of all together are waited for; that of a web server is waited for
+    until network.open_timeout_s, because a file there is not to be taken for a camera.
+    Raises SourceError for what is not there and cannot come, SourceRefusedError where all are refused; those that are
+    open are closed then.
     """
     from pipeline.sources.absent import AbsentSource, Opening
 
@@ -148,9 +152,13 @@ def open_sources_abreast(
                     partial(open_one, word),
                     opening=opening,
                     patience_seconds=options.network.reconnect_s,
+                    tries_refused=tries_refused,
                 )
             undo.callback(source.close)
             sources.append(source)
+        refusals = [opening.refusal for opening in openings if opening is not None]
+        if refusals and refusals[0] and all(refusals) and len(refusals) == len(words) and not tries_refused:
+            raise refusals[0]
         undo.pop_all()
     return sources
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, SourceRefusedError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
 from pipeline.sources.absent import AbsentSource, Opening
@@ -184,3 +185,43 @@ def test_what_cannot_come_later_is_refused_at_once_and_the_others_are_closed() -
     with pytest.raises(SourceError, match="no such file"):
         open_sources_abreast(["rtsp://a", "sim:traffic"], options=SourceOptions(), open_one=open_one)
     assert is_closed.wait(10)
+
+
+def refuse_password() -> FrameSource:
+    raise SourceRefusedError("rtsp://camera: cannot be opened: 401 Unauthorized; check the user and the password")
+
+
+def test_a_camera_that_refuses_the_password_is_not_asked_again(clock: StepClock, stop: WaitingStop) -> None:
+    with pytest.raises(SourceRefusedError, match="401 Unauthorized"):
+        list(absent(clock, refuse, refuse_password, Pictures).pictures(stop))
+    assert stop.waits == [0.5]  # after the first attempt, which was not answered
+
+
+def test_on_request_it_is_asked_again(clock: StepClock, stop: WaitingStop) -> None:
+    attempts = iter((refuse_password, refuse_password, Pictures))
+    source = AbsentSource(ADDRESS, lambda: next(attempts)(), tries_refused=True, clock=clock, randomness=lambda: 0.5)
+    assert len(list(source.pictures(stop))) == 2
+    assert stop.waits == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("words", "tries_refused", "raises"),
+    [
+        (["rtsp://a"], False, True),
+        (["rtsp://a", "rtsp://b"], False, True),
+        (["rtsp://a", "rtsp://b"], True, False),
+        (["rtsp://a", "rtsp://there"], False, False),
+        (["rtsp://a", "rtsp://away"], False, False),
+        (["rtsp://a", "sim:traffic"], False, False),
+    ],
+)
+def test_where_all_are_refused_nothing_starts(words: list[str], tries_refused: bool, raises: bool) -> None:
+    def open_one(word: str) -> FrameSource:
+        if word == "rtsp://away":
+            return refuse()
+        return Pictures() if word in ("rtsp://there", "sim:traffic") else refuse_password()
+
+    expected = pytest.raises(SourceRefusedError, match="401") if raises else nullcontext()
+    with expected:
+        sources = open_sources_abreast(words, options=SourceOptions(), open_one=open_one, tries_refused=tries_refused)
+        assert isinstance(sources[0], AbsentSource)

@@ -6,7 +6,7 @@ import errno
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, SourceRefusedError
 from pipeline.masking import masked_text, without_pieces
 from pipeline.sources.download import sends_something
 from pipeline.sources.options import DecodeOptions, NetworkOptions
@@ -32,6 +32,12 @@ TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .
 # An address with options of its own, such as tcp://host:554?timeout=0.
 _LIBAVS_ADDRESS = re.compile(r"Connection to \w+://\S+ failed: ")
 _DEPENDENT = 0x80000  # AV_DISPOSITION_DEPENDENT: a tile of a HEIC
+_REFUSALS: Mapping[type[av.error.FFmpegError], str] = {
+    av.error.HTTPUnauthorizedError: "check the user and the password in its address",
+    av.error.HTTPForbiddenError: "this user may not see it",
+    av.error.HTTPNotFoundError: "check the path in its address",
+}
+"""What a server of HTTP or RTSP says 401, 403 and 404 for, which do not go away by themselves: the way out."""
 _JPEG_PROBE_BYTES = "2048"  # enough for a format that is named: no need to watch it for seconds
 _SHARE_OF_A_LOOK = 4  # a quarter of the patience, to see whether a server that was slow is mute
 _opening_lock = threading.Lock()
@@ -132,6 +138,9 @@ class OpenVideo:
             # libav's RTSP and HLS say "invalid data" where they were interrupted.
             is_mute = timeouts is not None and time.monotonic() - asked_at_seconds >= network.open_timeout_s
             reason = self._network.no_answer if is_mute else self._refusal(error)
+            advice = _REFUSALS.get(type(error))
+            if advice is not None:
+                raise SourceRefusedError(f"{self._source_id}: {reason}; {advice}") from error
             raise SourceError(f"{self._source_id}: {reason}") from error
         except RuntimeError as error:  # PyAV raises it where its GPU decoder takes none of the streams
             if not self._is_on_gpu:
