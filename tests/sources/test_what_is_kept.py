@@ -68,11 +68,13 @@ def test_a_stream_that_broke_leaves_no_decoder_behind() -> None:
         camera.close()
 
 
-def test_a_source_that_is_closed_early_frees_its_decoder(tmp_path: Path) -> None:
+def test_a_closed_source_that_is_kept_for_its_damage_has_no_decoder(tmp_path: Path) -> None:
     video = write_video(tmp_path / "a.mp4", num_frames=10)
     before = num_alive(VideoCodecContext)
     source = VideoSource(video)
     assert num_alive(VideoCodecContext) > before
+    next(source.pictures(threading.Event()))
     source.close()
-    del source
+    source.close()
     assert num_alive(VideoCodecContext) == before
+    assert (source.damage, source.codec_name, source.size_wh) == ((), "h264", (64, 48))

@@ -6,7 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import chain, islice, tee
 from math import ceil
@@ -246,8 +246,10 @@ class VideoSource:
 
     def close(self) -> None:
         self._undo.close()
-        # What refers back to this source would keep its decoder, and the threads of that, from being freed at once.
+        # A closed source is kept for its damage: not so the decoder, with threads and pictures of its own.
         self._frames, self._packets, self._first = iter(()), Rewindable(iter(())), None
+        with suppress(AttributeError):  # it was closed before
+            del self._decoder, self._video
 
     def _begin_listening(self, every: int) -> None:
         """Tell a listener of the stream and of the packets that were read already."""
