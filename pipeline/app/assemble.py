@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config import DetectionConfig, RunConfig, SourceConfig
+from pipeline.app.counting import CountedShapes, counted_shapes, counts_something, with_tracking
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
@@ -26,7 +27,7 @@ from pipeline.app.open_outputs import (
     with_outputs,
 )
 from pipeline.app.output import Feed, Overlay
-from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, with_added_stages
+from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, SourceFacts, with_added_stages
 from pipeline.app.suppression import Suppression
 from pipeline.app.thresholds import suppression_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
@@ -137,6 +138,7 @@ class Assembly:
     config: RunConfig  # with what a trial on a GPU has settled, where there is one model
     feeds: tuple[Feed, ...]
     suppressions: dict[str, Suppression]  # by source; one that comes later is added
+    counted: dict[str, CountedShapes]  # the same
 
     @property
     def engine(self) -> OrtEngine:
@@ -199,6 +201,7 @@ def assemble(
         raise ConfigError(f"at least one source must be named: {kinds_in_words()}")
     with ExitStack() as undo:
         entries = [] if source else source_entries(config)
+        config = with_tracking(config)
         opened = {source.source_id: source} if source else None
         sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
@@ -228,13 +231,25 @@ def assemble(
         names = tuple(dict.fromkeys(name for branch in branches for name in branch.engine.spec.class_names))
         suppressions = {name: branch.suppression for branch in branches for name in branch.source_ids}
         flow = _private(flow, config, suppressions)
-        flow = with_added_stages(flow, config, lambda source_id: suppressions[source_id].shown_of(source_id))
+        counted = {
+            name: counted_shapes(config, settings.get(name), branch.engine.spec, name, sources[name].size_wh)
+            for branch in branches
+            for name in branch.source_ids
+        }
+        facts = SourceFacts(
+            shown=lambda source_id: suppressions[source_id].shown_of(source_id),
+            counted=lambda source_id: counted[source_id],
+            unix_seconds=partial(_unix_seconds, sources, clock),
+        )
+        flow = with_added_stages(flow, config, facts)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
         undo.pop_all()
     for branch in branches:  # last: where a model cannot be run its accuracy does not matter
         warn_of_doubts(branch.config, branch.engine.spec)
     targets = output_targets(config, feeds)
-    return Assembly(flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds), suppressions)
+    return Assembly(
+        flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds), suppressions, counted
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +261,7 @@ class AddedSource:
     feed: Feed
     branch: ModelBranch
     is_new_model: bool
+    counted: CountedShapes
 
     def joined_to(self, flow: Flow[Any], beside: ModelBranch) -> Flow[Any]:
         """The flow with this source. beside: a branch that the flow has."""
@@ -281,7 +297,11 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
         classes = {other.name: other.engine.spec.class_names for other in (*assembly.branches, branch)}
         refuse_different_classes(config, classes)
     (capture,) = _captures(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
-    return AddedSource(name, capture, _feed(name, source, is_live=is_live, config=config), branch, is_new_model)
+    if counts_something(RunConfig(sources=(entry,))) and not counts_something(config):
+        raise ConfigError(f"{name}: lines and zones need a run that counts: give it a --line or --zone at its start")
+    counted = counted_shapes(config, entry, branch.engine.spec, name, source.size_wh)
+    feed = _feed(name, source, is_live=is_live, config=config)
+    return AddedSource(name, capture, feed, branch, is_new_model, counted)
 
 
 def _added_branch(
@@ -409,6 +429,14 @@ def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -
     rate = None if rate is None else rate / config.flow.every
     packets = source if isinstance(source, HasPackets) else None
     return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, packets, file)
+
+
+def _unix_seconds(sources: Mapping[str, FrameSource], clock: Callable[[], float], frame: Frame) -> float | None:
+    """The wall time at which a camera gave a frame; None of a recorded source. clock: that of the frame."""
+    source = sources.get(frame.source_id)
+    if source is None or not source.is_live:
+        return None
+    return time.time() - (clock() - frame.captured_at_seconds)
 
 
 def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:

@@ -29,11 +29,14 @@ from pipeline.app.options import (
     by_name,
     comma_separated,
     flag_names,
+    named_values,
     triple,
     width_and_height,
 )
 from pipeline.meaning import Meaning
 from pipeline.picture.choices import ColourBy, TrackerKind
+from pipeline.picture.counting.homography import Homography
+from pipeline.picture.counting.shapes import Anchor, Line, Zone, parse_coordinates
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
@@ -325,6 +328,81 @@ class TrackConfig(_Section):
     by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True
 
 
+def _coordinates(value: object) -> tuple[float, ...]:
+    try:
+        return parse_coordinates(value)
+    except ValueError as error:
+        raise PydanticCustomError("points", "{reason}", {"reason": str(error)}) from error
+
+
+def _with_points(value: object) -> object:
+    """The settings of a line or zone that is written as its points alone."""
+    return {"points": value} if isinstance(value, str | list | tuple) else value
+
+
+class LineConfig(_Section):
+    """A line that objects cross; what is left out is that of the run."""
+
+    points: Annotated[
+        tuple[float, ...], BeforeValidator(_coordinates, json_schema_input_type=str | list[float | str | list[float]])
+    ]
+    anchor: Anchor | None = None
+    classes: Annotated[
+        tuple[str, ...],
+        BeforeValidator(partial(_class_words, key="classes"), json_schema_input_type=list[str | int] | str),
+    ] = ()  # empty: all
+
+
+class ZoneConfig(LineConfig):
+    """A polygon that objects are in; what is left out is that of the run."""
+
+    dwell_s: Positive | None = None
+
+
+_ShapeName = Annotated[str, Field(pattern=r"^\w[\w .-]{0,59}$")]
+_PointsAlone = str | list[float | str | list[float]]
+
+Lines = Mapping[
+    _ShapeName,
+    Annotated[
+        LineConfig,
+        BeforeValidator(_with_points, json_schema_input_type=_PointsAlone | LineConfig),
+        _checked(lambda line: Line("", line.points)),
+    ],
+]
+Zones = Mapping[
+    _ShapeName,
+    Annotated[
+        ZoneConfig,
+        BeforeValidator(_with_points, json_schema_input_type=_PointsAlone | ZoneConfig),
+        _checked(lambda zone: Zone("", zone.points)),
+    ],
+]
+GroundRows = Annotated[tuple[tuple[float, float, float, float], ...], _checked(Homography)]
+
+
+class CountingConfig(_Section):
+    """How lines and zones count the objects that are followed."""
+
+    anchor: Annotated[
+        Anchor, Meaning("The point of a box that counts: the middle of its lower edge, or its centre.")
+    ] = "bottom"
+    hysteresis: Annotated[
+        Annotated[float, Field(ge=0, le=1)],
+        Meaning("How far beyond a line or outline an object must be to have crossed it, as a share of its box's size."),
+    ] = 0.05
+    dwell_s: Annotated[
+        Positive | None, Meaning("Seconds in a zone after which an object has dwelt there; null: never.")
+    ] = 10.0
+    hold_s: Annotated[
+        Annotated[float, Field(ge=0)],
+        Meaning("Seconds for which another number of objects must be in a zone until that is an event."),
+    ] = 0.5
+    cooldown_s: Annotated[
+        Annotated[float, Field(ge=0)], Meaning("Seconds between two such events of one zone, at least.")
+    ] = 1.0
+
+
 class EngineConfig(_Section):
     """What runs the network; what is left out is chosen: files for throughput, live sources for latency."""
 
@@ -584,6 +662,9 @@ class SourceConfig(_Section):
     model: Annotated[str, Field(min_length=1)] | None = None  # as --model; sources of one model share its sessions
     hints: HintsConfig | None = None  # on the file of its model, as the run's are on that of the run
     isolate: bool | None = None  # whether a process of its own reads it
+    lines: Lines = {}  # beside those of the run, or, with the name of one, in its place
+    zones: Zones = {}
+    homography: GroundRows | None = None
 
     @property
     def has_own_detection(self) -> bool:
@@ -650,9 +731,36 @@ class RunConfig(_Section):
             metavar="[HOST:]PORT",
         ),
     ] = None
+    lines: Annotated[
+        Lines,
+        Flag(
+            "Count what crosses a line, in and out, in shares of the picture or in pixels: gate=0,0.5,1,0.5; "
+            "repeatable.",
+            ("--line",),
+            metavar="NAME=X1,Y1,X2,Y2",
+            typed=list[str],
+            parse=lambda words, flag: named_values(words, flag, "gate=0,0.5,1,0.5"),
+        ),
+    ] = {}
+    zones: Annotated[
+        Zones,
+        Flag(
+            "Count what is in a polygon, comes and goes, and for how long it stays: yard=0,0.5,1,0.5,1,1,0,1; "
+            "repeatable.",
+            ("--zone",),
+            metavar="NAME=X1,Y1,X2,Y2,X3,Y3…",
+            typed=list[str],
+            parse=lambda words, flag: named_values(words, flag, "yard=0,0.5,1,0.5,1,1,0,1"),
+        ),
+    ] = {}
+    homography: Annotated[
+        GroundRows | None,
+        Meaning("Four points of the picture and where they are on the ground, as x, y, X and Y in metres, for speeds."),
+    ] = None
     hints: HintsConfig = HintsConfig()
     detection: DetectionConfig = DetectionConfig()
     track: TrackConfig = TrackConfig()
+    counting: CountingConfig = CountingConfig()
     tiles: TilesConfig = TilesConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     engine: EngineConfig = EngineConfig()

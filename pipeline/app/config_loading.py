@@ -216,8 +216,15 @@ def _explain(problem: ErrorDetails, where: str) -> str:
     if problem["type"] == "literal_error" and isinstance(got, str):
         hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
     message = problem["msg"].replace("Input should be", "must be")
-    named = FLAGS.get(re.sub(r"\.\d+$", "", key)) if where == COMMAND_LINE else None  # without a place in a list
+    named = _flag_of(key) if where == COMMAND_LINE else None
     return f"{named or f'{where}: {key}'} {message}, got {_Shown(key).repr(got)}{hint}"
+
+
+def _flag_of(key: str) -> str | None:
+    """The flag of a key; of one in a mapping with the name that is typed before the `=`."""
+    flag = FLAGS.get(re.sub(r"\.\d+$", "", key))  # without a place in a list
+    first, _, rest = key.partition(".")
+    return f"{FLAGS[first]} {rest.partition('.')[0]}" if flag is None and first in FLAGS else flag
 
 
 class _Shown(reprlib.Repr):

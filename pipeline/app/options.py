@@ -101,6 +101,19 @@ def by_name(words: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, 
     return values
 
 
+def named_values(words: Sequence[str], flag: str, example: str) -> dict[str, str]:
+    """The values of name=value, of each name once. Raises ConfigError for a name twice, and for none, or no value."""
+    values: dict[str, str] = {}
+    for word in words:
+        name, _, value = (part.strip() for part in word.partition("="))
+        if not name or not value:
+            raise ConfigError(f"{flag} must be NAME=…, such as {example}, got {word!r}")
+        if name in values:
+            raise ConfigError(f"{flag} {name}=… must be there once, got {values[name]!r} and {value!r}")
+        values[name] = value
+    return values
+
+
 def duration(text: str, flag: str, *, may_be_zero: bool = False) -> float:
     """Seconds of a duration such as 80ms, 2s or 2min. Raises ConfigError for anything else."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|min)", text.strip())

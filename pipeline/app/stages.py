@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.app.config import RunConfig
+from pipeline.app.counting import CountedShapes, counter_options, counts_something
 from pipeline.app.thresholds import tracker_options
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
+from pipeline.picture.frame import Frame
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
 from pipeline.sources.opening import SourceLimit, advice_about
@@ -30,8 +32,13 @@ Advice = str | Callable[[Limit], str]
 """Completes "Limited by …: "; a function where it depends on the run, called only when the advice is shown."""
 
 
-Shown = Callable[[str], SuppressionOptions]
-"""A source_id → which of its detections are shown; where something is tracked, weaker ones come as well."""
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a stage may ask about a source, by its source_id, also of one that comes later."""
+
+    shown: Callable[[str], SuppressionOptions]  # its detections that go on; where something is tracked, weaker come too
+    counted: Callable[[str], CountedShapes]
+    unix_seconds: Callable[[Frame], float | None]  # the wall time of a frame; None where it is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,7 @@ class StageKind:
     role: str
     advice: Advice
     colour: str  # in charts, #rrggbb
-    add: Callable[[Flow[Result], RunConfig, Shown], Flow[Result]] | None = None  # after NMS, where requested
+    add: Callable[[Flow[Result], RunConfig, SourceFacts], Flow[Result]] | None = None  # after NMS, where requested
 
 
 def _of_source(limit: Limit) -> str:
@@ -58,7 +65,7 @@ def _of_render(limit: Limit) -> str:
     return f"{outputs}, or the labels (--set render.labels=false)" if limit.config.render.labels else outputs
 
 
-def _with_tracks(flow: Flow[Result], config: RunConfig, shown: Shown) -> Flow[Result]:
+def _with_tracks(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
     from pipeline.stages.track import Track
 
     kind = config.track.kind
@@ -69,12 +76,32 @@ def _with_tracks(flow: Flow[Result], config: RunConfig, shown: Shown) -> Flow[Re
 
     def track_of(source_id: str) -> Track:
         return Track(
-            lambda: new_tracker(kind, tracker_options(config.track, shown(source_id))),
-            lambda: shown(source_id),
+            lambda: new_tracker(kind, tracker_options(config.track, facts.shown(source_id))),
+            lambda: facts.shown(source_id),
             trail_seconds=trail_seconds,
         )
 
     return flow.then_per_source(track_of, name=TRACK.role, capacity=config.flow.queue_capacity)
+
+
+def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
+    from pipeline.stages.count import Count
+
+    if not counts_something(config):
+        return flow
+    options = counter_options(config)
+
+    def count_of(source_id: str) -> Count:
+        shapes = facts.counted(source_id)
+        return Count(
+            shapes.lines,
+            shapes.zones,
+            options,
+            homography=shapes.homography,
+            unix_seconds=facts.unix_seconds,
+        )
+
+    return flow.then_per_source(count_of, name=COUNT.role, capacity=config.flow.queue_capacity)
 
 
 SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
@@ -88,12 +115,14 @@ TRACK = StageKind(
     role="track", advice="raise track.low_score, or take --track bytetrack", colour="#2f7f5f", add=_with_tracks
 )
 
-STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, RENDER)
+COUNT = StageKind(role="count", advice="count at fewer lines and zones", colour="#8c6d31", add=_with_counts)
+
+STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, COUNT, RENDER)
 """In the order of the flow."""
 
 
-def with_added_stages(flow: Flow[Result], config: RunConfig, shown: Shown) -> Flow[Result]:
+def with_added_stages(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
     """A flow of results, with the stages on results that a configuration requests behind it."""
     for kind in STAGES:
-        flow = flow if kind.add is None else kind.add(flow, config, shown)
+        flow = flow if kind.add is None else kind.add(flow, config, facts)
     return flow

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
 from pipeline.picture.boxes import FloatArray as FloatArray
+from pipeline.picture.counting.counts import Counts
+from pipeline.picture.counting.event import Event
 from pipeline.picture.crops import crops_of
 from pipeline.picture.detection_rows import COLUMN_TYPES, DetectionRow, round_time, storable
 from pipeline.picture.display import show_until_key
@@ -137,6 +139,8 @@ class Result:
     detections: Detections
     class_names: tuple[str, ...]
     tracks: Tracks | None = None  # None: nothing is tracked
+    events: tuple[Event, ...] = ()  # at lines and in zones, that this frame shows, the earliest first
+    counting: Counts | None = None  # of lines and zones, up to this frame; None: there are none
 
     def class_name(self, class_id: int) -> str:
         """The name of a class, or `class 7` where the model has none for it."""

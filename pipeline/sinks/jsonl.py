@@ -7,7 +7,13 @@ Boxes are in source pixels, x right, y down. `"image"`, the file or address, is 
 its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
 supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `keypoints`, a list of
 [x, y, score]; `mask`, COCO's compressed RLE {"size": [height, width], "counts": str}, as pycocotools
-decodes it.
+decodes it; `speed_mps`, metres a second on the ground.
+
+Where lines or zones are counted, a line has `"events"`, if the frame shows some, and `"counts"`, up to that frame:
+
+    {"lines": {name: {"in": {class: n}, "out": {class: n}}},
+     "zones": {name: {"inside": {class: n}, "appeared": …, "entered": …, "left": …, "mean_dwell_s": f or null,
+                      "longest_dwell_s": f or null}}}
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.picture.counting.as_json import counts_as_json, event_as_json
 from pipeline.picture.detection_rows import round_time
 from pipeline.picture.detections import Detections, Result
 from pipeline.sinks.growing_file import GrowingFile
@@ -65,9 +72,12 @@ def as_json(result: Result) -> dict[str, object]:
             {"box": row.box, "score": row.score, "class_id": row.class_id, "class_name": row.class_name}
             | ({} if row.track_id is None else {"track_id": row.track_id})
             | _shape_of(result.detections, index)
+            | _speed_of(result, index)
             for index, row in enumerate(result.rows())
         ],
         **_predicted(result),
+        **({"events": [event_as_json(event) for event in result.events]} if result.events else {}),
+        **({} if result.counting is None else {"counts": counts_as_json(result.counting)}),
     }
 
 
@@ -93,3 +103,10 @@ def _shape_of(detections: Detections, index: int) -> dict[str, object]:
     if detections.masks is not None:
         shape["mask"] = detections.masks.rle(index)
     return shape
+
+
+def _speed_of(result: Result, index: int) -> dict[str, object]:
+    """The speed of a detection, where it is known."""
+    if result.counting is None or result.counting.speeds_mps is None or np.isnan(result.counting.speeds_mps[index]):
+        return {}
+    return {"speed_mps": round(float(result.counting.speeds_mps[index]), 2)}

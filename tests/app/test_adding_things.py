@@ -171,7 +171,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
-    files["track.kind"] = "bytetrack"
+    files["lines"] = {"gate": "0,0.5,1,0.5"}  # which needs a tracker, too
     files |= {"privacy.blur": "cat", "serve": "0"}
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()

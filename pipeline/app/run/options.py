@@ -24,6 +24,7 @@ _FIRST = (
 _PANELS = {
     "Input": ("flow", "strict"),
     "Model": ("detection", "track", "tiles", "engine.precision"),
+    "Counting": ("lines", "zones"),
     "Output": ("output", "render", "privacy"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control", "serve"),
     "Foreign models, where recognition is in doubt": ("hints",),

@@ -84,6 +84,7 @@ class Supervisor:
             flow, targets = with_outputs_of_source(joined, assembly.config, added.feed, assembly.feeds, undo=undo)
             added.branch.suppression.keep(name, entry)
             assembly.suppressions[name] = added.branch.suppression
+            assembly.counted[name] = added.counted
             self._running.extend(Flow(flow.nodes, joined.tip))
             undo.pop_all()
             self._keep(name, added.capture, flow)

@@ -1,0 +1,108 @@
+"""Counting of a run: a configuration, a source's own settings and its model → checked lines and zones for a counter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.app.config import LineConfig, RunConfig, SourceConfig, ZoneConfig
+from pipeline.app.config_loading import with_keys
+from pipeline.app.thresholds import class_ids_of
+from pipeline.errors import ConfigError
+from pipeline.picture.counting.counter import CounterOptions
+from pipeline.picture.counting.homography import Homography
+from pipeline.picture.counting.shapes import Line, Zone, is_in_picture
+from pipeline.picture.detector_spec import DetectorSpec
+
+DEFAULT_TRACKER = "bytetrack"
+
+
+@dataclass(frozen=True, slots=True)
+class CountedShapes:
+    """What is counted in the pictures of one source."""
+
+    lines: tuple[Line, ...] = ()
+    zones: tuple[Zone, ...] = ()
+    homography: Homography | None = None
+
+
+def counts_something(config: RunConfig) -> bool:
+    """Whether a run counts, or measures speeds, in one of its sources."""
+    parts: tuple[RunConfig | SourceConfig, ...] = (config, *config.source_configs)
+    return any(part.lines or part.zones or part.homography for part in parts)
+
+
+def with_tracking(config: RunConfig) -> RunConfig:
+    """The same, with the tracker that counting needs, where none is named."""
+    if config.track.kind is not None or not counts_something(config):
+        return config
+    return with_keys(config, {"track.kind": DEFAULT_TRACKER})
+
+
+def counter_options(config: RunConfig) -> CounterOptions:
+    """How a run counts."""
+    counting = config.counting
+    return CounterOptions(
+        hysteresis=counting.hysteresis,
+        memory_seconds=config.track.memory_s,
+        hold_seconds=counting.hold_s,
+        cooldown_seconds=counting.cooldown_s,
+    )
+
+
+def counted_shapes(
+    config: RunConfig,
+    entry: SourceConfig | None,
+    spec: DetectorSpec,
+    source_id: str,
+    size_wh: tuple[int, int] | None,
+) -> CountedShapes:
+    """The lines and zones of a source: those of the run, and its own, which come in the place of those of their names.
+
+    spec: of its model. size_wh: of its pictures; None: not known.
+    Raises ConfigError for a name that a line and a zone have, a class that the model lacks, and a shape that is outside
+    of the picture.
+    """
+    own = entry or SourceConfig.model_construct(url=source_id)
+    lines, zones = {**config.lines, **own.lines}, {**config.zones, **own.zones}
+    for name in lines.keys() & zones.keys():
+        raise ConfigError(f"zones.{name} must have a name that no line has; rename one of the two")
+    rows = own.homography or config.homography
+    shapes = CountedShapes(
+        tuple(
+            Line(name, line.points, line.anchor or config.counting.anchor, _class_ids(line, spec, f"lines.{name}"))
+            for name, line in lines.items()
+        ),
+        tuple(
+            Zone(
+                name,
+                zone.points,
+                zone.anchor or config.counting.anchor,
+                _class_ids(zone, spec, f"zones.{name}"),
+                zone.dwell_s or config.counting.dwell_s,
+            )
+            for name, zone in zones.items()
+        ),
+        None if rows is None else Homography(rows),
+    )
+    if size_wh is not None:
+        _refuse_outside(shapes.lines, "line", source_id, size_wh)
+        _refuse_outside(shapes.zones, "zone", source_id, size_wh)
+    return shapes
+
+
+def _class_ids(shape: LineConfig | ZoneConfig, spec: DetectorSpec, key: str) -> frozenset[int] | None:
+    return (
+        frozenset(class_id for name in shape.classes for class_id in class_ids_of(name, spec, f"{key}.classes")) or None
+    )
+
+
+def _refuse_outside(shapes: Sequence[Line | Zone], word: str, source_id: str, size_wh: tuple[int, int]) -> None:
+    for shape in shapes:
+        points = shape.points(size_wh)
+        if not is_in_picture(points, size_wh):
+            corners = ",".join(f"{number:g}" for number in points.ravel().tolist())
+            raise ConfigError(
+                f"--{word} {shape.name} must lie within the picture, {size_wh[0]}×{size_wh[1]} of {source_id}, got "
+                f"{corners}; nothing would ever be counted there"
+            )

@@ -1,0 +1,320 @@
+"""Counter: the tracked detections of one source, frame by frame → events at its lines and zones, and counts."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.picture.counting.counts import Counts, LineCounts
+from pipeline.picture.counting.crossings import Crossing, Crossings
+from pipeline.picture.counting.event import Direction, Event, EventKind
+from pipeline.picture.counting.geometry import BoolArray, Points
+from pipeline.picture.counting.homography import Homography, ground_points
+from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, is_in_picture
+from pipeline.picture.counting.speeds import Speeds
+from pipeline.picture.counting.stays import Change, Stays
+from pipeline.picture.counting.zone_tally import ZoneTally
+from pipeline.picture.detections import Detections
+from pipeline.picture.frame import Frame
+from pipeline.picture.tracking.tracker import NO_TRACK, track_ids_of
+
+logger = logging.getLogger(__name__)
+
+_TYPICAL_AFTER = 50  # boxes of objects, after which the size of a typical one is known
+_CLOCK_ERROR_SECONDS = 1e-6  # media times are rounded to it
+
+
+@dataclass(frozen=True, slots=True)
+class CounterOptions:
+    """How a counter counts. Raises ValueError for values that cannot work.
+
+    hysteresis: how far from a line or an outline an object must be to have crossed it, as a share of the geometric mean
+    of its box's width and height. memory_seconds: of media time, for which an object that is not seen is still there;
+    the tracker's. hold_seconds: for which another number of objects must be in a zone to be an event, of which two of
+    one zone are at least cooldown_seconds apart.
+    """
+
+    hysteresis: float = 0.05
+    memory_seconds: float = 1.0
+    hold_seconds: float = 0.5
+    cooldown_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("hysteresis", "memory_seconds", "hold_seconds", "cooldown_seconds"):
+            value = getattr(self, name)
+            if not (value >= 0 and math.isfinite(value)):
+                raise ValueError(f"{name} must be finite and at least 0, got {value}")
+
+
+class Counter:
+    """Counts the objects of one source, whose frames come in order.
+
+    Only detections with a track id count, so never a prediction: what an object did while it was not seen is read off
+    the straight way between the two frames that show it. Names of lines and zones are all different.
+    class_name: the name of a class by its id. unix_seconds: the wall time of a frame, None where it is not known.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[Line],
+        zones: Sequence[Zone],
+        options: CounterOptions | None = None,
+        *,
+        homography: Homography | None = None,
+        class_name: Callable[[int], str] = str,
+        unix_seconds: Callable[[Frame], float | None] = lambda frame: None,
+    ) -> None:
+        names = [shape.name for shape in (*lines, *zones)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"lines and zones must have names of their own, got {', '.join(names)}")
+        self._lines, self._options = lines, options or CounterOptions()
+        self._zones = [ZoneTally(zone, Stays(zone.dwell_seconds)) for zone in zones]
+        self._line_tallies: list[dict[Direction, Tally[str]]] = [{"in": Tally(), "out": Tally()} for _ in lines]
+        self._homography, self._class_name, self._unix_seconds = homography, class_name, unix_seconds
+        self._size_wh: tuple[int, int] | None = None
+        self._sizes_seen: list[tuple[float, float]] = []
+        self._frame: Frame | None = None
+        self._events: list[Event] = []
+        self._ids = np.zeros(0, np.int64)  # [T]
+        self._boxes = np.zeros((0, 4))  # [T, 4], in the frame that showed the object last
+        self._seconds = np.zeros(0)  # [T], media time of that frame
+        self._class_ids = np.zeros(0, np.int64)  # [T]
+        self._crossings = Crossings(len(self._lines))
+        self._speeds = Speeds()
+
+    def update(self, frame: Frame, detections: Detections) -> tuple[tuple[Event, ...], Counts]:
+        """The events that a frame shows, the earliest first, and the counts up to it.
+
+        detections: with `track_ids`; those of -1 do not count. Where the media time goes back, or the frame is of
+        another source, as of the next file of a folder, every object has left, and the counts go on.
+        """
+        self._events = []
+        if self._frame is not None and not self._continues(self._frame, frame):
+            self._end(np.ones(len(self._ids), np.bool_))
+        self._frame = frame
+        self._fit(frame.size_wh)
+        self._end(self._seconds < frame.pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS)
+        track_ids = track_ids_of(detections)
+        numbers, first = np.unique(track_ids, return_index=True)
+        tracked = first[numbers != NO_TRACK]  # [K], each object once
+        boxes = detections.boxes_xyxy[tracked].astype(np.float64)  # [K, 4]
+        rows, is_new = self._rows(track_ids[tracked])
+        self._begin(track_ids[tracked][is_new], boxes[is_new], detections.class_ids[tracked][is_new])
+        self._move(rows[~is_new], boxes[~is_new], detections.class_ids[tracked][~is_new])
+        for zone in self._zones:
+            self._announce(zone)
+        self._warn_of_unreachable(boxes)
+        speeds = None
+        if self._homography is not None:
+            speeds = np.full(len(detections), np.nan, np.float32)
+            speeds[tracked] = self._speeds.of(rows)
+        return tuple(sorted(self._events, key=lambda event: event.pts_seconds)), self._counts(speeds)
+
+    @staticmethod
+    def _continues(before: Frame, frame: Frame) -> bool:
+        return before.source_id == frame.source_id and before.pts_seconds <= frame.pts_seconds
+
+    def _fit(self, size_wh: tuple[int, int]) -> None:
+        """Take lines and zones to the pixels of a picture of that size."""
+        if size_wh == self._size_wh:
+            return
+        if self._size_wh is not None:
+            self._end(np.ones(len(self._ids), np.bool_))
+        self._size_wh = size_wh
+        self._segments = np.array([line.points(size_wh) for line in self._lines]).reshape(-1, 2, 2)  # [L, 2, 2]
+        for zone in self._zones:
+            zone.polygon = zone.shape.points(size_wh)
+        self._matrix = None if self._homography is None else self._homography.matrix(size_wh)
+        for shape in (*self._lines, *(zone.shape for zone in self._zones)):
+            if not is_in_picture(shape.points(size_wh), size_wh):
+                logger.warning("%s is outside of the picture of %d×%d, and counts nothing", shape.name, *size_wh)
+
+    def _rows(self, track_ids: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], BoolArray]:
+        """The row of each object [K], in which the new ones, of the second array [K], are behind all that there are."""
+        row_of = {track_id: row for row, track_id in enumerate(self._ids.tolist())}
+        num_old, rows, is_new = len(row_of), [], []
+        for track_id in track_ids.tolist():
+            rows.append(row_of.setdefault(track_id, len(row_of)))
+            is_new.append(rows[-1] >= num_old)
+        return np.array(rows, np.intp), np.array(is_new, np.bool_)
+
+    def _begin(self, track_ids: npt.NDArray[np.int64], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:
+        """Add objects that are seen for the first time."""
+        assert self._frame is not None
+        now, first = self._frame.pts_seconds, len(self._ids)
+        self._ids = np.concatenate([self._ids, track_ids])
+        self._boxes = np.concatenate([self._boxes, boxes])
+        self._seconds = np.concatenate([self._seconds, np.full(len(track_ids), now)])
+        self._class_ids = np.concatenate([self._class_ids, class_ids])
+        self._crossings.grow(self._line_points(boxes), self._segments[:, 0], self._segments[:, 1])
+        self._speeds.grow(len(track_ids))
+        for zone in self._zones:
+            is_inside = zone.stays.grow(_anchors(boxes, zone.shape.anchor), zone.polygon, now)
+            for row in (first + np.flatnonzero(is_inside)).tolist():
+                if self._counts_in(zone.shape, row):
+                    self._happen("appeared", zone.shape.name, row, now)
+                    zone.appeared[self._class_of(row)] += 1
+
+    def _move(self, rows: npt.NDArray[np.intp], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:
+        """Move objects rows [K] to their boxes [K, 4] in this frame."""
+        assert self._frame is not None
+        before, now = self._boxes[rows], self._frame.pts_seconds
+        seconds = np.stack([self._seconds[rows], np.full(len(rows), now)], axis=1)  # [K, 2]
+        bands = self._options.hysteresis * np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).clip(0))  # [K]
+        self._boxes[rows], self._seconds[rows], self._class_ids[rows] = boxes, now, class_ids
+        if self._matrix is not None:
+            was, is_now = (ground_points(self._matrix, _anchors(side, "bottom")) for side in (before, boxes))
+            self._speeds.move(rows, was, is_now, seconds[:, 1] - seconds[:, 0])
+        starts, ends = self._line_points(before), self._line_points(boxes)  # [K, L, 2], [K, L, 2]
+        for crossing in self._crossings.move(rows, starts, ends, seconds, bands, self._segments):
+            self._cross(int(rows[crossing.position]), crossing)
+        for zone in self._zones:
+            starts, ends = (_anchors(side, zone.shape.anchor) for side in (before, boxes))  # [K, 2], [K, 2]
+            for change in zone.stays.move(rows, starts, ends, seconds, bands, zone.polygon):
+                self._change(zone, int(rows[change.position]), change)
+
+    def _cross(self, row: int, crossing: Crossing) -> None:
+        line, direction = self._lines[crossing.line], _direction(crossing.is_in)
+        if self._counts_in(line, row):
+            self._happen("crossed", line.name, row, crossing.pts_seconds, direction=direction)
+            self._line_tallies[crossing.line][direction][self._class_of(row)] += 1
+
+    def _change(self, zone: ZoneTally, row: int, change: Change) -> None:
+        if not self._counts_in(zone.shape, row):
+            return
+        direction = None if change.kind == "dwelt" else _direction(change.kind == "entered")
+        at, dwell_seconds = change.pts_seconds, change.dwell_seconds
+        self._happen(change.kind, zone.shape.name, row, at, direction=direction, dwell_seconds=dwell_seconds)
+        if change.kind == "entered":
+            zone.entered[self._class_of(row)] += 1
+        elif change.kind == "left" and dwell_seconds is not None:
+            zone.end_stay(self._class_of(row), dwell_seconds)
+
+    def _end(self, is_ended: BoolArray) -> None:
+        """Let objects [T] leave where they were seen last."""
+        for zone in self._zones:
+            for row in np.flatnonzero(is_ended & zone.stays.is_inside).tolist():
+                if self._counts_in(zone.shape, row):
+                    at = float(self._seconds[row])
+                    dwell_seconds = at - float(zone.stays.since_seconds[row])
+                    self._happen("left", zone.shape.name, row, at, dwell_seconds=dwell_seconds)
+                    zone.end_stay(self._class_of(row), dwell_seconds)
+        if is_ended.any():
+            self._keep(~is_ended)
+
+    def _keep(self, is_kept: BoolArray) -> None:
+        self._ids, self._class_ids = self._ids[is_kept], self._class_ids[is_kept]
+        self._boxes, self._seconds = self._boxes[is_kept], self._seconds[is_kept]
+        self._crossings.keep(is_kept)
+        self._speeds.keep(is_kept)
+        for zone in self._zones:
+            zone.stays.keep(is_kept)
+
+    def _announce(self, zone: ZoneTally) -> None:
+        """Let a number of objects be an event that has held for long enough."""
+        frame, num, options = self._frame, sum(self._inside(zone).values()), self._options
+        assert frame is not None
+        rules = options.hold_seconds, options.cooldown_seconds
+        if zone.is_news(num, frame.pts_seconds, *(rule - _CLOCK_ERROR_SECONDS for rule in rules)):
+            at, unix_seconds = frame.pts_seconds, self._unix_seconds(frame)
+            event = Event("count_changed", frame.source_id, zone.shape.name, at, frame.index, count=num)
+            self._events.append(replace(event, unix_seconds=unix_seconds))
+
+    def _happen(
+        self,
+        kind: EventKind,
+        name: str,
+        row: int,
+        pts_seconds: float,
+        *,
+        direction: Direction | None = None,
+        dwell_seconds: float | None = None,
+    ) -> None:
+        frame = self._frame
+        assert frame is not None
+        unix_seconds = self._unix_seconds(frame)
+        speed = float(self._speeds.of(np.array([row]))[0])
+        x1, y1, x2, y2 = self._boxes[row].tolist()
+        self._events.append(
+            Event(
+                kind,
+                frame.source_id,
+                name,
+                pts_seconds,
+                frame.index,
+                int(self._ids[row]),
+                self._class_of(row),
+                (x1, y1, x2, y2),
+                direction,
+                dwell_seconds,
+                speed_mps=None if math.isnan(speed) else speed,
+                unix_seconds=None if unix_seconds is None else unix_seconds - (frame.pts_seconds - pts_seconds),
+            )
+        )
+
+    def _counts_in(self, shape: Line | Zone, row: int) -> bool:
+        return shape.class_ids is None or int(self._class_ids[row]) in shape.class_ids
+
+    def _class_of(self, row: int) -> str:
+        return self._class_name(int(self._class_ids[row]))
+
+    def _line_points(self, boxes: Points) -> Points:
+        """What each line looks at of boxes [K, 4]: points [K, L, 2]."""
+        if not self._lines:
+            return np.zeros((len(boxes), 0, 2))
+        return np.stack([_anchors(boxes, line.anchor) for line in self._lines], axis=1)
+
+    def _inside(self, zone: ZoneTally) -> Tally[str]:
+        """The objects in a zone by class."""
+        rows = np.flatnonzero(zone.stays.is_inside).tolist()
+        return Tally(self._class_of(row) for row in rows if self._counts_in(zone.shape, row))
+
+    def _counts(self, speeds: npt.NDArray[np.float32] | None) -> Counts:
+        return Counts(
+            tuple(
+                LineCounts(line.name, segment, dict(tally["in"]), dict(tally["out"]))
+                for line, segment, tally in zip(self._lines, self._segments, self._line_tallies, strict=True)
+            ),
+            tuple(zone.counts(self._inside(zone)) for zone in self._zones),
+            speeds,
+        )
+
+    def _warn_of_unreachable(self, boxes: Points) -> None:
+        """Once, when the size of a typical box is known, name the lines and zones to which no anchor can get."""
+        num_before = len(self._sizes_seen)
+        if num_before >= _TYPICAL_AFTER or self._size_wh is None:
+            return
+        self._sizes_seen += [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()]
+        if len(self._sizes_seen) < _TYPICAL_AFTER:
+            return
+        width, height = np.median(np.array(self._sizes_seen), axis=0).tolist()
+        margin = self._options.hysteresis * math.sqrt(width * height)
+        for shape in (*self._lines, *(zone.shape for zone in self._zones)):
+            points = shape.points(self._size_wh)
+            is_inside, box_wh = is_in_picture(points, self._size_wh), (width, height)
+            if is_inside and not can_be_reached(
+                points, shape.anchor, size_wh=self._size_wh, box_wh=box_wh, margin=margin
+            ):
+                logger.warning(
+                    "%s is nearer to the picture's edge than half a typical box of %.0f×%.0f, so hardly an object gets "
+                    "there; move it inwards",
+                    shape.name,
+                    width,
+                    height,
+                )
+
+
+def _direction(is_in: bool) -> Direction:
+    return "in" if is_in else "out"
+
+
+def _anchors(boxes: Points, anchor: str) -> Points:
+    """The points [K, 2] of boxes [K, 4] that count."""
+    share = 1.0 if anchor == "bottom" else 0.5
+    return np.stack([(boxes[:, 0] + boxes[:, 2]) / 2, boxes[:, 1] + share * (boxes[:, 3] - boxes[:, 1])], axis=1)
