@@ -144,6 +144,20 @@ class Canvas:
             cv2.polylines(drawn, [line], False, ink, max(1, thickness // layer.step), cv2.LINE_AA)
             ground[:] = drawn if opacity >= 1 else cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0)
 
+    def fill(self, polygon_xy: npt.NDArray[np.floating], colour: Colour, opacity: float) -> None:
+        """Mix a colour into the inside of a polygon [P, 2], by its opacity."""
+        points = np.rint(np.clip(polygon_xy, -9999, 99999)).astype(np.int32)  # [P, 2]
+        low, high = points.min(axis=0), points.max(axis=0) + 1
+        left, top, right, bottom = self._clipped((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
+        if left >= right or top >= bottom:
+            return
+        left, top = left // 2 * 2, top // 2 * 2
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            ground = layer.window((left, top, right, bottom))
+            drawn = ground.copy()
+            cv2.fillPoly(drawn, [((points - (left, top)) // layer.step).reshape(-1, 1, 2)], ink)
+            cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0, dst=ground)
+
     def dot(self, x: float, y: float, radius: int, colour: Colour) -> None:
         """A disc around a point."""
         for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):

@@ -20,6 +20,8 @@ from pipeline.picture.boxes import FloatArray
 from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
 from pipeline.picture.choices import ColourBy
 from pipeline.picture.coco import COCO_80
+from pipeline.picture.counting.counts import Counts
+from pipeline.picture.counting.drawn import Caption, captions, draw_counted_shapes
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
@@ -76,6 +78,8 @@ class Drawable(Protocol):
     def detections(self) -> DrawnDetections: ...
     @property
     def tracks(self) -> DrawnTracks | None: ...
+    @property
+    def counting(self) -> Counts | None: ...
     def class_name(self, class_id: int) -> str: ...
 
 
@@ -94,12 +98,15 @@ def draw_result(
     Colours go by class name, the same in every run, or by track; line and text grow with the picture. Labels keep
     inside the picture and, where there is room, off each other and off the overlay. Objects that are followed have
     their number, their trail below everything, and, while they are not seen, dashed boxes where they are supposed.
+    Lines and zones are below the boxes, an arrow points to the side of a line that is in; their numbers are on top.
     """
     canvas = Canvas(target)
     order = _inside_first_surest(canvas, result)
     boxes = np.clip(np.rint(result.detections.boxes_xyxy), -9999, 99999).astype(int).tolist()
     thickness = max(2, round(sum(canvas.size_wh) * 0.001))
     colours = _colours(result, result.detections, colour_by)
+    if result.counting is not None:
+        draw_counted_shapes(canvas, result.counting, thickness)
     if result.tracks is not None:
         _draw_trails(canvas, result.detections, result.tracks.trail, colours, thickness)
         if predicted:
@@ -107,8 +114,12 @@ def draw_result(
     _draw_shapes(canvas, result.detections, order, boxes, thickness, colours)
     taken = _Taken(canvas.size_wh)
     taken.add(_draw_overlay(canvas, overlay))
+    beside = [] if result.counting is None else captions(result.counting, canvas.size_wh, thickness)
+    plates = _placed_captions(canvas, beside, taken)
     if labels:
         _draw_labels(canvas, result, order, boxes, thickness, taken, colours, scores=scores)
+    for plate, left, top in plates:
+        canvas.paste(plate, left, top)
 
 
 def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
@@ -230,6 +241,17 @@ def _draw_labels(
         for plate in plates:
             canvas.paste(plate, left, top)
             left += plate.width
+
+
+def _placed_captions(canvas: Canvas, shown: Sequence[Caption], taken: _Taken) -> list[tuple[Plate, int, int]]:
+    """Plates with their left and top, each around its middle, moved into the picture and off those before it."""
+    placed = []
+    for caption in shown:
+        plate = _plate(caption.text, _text_size(canvas), caption.colour)
+        left, top = caption.left_top(plate.width, plate.height)
+        box = [left, top + plate.height, left + plate.width, top + plate.height]
+        placed.append((plate, *taken.place((plate.width, plate.height), box, 0)))
+    return placed
 
 
 def draw_lines(target: PixelArray, lines: Sequence[str], *, at: Side = "top") -> None:
