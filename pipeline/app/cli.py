@@ -17,6 +17,7 @@ from pipeline.app.commands import Command
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.ctl.options import CtlOptions
 from pipeline.app.evaluate.options import EvalOptions
+from pipeline.app.explain.options import ExplainOptions
 from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
 from pipeline.app.logs import tell_error
 from pipeline.app.models.options import (
@@ -55,6 +56,7 @@ COMMANDS = (
     Command("bench", BenchOptions, "pipeline.app.bench.command:run_bench"),
     Command("eval", EvalOptions, "pipeline.app.evaluate.command:run_eval"),
     Command("compare", CompareOptions, "pipeline.app.compare.command:run_compare"),
+    Command("explain", ExplainOptions, "pipeline.app.explain.command:run_explain"),
     Command("tune", TuneOptions, "pipeline.app.tune.command:run_tune"),
 )
 

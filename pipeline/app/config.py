@@ -34,9 +34,7 @@ from pipeline.app.options import (
     width_and_height,
 )
 from pipeline.meaning import Meaning
-from pipeline.picture.choices import ColourBy, TrackerKind
-from pipeline.picture.counting.homography import Homography
-from pipeline.picture.counting.shapes import Anchor, Line, Zone, parse_coordinates
+from pipeline.picture.choices import Anchor, ColourBy, TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
@@ -328,11 +326,34 @@ class TrackConfig(_Section):
     by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True
 
 
+# NumPy is imported where points are read, so that help is quick.
+
+
 def _coordinates(value: object) -> tuple[float, ...]:
+    from pipeline.picture.counting.shapes import parse_coordinates
+
     try:
         return parse_coordinates(value)
     except ValueError as error:
         raise PydanticCustomError("points", "{reason}", {"reason": str(error)}) from error
+
+
+def _as_line(line: LineConfig) -> object:
+    from pipeline.picture.counting.shapes import Line
+
+    return Line("", line.points)
+
+
+def _as_zone(zone: ZoneConfig) -> object:
+    from pipeline.picture.counting.shapes import Zone
+
+    return Zone("", zone.points)
+
+
+def _as_homography(rows: tuple[tuple[float, float, float, float], ...]) -> object:
+    from pipeline.picture.counting.homography import Homography
+
+    return Homography(rows)
 
 
 def _with_points(value: object) -> object:
@@ -367,7 +388,7 @@ Lines = Mapping[
     Annotated[
         LineConfig,
         BeforeValidator(_with_points, json_schema_input_type=_PointsAlone | LineConfig),
-        _checked(lambda line: Line("", line.points)),
+        _checked(_as_line),
     ],
 ]
 Zones = Mapping[
@@ -375,10 +396,10 @@ Zones = Mapping[
     Annotated[
         ZoneConfig,
         BeforeValidator(_with_points, json_schema_input_type=_PointsAlone | ZoneConfig),
-        _checked(lambda zone: Zone("", zone.points)),
+        _checked(_as_zone),
     ],
 ]
-GroundRows = Annotated[tuple[tuple[float, float, float, float], ...], _checked(Homography)]
+GroundRows = Annotated[tuple[tuple[float, float, float, float], ...], _checked(_as_homography)]
 
 
 class CountingConfig(_Section):

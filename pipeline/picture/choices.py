@@ -1,8 +1,9 @@
-"""Choices: the words that say how objects are followed and coloured."""
+"""Choices: the words that say how objects are followed, counted and coloured."""
 
 from __future__ import annotations
 
 from typing import Literal
 
+Anchor = Literal["bottom", "centre"]
 ColourBy = Literal["class", "track"]
 TrackerKind = Literal["bytetrack", "ocsort", "botsort", "sort"]

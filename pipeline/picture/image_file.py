@@ -57,9 +57,7 @@ def write_image(path: str | PathLike[str], pixels: PixelArray, *, source: str | 
     Raises SinkError, with the suffixes that there are, for another, and for what cannot be written there.
     """
     target = _path(path)
-    suffix = target.suffix.lower()
-    if suffix not in WRITTEN_SUFFIXES:
-        raise SinkError(f"{target}: a picture's name must end in {', '.join(WRITTEN_SUFFIXES)}, got {suffix or 'none'}")
+    suffix = refuse_no_picture(target)
     try:
         if source is not None and target.exists() and Path(source).exists() and target.samefile(source):
             raise SinkError(f"{target}: a picture must not overwrite the one that it was drawn on; take another name")
@@ -70,6 +68,14 @@ def write_image(path: str | PathLike[str], pixels: PixelArray, *, source: str | 
     except (OSError, ValueError) as error:
         raise SinkError(f"{str(target)[:200]}: the picture cannot be written there: {reason_of(error)}") from error
     return target
+
+
+def refuse_no_picture(path: Path) -> str:
+    """The suffix of a picture's file, in small letters. Raises SinkError, with those that there are, for another."""
+    suffix = path.suffix.lower()
+    if suffix not in WRITTEN_SUFFIXES:
+        raise SinkError(f"{path}: a picture's name must end in {', '.join(WRITTEN_SUFFIXES)}, got {suffix or 'none'}")
+    return suffix
 
 
 def _path(word: str | PathLike[str]) -> Path:

@@ -40,6 +40,7 @@ LAYERS = {
     "pipeline.sinks": 3,
     "pipeline.testing": 3,
     "pipeline.measure": 4,
+    "pipeline.saliency": 4,
     "pipeline.serve": 4,
     "pipeline.stages": 4,
     "export": 4,
@@ -59,7 +60,7 @@ EXPORT_MAY_USE = {
     "pipeline.version",
     "pipeline.telemetry",
 }
-COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models", "settings")  # folders of pipeline.app
+COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models", "settings", "explain")  # folders of pipeline.app
 HEAVY = {
     "torch": ("export/",),
     "torchvision": ("export/",),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
+from pipeline.picture.choices import Anchor
 from pipeline.picture.counting.geometry import Points, clips_segment, crosses_itself, inside_polygon
 
-Anchor = Literal["bottom", "centre"]
 """The point of a box that counts: the middle of its lower edge, where an object stands, or of all of it."""
 
 _MOST_VERTICES = 100
