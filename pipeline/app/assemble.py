@@ -19,6 +19,7 @@ from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_groups import ModelChoice, ModelGroup, free_label, model_groups
 from pipeline.app.model_hints import hints_of, recognised
+from pipeline.app.network_shape import shaped_for
 from pipeline.app.open_outputs import (
     OutputTarget,
     output_targets,
@@ -566,6 +567,7 @@ def _branch(
     own = {name: settings[name] for name in group.source_ids if name in settings}
     suppression = Suppression(config, spec, own, takes_sources=takes_sources, model=group.label)
     sizes = [sources[name].size_wh for name in group.source_ids]
+    spec = spec if takes_sources else shaped_for(config, path, spec, sizes)
     threads = default_threads(**share._asdict())
     frame_wh = next((size_wh for size_wh in sizes if size_wh is not None), None)
     config = batched_for_tiles(config, spec, frame_wh)

@@ -436,6 +436,13 @@ class EngineConfig(_Section):
         Literal["auto", "fp32", "fp16", "bf16"],
         Flag("The precision of the network, if the device offers several; fp32 rules out OpenVINO's bf16."),
     ] = "auto"
+    shape: Annotated[
+        Literal["auto", "model"],
+        Flag(
+            "The shape in which a model runs that leaves its size open: that of the video, at the same scale (auto), "
+            "or as its file says (model)."
+        ),
+    ] = "auto"
     threads: Annotated[
         Threads | None,
         Meaning("Threads of one inference; by default as cores and sources are."),

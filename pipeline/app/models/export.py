@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +19,10 @@ from pipeline.app.output_paths import Inputs, files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.app.terminal import tell
 from pipeline.errors import ConfigError
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.network_shape import shape_for
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.opening import files_of
+from pipeline.sources.opening import files_of, open_source
 
 if TYPE_CHECKING:
     from export.exportable import ExportRequest
@@ -58,6 +62,11 @@ def run_export(options: ExportOptions) -> int:
     progress(f"building {options.model}")
     with progress.phase(f"building {options.model}"):
         exportable = load("export.detectors").build(request, adapter=options.adapter)
+        if options.video is not None:
+            network_wh = _shape_of_video(options.video, exportable.spec)
+            request = replace(request, network_wh=network_wh)
+            exportable = load("export.detectors").build(request, adapter=options.adapter)
+            progress(f"{network_wh[0]} × {network_wh[1]}, the shape of {options.video}")
     images = (*proof_images.drawn_images(), *user_images)
     progress(f"exporting the {options.form} form, then comparing on {len(images)} images")
     with progress.phase("exporting and comparing") as phase:
@@ -78,6 +87,23 @@ def run_export(options: ExportOptions) -> int:
     return 0
 
 
+def _shape_of_video(word: str, spec: DetectorSpec) -> tuple[int, int]:
+    """The network's size for a video. Raises ConfigError for a detector to which the shape of pictures is nothing."""
+    if not spec.resize.startswith("letterbox"):
+        raise ConfigError(
+            f"--for needs a detector that keeps the shape of pictures and pads them, the resizing of this one is "
+            f"{spec.resize}; leave it out"
+        )
+    source = open_source(word)
+    try:
+        timed = next(iter(source.pictures(threading.Event())), None)
+    finally:
+        source.close()
+    if timed is None:
+        raise ConfigError(f"--for must be a video with a picture in it, {word} has none")
+    return shape_for(timed.picture.size_wh, spec.network_wh, spec.resize)
+
+
 def _inputs(options: ExportOptions, model: str) -> Inputs:
     """The files that are read, by what they are."""
     modules = [word.partition(":")[0] for word in (model, options.adapter or "") if ":" in word]
@@ -86,6 +112,7 @@ def _inputs(options: ExportOptions, model: str) -> Inputs:
         "the model": files_of_model(model) if Path(model).exists() else [],
         "the module of --adapter or the model": [Path(f"{module.replace('.', '/')}.py") for module in modules],
         "what is read": named,
+        "the video of --for": () if options.video is None else files_of(options.video),
         "an image of --verify-on": () if options.verify_on is None else files_of(options.verify_on),
     }
 

@@ -102,6 +102,14 @@ class ExportOptions:
         str | None, Flag("The adapter that says what a model of your own takes and returns.", metavar=_ADAPTER)
     ] = None
     network_wh: Annotated[tuple[int, int] | None, _NETWORK_SIZE] = None
+    video: Annotated[
+        str | None,
+        Flag(
+            "Make it in the shape of this video: at the same scale, without most of the padding.",
+            ("--for",),
+            metavar="VIDEO",
+        ),
+    ] = None
     half: Annotated[bool, Flag("Export the body in float16; decoding stays in float32.")] = False
     opset: Annotated[int, Flag("The ONNX operator set.", at_least=20)] = 20
     verify_on: Annotated[

@@ -23,7 +23,7 @@ _FIRST = (
 )
 _PANELS = {
     "Input": ("flow", "strict"),
-    "Model": ("detection", "track", "tiles", "engine.precision"),
+    "Model": ("detection", "track", "tiles", "engine.precision", "engine.shape"),
     "Counting": ("lines", "zones"),
     "Output": ("output", "render", "privacy"),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control", "serve"),
