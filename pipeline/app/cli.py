@@ -30,6 +30,7 @@ from pipeline.app.models.options import (
     QuantizeOptions,
     VerifyOptions,
 )
+from pipeline.app.optimise.options import OptimiseOptions
 from pipeline.app.run.options import DemoOptions, DoctorOptions, RunOptions
 from pipeline.app.settings.options import ConfigOptions
 from pipeline.app.signals import Signals, end_process
@@ -58,6 +59,7 @@ COMMANDS = (
     Command("compare", CompareOptions, "pipeline.app.compare.command:run_compare"),
     Command("explain", ExplainOptions, "pipeline.app.explain.command:run_explain"),
     Command("tune", TuneOptions, "pipeline.app.tune.command:run_tune"),
+    Command("optimise", OptimiseOptions, "pipeline.app.optimise.command:run_optimise"),
 )
 
 app = typer.Typer(

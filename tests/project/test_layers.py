@@ -60,7 +60,9 @@ EXPORT_MAY_USE = {
     "pipeline.version",
     "pipeline.telemetry",
 }
-COMMANDS = ("run", "bench", "compare", "tune", "evaluate", "models", "settings", "explain")  # folders of pipeline.app
+COMMANDS = (  # folders of pipeline.app
+    *("run", "bench", "compare", "tune", "optimise", "evaluate", "models", "settings", "explain"),
+)
 HEAVY = {
     "torch": ("export/",),
     "torchvision": ("export/",),
