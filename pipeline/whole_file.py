@@ -66,12 +66,17 @@ class WholeFile:
                 self._beside = None
         self.file = self._path.open("wb")
 
-    def finish(self) -> None:
-        """Put the file in its place."""
+    def finish(self, *, durable: bool = False) -> None:
+        """Put the file in its place. durable: return when neither it nor its name can be lost with the power."""
+        if durable:
+            self.file.flush()
+            os.fsync(self.file.fileno())
         self.file.close()
         if self._beside is not None:
             self._beside.replace(self._path)
             self._beside = None
+            if durable:
+                sync_folder(self._path.parent)
 
     def close(self) -> None:
         """Throw away what was not finished. May be called more than once."""
@@ -86,6 +91,17 @@ class WholeFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power, where the system has a call for it. Raises OSError."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_to_device(path: Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.explain.options import ExplainOptions
 from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
 from pipeline.app.logs import tell_error
+from pipeline.app.map.options import MapOptions
 from pipeline.app.models.options import (
     AdoptOptions,
     BuildOptions,
@@ -42,6 +43,7 @@ from pipeline.version import __version__
 
 COMMANDS = (
     Command("run", RunOptions, "pipeline.app.run.command:run_sources"),
+    Command("map", MapOptions, "pipeline.app.map.command:run_map"),
     Command("ctl", CtlOptions, "pipeline.app.ctl.command:run_ctl"),
     Command("demo", DemoOptions, "pipeline.app.run.command:run_demo"),
     Command("doctor", DoctorOptions, "pipeline.app.doctor:run_doctor"),

@@ -29,16 +29,19 @@ class OutputLock:
     """Held from the beginning to `release`. Raises SinkError where another run holds it.
 
     Where no lock can be taken, as on a read-only machine or on Windows, it holds nothing.
+
+    lock_file: to be locked instead of one of this machine, such as a file in the output itself, where that is a folder
+    that several machines share.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, lock_file: Path | None = None) -> None:
         self._descriptor: int | None = None
         self._num_holders = 1
         folder = _folder()
-        if folder is None or fcntl is None:
+        if fcntl is None or (folder is None and lock_file is None):
             return
         name = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()
-        self._lock_file = folder / f"{name}.lock"
+        self._lock_file = lock_file or (folder or Path()) / f"{name}.lock"
         with suppress(PermissionError):
             self._descriptor = _locked(self._lock_file, path)
 

@@ -39,6 +39,7 @@ LAYERS = {
     "pipeline.sources": 3,
     "pipeline.sinks": 3,
     "pipeline.testing": 3,
+    "pipeline.fleet": 4,
     "pipeline.measure": 4,
     "pipeline.saliency": 4,
     "pipeline.serve": 4,
@@ -61,7 +62,7 @@ EXPORT_MAY_USE = {
     "pipeline.telemetry",
 }
 COMMANDS = (  # folders of pipeline.app
-    *("run", "bench", "compare", "tune", "optimise", "evaluate", "models", "settings", "explain"),
+    *("run", "map", "bench", "compare", "tune", "optimise", "evaluate", "models", "settings", "explain"),
 )
 HEAVY = {
     "torch": ("export/",),
@@ -185,6 +186,7 @@ def test_only_running_starts_threads() -> None:
     """
     package = ROOT / "pipeline"
     may = {package / "flow" / "running.py", package / "flow" / "stop_request.py", package / "app" / "measure_apart.py"}
+    may |= {package / "fleet" / "local_workers.py"}  # a process that ends with its parent
     may |= {package / "app" / "signals.py", package / "sources" / "absent.py"}
     may |= {package / "serve" / "server.py"}
     may |= {package / "app" / "run" / name for name in ("control.py", "endpoint.py")}

@@ -1,0 +1,1 @@
+"""Command map: many files on many processes or machines."""
