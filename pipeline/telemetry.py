@@ -9,6 +9,7 @@ OPT_OUTS = {
     # it is imported; `disable_telemetry_events()` comes too late for both (onnxruntime issue 27379).
     "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Environment variable → what it must be; whoever has set another value has said what he wants."""
 

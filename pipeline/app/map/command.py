@@ -22,6 +22,7 @@ from pipeline.fleet.local_workers import LocalWorkers
 from pipeline.fleet.manifest import read_manifest
 from pipeline.fleet.map_folder import MapFolder
 from pipeline.fleet.mapping import MapRun
+from pipeline.fleet.ray_workers import RayWorkers, ray_address
 from pipeline.fleet.table import require_pyarrow
 from pipeline.fleet.workers import OpenWork, Workers
 from pipeline.json_values import JsonObject
@@ -82,7 +83,7 @@ def workers_of(engine: str, open_work: OpenWork, options: MapOptions) -> Callabl
     """What opens the workers of an engine. Raises ConfigError for a word that means none."""
     if engine == "local":
         return partial(LocalWorkers, open_work, options.workers or available_cores())
-    raise ConfigError(f"--engine must be local, ray or ray://HOST, got {engine!r}")
+    return partial(RayWorkers, open_work, options.workers, ray_address(engine))
 
 
 def _config(options: MapOptions) -> RunConfig:

@@ -1,0 +1,118 @@
+"""Ray workers: an address → as many actors of a Ray cluster, each with a network of its own.
+
+Actors, and the driver that counts what kills them, not Ray Data: that would do a segment that crashes its decoder again
+for ever, or give the whole job up for it. Only segments and compressed rows travel through Ray's store, no picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Any
+
+from pipeline.errors import ConfigError, FlowError, MissingExtraError, StreamdetError, first_line
+from pipeline.fleet.workers import Answer, OpenWork, Task, Work
+from pipeline.telemetry import opt_out
+
+_CLIENT_PORT = 10001  # of ray://HOST, where none is given
+
+
+def ray_address(word: str) -> str | None:
+    """What Ray is told for ray or ray://HOST[:PORT]; None: the cluster that it finds. Raises ConfigError for others."""
+    scheme, separator, host = word.partition("://")
+    if scheme != "ray" or (separator and not host):
+        raise ConfigError(f"--engine must be local, ray or ray://HOST, got {word!r}")
+    if not separator:
+        return None
+    return f"ray://{host}" if ":" in host else f"ray://{host}:{_CLIENT_PORT}"
+
+
+class RayWorkers:
+    """As many actors as `num`, by default one for each processor of the cluster; each has one processor.
+
+    address: as `ray_address` gives it; None: a cluster that Ray finds on this machine, or one of this machine alone.
+    A connection that is there already is used, and left open. Raises MissingExtraError without ray, and FlowError for a
+    cluster that does not answer.
+    """
+
+    def __init__(self, open_work: OpenWork, num: int | None, address: str | None) -> None:
+        opt_out()
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingExtraError('--engine ray needs ray: pip install "streamdet[ray]"') from error
+        self._ray: Any = ray
+        errors = ray.exceptions
+        self.deaths: tuple[type[BaseException], ...] = (
+            errors.RayActorError,
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.ObjectLostError,
+            errors.OutOfMemoryError,
+        )
+        self._open_work, self._num, self._address = open_work, num, address
+        self._workers: list[_RayWorker] = []
+        self._is_ours = False
+
+    def __enter__(self) -> Sequence[_RayWorker]:
+        ray = self._ray
+        if not ray.is_initialized():
+            try:
+                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            except Exception as error:  # of grpc, of Ray, of the system
+                where = self._address or "this machine"
+                raise FlowError(f"Ray cannot be reached at {where}: {first_line(error)}") from error
+            self._is_ours = True
+        num = self._num or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        actor = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)(_Actor)
+        self._workers = [_RayWorker(ray, actor, self._open_work) for _ in range(num)]
+        return self._workers
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for worker in self._workers:
+            worker.close()
+        if self._is_ours:
+            self._ray.shutdown()
+
+
+class _Actor:
+    """What runs in the cluster."""
+
+    def __init__(self) -> None:
+        self._work: Work | None = None
+
+    def begin(self, open_work: OpenWork) -> str | None:
+        """Load the network here; returns why it cannot be."""
+        try:
+            self._work = open_work()
+        except StreamdetError as error:
+            return str(error)
+        return None
+
+    def answer(self, task: Task) -> Answer:
+        assert self._work is not None, "begin comes first"
+        return self._work(task)
+
+
+class _RayWorker:
+    def __init__(self, ray: Any, actor: Any, open_work: OpenWork) -> None:
+        self._ray, self._actor, self._open_work = ray, actor, open_work
+        self._handle: Any = None
+
+    def start(self) -> Future[str | None]:
+        self.close()
+        self._handle = self._actor.remote()
+        future: Future[str | None] = self._handle.begin.remote(self._open_work).future()
+        return future
+
+    def submit(self, task: Task) -> Future[Answer]:
+        future: Future[Answer] = self._handle.answer.remote(task).future()
+        return future
+
+    def close(self) -> None:
+        if self._handle is not None:
+            self._ray.kill(self._handle)
+        self._handle = None
