@@ -3,7 +3,7 @@
     StreamdetError
     ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
     ├── SourceError        (OSError)       a source cannot be opened, or broke while it was read
-    │   └── SourceRefusedError             a server that answers does not give it: wrong password, wrong path
+    │   └── SourceRefusedError             a server that answers gives none: wrong password or path, no video
     ├── ModelError         (ValueError)    an ONNX file cannot be used as a detector
     │   └── OutputError                    what a network returned for one frame means nothing, such as NaN for scores
     ├── DeviceError        (RuntimeError)  the device that was asked for cannot run the model
@@ -49,7 +49,7 @@ class SourceError(StreamdetError, OSError):
 
 
 class SourceRefusedError(SourceError):
-    """A server that answers does not give the source: a wrong password or path, which waiting does not mend."""
+    """A server that answers does not give the source, for a wrong password or path, or sends something else."""
 
 
 class ModelError(StreamdetError, ValueError):

@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -38,6 +39,7 @@ from pipeline.picture.choices import Anchor, ColourBy, TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
+from pipeline.user_path import user_path
 
 T = TypeVar("T")
 
@@ -671,6 +673,17 @@ class OutputConfig(_Section):
         bool | None,
         Flag("Show a window; by default if there is a display and no other output.", ("--show/--no-show",)),
     ] = None
+
+    @field_validator("video", "jsonl", "csv", "parquet", "crops", "frames", "report", mode="after")
+    @classmethod
+    def _in_home(cls, path: str | None) -> str | None:
+        """A path with `~` in full, which a shell leaves as it is after `=` and in quotes, and YAML always."""
+        if path is None or not path.startswith("~"):
+            return path
+        try:
+            return str(user_path(path)) + "/" * path.endswith("/")
+        except ValueError as error:
+            raise PydanticCustomError("word", "{reason}", {"reason": str(error)}) from error
 
 
 class SourceConfig(_Section):

@@ -130,7 +130,10 @@ class Signals:
             answer = self._answer
             if answer is not None:
                 answer()
-            threading.Thread(target=self._end_unless_back, args=(number,), daemon=True).start()
+            try:
+                threading.Thread(target=self._end_unless_back, args=(number,), daemon=True).start()
+            except (RuntimeError, MemoryError):  # no further thread can be started
+                self._end_unless_back(number)
 
     def _end_unless_back(self, number: int) -> None:
         if not self._is_back.wait(self._grace_seconds):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import checked_detector
+from pipeline.app.config import OutputConfig
 from pipeline.app.config_loading import load_config, preset_names
 from pipeline.errors import ConfigError
 
@@ -92,3 +93,12 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_config().model = "other.onnx"
+
+
+def test_a_home_folder_in_an_output_is_written_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    output = OutputConfig(video="~/out/", jsonl="~/a~.jsonl", csv="-", report="x/~y.json")
+    assert (output.video, output.jsonl) == (f"{tmp_path}/out/", f"{tmp_path}/a~.jsonl")
+    assert (output.csv, output.report) == ("-", "x/~y.json")
+    with pytest.raises(ValueError, match="nobody knows which folder ~nouser is on this machine; write the whole path"):
+        OutputConfig(jsonl="~nouser/a.jsonl")

@@ -85,6 +85,19 @@ def test_a_run_is_asked_to_stop_from_another_thread() -> None:
     assert answers != [threading.main_thread()]
 
 
+def test_without_memory_for_a_further_thread_the_watch_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    failures: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with Signals() as signals:
+        monkeypatch.setattr(threading.Thread, "start", cannot_start)
+        with pytest.raises(Interrupted):
+            signal.raise_signal(signal.SIGTERM)
+    assert (signals.numbers, failures) == ([signal.SIGTERM], [])
+
+
 def test_work_is_done_in_a_thread_and_its_error_is_raised() -> None:
     with Signals() as signals:
         assert signals.wait_for(threading.current_thread) is not threading.main_thread()

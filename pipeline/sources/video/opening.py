@@ -141,7 +141,9 @@ class OpenVideo:
             advice = _REFUSALS.get(type(error))
             if advice is not None:
                 raise SourceRefusedError(f"{self._source_id}: {reason}; {advice}") from error
-            raise SourceError(f"{self._source_id}: {reason}") from error
+            is_of_web = self.scheme in ("http", "https")
+            kind = SourceRefusedError if is_of_web and type(error) is av.error.InvalidDataError else SourceError
+            raise (SourceError if is_mute else kind)(f"{self._source_id}: {reason}") from error
         except RuntimeError as error:  # PyAV raises it where its GPU decoder takes none of the streams
             if not self._is_on_gpu:
                 raise
