@@ -44,7 +44,7 @@ def voc_precisions(
         if not num_objects:
             precisions.append(None)
             continue
-        is_right = _judge(detections, truths, class_id, iou_threshold)  # [N], best first
+        is_right = judge(detections, truths, class_id, iou_threshold)  # [N], best first
         num_right = np.cumsum(is_right, dtype=np.int64)  # [N]
         precision = num_right / np.arange(1, len(is_right) + 1)  # [N]
         # At that recall or any higher one.
@@ -53,7 +53,7 @@ def voc_precisions(
     return precisions
 
 
-def _judge(
+def judge(
     detections: Sequence[Detections], truths: Sequence[Truth], class_id: int, iou_threshold: float
 ) -> npt.NDArray[np.bool_]:
     """Whether each detection of a class is right, best score first, without those that are neither."""

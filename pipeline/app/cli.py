@@ -19,6 +19,7 @@ from pipeline.app.ctl.options import CtlOptions
 from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.explain.options import ExplainOptions
 from pipeline.app.help_text import HelpfulCommand, HelpfulGroup
+from pipeline.app.lineage.options import LineageOptions
 from pipeline.app.logs import tell_error
 from pipeline.app.map.options import MapOptions
 from pipeline.app.models.options import (
@@ -60,6 +61,7 @@ COMMANDS = (
     Command("eval", EvalOptions, "pipeline.app.evaluate.command:run_eval"),
     Command("compare", CompareOptions, "pipeline.app.compare.command:run_compare"),
     Command("explain", ExplainOptions, "pipeline.app.explain.command:run_explain"),
+    Command("lineage", LineageOptions, "pipeline.app.lineage.command:run_lineage"),
     Command("tune", TuneOptions, "pipeline.app.tune.command:run_tune"),
     Command("optimise", OptimiseOptions, "pipeline.app.optimise.command:run_optimise"),
 )

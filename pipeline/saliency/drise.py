@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 
+from pipeline.detector.detector import DetectFunction
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.frame import PixelArray
 from pipeline.saliency import NUM_MASKS
-from pipeline.saliency.masking import Detect, similarities
+from pipeline.saliency.masking import similarities
 from pipeline.saliency.target import Target
 
 CELLS = 16  # a side of the grid, of the paper's section 4
@@ -42,7 +43,7 @@ def random_masks(size_wh: tuple[int, int], num: int, *, seed: int = 0) -> Iterat
 
 
 def drise_map(
-    detect: Detect,
+    detect: DetectFunction,
     pixels: PixelArray,
     target: Target,
     *,

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
+from pipeline.detector.detector import DetectFunction
 from pipeline.picture.boxes import FloatArray
-from pipeline.picture.detections import Detections
-from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
+from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.saliency.target import Target
-
-Detect = Callable[[list[Picture]], list[Detections]]
-"""Pictures → the detections in each, down to low scores: what falls below its threshold counts as gone."""
 
 
 def similarities(
-    detect: Detect, target: Target, pictures: Iterable[PixelArray], *, batch: int, on_step: Callable[[], None]
+    detect: DetectFunction, target: Target, pictures: Iterable[PixelArray], *, batch: int, on_step: Callable[[], None]
 ) -> Iterator[float]:
-    """How much of the target is detected in each picture uint8 [H, W, 3] BGR; `batch` of them exist at once."""
+    """How much of the target is detected in each picture uint8 [H, W, 3] BGR; `batch` of them exist at once.
+
+    detect: down to low scores; what falls below its threshold counts as gone.
+    """
     remaining = iter(pictures)
     while chunk := list(itertools.islice(remaining, batch)):
         for detections in detect([ArrayPicture(pixels) for pixels in chunk]):

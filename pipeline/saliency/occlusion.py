@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from pipeline.detector.detector import DetectFunction
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.saliency.masking import Detect, similarities
+from pipeline.saliency.masking import similarities
 from pipeline.saliency.target import Target
 
 GREY = 127
@@ -59,7 +60,7 @@ class Occlusion:
 
 
 def occlusion_map(
-    detect: Detect,
+    detect: DetectFunction,
     pixels: PixelArray,
     target: Target,
     *,

@@ -51,6 +51,8 @@ LAYERS = {
 }
 EXPORT_MAY_USE = {
     "export",
+    "pipeline.cache_folder",
+    "pipeline.whole_file",
     "pipeline.accuracy",
     "pipeline.picture",
     "pipeline.detector",
@@ -62,7 +64,7 @@ EXPORT_MAY_USE = {
     "pipeline.telemetry",
 }
 COMMANDS = (  # folders of pipeline.app
-    *("run", "map", "bench", "compare", "tune", "optimise", "evaluate", "models", "settings", "explain"),
+    *("run", "map", "bench", "compare", "tune", "optimise", "evaluate", "models", "settings", "explain", "lineage"),
 )
 HEAVY = {
     "torch": ("export/",),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.detector.detector import EngineDetector
+from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detections import Detections
@@ -15,7 +16,7 @@ from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.saliency.drise import drise_map, random_masks
 from pipeline.saliency.heat_picture import heat_picture
-from pipeline.saliency.masking import Detect, share_inside_box
+from pipeline.saliency.masking import share_inside_box
 from pipeline.saliency.occlusion import GREY, Occlusion, occlusion_map
 from pipeline.saliency.target import Target
 from pipeline.sources.street.traffic import TrafficSource
@@ -25,13 +26,13 @@ TARGET = Target(np.array([50, 20, 90, 40], np.float32), class_id=3)
 WHITE = np.full((60, 100, 3), 255, np.uint8)
 
 
-def by_brightness(pictures: list[Picture]) -> list[Detections]:
+def by_brightness(pictures: Sequence[Picture]) -> list[Detections]:
     """One detection in each picture: the target, as sure as its rectangle is bright."""
     scores = [np.float32(picture.pixels[ROWS, COLUMNS].mean() / 255) for picture in pictures]
     return [Detections(TARGET.box_xyxy[None], np.array([score]), np.array([3])) for score in scores]
 
 
-def blind(pictures: list[Picture]) -> list[Detections]:
+def blind(pictures: Sequence[Picture]) -> list[Detections]:
     return [Detections.empty() for _ in pictures]
 
 
@@ -144,7 +145,7 @@ def shuffled(model: Path, path: Path) -> Path:
     return path
 
 
-def down_to_nothing(model: Path) -> Detect:
+def down_to_nothing(model: Path) -> DetectFunction:
     spec = recognise(model)
     return EngineDetector(OrtEngine(model, spec), suppression=SuppressionOptions(score_threshold=0.0))
 

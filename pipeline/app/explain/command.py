@@ -5,39 +5,30 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.app.assemble import model_of, warn_of_doubts
-from pipeline.app.config import RunConfig
-from pipeline.app.engines import open_engine
 from pipeline.app.explain.options import ExplainOptions
 from pipeline.app.one_frame import frame_of
+from pipeline.app.opened_detector import open_detector
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.app.terminal import tell
-from pipeline.app.thresholds import suppression_options
-from pipeline.detector.detector import EngineDetector
+from pipeline.detector.detector import DetectFunction
 from pipeline.errors import ConfigError
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.frame import ArrayPicture, Picture, PixelArray
+from pipeline.picture.frame import ArrayPicture, PixelArray
 from pipeline.picture.image_file import refuse_no_picture, write_image
-from pipeline.picture.nv12 import HasNv12
-from pipeline.picture.nv12_picture import Nv12Picture
 from pipeline.saliency import NUM_MASKS
 from pipeline.saliency.drise import drise_map
 from pipeline.saliency.heat_picture import heat_picture
-from pipeline.saliency.masking import Detect, share_inside_box
+from pipeline.saliency.masking import share_inside_box
 from pipeline.saliency.occlusion import Occlusion, occlusion_map
 from pipeline.saliency.target import Target
 from pipeline.sources.opening import files_of
-
-LEAST_SCORE = 0.01
-"""Of the detections in changed pictures: what falls below counts as gone."""
 
 _BATCH = 8
 _MOST_LISTED = 20
@@ -61,10 +52,11 @@ def run_explain(options: ExplainOptions) -> int:
     pixels = frame_of(options.frame, options.index)
     console = Console()
     with ExitStack() as stack:
-        shown, detect, spec, batch = _opened(config, stack)
-        (detections,) = shown([ArrayPicture(pixels)])
+        detector = open_detector(config, stack)
+        spec = detector.spec
+        (detections,) = detector.detect([ArrayPicture(pixels)])
         target = _chosen(detections, spec, options.object, console)
-        heat, how = _heat(options, detect, pixels, target, batch)
+        heat, how = _heat(options, detector.detect_all, pixels, target, spec.batch or _BATCH)
     share = share_inside_box(heat, target)
     index = options.object - 1
     name = f"{_class_name(spec, target.class_id)} {detections.scores[index]:.2f}"
@@ -73,27 +65,6 @@ def run_explain(options: ExplainOptions) -> int:
     tell(console, f"{share:.0%} of what {'helps' if options.method == 'drise' else 'counts'} lies in the box; {how}")
     tell(console, f"wrote {output}")
     return 0
-
-
-def _opened(config: RunConfig, stack: ExitStack) -> tuple[Detect, Detect, DetectorSpec, int]:
-    """Two detectors with one engine: as a run has it, and one that keeps candidates of low scores; spec and batch."""
-    path, spec = model_of(config)
-    engine, config = open_engine(config, path, spec)
-    stack.callback(engine.close)
-    warn_of_doubts(config, spec)
-    suppression = suppression_options(config.detection, spec)
-    low = min(LEAST_SCORE, suppression.lowest_score_threshold)
-    all_scores = replace(suppression, score_threshold=low, class_thresholds={}, max_detections=1000)
-
-    def as_taken(detector: EngineDetector) -> Detect:
-        return lambda pictures: detector([_as_taken(picture, spec) for picture in pictures])
-
-    shown, detect = EngineDetector(engine, suppression=suppression), EngineDetector(engine, suppression=all_scores)
-    return as_taken(shown), as_taken(detect), spec, spec.batch or _BATCH
-
-
-def _as_taken(picture: Picture, spec: DetectorSpec) -> Picture:
-    return Nv12Picture(picture) if spec.pixels == "nv12" and not isinstance(picture, HasNv12) else picture
 
 
 def _chosen(detections: Detections, spec: DetectorSpec, number: int, console: Console) -> Target:
@@ -117,7 +88,7 @@ def _class_name(spec: DetectorSpec, class_id: int) -> str:
 
 
 def _heat(
-    options: ExplainOptions, detect: Detect, pixels: PixelArray, target: Target, batch: int
+    options: ExplainOptions, detect: DetectFunction, pixels: PixelArray, target: Target, batch: int
 ) -> tuple[FloatArray, str]:
     """The heat [H, W], and how it came about."""
     progress = WorkProgress()

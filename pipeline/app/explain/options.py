@@ -28,7 +28,7 @@ class ExplainOptions:
     object: Annotated[int, Flag("The object to explain: 1 is the surest, 2 the next.", metavar="N", at_least=1)] = 1
     method: Annotated[
         Method,
-        Flag("drise: hide random parts, many at once; occlusion: hide one small square after the other."),
+        Flag("What is hidden: random parts, many at once (drise), or one small square after the other (occlusion)."),
     ] = "drise"
     masks: Annotated[
         int | None,
