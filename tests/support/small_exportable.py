@@ -6,9 +6,17 @@ from functools import cache
 from typing import Any
 
 import torch
+from torch import nn
 
 from export.exportable import Exportable
-from export.families.demo_network import DemoNetwork, demo_exportable
+from export.families.demo_network import (
+    ANCHOR_ASPECTS,
+    ANCHOR_SIZES_PX,
+    DemoNetwork,
+    InvertedResidual,
+    convolution,
+    demo_exportable,
+)
 from export.proof.images import ProofImage, drawn_images
 from export.proof.random_weights import LogitScale, calibrate, scale_logits
 
@@ -16,10 +24,29 @@ NETWORK_WH = (96, 64)  # not square: width and height must not be taken for each
 CLASS_NAMES = ("a", "b", "c")
 
 
+class SmallNetwork(DemoNetwork):
+    """The demo network with a layer where that has several: PyTorch's exporter takes its time for every layer."""
+
+    def __init__(self, num_classes: int, *, width: int = 16) -> None:
+        super().__init__(num_classes, width=width)
+        self.to_stride_8 = nn.Sequential(
+            convolution(3, 16, kernel=3, stride=2),
+            InvertedResidual(16, 16, widen=1),
+            convolution(16, 40, kernel=3, stride=4),
+        )
+        self.to_stride_16 = convolution(40, 80, kernel=3, stride=2)
+        self.to_stride_32 = convolution(80, 128, kernel=3, stride=2)
+        self.to_stride_64 = convolution(128, 128, kernel=3, stride=2)
+        self.mix = nn.ModuleList([nn.Identity() for _ in ANCHOR_SIZES_PX])
+        per_cell = [len(sizes) * len(ANCHOR_ASPECTS) for sizes in ANCHOR_SIZES_PX]
+        heads = [[nn.Sequential(nn.Conv2d(width, num * k, 1)) for num in per_cell] for k in (1 + num_classes, 4)]
+        self.classify, self.locate = map(nn.ModuleList, heads)
+
+
 def exportable(*, seed: int = 0) -> Exportable:
     """A small network with random weights with some dozens of detections of all three classes."""
     torch.manual_seed(seed)
-    network = DemoNetwork(len(CLASS_NAMES), width=16)
+    network = SmallNetwork(len(CLASS_NAMES))
     noise = torch.randn(4, 3, NETWORK_WH[1], NETWORK_WH[0])
     calibrate(network, lambda: network(noise))
     classes, boxes = ([level[-1] for level in part] for part in (network.classify, network.locate))  # type: ignore[index]
