@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -20,6 +20,8 @@ from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
 from pipeline.app.run.control import Control, refuse_socket
+from pipeline.app.run.count_tally import CountTally
+from pipeline.app.run.counts_in_words import print_line_and_zone_counts
 from pipeline.app.run.dry_run import print_dry_run
 from pipeline.app.run.live import Live, LiveRun
 from pipeline.app.run.object_tally import ObjectTally
@@ -47,6 +49,15 @@ logger = logging.getLogger(__name__)
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox-nano -o out.mp4"
 NEXT_MODEL = "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB download)"
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What sees every result of a run."""
+
+    objects: ObjectTally
+    counting: CountTally
+    truth: TruthTally | None  # None: no source knows it
 
 
 def run_sources(options: RunOptions) -> int:
@@ -142,6 +153,8 @@ def run_and_report(
         lines_given_up_after(config.flow.grace_s),
     ):
         assembly = assemble(config, overlay=overlay, loops=loops, wait_for=signals.wait_for)
+        if config.track.kind is None and assembly.config.track.kind is not None:
+            tell(console, f"tracking with {assembly.config.track.kind}, which counting needs (--track)", "dim")
         for branch in assembly.branches:
             sources = f": {', '.join(map(short_name, branch.source_ids))}" if len(assembly.branches) > 1 else ""
             for line in (f"{branch.engine.describe()}{sources}", branch.engine.reason, branch.engine.agreement):
@@ -163,22 +176,24 @@ def _run_assembly(
     live: Live | None,
 ) -> int:
     """The exit code of the signal that ended the run, or of its losses. Raises what broke it, after the report."""
-    objects = ObjectTally(
-        {
-            part_id: name
-            for name, source in assembly.sources.items()
-            if isinstance(source, HasParts)
-            for part_id in source.part_ids
-        }
-    )
+    source_of_part = {
+        part_id: name
+        for name, source in assembly.sources.items()
+        if isinstance(source, HasParts)
+        for part_id in source.part_ids
+    }
+    objects, counting = ObjectTally(source_of_part), CountTally(source_of_part)
     flow, truth = _with_truth(assembly)
-    flow = flow.observe(objects)
+    flow = flow.observe(objects).observe(counting)
     on_error = OnError(sink=config.output.on_error, frame="continue" if config.strict is False else "stop")
     stays_open = config.control is not None
     running = Running(flow, grace_seconds=config.flow.grace_s, on_error=on_error, stays_open=stays_open)
     supervisor = Supervisor(running, assembly)
     overlay.statistics = running.statistics
-    view = RunView(flow, running.statistics, objects.counts, captures_now=lambda: supervisor.captures)
+    view = RunView(
+        flow, running.statistics, objects.counts, counting.counts_by_source, captures_now=lambda: supervisor.captures
+    )
+    tallies = Tallies(objects, counting, truth)
     try:
         with (
             signals.answered_by(running.stop),
@@ -187,7 +202,7 @@ def _run_assembly(
             nullcontext() if live is None else live.serving(LiveRun(running, supervisor, service)),
             panel_for(console, view) as panel,
         ):
-            service.began(supervisor, running)
+            service.began(supervisor, running, counting.counts_by_source)
 
             def on_tick() -> None:
                 panel.update()
@@ -196,12 +211,12 @@ def _run_assembly(
             running.wait(on_tick=on_tick)
     except BaseException as error:
         try:
-            _report(running.statistics(), supervisor, config, console, objects, truth, service, broken_by=error)
+            _report(running.statistics(), supervisor, config, console, tallies, service, broken_by=error)
         except StreamdetError as second:  # what broke the run is not to be hidden by it
             error.add_note(str(second))
         raise
     else:
-        _report(running.statistics(), supervisor, config, console, objects, truth, service)
+        _report(running.statistics(), supervisor, config, console, tallies, service)
     finally:
         if not threads_left_behind():  # an inference that never returns would keep the engine from closing
             supervisor.assembly.close_engines()
@@ -243,8 +258,7 @@ def _report(
     supervisor: Supervisor,
     config: RunConfig,
     console: Console,
-    objects: ObjectTally,
-    truth: TruthTally | None,
+    tallies: Tallies,
     service: Service,
     *,
     broken_by: BaseException | None = None,
@@ -263,14 +277,16 @@ def _report(
         agreement="; ".join(filter(None, (model["agreement"] for model in models.values()))) or None,
         models=models,
         unreadable={name: source.unreadable for name, source in of_files.items()},
-        objects=objects,
+        objects=tallies.objects,
+        counting=tallies.counting.counts_by_source(),
         streams=_streams(assembly),
         states={name: capture.states for name, capture in supervisor.captures.items()},
     )
     service.observe()  # for the sources' last states
     service.ended(report, error=broken_by)
-    images = objects.images()
-    print_counts(objects.counts(), images, console, nothing=_why_nothing(assembly))
+    images, truth = tallies.objects.images(), tallies.truth
+    print_counts(tallies.objects.counts(), images, console, nothing=_why_nothing(assembly))
+    print_line_and_zone_counts(tallies.counting.counts_by_source(), console)
     if truth is not None:
         _print_tally(truth.tally(), truth.num_frames, console)
     if images is not None:

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from pipeline.app.stages import DETECT
 from pipeline.flow.ledger import LatencyCounts
 from pipeline.flow.running import RunStatistics
+from pipeline.picture.counting.counts import Counts
 from pipeline.sources.states import StateName
 from pipeline.version import __version__
 
@@ -43,6 +44,7 @@ class RunSnapshot:
     ages: Mapping[str, LatencyCounts]  # by source, at `AGE_BOUNDS_SECONDS`
     states: Mapping[str, StateName]
     models: Sequence[ModelInfo]
+    counting: Mapping[str, Counts]  # by source; of those with lines or zones
 
 
 class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
@@ -78,6 +80,7 @@ class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra m
         yield _ages(run.ages)
         yield from _nodes(run.statistics)
         yield _states(run.states)
+        yield from count_metrics(run.counting)
 
 
 def _frames(statistics: RunStatistics) -> Iterator[Metric]:
@@ -134,6 +137,23 @@ def _states(by_source: Mapping[str, StateName]) -> Metric:
         for name in _STATES:
             family.add_metric((_text(source), name), float(name == state))
     return family
+
+
+def count_metrics(by_source: Mapping[str, Counts]) -> Iterator[Metric]:
+    """What lines and zones counted; nothing of a run that does not count."""
+    labels = ("source", "line", "direction", "class")
+    crossings = CounterMetricFamily("streamdet_crossings", "Objects that crossed a line.", labels=labels)
+    inside = GaugeMetricFamily("streamdet_zone_objects", "Objects in a zone.", labels=("source", "zone", "class"))
+    for source, counts in by_source.items():
+        for line in counts.lines:
+            for direction, numbers in (("in", line.num_in), ("out", line.num_out)):
+                for name, num in numbers.items():
+                    crossings.add_metric((_text(source), line.name, direction, _text(name)), num)
+        for zone in counts.zones:
+            for name in sorted(zone.num_appeared.keys() | zone.num_entered.keys() | zone.inside.keys()):
+                inside.add_metric((_text(source), zone.name, _text(name)), zone.inside.get(name, 0))
+    if by_source:
+        yield from (crossings, inside)
 
 
 def _text(name: str) -> str:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.app.progress import Progress, bar_of, clock_time
+from pipeline.app.run.counts_in_words import count_line
 from pipeline.app.run.object_tally import ObjectCounts
 from pipeline.app.run.objects_in_words import counts_line
 from pipeline.app.run.run_progress import captures_of, progress_of_run
@@ -22,14 +23,16 @@ from pipeline.flow.graph import Flow
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.picture.counting.counts import Counts
 from pipeline.picture.detections import Result
 from pipeline.stages.capture import Capture
 
 _KEYS = "Ctrl-C finishes"
 _WINDOW_KEYS = "in the window: q ends, space pauses, s saves, h helps"
 _WIDE_NAME = 24  # columns of a name that leave room for the numbers at 80 columns
+_WIDEST_COUNTS = 100  # columns, in a log
 _NARROW = 75  # columns, below which the waits are left out
-_LINES_BESIDE_SOURCES = 9  # of the panel: title, rates, objects, progress, two headers, keys, …
+_LINES_BESIDE_SOURCES = 10  # of the panel: title, rates, objects, counts, progress, two headers, keys, …
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class RunView:
     flow: Flow[Result]
     statistics: Callable[[], RunStatistics]
     objects: Callable[[], ObjectCounts]
+    counting: Callable[[], Mapping[str, Counts]] = dict  # by source
     captures_now: Callable[[], Mapping[str, Capture]] | None = None  # where sources come and go
 
     @property
@@ -114,7 +118,9 @@ class PlainLines:
         statistics = self._view.statistics()
         if statistics.elapsed_seconds >= self._next_seconds:
             self._next_seconds = int(statistics.elapsed_seconds) + 1
-            tell(self._console, summary_line(statistics, self._view.progress(statistics)))
+            counting = self._view.counting()
+            counted = f"  {count_line(counting, width=_WIDEST_COUNTS)}" if counting else ""
+            tell(self._console, summary_line(statistics, self._view.progress(statistics)) + counted)
 
 
 class LivePanel:
@@ -150,12 +156,13 @@ def draw_panel(view: RunView, *, width: int, height: int) -> RenderableType:
     dropped = f"delivered {statistics.frames.delivered}  dropped {statistics.frames.dropped}"
     stages = _by_role(statistics.nodes)
     num_source_rows = max(1, height - _LINES_BESIDE_SOURCES - len(stages))
-    progress = view.progress(statistics)
+    progress, counting = view.progress(statistics), view.counting()
     parts: list[RenderableType] = [
         Text(f"{title}{' ' * (width - len(elapsed) - len(title))}{elapsed}", style="bold"),
         _line(_rates(statistics)),
         _line(f"{latencies}  {dropped}"),
         _line(f"found  {counts_line(view.objects(), width=width - 7)}"),
+        *([_line(f"counted  {count_line(counting, width=width - 9)}")] if counting else []),
         *([] if progress is None else [bar_of(progress, width=width)]),
         *([] if len(view.captures) < 2 else [_source_table(view, statistics, most=num_source_rows)]),
         _stage_table(stages, is_narrow=width < _NARROW),

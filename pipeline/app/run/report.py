@@ -18,6 +18,9 @@ from pipeline.app.terminal import short_name, shortened, tell
 from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.meters import DurationSummary, StageStatistics
 from pipeline.flow.running import RunStatistics
+from pipeline.json_values import Json
+from pipeline.picture.counting.as_json import counts_as_json
+from pipeline.picture.counting.counts import Counts
 from pipeline.sinks.network.statistics import SendStatistics
 from pipeline.sources.states import SourceStates, StateName
 
@@ -96,6 +99,7 @@ class SourceReport(FramesReport, ObjectsReport):
     num_breaks: NotRequired[int]
     breaks: NotRequired[list[BreakReport]]  # the last hundred
 
+    counts: NotRequired[Mapping[str, Json]]  # of its lines and zones; left out where there are none
     damage: list[str]  # that could not be read
     unreadable: list[str]  # images and videos of which nothing could be read
 
@@ -137,6 +141,7 @@ def report_of(
     agreement: str | None = None,
     unreadable: Mapping[str, Sequence[str]] | None = None,
     objects: ObjectTally | None = None,
+    counting: Mapping[str, Counts] | None = None,
     streams: Mapping[str, SendStatistics] | None = None,
     states: Mapping[str, SourceStates] | None = None,
     models: Mapping[str, ModelReport] | None = None,
@@ -146,7 +151,7 @@ def report_of(
     damage: what could not be read, by source. every: one of this many frames was captured; reported where not 1.
     unreadable: files of which nothing could be read, by source.
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
-    objects: what was detected.
+    objects: what was detected. counting: what lines and zones counted, by source.
     streams: what became of the frames that were to be sent to addresses, by the name of the output.
     states: what the sources were doing, by source.
     models: by name, where the run says it of each.
@@ -189,6 +194,8 @@ def report_of(
         counts_by_source = objects.counts_by_source()
         for source_id, source in report["sources"].items():
             _add_objects(source, counts_by_source.get(source_id, NO_OBJECTS))
+    for source_id in report["sources"].keys() & (counting or {}).keys():
+        report["sources"][source_id]["counts"] = counts_as_json((counting or {})[source_id])
     if streams:
         report["streams"] = {
             name: {

@@ -18,6 +18,7 @@ from pipeline.app.run.systemd import Systemd
 from pipeline.errors import MissingExtraError
 from pipeline.events import event
 from pipeline.flow.running import Running
+from pipeline.picture.counting.counts import Counts
 from pipeline.picture.detections import Result
 from pipeline.version import __version__
 
@@ -45,11 +46,17 @@ class Service:
         self._systemd = Systemd(environment, clock=clock)
         self._running: Running[Result] | None = None
         self._supervisor: Supervisor | None = None
+        self._counting: Callable[[], Mapping[str, Counts]] = dict
         self.endpoint = None if metrics is None else self._listening(metrics)
 
-    def began(self, supervisor: Supervisor, running: Running[Result]) -> None:
-        """Sources and models are open, and the run begins."""
-        self._supervisor, self._running = supervisor, running
+    def began(
+        self,
+        supervisor: Supervisor,
+        running: Running[Result],
+        counting: Callable[[], Mapping[str, Counts]] = dict,
+    ) -> None:
+        """Sources and models are open, and the run begins. counting: what lines and zones counted, by source."""
+        self._supervisor, self._running, self._counting = supervisor, running, counting
         branches, sources = supervisor.assembly.branches, list(supervisor.assembly.sources)
         logger.info(
             "runs %s on %s",
@@ -133,6 +140,7 @@ class Service:
                     ModelInfo(branch.name, branch.engine.device, branch.engine.precision)
                     for branch in supervisor.assembly.branches
                 ],
+                self._counting(),
             )
 
         metrics = RunMetrics(snapshot)
