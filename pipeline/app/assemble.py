@@ -46,7 +46,7 @@ from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kind_of, kinds_in_words, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
-from pipeline.sources.packets import HasPackets
+from pipeline.sources.packets import HasPackets, SharedPackets
 from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
 from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal
@@ -428,7 +428,7 @@ def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -
     part_ids, part_rate = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
     file = source.file if isinstance(source, HasFile) else None
     rate = None if rate is None else rate / config.flow.every
-    packets = source if isinstance(source, HasPackets) else None
+    packets = SharedPackets(source) if isinstance(source, HasPackets) else None
     return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, packets, file)
 
 

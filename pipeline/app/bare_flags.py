@@ -1,7 +1,7 @@
 """Bare flags: the words of a command line → the same, with the value of a flag that was typed without its own.
 
 `--track street.mp4` means `--track=bytetrack street.mp4`: the word behind the flag is its value only where it is one of
-the choices, or nearly.
+the choices, or nearly. `--on "crossed gate" ./open.sh` means `--on="crossed gate=./open.sh"`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,36 @@ _BARE: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_PAIRS = frozenset(
+    name
+    for marked in marked_keys()
+    if isinstance(marked.mark, Flag) and marked.mark.is_pair
+    for name in flag_names(marked.mark, marked.key)
+)
+
+
 def with_bare_values(words: Sequence[str]) -> list[str]:
     """The words, with a value behind each flag that may lack one and does.
 
     >>> with_bare_values(["a.mp4", "--track", "-o", "b.mp4"]), with_bare_values(["--track", "sort", "a.mp4"])
     (['a.mp4', '--track=bytetrack', '-o', 'b.mp4'], ['--track', 'sort', 'a.mp4'])
+    >>> with_bare_values(["--on", "crossed gate", "./open.sh", "a.mp4"])
+    ['--on=crossed gate=./open.sh', 'a.mp4']
     """
     end = words.index("--") if "--" in words else len(words)
-    return [*_completed(words[:end]), *words[end:]]
+    return [*_completed(_paired(words[:end])), *words[end:]]
+
+
+def _paired(words: Sequence[str]) -> list[str]:
+    """The words, with the two behind a flag that takes a pair put into one with it, unless the first has an =."""
+    paired: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        first = next(rest, None) if word in _PAIRS else None
+        second = next(rest, None) if first is not None and "=" not in first else None
+        pair = first if second is None else f"{first}={second}"
+        paired.append(word if pair is None else f"{word}={pair}")
+    return paired
 
 
 def _completed(words: Sequence[str]) -> Iterator[str]:

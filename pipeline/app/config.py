@@ -37,6 +37,7 @@ from pipeline.app.options import (
 from pipeline.meaning import Meaning
 from pipeline.picture.choices import Anchor, ColourBy, TrackerKind
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
+from pipeline.sinks.events.selection import Selection
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
 from pipeline.user_path import user_path
@@ -686,6 +687,80 @@ class OutputConfig(_Section):
             raise PydanticCustomError("word", "{reason}", {"reason": str(error)}) from error
 
 
+def _selected(words: Mapping[str, str]) -> object:
+    return [Selection.parse(word) for word in words]
+
+
+class EventsConfig(_Section):
+    """Where events at lines and in zones go, and what is kept of them."""
+
+    file: Annotated[
+        str | None,
+        Flag(
+            "Write each event as a JSON line, or as a row of a .csv; - is the standard output.",
+            ("--events",),
+            metavar="FILE",
+        ),
+    ] = None
+    webhook: Annotated[
+        str | None, Flag("POST each event as JSON, again and again until the server has it.", metavar="URL")
+    ] = None
+    mqtt: Annotated[
+        str | None,
+        Flag(
+            "Publish each event to a topic of a broker, mqtt://HOST/TOPIC, or mqtts://, QoS 1; needs the extra mqtt.",
+            metavar="URL",
+        ),
+    ] = None
+    commands: Annotated[
+        Annotated[Mapping[str, str], _checked(_selected)],
+        Flag(
+            "Run a command, such as --on 'crossed gate in' ./open.sh, with the event in its environment and on its "
+            "standard input; repeatable.",
+            ("--on",),
+            metavar="EVENT COMMAND",
+            typed=list[str],
+            parse=lambda words, flag: named_values(words, flag, "--on 'crossed gate' ./open.sh"),
+            is_pair=True,
+        ),
+    ] = {}
+    command_limit_s: Annotated[
+        Positive, Meaning("Seconds after which a command of --on is ended; four run at once.")
+    ] = 30.0
+    outbox: Annotated[
+        str | None,
+        Flag(
+            "Keep events that the webhook or broker does not have yet in this folder, for the next run.",
+            ("--event-outbox",),
+            metavar="FOLDER",
+        ),
+    ] = None
+    snapshots: Annotated[
+        str | None, Flag("Write a JPEG of each event's frame, drawn, and one of its object.", metavar="FOLDER")
+    ] = None
+    clips: Annotated[
+        str | None,
+        Flag(
+            "Write a video of each event, cut from the source's packets, or, with --blur, encoded anew.",
+            metavar="FOLDER",
+        ),
+    ] = None
+    clip_before_s: Annotated[
+        Annotated[float, Field(ge=0, le=300)],
+        Flag(
+            "Seconds of a clip before its event, from the key frame before on.", ("--clip-before",), metavar="SECONDS"
+        ),
+    ] = 5.0
+    clip_after_s: Annotated[
+        Annotated[float, Field(ge=0, le=300)],
+        Flag("Seconds of a clip after its last event.", ("--clip-after",), metavar="SECONDS"),
+    ] = 5.0
+    clip_memory: Annotated[
+        Annotated[str, _checked(parse_size)],
+        Meaning("Packets that are held for clips, for each source; a clip that needs more begins later."),
+    ] = "256MB"
+
+
 class SourceConfig(_Section):
     """A source with settings of its own; what is left out is that of the run."""
 
@@ -811,6 +886,7 @@ class RunConfig(_Section):
     network: NetworkOptions = NetworkOptions()
     render: RenderConfig = RenderConfig()
     output: OutputConfig = OutputConfig()
+    events: EventsConfig = EventsConfig()
     _file: Path | None = None
 
     @property
@@ -833,7 +909,7 @@ class RunConfig(_Section):
 
     def without_outputs(self) -> RunConfig:
         """The same run that writes and shows nothing, whatever outputs there are."""
-        return self.model_copy(update={"output": OutputConfig(show=False), "serve": None})
+        return self.model_copy(update={"output": OutputConfig(show=False), "events": EventsConfig(), "serve": None})
 
 
 def marked_keys(section: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[MarkedKey]:

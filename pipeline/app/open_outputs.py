@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pipeline.app import outputs
 from pipeline.app.config import OutputConfig, RunConfig
+from pipeline.app.event_outputs import refuse_useless_events
 from pipeline.app.output import Feed, Output, Overlay, SinkRequest, is_folder
 from pipeline.app.output_paths import inputs_of, refuse_folder_of_inputs, refuse_overwriting
 from pipeline.app.stages import RENDER
@@ -40,6 +41,7 @@ def with_outputs(
     Raises a StreamdetError for an output that cannot be opened.
     """
     _refuse_useless(config)
+    refuse_useless_events(config)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     burnt, unburnt = _overlays(config, feeds, overlay)
@@ -157,7 +159,7 @@ def _refuse_useless(config: RunConfig) -> None:
     if chosen.save_frames is None and (chosen.draw_frames or chosen.frames != OutputConfig().frames):
         flag = "--draw-frames" if chosen.draw_frames else "--frames"
         raise ConfigError(f"{flag} is for --save-frames, which is missing: add --save-frames any, or leave it out")
-    if chosen.append and chosen.jsonl in (None, "-") and chosen.csv is None:
+    if chosen.append and chosen.jsonl in (None, "-") and chosen.csv is None and config.events.file in (None, "-"):
         raise ConfigError("--append adds to the file of --jsonl or --csv, and there is none: name one, or leave it out")
     if chosen.keep and chosen.segment is None:
         raise ConfigError("--keep deletes segments, and there are none: give --segment 10m as well, or leave it out")

@@ -34,6 +34,7 @@ class Flag:
     default_text: the field's default as one would type it, where `parse` is needed to read it.
     panel: the heading in the help under which it stands; by default Options.
     bare: the value of a flag with choices that is typed without one; see `pipeline.app.bare_flags`.
+    is_pair: it is typed with two words, which are read as one, with an = between them.
     """
 
     help: str
@@ -46,6 +47,7 @@ class Flag:
     default_text: str | None = None
     panel: str | None = None
     bare: str | None = None
+    is_pair: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.app.config import LabelFormat, RunConfig
+from pipeline.app.event_outputs import CLIPS, COMMANDS, EVENT_FILE, MQTT, SNAPSHOTS, WEBHOOK, private_packets
 from pipeline.app.extras import load
 from pipeline.app.output import Feed, Output, SinkRequest
 from pipeline.app.stages import Limit
@@ -69,9 +70,7 @@ def _open_view(request: SinkRequest) -> Sink[Result]:
 
 def _why_not_packets(config: RunConfig, feed: Feed) -> str | None:
     """Why a viewer must not get the source's own packets; None: it may."""
-    if config.privacy.is_requested:
-        return "what is private is concealed in pictures only"
-    return None if feed.is_live else "the file is read faster than it plays"
+    return private_packets(config) or (None if feed.is_live else "the file is read faster than it plays")
 
 
 def _window_title(config: RunConfig) -> str | None:
@@ -188,5 +187,6 @@ VIEW = Output(
 OUTPUTS: tuple[Output, ...] = (
     *(JSON_LINES, CSV, PARQUET, *LABELS, CROPS, SAVED_FRAMES),
     *(RECORDING, SEGMENTS, ANNOTATED, STREAM, MOSAIC, WINDOW, VIEW),
+    *(EVENT_FILE, WEBHOOK, MQTT, COMMANDS, SNAPSHOTS, CLIPS),
 )
 """Opened in this order; a sink needs a row and nothing else in `app`."""

@@ -59,7 +59,10 @@ def round_time(seconds: float) -> float:
 
 
 def storable(row: DetectionRow) -> tuple[object, ...]:
-    """The values of a row, in names that are not valid UTF-8, as those of files may be, their escapes."""
-    return tuple(
-        value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in row
-    )
+    """The values of a row, as `storable_text` where they are text."""
+    return tuple(storable_text(value) if isinstance(value, str) else value for value in row)
+
+
+def storable_text(text: str) -> str:
+    """A name; in one that is not valid UTF-8, as that of a file may be, its escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -24,12 +24,14 @@ class CodedStream:
     """What a decoder must know of a stream before its first packet.
 
     obstacle: why the packets do not show what the pictures show, such as a turn by the container; None: they do.
+    parameters: all of it, as PyAV's stream of which one in a new file can be made; None: those of no container.
     """
 
     codec: str  # libav's name, such as h264
     extradata: bytes  # as the container has it: avcC, or Annex B, or nothing
     size_wh: tuple[int, int] | None = None  # of its upright pictures, in pixels
     obstacle: str | None = None
+    parameters: object | None = None
 
 
 class PacketListener(Protocol):
@@ -48,6 +50,27 @@ class HasPackets(Protocol):
 
     def listen(self, listener: PacketListener) -> None:
         """Let someone hear all packets from the first one on; to be called before `pictures`, and once."""
+
+
+class SharedPackets:
+    """The packets of a source for several listeners, each of which hears all of them."""
+
+    def __init__(self, source: HasPackets) -> None:
+        self._source = source
+        self._listeners: list[PacketListener] = []
+
+    def listen(self, listener: PacketListener) -> None:
+        self._listeners.append(listener)
+        if len(self._listeners) == 1:
+            self._source.listen(self)
+
+    def begin(self, stream: CodedStream) -> None:
+        for listener in self._listeners:
+            listener.begin(stream)
+
+    def take(self, packet: CodedPacket, pts_seconds: float | None) -> None:
+        for listener in self._listeners:
+            listener.take(packet, pts_seconds)
 
 
 class ShiftedPackets:

@@ -42,6 +42,7 @@ LAYERS = {
     "pipeline.fleet": 4,
     "pipeline.measure": 4,
     "pipeline.saliency": 4,
+    "pipeline.clips": 4,
     "pipeline.serve": 4,
     "pipeline.stages": 4,
     "export": 4,
@@ -74,7 +75,9 @@ HEAVY = {
     "av": (
         *("pipeline/sources/video/", "pipeline/sinks/recording", "pipeline/sinks/soundtrack"),
         *("pipeline/sinks/encoder", "pipeline/sinks/network/", "pipeline/serve/encode"),
+        *("pipeline/clips/clip_file", "pipeline/clips/frame_packets"),
     ),
+    "paho": ("pipeline/sinks/events/mqtt",),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),
@@ -182,7 +185,7 @@ def test_only_the_app_prints() -> None:
 
 
 def test_only_running_starts_threads() -> None:
-    """But for a process that measures, a stop, which sets events, monitors, sockets, signals, and openings.
+    """But for a process that measures, a stop, which sets events, monitors, sockets, deliveries, signals, and openings.
 
     Signals must be answered while the main thread is in native code; so must a stop while a mute camera is opened.
     """
@@ -190,7 +193,7 @@ def test_only_running_starts_threads() -> None:
     may = {package / "flow" / "running.py", package / "flow" / "stop_request.py", package / "app" / "measure_apart.py"}
     may |= {package / "fleet" / "local_workers.py"}  # a process that ends with its parent
     may |= {package / "app" / "signals.py", package / "sources" / "absent.py"}
-    may |= {package / "serve" / "server.py"}
+    may |= {package / "serve" / "server.py", package / "sinks" / "events" / "delivery.py"}
     may |= {package / "app" / "run" / name for name in ("control.py", "endpoint.py")}
     for path in modules():
         if path in may:

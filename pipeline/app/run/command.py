@@ -42,6 +42,7 @@ from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Result
+from pipeline.sinks.events.delivery import DeliversEvents, DeliveryStatistics
 from pipeline.sinks.network.statistics import SendsFrames, SendStatistics
 from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 
@@ -242,6 +243,12 @@ def _streams(assembly: Assembly) -> dict[str, SendStatistics]:
     return {sink.name: sink.statistics() for sink in sinks if isinstance(sink, SendsFrames)}
 
 
+def _deliveries(assembly: Assembly) -> dict[str, DeliveryStatistics]:
+    """What became of the events that were to be delivered, by receiver."""
+    sinks = [node.part for node in assembly.flow.nodes if isinstance(node.part, DeliversEvents)]
+    return {name: counted for sink in sinks for name, counted in sink.deliveries().items()}
+
+
 def _with_truth(assembly: Assembly) -> tuple[Flow[Result], TruthTally | None]:
     """Compare with the truth where the one source knows it, as drawn traffic does."""
     from pipeline.sources.street.traffic import TrafficSource
@@ -280,6 +287,7 @@ def _report(
         objects=tallies.objects,
         counting=tallies.counting.counts_by_source(),
         streams=_streams(assembly),
+        deliveries=_deliveries(assembly),
         states={name: capture.states for name, capture in supervisor.captures.items()},
     )
     service.observe()  # for the sources' last states

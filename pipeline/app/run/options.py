@@ -26,6 +26,7 @@ _PANELS = {
     "Model": ("detection", "track", "tiles", "engine.precision", "engine.shape"),
     "Counting": ("lines", "zones"),
     "Output": ("output", "render", "privacy"),
+    "Events": ("events",),
     "Live": ("flow.mode", "flow.rate_fps", "flow.max_latency_ms", "control", "serve"),
     "Foreign models, where recognition is in doubt": ("hints",),
     "Advanced": ("engine", "flow.grace_s"),

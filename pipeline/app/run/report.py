@@ -21,6 +21,7 @@ from pipeline.flow.running import RunStatistics
 from pipeline.json_values import Json
 from pipeline.picture.counting.as_json import counts_as_json
 from pipeline.picture.counting.counts import Counts
+from pipeline.sinks.events.delivery import DeliveryStatistics
 from pipeline.sinks.network.statistics import SendStatistics
 from pipeline.sources.states import SourceStates, StateName
 
@@ -104,6 +105,15 @@ class SourceReport(FramesReport, ObjectsReport):
     unreadable: list[str]  # images and videos of which nothing could be read
 
 
+class DeliveryReport(TypedDict):
+    """What became of the events that were to be delivered to a receiver."""
+
+    delivered: int
+    given_up: int  # refused, or too many waited
+    waiting: int  # lost, or kept for the next run
+    reason: str  # why one was last not delivered; empty: all were
+
+
 class StreamReport(TypedDict):
     """What became of the frames that were to be sent to an address."""
 
@@ -128,6 +138,7 @@ class RunReport(FramesReport, ObjectsReport):
     seconds: float
     sources: dict[str, SourceReport]
     streams: NotRequired[dict[str, StreamReport]]  # by the name of the output; left out where nothing is sent
+    deliveries: NotRequired[dict[str, DeliveryReport]]  # of events, by receiver; left out where there is none
 
 
 def report_of(
@@ -143,6 +154,7 @@ def report_of(
     objects: ObjectTally | None = None,
     counting: Mapping[str, Counts] | None = None,
     streams: Mapping[str, SendStatistics] | None = None,
+    deliveries: Mapping[str, DeliveryStatistics] | None = None,
     states: Mapping[str, SourceStates] | None = None,
     models: Mapping[str, ModelReport] | None = None,
 ) -> RunReport:
@@ -153,6 +165,7 @@ def report_of(
     agreement: how the device's detections agree with the CPU's in fp32; None: they are those.
     objects: what was detected. counting: what lines and zones counted, by source.
     streams: what became of the frames that were to be sent to addresses, by the name of the output.
+    deliveries: what became of the events that were to be delivered, by receiver.
     states: what the sources were doing, by source.
     models: by name, where the run says it of each.
     """
@@ -206,6 +219,16 @@ def report_of(
             }
             for name, stream in streams.items()
         }
+    if deliveries:
+        report["deliveries"] = {
+            name: {
+                "delivered": counted.num_delivered,
+                "given_up": counted.num_given_up,
+                "waiting": counted.num_waiting,
+                "reason": counted.reason,
+            }
+            for name, counted in deliveries.items()
+        }
     return report
 
 
@@ -239,6 +262,17 @@ def print_report(report: RunReport, console: Console, *, is_verbose: bool = Fals
 def _print_streams(report: RunReport, console: Console) -> None:
     for name, stream in report.get("streams", {}).items():
         tell(console, f"sent     {_stream_in_words(name, stream)}", "yellow" if stream["not_sent"] else None)
+
+    for name, counted in report.get("deliveries", {}).items():
+        has_losses = bool(counted["given_up"] or counted["waiting"])
+        tell(console, f"events   {_delivery_in_words(name, counted)}", "yellow" if has_losses else None)
+
+
+def _delivery_in_words(name: str, counted: DeliveryReport) -> str:
+    numbers = {"given up": counted["given_up"], "not delivered": counted["waiting"]}
+    lost = [f"{number} {words}" for words, number in numbers.items() if number]
+    reason = f" (last: {counted['reason']})" if counted["reason"] else ""
+    return f"{', '.join([str(counted['delivered']) + ' delivered', *lost])}: {name}{reason}"
 
 
 def _stream_in_words(name: str, stream: StreamReport) -> str:

@@ -38,6 +38,7 @@ from pipeline.sources.video.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.video.on_gpu import GpuPicture
 from pipeline.sources.video.opening import USE_CPU, OpenVideo
 from pipeline.sources.video.orientation import Orientation
+from pipeline.sources.video.parameters import kept_parameters
 from pipeline.sources.video.picture import VideoPicture
 from pipeline.sources.video.playlist_clock import PlaylistClock
 from pipeline.sources.video.rewindable import Rewindable
@@ -264,7 +265,8 @@ class VideoSource:
         elif not Orientation.of(self._first).is_upright:
             obstacle = "the pictures lie turned or mirrored"
         extradata = bytes(self._decoder.extradata or b"")
-        self._listener.begin(CodedStream(self._codec_name, extradata, self.size_wh, obstacle))
+        parameters = kept_parameters(self._video.stream)
+        self._listener.begin(CodedStream(self._codec_name, extradata, self.size_wh, obstacle, parameters))
         for packet in early:
             self._tell(packet)
 

@@ -1,0 +1,1 @@
+"""Clips: the packets of a source around its events → video files."""

@@ -1,0 +1,1 @@
+"""Event sinks: the events of results → files, messages, commands and pictures."""
