@@ -20,7 +20,7 @@ from pipeline.sinks.events.outbox import Message, Outbox
 logger = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 0.5, 30.0
-_SETTLING_SECONDS = 3.0  # less than the grace that a run gives to what hangs when it ends
+SETTLING_SECONDS = 3.0  # less than the grace that a run gives to what hangs when it ends
 
 
 class Undelivered(Exception):  # noqa: N818 - ordinary: a network is away
@@ -79,11 +79,12 @@ class Delivery:
         workers: int = 1,
         keeps: str = "",
         clock: Callable[[], float] = time.monotonic,
-        settling_seconds: float = _SETTLING_SECONDS,
+        settling_seconds: float | None = None,
     ) -> None:
         self.name = carrier.name
         self._carrier, self._outbox, self._keeps = carrier, outbox, keeps
-        self._clock, self._settling_seconds = clock, settling_seconds
+        self._clock = clock
+        self._settling_seconds = SETTLING_SECONDS if settling_seconds is None else settling_seconds
         self._changed = threading.Condition()
         self._is_settling = self._is_ending = self._is_closed = self._is_away = False
         self._last_success_seconds = clock()
