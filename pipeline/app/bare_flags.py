@@ -29,6 +29,7 @@ _BARE: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+_COMMANDS_WITH_PAIRS = ("run", "demo")  # `compare --on VIDEO` is another flag
 _PAIRS = frozenset(
     name
     for marked in marked_keys()
@@ -37,8 +38,8 @@ _PAIRS = frozenset(
 )
 
 
-def with_bare_values(words: Sequence[str]) -> list[str]:
-    """The words, with a value behind each flag that may lack one and does.
+def with_bare_values(words: Sequence[str], command: str | None = "run") -> list[str]:
+    """The words behind the name of a command, with a value behind each flag that may lack one and does.
 
     >>> with_bare_values(["a.mp4", "--track", "-o", "b.mp4"]), with_bare_values(["--track", "sort", "a.mp4"])
     (['a.mp4', '--track=bytetrack', '-o', 'b.mp4'], ['--track', 'sort', 'a.mp4'])
@@ -46,7 +47,8 @@ def with_bare_values(words: Sequence[str]) -> list[str]:
     ['--on=crossed gate=./open.sh', 'a.mp4']
     """
     end = words.index("--") if "--" in words else len(words)
-    return [*_completed(_paired(words[:end])), *words[end:]]
+    own = _paired(words[:end]) if command in _COMMANDS_WITH_PAIRS else words[:end]
+    return [*_completed(own), *words[end:]]
 
 
 def _paired(words: Sequence[str]) -> list[str]:

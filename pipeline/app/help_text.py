@@ -43,7 +43,7 @@ class HelpfulCommand(TyperCommand):
         hint = option_hint(args, flags)
         if hint is not None:
             ctx.fail(hint)
-        return super().parse_args(ctx, with_bare_values(args))
+        return super().parse_args(ctx, with_bare_values(args, ctx.info_name))
 
     def format_options(self, ctx: typer.Context, formatter: Formatter) -> None:  # type: ignore[override]
         """Write the arguments, then the options of each panel; those of none come first."""

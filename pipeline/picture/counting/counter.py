@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.choices import Direction, EventKind
 from pipeline.picture.counting.counts import Counts, LineCounts
 from pipeline.picture.counting.crossings import Crossing, Crossings
-from pipeline.picture.counting.event import Direction, Event, EventKind
+from pipeline.picture.counting.event import Event
 from pipeline.picture.counting.geometry import BoolArray, Points
 from pipeline.picture.counting.homography import Homography, ground_points
 from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, is_in_picture

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
-EventKind = Literal["crossed", "appeared", "entered", "dwelt", "left", "count_changed"]
-Direction = Literal["in", "out"]
+from pipeline.picture.choices import Direction, EventKind
 
 _ID_BYTES = 8
 

@@ -10,9 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from pipeline.picture.counting.event import Direction, Event, EventKind
+from pipeline.picture.choices import Direction, EventKind
+
+if TYPE_CHECKING:  # brings NumPy along, which help need not
+    from pipeline.picture.counting.event import Event
 
 ANY = "any"
 
