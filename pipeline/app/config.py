@@ -36,8 +36,8 @@ from pipeline.app.options import (
 )
 from pipeline.meaning import Meaning
 from pipeline.picture.choices import Anchor, ColourBy, TrackerKind
+from pipeline.picture.counting.selection import Selection
 from pipeline.segment_limits import DEFAULT_PATTERN, SegmentLimit, check_pattern, parse_segment, parse_size
-from pipeline.sinks.events.selection import Selection
 from pipeline.sources.opening import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, Isolation, NetworkOptions
 from pipeline.user_path import user_path

@@ -13,12 +13,12 @@ from pipeline.app.counting import counts_something
 from pipeline.app.output import Feed, Output, SinkRequest, frame_ids_of
 from pipeline.errors import ConfigError, SinkError
 from pipeline.flow.stage import Sink
+from pipeline.picture.counting.selection import Selection
 from pipeline.picture.detections import Result
 from pipeline.segment_limits import parse_size
 from pipeline.sinks.events.delivery import Carrier, Delivery
 from pipeline.sinks.events.outbox import Outbox
 from pipeline.sinks.events.receivers import EventReceiver, SeveralReceivers
-from pipeline.sinks.events.selection import Selection
 from pipeline.sinks.picture_names import source_stems
 
 if TYPE_CHECKING:  # brings libav along

@@ -161,18 +161,30 @@ def test_every_role_has_advice_and_a_colour_of_its_own() -> None:
     assert {SOURCE, DETECT, RECORD} <= set(colours())  # the roles whose libraries start threads by themselves
 
 
+def event_outputs(folder: Path) -> dict[str, object]:
+    return {
+        "events.file": str(folder / "events.jsonl"),
+        "events.webhook": "http://127.0.0.1:1/",  # where nobody listens
+        "events.mqtt": "mqtt://127.0.0.1:1/events",
+        "events.commands": {"crossed gate": "true"},
+        "events.snapshots": str(folder / "snapshots"),
+        "events.clips": str(folder / "clips"),
+    }
+
+
 def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     small_video: Path, small_detector: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("pyarrow", reason="the extra tables is not installed")
     pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    pytest.importorskip("paho.mqtt", reason="the extra mqtt is not installed")
     keys = {"video": "o.mp4", "jsonl": "o.jsonl", "csv": "o.csv", "parquet": "o.parquet", "crops": "crops"}
     keys |= {"frames": "frames"}
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
     files["output.save_frames"] = "any"
     files["lines"] = {"gate": "0,0.5,1,0.5"}  # which needs a tracker, too
-    files |= {"privacy.blur": "cat", "serve": "0"}
+    files |= {"privacy.blur": "cat", "serve": "0", **event_outputs(tmp_path)}
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO}
@@ -193,7 +205,7 @@ def test_measuring_accuracy_writes_nothing_for_any_output(
     }
     files: dict[str, object] = {f"output.{key}": str(tmp_path / name) for key, name in keys.items()}
     files["output.labels"] = {name: str(tmp_path / name) for name in get_args(LabelFormat)}
-    files |= {"output.save_frames": "any", "track.kind": "bytetrack", "serve": "0"}
+    files |= {"output.save_frames": "any", "track.kind": "bytetrack", "serve": "0", **event_outputs(tmp_path)}
     config = load_config(options={**files, "model": str(small_detector), "output.show": True, "engine.device": "cpu"})
     assert [output.role for output in outputs.OUTPUTS if output.target(config) is None] == OTHER_VIDEO
     assert [output.role for output in outputs.OUTPUTS if output.target(config.without_outputs())] == []

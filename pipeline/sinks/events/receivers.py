@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 from pipeline.picture.counting.as_json import event_as_json
 from pipeline.picture.counting.event import Event
+from pipeline.picture.counting.selection import EVERY_EVENT, Selection
 from pipeline.picture.detections import Result
 from pipeline.sinks.events.delivery import Delivery, DeliveryStatistics
 from pipeline.sinks.events.outbox import Message
-from pipeline.sinks.events.selection import EVERY_EVENT, Selection
 
 
 def as_message(event: Event) -> Message:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import SinkError
+from pipeline.picture.counting.selection import Selection
 from pipeline.sinks.events.command import Command
 from pipeline.sinks.events.delivery import Delivery, Refused
 from pipeline.sinks.events.outbox import Message, Outbox
 from pipeline.sinks.events.receivers import EventReceiver, SeveralReceivers, as_message
-from pipeline.sinks.events.selection import Selection
 from tests.support.events import crossing, result_at
 
 EVIL = "$(touch pwned) `touch pwned`; touch pwned\n' \" --help \0"
