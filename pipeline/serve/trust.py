@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import ipaddress
 import secrets
 import time
@@ -12,11 +13,20 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.requests import cookie_parser
-from starlette.responses import PlainTextResponse, RedirectResponse
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_KEY = "open"
 """Of the token in the address that is printed. Any telling word would be masked on its way to the terminal."""
+
+_ASKING = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>streamdet: token needed</title></head>
+<body><main><h1>streamdet</h1><p>REASON</p>
+<form action="/" method="get"><label>Token <input type="password" name="{TOKEN_KEY}" required autofocus></label>
+<button>Open</button></form></main></body></html>
+"""
+_ASKING_HEADERS = {"Content-Security-Policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'"}
 
 MOST_BODY_BYTES = 64 << 10
 _MOST_CHANGES = 30  # in a burst, of requests that change something
@@ -128,6 +138,9 @@ class Guard:
                 policy.cookie, policy.cookie_value, max_age=7 * 86_400, httponly=True, samesite="strict", path="/"
             )
             await response(scope, receive, _with_headers(send))
+        elif status == 401 and "text/html" in Headers(scope=scope).get("accept", ""):
+            page = HTMLResponse(_ASKING.replace("REASON", html.escape(reason)), status, headers=_ASKING_HEADERS)
+            await page(scope, receive, _with_headers(send))
         else:
             await PlainTextResponse(f"{reason}\n", status)(scope, receive, _with_headers(send))
 
@@ -162,6 +175,7 @@ class Guard:
             return (303, "") if scope["type"] == "http" and scope["path"] == "/" else None
         if query or bearer:
             self._failures.take()
+            return 401, "that is not the token of this run: open the address that streamdet printed when it started"
         return 401, "a token is needed: open the address that streamdet printed when it started"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -56,18 +57,20 @@ WATCHED = """new Promise((done) => {
 })"""
 
 
-def write_numbered(path: Path, num_frames: int = 100) -> None:
+def write_numbered(path: Path, num_frames: int = 100, *, size_wh: tuple[int, int] = SIZE_WH) -> None:
     """A clip of 25 frames/s, each with its number as a bar code."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25)
         assert isinstance(stream, VideoStream)
-        stream.width, stream.height = SIZE_WH
+        stream.width, stream.height = size_wh
         stream.pix_fmt = "yuv420p"
         stream.options = {"bf": "0", "g": "25", "preset": "ultrafast"}
         for number in range(num_frames):
             bits = np.array([255 * (number >> bit & 1) for bit in range(BITS)], np.uint8)
             row = np.repeat(bits, CELL)
-            frame = av.VideoFrame.from_ndarray(np.broadcast_to(row, SIZE_WH[::-1]).copy(), format="gray")
+            frame = av.VideoFrame.from_ndarray(np.broadcast_to(row, SIZE_WH[::-1]).copy(), format="gray").reformat(
+                *size_wh
+            )
             frame.pts = number
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
@@ -76,7 +79,7 @@ def write_numbered(path: Path, num_frames: int = 100) -> None:
 def with_its_number(frame: Frame) -> list[Result]:
     """A box whose left edge is the number that is painted on the frame."""
     row = frame.pixels[SIZE_WH[1] // 2, CELL // 2 :: CELL, 0] > 128
-    number = sum(int(bit) << index for index, bit in enumerate(row))
+    number = sum(int(bit) << index for index, bit in enumerate(row[:BITS]))
     box = np.array([[number, 10, number + 20, 40]], np.float32)
     return [Result(frame, Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64)), ("number",))]
 
@@ -108,3 +111,51 @@ def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: s
     assert len(seen) > 40
     wrong = [(number, of_box) for number, of_box, _ in seen if number != of_box]
     assert len(wrong) <= 0.01 * len(seen), wrong
+
+
+SHOWN = """new Promise((done) => {
+  const ends = performance.now() + 15000;
+  const look = () => {
+    const tile = [...(window.__players?.values() ?? [])][0];
+    const value = tile && (({ video, shown }) => %s)({
+      video: tile.tile.querySelector("video"), shown: tile.player.shown });
+    if (value || performance.now() > ends) done(value || null);
+    else setTimeout(look, 20);
+  };
+  look();
+})"""
+
+
+STAND_STILL = """() => {  // as in a suspended tab: nothing runs, and then all comes at once
+  const { tile, player } = [...window.__players.values()][0];
+  tile.querySelector("video").pause();
+  window.__before = player.shown.at(-1)[0];
+  for (const ends = performance.now() + 2500; performance.now() < ends; );
+  return null;
+}"""
+RECOVERED = "shown.at(-1)[0] > window.__before + 2 && shown.at(-1)[1] !== null && shown.at(-1)"
+
+
+def test_a_suspended_tab_and_another_size_are_recovered_from(tmp_path: Path) -> None:
+    clips = [tmp_path / "small.mp4", tmp_path / "large.mp4"]
+    for clip, scale in zip(clips, (1, 2), strict=True):
+        write_numbered(clip, 50, size_wh=(scale * SIZE_WH[0], scale * SIZE_WH[1]))
+    turns = itertools.cycle(clips[::-1])
+    source = LoopingSource(VideoSource(clips[0], source_id="clip"), lambda: VideoSource(next(turns), source_id="clip"))
+    view = LiveView(ViewOptions("clip", ("number",)), packets=source)
+    flow: Flow[Any] = Flow.from_sources(Capture(source, is_live=True))
+    flow = flow.then(FunctionStage(with_its_number), name="number", overflow="block")
+    flow = flow.to(view, name="view", overflow="block")
+    with Running(flow) as running, served(FakeSurface({"clip": view})) as url:
+        waiting = threading.Thread(target=running.wait)
+        waiting.start()
+        try:
+            with opened_tab(url, tmp_path / "profile") as tab:
+                for width in (SIZE_WH[0], 2 * SIZE_WH[0]):
+                    assert tab.run(SHOWN % f"video.videoWidth === {width} && shown.at(-1)?.[1] !== null")
+                shown = tab.run(f"({STAND_STILL})()") or tab.run(SHOWN % RECOVERED)
+        finally:
+            running.stop()
+            waiting.join()
+    media_time, boxes_time, _, _ = shown
+    assert abs(media_time - boxes_time) < 0.1

@@ -38,6 +38,14 @@ class Tab:
         """Go to an address, and wait until its page is there."""
         self.call("Page.enable")
         self.call("Page.navigate", url=url)
+        self._wait_for_page()
+
+    def follow(self, script: str) -> None:
+        """Run a script that goes to another page, and wait until that is there."""
+        self.run(f"setTimeout(() => {{ {script} }}), 0")
+        self._wait_for_page()
+
+    def _wait_for_page(self) -> None:
         while json.loads(self._connection.recv(timeout=60)).get("method") != "Page.loadEventFired":
             pass
 

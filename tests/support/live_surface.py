@@ -38,13 +38,13 @@ class FakeSurface:
         return {"state": "live", "model": "fake", "device": "cpu", "precision": "fp32", "source": name}
 
     def settings(self) -> dict[str, Json]:
-        return {"score_threshold": 0.5}
+        return {"score_threshold": 0.5, "iou_threshold": 0.6, "classes": [], "class_names": ["cat", "dog"]}
 
     def change_settings(self, values: Mapping[str, Json]) -> dict[str, Json]:
         if "score_threshold" not in values:
             raise ConfigError("settings must be some of score_threshold, got rtsp://admin:secret@door/")
         self.calls.append(("change", dict(values)))
-        return dict(values)
+        return self.settings() | dict(values)
 
     def add(self, values: Mapping[str, Json]) -> str:
         self.calls.append(("add", dict(values)))
@@ -60,12 +60,12 @@ class FakeSurface:
 
 
 @contextmanager
-def served(surface: FakeSurface, policy: Policy | None = None) -> Iterator[str]:
-    """The address of a server on this machine."""
+def served(surface: FakeSurface, policy: Policy | None = None, *, port: int = 0) -> Iterator[str]:
+    """The address of a server on this machine. port: 0: any that is free."""
     from pipeline.serve.server import LiveServer
     from pipeline.serve.trust import Policy
 
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.create_server(("127.0.0.1", port))
     port = listening.getsockname()[1]
     with LiveServer(listening, surface, policy or Policy(port=port)):
         yield f"http://127.0.0.1:{port}/"

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -110,11 +110,23 @@ class LiveRun:
             **({} if counts is None else _numbers(counts)),
             "fps_inferred": None if detect is None else detect.recent_rate,
             "queue": None if detect is None else detect.waiting,
+            "queue_capacity": self._room_before(names, [name for branch in branches for name in branch.source_ids]),
             "state": None if status is None else status.state.name,
             "reason": None if status is None else status.state.reason,
             "paused": status is not None and status.is_paused,
             **_engines(branches),
         }
+
+    def _room_before(self, node_names: Set[str], source_ids: Sequence[str]) -> int | None:
+        """How many items the queues before these nodes can hold: a lane for each source that has not ended."""
+        edges = [node.edge for node in self._running.flow.nodes if node.name in node_names]
+        over = {row.name for row in self._supervisor.sources() if row.state.name in ("ended", "failed")}
+        feeds = [
+            feed
+            for feed in self._supervisor.assembly.feeds
+            if feed.source_id in source_ids and feed.source_id not in over
+        ]
+        return sum(edge.lane(is_live=feed.is_live).capacity for edge in edges for feed in feeds) if edges else None
 
     def settings(self) -> dict[str, Json]:
         """Which detections are kept now; thresholds of None are the model's own."""

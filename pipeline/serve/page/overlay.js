@@ -1,4 +1,6 @@
-// Overlay: boxes in source pixels → drawn on a canvas over the part of an element that the picture fills.
+// Overlay: boxes, lines and zones in source pixels → drawn on a canvas over the part of an element that the picture fills.
+
+import { drawShapes } from "./shapes.js";
 
 export function colourOf(classId) {
   return `hsl(${(classId * 137.5 + 200) % 360} 90% 62%)`;
@@ -27,7 +29,8 @@ export class Overlay {
   }
 
   // source: { w, h, classes } of the init message. rect: of `contentRect`. lateSeconds: how much older than the picture.
-  draw(dets, source, rect, { isLate = false, lateSeconds = 0 } = {}) {
+  // counts: of lines and zones, where the run has them.
+  draw(dets, source, rect, { isLate = false, lateSeconds = 0, counts = null } = {}) {
     const canvas = this.#canvas;
     const ratio = window.devicePixelRatio || 1;
     const width = Math.round(canvas.clientWidth * ratio);
@@ -36,10 +39,14 @@ export class Overlay {
     this.clear();
     const context = canvas.getContext("2d");
     context.scale(ratio, ratio);
-    context.globalAlpha = isLate ? 0.45 : 1;
-    context.setLineDash(isLate ? [6, 4] : []);
     context.font = "600 12px system-ui, sans-serif";
     context.textBaseline = "top";
+    if (counts) {
+      const toGlass = ([x, y]) => [rect.x + (x / source.w) * rect.width, rect.y + (y / source.h) * rect.height];
+      drawShapes(context, counts, toGlass, (text, x, y, colour) => label(context, text, x + 4, y + 4, colour, rect));
+    }
+    context.globalAlpha = isLate ? 0.45 : 1;
+    context.setLineDash(isLate ? [6, 4] : []);
     for (const det of dets) this.#drawBox(context, det, source, rect);
     if (isLate) {
       context.globalAlpha = 1;
@@ -67,7 +74,7 @@ export class Overlay {
 function label(context, text, x, y, colour, rect) {
   const width = context.measureText(text).width + 8;
   const left = Math.max(rect.x, Math.min(x, rect.x + rect.width - width));
-  const top = Math.max(rect.y, y);
+  const top = Math.max(rect.y, Math.min(y, rect.y + rect.height - 16));
   context.fillStyle = colour;
   context.fillRect(left, top, width, 16);
   context.fillStyle = "#081018";

@@ -1,10 +1,12 @@
 // Player: the WebSocket of a source → its pictures and boxes in a tile; connects again, and takes what the browser plays.
 //
-// docs/live-protocol.md describes the messages. Events: "stats", "init" and "notice", with a `detail`.
+// docs/live-protocol.md describes the messages. Events: "stats", "init", "notice", "events", "end" and "recorded" (a Blob or
+// null), with a `detail`.
 
 import { Boxes } from "./boxes.js";
 import { Feed } from "./feed.js";
 import { Overlay, contentRect } from "./overlay.js";
+import { Recorder } from "./recorder.js";
 
 const MODES = [null, "encode", "jpeg"]; // asked for, one after another, where the browser does not play the one before
 const LONGEST_DELAY_MS = 5000;
@@ -32,6 +34,10 @@ export class Player extends EventTarget {
   #isClosed = false;
   #isEnded = false;
   #timers = [];
+  #initData = null; // the init segment
+  #recorder = null;
+  glass = null; // { picture, dets, init }: what shows: an element, the boxes on it, and in which pixels they are
+  counts = null; // of lines and zones, in the newest message that has them
   shown = []; // [media time of the picture, pts of its boxes or null, age in ms]: what was drawn, for tests
 
   constructor(key, { video, canvas, overlay }) {
@@ -49,12 +55,40 @@ export class Player extends EventTarget {
   close() {
     this.#isClosed = true;
     this.#timers.forEach(clearInterval);
-    this.#socket?.close();
-    this.#feed?.close();
+    this.stopRecording();
+    this.#leave();
   }
 
-  get boxes() {
-    return this.#boxes;
+  get isEnded() {
+    return this.#isEnded;
+  }
+
+  // Whether the stream can be recorded: JPEGs cannot.
+  get canRecord() {
+    return this.#initData !== null;
+  }
+
+  // Connect again at once, also to a source that had ended and is there again.
+  reconnect() {
+    this.#isEnded = false;
+    this.#leave();
+    this.#connect();
+  }
+
+  // Keep what comes from the next key frame on. A stream that ends, or begins anew, ends the recording.
+  startRecording() {
+    this.#recorder = new Recorder(this.#initData);
+  }
+
+  stopRecording() {
+    const recorder = this.#recorder;
+    this.#recorder = null;
+    if (recorder) this.#tell("recorded", recorder.file());
+  }
+
+  // Draw again, after the size of the element has changed.
+  redraw() {
+    this.#redraw?.();
   }
 
   #connect() {
@@ -84,11 +118,15 @@ export class Player extends EventTarget {
     else if (message.t === "stats") this.#tell("stats", message);
     else if (message.t === "end") {
       this.#isEnded = true;
+      this.stopRecording();
       this.#notice("the source has ended");
+      this.#tell("end", null);
     }
   }
 
   #begin(init) {
+    this.stopRecording();
+    this.#initData = null;
     this.#init = init;
     this.#delayMs = 500;
     this.#boxes.clear();
@@ -110,12 +148,16 @@ export class Player extends EventTarget {
     if (this.#isClosed || this.#mode + 1 >= MODES.length) return this.#notice(reason);
     this.#mode += this.#init?.mode === "encode" ? MODES.length - 1 - this.#mode : 1;
     this.#notice(`${reason}; trying another way …`);
+    this.#leave();
+    this.#connect();
+  }
+
+  #leave() {
     this.#feed?.close();
     this.#feed = null;
     const socket = this.#socket;
     this.#socket = null;
     socket?.close();
-    this.#connect();
   }
 
   #keep(message) {
@@ -126,12 +168,21 @@ export class Player extends EventTarget {
     message.heardAtMs = performance.now();
     this.#boxesAtMs = message.heardAtMs;
     this.#boxes.add(message);
+    if (message.counts) this.counts = message.counts;
+    if (message.events?.length) this.#tell("events", message.events);
     if (this.#redraw && Math.abs(message.pts - this.#shownSeconds) < 0.002) this.#redraw(); // late, but still its picture
   }
 
   #take(data) {
-    if (this.#init?.mode === "jpeg") this.#show(data);
-    else this.#feed?.append(data);
+    if (this.#init?.mode === "jpeg") {
+      this.#show(data);
+      return;
+    }
+    if (!this.#initData) {
+      this.#initData = data;
+      this.#tell("recordable", null);
+    } else if (this.#recorder && !this.#recorder.take(data)) this.stopRecording();
+    this.#feed?.append(data);
   }
 
   #chase() {
@@ -163,6 +214,7 @@ export class Player extends EventTarget {
     this.#shownSeconds = mediaTime;
     this.#redraw = () => this.#draw(mediaTime, element, width, height);
     const nearest = this.#boxes.at(mediaTime);
+    this.glass = { picture: element, dets: nearest?.message.dets ?? [], init: this.#init };
     if (!nearest) {
       this.#overlay.clear();
       this.#note(mediaTime, null, null);
@@ -171,7 +223,7 @@ export class Player extends EventTarget {
     const { message, lateSeconds } = nearest;
     const isLate = lateSeconds > 1.5 * this.#step + 0.01;
     const rect = contentRect(element, width, height);
-    this.#overlay.draw(message.dets, this.#init, rect, { isLate, lateSeconds });
+    this.#overlay.draw(message.dets, this.#init, rect, { isLate, lateSeconds, counts: message.counts });
     this.#note(mediaTime, message, message.age_ms + performance.now() - message.heardAtMs);
   }
 
