@@ -37,7 +37,8 @@ def boxes_message(result: Result, pts_seconds: float, *, now_seconds: float) -> 
     """The boxes of a frame, in source pixels, with the media time of its picture in this view."""
     frame, detections = result.frame, result.detections
     track_ids: Sequence[int | None]
-    track_ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+    ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
+    track_ids = [None if track_id == -1 else track_id for track_id in ids]  # -1: of no confirmed track
     rows = zip(
         detections.boxes_xyxy.round(1).tolist(),
         detections.scores.round(3).tolist(),

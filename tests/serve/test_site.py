@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -306,6 +307,15 @@ def test_a_frame_without_detections_has_a_message_too() -> None:
 
     message = json.loads(boxes_message(result(1, num_boxes=0), 1.5, now_seconds=2.0))
     assert (message["dets"], message["pts"], message["frame"]) == ([], 1.5, 1)
+
+
+def test_a_box_of_no_confirmed_track_has_no_track_in_its_message() -> None:
+    from pipeline.serve.messages import boxes_message
+
+    item = result(1, num_boxes=2)
+    item = replace(item, detections=replace(item.detections, track_ids=np.array([-1, 7], np.int64)))
+    message = json.loads(boxes_message(item, 1.5, now_seconds=2.0))
+    assert [det[6] for det in message["dets"]] == [None, 7]
 
 
 def test_a_source_that_does_not_exist_closes_the_socket_and_says_which_do(surface: FakeSurface) -> None:

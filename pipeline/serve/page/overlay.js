@@ -2,6 +2,8 @@
 
 import { drawShapes } from "./shapes.js";
 
+const SMALL_WIDTH = 560;
+
 export function colourOf(classId) {
   return `hsl(${(classId * 137.5 + 200) % 360} 90% 62%)`;
 }
@@ -66,7 +68,8 @@ export class Overlay {
     context.strokeRect(left, top, ((x1 - x0) / source.w) * rect.width, ((y1 - y0) / source.h) * rect.height);
     const name = source.classes[classId] ?? `class ${classId}`;
     const track = trackId === null || trackId === undefined ? "" : `#${trackId} `;
-    label(context, `${track}${name} ${Math.round(100 * score)} %`, left - 1, top - 17, colour, rect);
+    const percent = rect.width < SMALL_WIDTH ? "" : ` ${Math.round(100 * score)} %`; // labels hide less in a small picture
+    label(context, `${track}${name}${percent}`, left - 1, top - 17, colour, rect);
   }
 }
 
