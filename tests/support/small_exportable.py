@@ -39,8 +39,13 @@ class SmallNetwork(DemoNetwork):
         self.to_stride_64 = convolution(128, 128, kernel=3, stride=2)
         self.mix = nn.ModuleList([nn.Identity() for _ in ANCHOR_SIZES_PX])
         per_cell = [len(sizes) * len(ANCHOR_ASPECTS) for sizes in ANCHOR_SIZES_PX]
-        heads = [[nn.Sequential(nn.Conv2d(width, num * k, 1)) for num in per_cell] for k in (1 + num_classes, 4)]
-        self.classify, self.locate = map(nn.ModuleList, heads)
+        self.classify = nn.ModuleList([_in_one_layer(width, num * (1 + num_classes)) for num in per_cell])
+        self.locate = nn.ModuleList([_in_one_layer(width, num * 4) for num in per_cell])
+
+
+def _in_one_layer(inputs: int, outputs: int) -> nn.Sequential:
+    """A mix of the channels. The norm gives every class the same mean, so that none wins everywhere."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1), nn.BatchNorm2d(outputs))
 
 
 def exportable(*, seed: int = 0) -> Exportable:
