@@ -109,7 +109,7 @@ def test_a_signal_ends_the_wait_for_work_that_does_not_return() -> None:
     gate = threading.Event()
 
     def work() -> None:
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)  # unlike SIGHUP, nohup lets it through
         gate.wait()
 
     with pytest.raises(Interrupted), Signals(grace_seconds=0.01) as signals:
