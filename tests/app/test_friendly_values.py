@@ -152,7 +152,7 @@ def test_the_help_of_run_has_a_heading_for_each_panel_in_80_columns() -> None:
     shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "80"}).output
     headings = re.findall(r"^(\w[\w ,]*):$", shown, re.MULTILINE)
     assert headings[:2] == ["Arguments", "Options"]
-    assert headings[2:7] == ["Input", "Model", "Counting", "Output", "Live"]
+    assert headings[2:8] == ["Input", "Model", "Counting", "Output", "Events", "Live"]
     assert headings[-2:] == ["Foreign models, where recognition is in doubt", "Advanced"]
     assert max(map(len, shown.splitlines())) <= 80
     first = shown.partition("\nOptions:")[2].partition("\nInput:")[0]
