@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from pipeline.errors import SinkError
 from pipeline.picture.detections import RenderedFrame
 from pipeline.sinks.encoder import TICKS, Codec, Encoder, Preset, reason_of_libav
+from pipeline.sinks.muxed_file import MuxedFile
 from pipeline.sinks.soundtrack import SoundSource, Soundtrack
 from pipeline.sinks.writable import refuse_deleted, refuse_no_path, refuse_unwritable
 from pipeline.whole_file import make_parents
@@ -63,6 +64,7 @@ class Recording:
         self._is_live = is_live
         self._sound = sound
         self._soundtrack: Soundtrack | None = None
+        self._file: MuxedFile | None = None
         self._container: OutputContainer | None = None
         self._stream: VideoStream | None = None
         self._began_at_seconds = self._last_seconds = 0.0
@@ -92,6 +94,8 @@ class Recording:
         try:
             self._finish(container)
         finally:
+            if self._file is not None:
+                self._file.close()
             if self._sound is not None:
                 self._sound.close()
 
@@ -106,6 +110,8 @@ class Recording:
                     self._soundtrack.close()
             finally:
                 container.close()
+            if self._file is not None and self._file.failure is not None:
+                raise self._file.failure  # which libav forgets
         except (FFmpegError, OSError) as error:
             if not self._is_broken:  # else `write` has raised
                 raise SinkError(f"{self._path}: its end cannot be written: {reason_of_libav(error)}") from error
@@ -116,7 +122,8 @@ class Recording:
         self._encoder.take_shape(item)
         file_format = _FORMATS[self._path.suffix.lower()]
         make_parents(self._path)
-        container = av.open(str(self._path), "w", format=file_format, options=self._muxer_options(file_format))
+        self._file = MuxedFile(self._path)
+        container = av.open(self._file, "w", format=file_format, options=self._muxer_options(file_format))
         stream = self._add_stream(container)
         if self._sound is not None and not self._is_live:
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result, Tracks
 from pipeline.picture.frame import Frame
 from pipeline.sinks.jsonl import JsonLines
+from tests.support.file_size import no_file_above
 
 
 def result(index: int = 0, *, track_ids: list[int] | None = None) -> Result:
@@ -120,17 +120,13 @@ def test_a_full_disk_is_one_clear_error() -> None:
 
 def test_a_line_that_fits_only_in_part_is_taken_back(tmp_path: Path) -> None:
     """A limit on the size of files cuts a write as a full disk does."""
-    resource = pytest.importorskip("resource", reason="limits of POSIX")
-    path, ignored = tmp_path / "o.jsonl", signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "o.jsonl"
     lines = JsonLines(path)
     lines.write(result(0))
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 20, limits[1]))
-        with pytest.raises(SinkError, match="JSON lines cannot be written: File too large"):
-            lines.write(result(1))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, ignored)
-        lines.close()
+    with (
+        no_file_above(path.stat().st_size + 20),
+        pytest.raises(SinkError, match="JSON lines cannot be written: File too large"),
+    ):
+        lines.write(result(1))
+    lines.close()
     assert [json.loads(line)["frame"] for line in path.read_text().splitlines()] == [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import textwrap
@@ -16,8 +17,10 @@ from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, RenderedFrame, Result
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.sinks.encoder import encoder_failure
+from pipeline.sinks.muxed_file import MuxedFile
 from pipeline.sinks.recording import Recording
-from tests.support.pictures import grey
+from tests.support.file_size import no_file_above
+from tests.support.pictures import grey, noise
 
 
 def rendered(pixels: PixelArray, *, pts: float = 0.0, captured_at: float = 0.0) -> RenderedFrame:
@@ -217,3 +220,35 @@ def test_a_killed_recording_plays_up_to_the_last_second_or_two(tmp_path: Path) -
     assert done.returncode == -9
     times, _, _ = read(path)
     assert times[-1] >= 5.0 - 2.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts descriptors in /proc")
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("is_live", [True, False])
+def test_a_full_disk_at_the_very_end_is_an_error_and_leaves_no_descriptor(
+    tmp_path: Path, suffix: str, *, is_live: bool
+) -> None:
+    """libav says nothing where the last fragment of an MP4 does not fit."""
+    path = tmp_path / f"a{suffix}"
+    num_open = len(list(Path("/proc/self/fd").iterdir()))
+    sink = Recording(path, is_live=is_live)
+    for index in range(3):
+        sink.write(rendered(noise(160, 120, seed=index), pts=index / 30, captured_at=index / 30))
+    with no_file_above(10_000), pytest.raises(SinkError, match=f"a{suffix}: its end cannot be written: File too large"):
+        sink.close()
+    assert path.stat().st_size <= 10_000
+    assert len(list(Path("/proc/self/fd").iterdir())) == num_open
+    sink.close()
+
+
+def test_what_a_muxer_writes_is_whole_or_a_beginning_of_it(tmp_path: Path) -> None:
+    file = MuxedFile(tmp_path / "a")
+    assert file.write(b"0123") == 4
+    file.seek(1)
+    with no_file_above(6):
+        assert [file.write(b"abcdefgh"), file.write(b"i")] == [-errno.EFBIG, -errno.EFBIG]
+    assert file.write(b"j") == -errno.EFBIG  # not behind a gap, although there is room now
+    assert file.failure is not None
+    assert file.failure.errno == errno.EFBIG
+    file.close()
+    assert (tmp_path / "a").read_bytes() == b"0abcde"

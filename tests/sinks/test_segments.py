@@ -17,7 +17,7 @@ import pytest
 from pipeline.errors import SinkError
 from pipeline.events import EVENT
 from pipeline.picture.detections import Detections, RenderedFrame, Result
-from pipeline.picture.frame import Frame
+from pipeline.picture.frame import Frame, PixelArray
 from pipeline.segment_limits import (
     DEFAULT_PATTERN,
     SegmentLimit,
@@ -32,16 +32,18 @@ from pipeline.sinks.segment_archive import SegmentArchive, shared_archive
 from pipeline.sinks.segment_index import Segment, SegmentIndex
 from pipeline.sinks.segmented import SegmentedRecording
 from pipeline.testing import StepClock
-from tests.support.pictures import grey
+from tests.support.file_size import no_file_above
+from tests.support.pictures import grey, noise
 
 NOON = 1_795_737_600.0  # 2026-11-27T00:00:00Z
 
 
-def rendered(index: int, seconds: float, source_id: str = "door") -> RenderedFrame:
+def rendered(index: int, seconds: float, source_id: str = "door", *, pixels: PixelArray | None = None) -> RenderedFrame:
+    pixels = grey(index) if pixels is None else pixels
     frame = Frame.from_pixels(
-        grey(index), pts_seconds=seconds, captured_at_seconds=seconds, index=index, source_id=source_id
+        pixels, pts_seconds=seconds, captured_at_seconds=seconds, index=index, source_id=source_id
     )
-    return RenderedFrame(Result(frame, Detections.empty(), ("dog",)), grey(index))
+    return RenderedFrame(Result(frame, Detections.empty(), ("dog",)), pixels)
 
 
 class Camera:
@@ -285,6 +287,23 @@ def test_another_failure_than_a_full_disk_is_an_error_and_what_was_written_is_ke
     (segment,) = camera.archive.segments()
     assert (segment.frames, segment.complete) == (15, False)
     assert frames_in(tmp_path / segment.file) == 15
+
+
+@pytest.mark.parametrize("room_bytes", [500, 9_000, 20_000, 35_000])
+def test_the_index_names_as_many_frames_as_play_where_the_end_of_a_segment_does_not_fit(
+    tmp_path: Path, room_bytes: int
+) -> None:
+    camera = Camera(tmp_path)
+    for index in range(7):
+        camera.sink.write(rendered(index, index / 10, pixels=noise(160, 120, seed=index)))
+    with no_file_above(room_bytes), pytest.raises(SinkError, match="its end cannot be written: File too large"):
+        camera.sink.close()
+    lines = lines_of(tmp_path / "cam.segments.jsonl")
+    assert [(line["frames"], line["complete"]) for line in lines.values()] == [
+        (decoded_frames(tmp_path / file), False) for file in lines
+    ]
+    assert all(line["frames"] for line in lines.values())
+    assert {path.name for path in tmp_path.glob("*.mp4")} == set(lines)
 
 
 def test_a_segment_that_somebody_deletes_while_it_is_written_costs_nothing_else(tmp_path: Path) -> None:
