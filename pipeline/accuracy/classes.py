@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,9 +35,7 @@ def in_classes_of_data(detections: Detections, classes: IntArray) -> Detections:
     named = detections.select(detections.class_ids < len(classes))
     class_ids = classes[named.class_ids]  # [N]
     kept = named.select(class_ids >= 0)
-    return Detections(
-        kept.boxes_xyxy, kept.scores, class_ids[class_ids >= 0], kept.masks, kept.keypoints, kept.track_ids
-    )
+    return replace(kept, class_ids=class_ids[class_ids >= 0])
 
 
 def meaning_of(name: str) -> str:

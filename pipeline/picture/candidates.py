@@ -20,6 +20,7 @@ class Candidates:
     box_masks: FloatArray | None = None  # [M, h, w] in 0..1, each stretched over its box
     keypoints: FloatArray | None = None  # [M, points, 3]: x, y in network pixels, score
     mask_weights: FloatArray | None = None  # [M, K]: how much of each prototype is in the logits of a mask
+    corners: FloatArray | None = None  # [M, 4, 2] in network pixels, of oriented boxes, whose bounds the boxes are
     prototypes: npt.NDArray[np.generic] | None = None  # [K, h, w], fractions, stretched over the network's input
 
     def select(self, chosen: npt.NDArray[np.bool_] | IntArray) -> Candidates:
@@ -31,5 +32,6 @@ class Candidates:
             None if self.box_masks is None else self.box_masks[chosen],
             None if self.keypoints is None else self.keypoints[chosen],
             None if self.mask_weights is None else self.mask_weights[chosen],
+            None if self.corners is None else self.corners[chosen],
             self.prototypes,
         )

@@ -26,6 +26,7 @@ Rectangle = tuple[int, int, int, int]
 Ink = tuple[tuple[int, ...], ...]
 """A colour as each layer has it."""
 
+_SHIFT = 4  # bits of a fraction of a pixel
 _BGR_DARKER = (np.arange(256) // 3).astype(np.uint8)
 _LUMA_DARKER = (16 + np.maximum(np.arange(256) - 16, 0) // 3).astype(np.uint8)
 _CHROMA_NEUTRAL = np.full(256, 128, np.uint8)
@@ -143,6 +144,14 @@ class Canvas:
             line = ((points - (left, top)) // layer.step).reshape(-1, 1, 2)
             cv2.polylines(drawn, [line], False, ink, max(1, thickness // layer.step), cv2.LINE_AA)
             ground[:] = drawn if opacity >= 1 else cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0)
+
+    def polygon(self, corners_xy: npt.NDArray[np.floating], thickness: int, colour: Colour) -> None:
+        """The edge of a polygon [P, 2], in continuous pixels, its line half inside and half outside."""
+        corners = np.clip(corners_xy, -9999, 99999)
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            sixteenths = np.rint((corners / layer.step - 0.5) * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
+            width = -(-thickness // layer.step)
+            cv2.polylines(layer.samples, [sixteenths], True, ink, width, cv2.LINE_AA, _SHIFT)
 
     def fill(self, polygon_xy: npt.NDArray[np.floating], colour: Colour, opacity: float) -> None:
         """Mix a colour into the inside of a polygon [P, 2], by its opacity."""

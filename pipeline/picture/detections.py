@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from pipeline.errors import MissingExtraError
 from pipeline.picture.boxes import FloatArray as FloatArray
+from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.counting.counts import Counts
 from pipeline.picture.counting.event import Event
 from pipeline.picture.crops import crops_of
@@ -24,6 +25,7 @@ from pipeline.picture.i420 import I420
 from pipeline.picture.image_file import write_image
 from pipeline.picture.masks import Masks
 from pipeline.picture.notebook import html_of, in_notebook, jpeg_of, show_in_cell
+from pipeline.picture.quadrilaterals import quadrilateral_iou
 
 if TYPE_CHECKING:
     import pandas
@@ -50,6 +52,7 @@ class Detections:
     masks: Masks | None = None  # [N, H, W] as `np.asarray` makes it; `Masks.of` takes such an array
     keypoints: FloatArray | None = None  # [N, points, 3]: x, y, score
     track_ids: IntArray | None = None  # [N]; -1: of no confirmed track
+    corners: FloatArray | None = None  # [N, 4, 2]: x, y, of oriented boxes, whose bounds in the picture the boxes are
 
     def __post_init__(self) -> None:
         num = len(self.scores)
@@ -65,10 +68,12 @@ class Detections:
             )
         if self.masks is not None and not isinstance(self.masks, Masks):
             raise ValueError(f"masks must be Masks, of an array with Masks.of, got {type(self.masks).__name__}")
-        for name in ("masks", "keypoints", "track_ids"):
+        for name in ("masks", "keypoints", "track_ids", "corners"):
             array = getattr(self, name)
             if array is not None and len(array) != num:
                 raise ValueError(f"{name} must have one entry for each of the {num} boxes, got {len(array)}")
+        if self.corners is not None and not (self.corners.shape == (num, 4, 2) and np.isfinite(self.corners).all()):
+            raise ValueError(f"corners must be finite and [{num}, 4, 2], got {list(self.corners.shape)}")
         if num and not (np.isfinite(self.boxes_xyxy).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
             raise ValueError("boxes must be finite and scores within [0, 1]")
 
@@ -89,11 +94,19 @@ class Detections:
             None if self.masks is None else self.masks.select(chosen),
             None if self.keypoints is None else self.keypoints[chosen],
             None if self.track_ids is None else self.track_ids[chosen],
+            None if self.corners is None else self.corners[chosen],
         )
+
+    def overlaps(self, other: Detections) -> FloatArray:
+        """IoU [N, M] with others [M], of the corners of oriented boxes where both sides have them."""
+        if self.corners is None or other.corners is None:
+            return intersection_over_union(self.boxes_xyxy, other.boxes_xyxy)
+        return quadrilateral_iou(self.corners, other.corners)
 
     def to_supervision(self, class_names: tuple[str, ...] = ()) -> supervision.Detections:
         """The same detections as `supervision.Detections`, class names under `data["class_name"]`.
 
+        The corners of oriented boxes are under `data["xyxyxyxy"]`, where supervision's annotators look for them.
         Raises MissingExtraError if supervision is not installed.
         """
         try:
@@ -105,6 +118,8 @@ class Detections:
             data["class_name"] = np.array(
                 [_name_of(index, class_names) for index in self.class_ids.tolist()], dtype=str
             )
+        if self.corners is not None:
+            data["xyxyxyxy"] = self.corners
         return supervision.Detections(
             xyxy=self.boxes_xyxy,
             confidence=self.scores,

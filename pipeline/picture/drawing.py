@@ -49,6 +49,8 @@ class DrawnDetections(Protocol):
     def keypoints(self) -> FloatArray | None: ...
     @property
     def track_ids(self) -> npt.NDArray[np.int64] | None: ...
+    @property
+    def corners(self) -> FloatArray | None: ...
 
 
 class DrawnCentres(Protocol):
@@ -186,13 +188,16 @@ def _draw_shapes(
     thickness: int,
     colours: Sequence[Colour],
 ) -> None:
-    """Masks, boxes and keypoints, the surest last."""
+    """Masks, boxes, which may be oriented, and keypoints, the surest last."""
     if detections.masks is not None:
         for index in reversed(order):
             canvas.tint(detections.masks.crop(index), detections.masks.left_tops[index], colours[index])
     for index in reversed(order):
         colour = colours[index]
-        canvas.outline(boxes[index], thickness, colour)
+        if detections.corners is None:
+            canvas.outline(boxes[index], thickness, colour)
+        else:
+            canvas.polygon(detections.corners[index], thickness, colour)
         if detections.keypoints is not None:
             _draw_skeleton(canvas, detections.keypoints[index], colour, thickness)
 

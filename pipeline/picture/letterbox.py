@@ -81,6 +81,11 @@ class Letterbox:
         offset = np.array([self.pad_left, self.pad_top, 0], np.float32)
         return np.asarray((points - offset) / np.array([scale_x, scale_y, 1], np.float32), np.float32)
 
+    def corners_to_source(self, corners: FloatArray) -> FloatArray:
+        """Map corners [N, 4, 2], x and y in network pixels, to source pixels, not clipped."""
+        offset = np.array([self.pad_left, self.pad_top], np.float32)
+        return np.asarray((corners - offset) / np.array(self.scale_xy, np.float32), np.float32)
+
     def boxes_to_network(self, boxes_xyxy: FloatArray) -> FloatArray:
         """Map boxes [N, 4] from source pixels to network pixels."""
         scale_x, scale_y = self.scale_xy

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.picture.boxes import FloatArray, Indices, intersection_over_union
+from pipeline.picture.boxes import FloatArray, Indices
 from pipeline.picture.detections import Detections
 
 Mask = npt.NDArray[np.bool_]
@@ -55,7 +55,7 @@ class Likeness:
     def of(cls, ours: Detections, theirs: Detections) -> Likeness:
         """Compare each of ours [N] with each of theirs [M]."""
         return cls(
-            intersection_over_union(ours.boxes_xyxy, theirs.boxes_xyxy),
+            ours.overlaps(theirs),
             np.abs(ours.scores[:, None] - theirs.scores[None]),
             ours.class_ids[:, None] == theirs.class_ids[None],
         )

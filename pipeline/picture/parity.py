@@ -181,8 +181,7 @@ def _pairs(ours: Side, theirs: Side, likeness: Likeness, bar: Bar) -> _Pairs:
     counted = ours.counts[rows] | theirs.counts[columns]  # [P]
     rows, columns = rows[counted], columns[counted]
     iou, score_difference = likeness.iou[rows, columns], likeness.score_difference[rows, columns]  # [P], [P]
-    our_boxes, their_boxes = ours.detections.boxes_xyxy[rows], theirs.detections.boxes_xyxy[columns]  # [P, 4], [P, 4]
-    corners_px = np.abs(our_boxes - their_boxes).max(axis=1, initial=0)  # [P]
+    corners_px = _corner_distance(ours.detections, theirs.detections, rows, columns)  # [P]
     is_within = (iou >= bar.least_iou) | (corners_px <= _SAME_CORNERS_PX)  # [P]
     is_within &= score_difference <= bar.largest_score_difference
     mask_iou = _mask_iou(ours.detections, theirs.detections, rows, columns)  # [P]
@@ -192,6 +191,16 @@ def _pairs(ours: Side, theirs: Side, likeness: Likeness, bar: Bar) -> _Pairs:
     if points_share is not None:
         is_within &= points_share >= _LEAST_SHARE_OF_POINTS
     return _Pairs(rows, columns, iou, score_difference, mask_iou, points_share, is_within)
+
+
+def _corner_distance(ours: Detections, theirs: Detections, rows: Indices, columns: Indices) -> FloatArray:
+    """How far the corners of each pair lie apart at most [P], along x or y; those of oriented boxes in any rotation."""
+    if ours.corners is None or theirs.corners is None:
+        boxes, others = ours.boxes_xyxy[rows], theirs.boxes_xyxy[columns]  # [P, 4], [P, 4]
+        return np.asarray(np.abs(boxes - others).max(axis=1, initial=0))
+    turns = (np.roll(ours.corners[rows], shift, axis=1) for shift in range(4))
+    distances = [np.abs(corners - theirs.corners[columns]).max(axis=(1, 2), initial=0) for corners in turns]
+    return np.asarray(np.min(distances, axis=0))
 
 
 def _edges(

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.picture.boxes import FloatArray, intersection_over_union
 from pipeline.picture.detections import IntArray
+from pipeline.picture.quadrilaterals import quadrilateral_iou
 
 SuppressionMode = Literal["class-aware", "class-agnostic", "soft-linear", "soft-gaussian"]
 
@@ -65,11 +66,17 @@ _DEFAULTS = SuppressionOptions()
 
 
 def suppress(
-    boxes_xyxy: FloatArray, scores: FloatArray, class_ids: IntArray, options: SuppressionOptions = _DEFAULTS
+    boxes_xyxy: FloatArray,
+    scores: FloatArray,
+    class_ids: IntArray,
+    options: SuppressionOptions = _DEFAULTS,
+    *,
+    corners: FloatArray | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Return the indices [K] of the boxes that stay, best first, and their scores [K].
 
-    Takes boxes [N, 4], scores [N] and class_ids [N]. A box stays if its score is at least the threshold of its class
+    Takes boxes [N, 4], scores [N], class_ids [N], and for oriented boxes their corners [N, 4, 2], which overlap then
+    instead of the boxes, exactly. A box stays if its score is at least the threshold of its class
     and no better box that stays overlaps it by *more* than the IoU threshold; equal scores keep their order. The soft
     modes, which are class-aware, lower the scores of the boxes that a better one overlaps and apply the score
     thresholds to the lowered ones. Raises ValueError for NaN or infinite boxes and scores.
@@ -82,22 +89,27 @@ def suppress(
     if options.keep_class_ids is not None:
         of_classes = np.flatnonzero(np.isin(class_ids, sorted(options.keep_class_ids)))  # [L]
         kept, kept_scores = suppress(
-            boxes_xyxy[of_classes], scores[of_classes], class_ids[of_classes], replace(options, keep_class_ids=None)
+            boxes_xyxy[of_classes],
+            scores[of_classes],
+            class_ids[of_classes],
+            replace(options, keep_class_ids=None),
+            corners=None if corners is None else corners[of_classes],
         )  # [K], [K]
         return of_classes[kept], kept_scores
-    if not (np.isfinite(boxes_xyxy).all() and np.isfinite(scores).all()):
+    shapes = boxes_xyxy if corners is None else corners
+    if not (np.isfinite(boxes_xyxy).all() and np.isfinite(shapes).all() and np.isfinite(scores).all()):
         raise ValueError("boxes and scores must be finite, got NaN or infinity; does the network overflow in float16?")
     thresholds = options.thresholds_of(class_ids)  # [N]
     order = np.flatnonzero(scores >= thresholds)  # [M]
     order = order[np.argsort(-scores[order], kind="stable")]  # [M], best first
-    boxes, classes = np.asarray(boxes_xyxy[order], np.float32), class_ids[order]  # [M, 4], [M]
+    shapes, classes = np.asarray(shapes[order], np.float32), class_ids[order]  # [M, 4] or [M, 4, 2], [M]
     if options.mode.startswith("soft"):
         kept, lowered = _suppress_soft(
-            boxes, scores[order], classes, thresholds[order], _weigh(options), options.max_detections
+            shapes, scores[order], classes, thresholds[order], _weigh(options), options.max_detections
         )  # [K], [K]
         return order[kept], lowered
     rivals = classes if options.mode == "class-aware" else None
-    kept = _suppress_hard(boxes, rivals, options.iou_threshold, options.max_detections)  # [K]
+    kept = _suppress_hard(shapes, rivals, options.iou_threshold, options.max_detections)  # [K]
     return order[kept], scores[order[kept]]
 
 
@@ -116,29 +128,35 @@ def _gaussian_weight(iou: FloatArray, *, sigma: float) -> FloatArray:
     return np.asarray(np.exp(-(iou**2) / np.float32(sigma)), np.float32)
 
 
+def _overlaps(a: FloatArray, b: FloatArray, is_rival: npt.NDArray[np.bool_] | None, *, above: float) -> FloatArray:
+    """IoU [A, B] of boxes [·, 4], or of the corners [·, 4, 2] of oriented ones; of these only where it matters."""
+    if a.ndim == 3:
+        return quadrilateral_iou(a, b, where=is_rival, above=above)
+    return intersection_over_union(a, b)
+
+
 def _suppress_hard(
-    boxes: FloatArray, classes: IntArray | None, iou_threshold: float, max_detections: int
+    shapes: FloatArray, classes: IntArray | None, iou_threshold: float, max_detections: int
 ) -> npt.NDArray[np.intp]:
-    """Indices [K] of boxes [M, 4], sorted best first, that greedy suppression keeps.
+    """Indices [K] of boxes [M, 4] or corners [M, 4, 2], sorted best first, that greedy suppression keeps.
 
     Settles a block of boxes at a time: first against all that stay already, then among itself.
     """
     if iou_threshold >= 1:  # nothing overlaps by more, though rounding may say so
-        return np.arange(min(len(boxes), max_detections))
+        return np.arange(min(len(shapes), max_detections))
     # The largest float32 not above the threshold, so that float32 > float64 is decided exactly, as torchvision does.
     limit = np.float32(iou_threshold)
     if float(limit) > iou_threshold:
         limit = np.nextafter(limit, np.float32(-1))
 
     def overlaps(a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        too_close = intersection_over_union(boxes[a], boxes[b]) > limit  # [A, B]
-        if classes is not None:
-            too_close &= classes[a][:, None] == classes[b][None, :]
-        return too_close
+        is_rival = None if classes is None else classes[a][:, None] == classes[b][None, :]  # [A, B]
+        too_close = _overlaps(shapes[a], shapes[b], is_rival, above=iou_threshold) > limit  # [A, B]
+        return too_close if is_rival is None else too_close & is_rival
 
     kept = np.zeros(0, np.intp)
-    for start in range(0, len(boxes), _BLOCK):
-        block = np.arange(start, min(start + _BLOCK, len(boxes)))
+    for start in range(0, len(shapes), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(shapes)))
         if len(kept):
             block = block[~overlaps(kept, block).any(axis=0)]
         removes = np.triu(overlaps(block, block), 1)  # [B, B]: row i would remove column j
@@ -153,7 +171,7 @@ def _suppress_hard(
 
 
 def _suppress_soft(
-    boxes: FloatArray,
+    shapes: FloatArray,
     scores: FloatArray,
     classes: IntArray,
     thresholds: FloatArray,
@@ -164,12 +182,13 @@ def _suppress_soft(
     remaining = scores.copy()  # [M]; -1: taken, or fallen below its threshold
     kept: list[int] = []
     lowered: list[np.float32] = []
-    while len(kept) < min(max_detections, len(boxes)) and remaining[best := int(remaining.argmax())] >= 0:
+    while len(kept) < min(max_detections, len(shapes)) and remaining[best := int(remaining.argmax())] >= 0:
         kept.append(best)
         lowered.append(remaining[best])
         remaining[best] = -1
-        iou = intersection_over_union(boxes[best : best + 1], boxes)[0]  # [M]
-        rivals = (classes == classes[best]) & (iou > 0) & (remaining >= 0)  # [M]; NaN is not a rival
+        rivals = (classes == classes[best]) & (remaining >= 0)  # [M]
+        iou = _overlaps(shapes[best : best + 1], shapes, rivals[None], above=0)[0]  # [M]
+        rivals &= iou > 0  # NaN is not a rival
         remaining[rivals] *= weigh(iou[rivals])
         remaining[remaining < thresholds] = -1
     return np.array(kept, np.intp), np.array(lowered, np.float32)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.picture.boxes import FloatArray, intersection_over_union, share_inside
+from pipeline.picture.boxes import FloatArray, share_inside
 from pipeline.picture.detections import Detections
 from pipeline.picture.masks import Masks
 from pipeline.picture.suppression import SuppressionOptions
@@ -159,7 +159,7 @@ def merge_tiles(tiles: Sequence[Tile], detections: Sequence[Detections], options
         if removed[index]:
             continue
         kept.append(index)
-        iou = intersection_over_union(placed.boxes_xyxy[index][None], placed.boxes_xyxy)[0]  # [N]
+        iou = placed.select(np.array([index])).overlaps(placed)[0]  # [N]
         removed |= (iou > options.iou_threshold) & (tile_ids != tile_ids[index]) & (groups == groups[index])
     return placed.select(np.array(kept[: options.max_detections], np.int64))
 
@@ -194,26 +194,30 @@ def _placed(tile: Tile, detections: Detections) -> Detections:
     if tile.is_whole:
         return detections
     offset = np.array([tile.left, tile.top], np.float32)
-    masks, keypoints = detections.masks, detections.keypoints
+    masks, keypoints, corners = detections.masks, detections.keypoints, detections.corners
     if masks is not None:
         masks = masks.placed((tile.left, tile.top), tile.picture_wh)
     if keypoints is not None:
         keypoints = keypoints + np.append(offset, np.float32(0))
+    if corners is not None:
+        corners = corners + offset
     boxes = detections.boxes_xyxy + np.tile(offset, 2)  # [N, 4]
-    return Detections(boxes, detections.scores, detections.class_ids, masks, keypoints)
+    return Detections(boxes, detections.scores, detections.class_ids, masks, keypoints, corners=corners)
 
 
 def _concatenated(parts: Sequence[Detections]) -> Detections:
-    """All of several detections. Masks and points stay where all of the parts that have boxes have them."""
+    """All of several detections. Masks, points and corners stay where all of the parts that have boxes have them."""
     filled = [part for part in parts if len(part)]
     if not filled:
         return parts[0]
     masks = [part.masks for part in filled if part.masks is not None]
     keypoints = [part.keypoints for part in filled if part.keypoints is not None]
+    corners = [part.corners for part in filled if part.corners is not None]
     return Detections(
         np.concatenate([part.boxes_xyxy for part in filled]),
         np.concatenate([part.scores for part in filled]),
         np.concatenate([part.class_ids for part in filled]),
         Masks.joined(masks) if len(masks) == len(filled) else None,
         np.concatenate(keypoints) if len(keypoints) == len(filled) else None,
+        corners=np.concatenate(corners) if len(corners) == len(filled) else None,
     )

@@ -5,9 +5,10 @@
 
 Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
 its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
-supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `keypoints`, a list of
-[x, y, score]; `mask`, COCO's compressed RLE {"size": [height, width], "counts": str}, as pycocotools
-decodes it; `speed_mps`, metres a second on the ground.
+supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `corners`, the four
+[x, y] of an oriented box along its edge, whose bounds `box` is; `keypoints`, a list of [x, y, score]; `mask`, COCO's
+compressed RLE {"size": [height, width], "counts": str}, as pycocotools decodes it; `speed_mps`, metres a second on the
+ground.
 
 Where lines or zones are counted, a line has `"events"`, if the frame shows some, and `"counts"`, up to that frame:
 
@@ -95,8 +96,10 @@ def _predicted(result: Result) -> dict[str, object]:
 
 
 def _shape_of(detections: Detections, index: int) -> dict[str, object]:
-    """The keypoints and the mask of a detection, where the detector gives them."""
+    """The corners, the keypoints and the mask of a detection, where the detector gives them."""
     shape: dict[str, object] = {}
+    if detections.corners is not None:
+        shape["corners"] = [[round(x, 2), round(y, 2)] for x, y in detections.corners[index].tolist()]
     if detections.keypoints is not None:
         points = np.nan_to_num(detections.keypoints[index]).tolist()
         shape["keypoints"] = [[round(x, 2), round(y, 2), round(score, 4)] for x, y, score in points]

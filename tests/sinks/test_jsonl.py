@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result, Tracks
 from pipeline.picture.frame import Frame
-from pipeline.sinks.jsonl import JsonLines
+from pipeline.sinks.jsonl import JsonLines, as_json
 from tests.support.file_size import no_file_above
 
 
@@ -74,6 +74,15 @@ def test_track_ids_come_where_they_are(tmp_path: Path) -> None:
     lost = first["detections"][0]
     assert second.pop("predicted") == [{key: lost[key] for key in ("box", "class_id", "class_name", "track_id")}]
     assert first == second == third
+
+
+def test_corners_of_oriented_boxes_come_where_they_are() -> None:
+    upright = result()
+    corners = np.array([[[1.234, 2], [3, 4], [5, 6], [7, 8]]] * len(upright.detections), np.float32)
+    turned = replace(upright, detections=replace(upright.detections, corners=corners))
+    (first, *_) = json.loads(json.dumps(as_json(turned)))["detections"]
+    assert first["corners"] == [[1.23, 2], [3, 4], [5, 6], [7, 8]]
+    assert "corners" not in json.dumps(as_json(upright))
 
 
 def test_a_source_whose_name_is_no_valid_utf8_is_written_all_the_same(tmp_path: Path) -> None:

@@ -308,3 +308,19 @@ def test_yolo_has_the_outline_of_a_mask_or_the_keypoints_behind_a_box(tmp_path: 
     first, _ = next((tmp_path / "pose/labels").glob("*.txt")).read_text().splitlines()
     assert first.split()[5:] == ["0.120000", "0.275000", "2", *"000", *"000", *"000"]
     assert "kpt_shape:\n- 4\n- 3" in (tmp_path / "pose/data.yaml").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+def test_yolo_and_coco_have_the_corners_of_oriented_boxes(tmp_path: Path) -> None:
+    corners = np.array([[[20, 10], [40, 30], [30, 40], [10, 20]], [[-5, 60], [50, 50], [60, 80], [0, 90]]], np.float32)
+    write(YoloLabels(tmp_path / "obb"), result(corners=corners))
+    first, second = next((tmp_path / "obb/labels").glob("*.txt")).read_text().splitlines()
+    assert first == "1 0.200000 0.125000 0.400000 0.375000 0.300000 0.500000 0.100000 0.250000"
+    assert second.split()[1:3] == ["0.000000", "0.750000"]  # moved into the picture, as readers demand
+    assert all(0 <= float(share) <= 1 for share in second.split()[1:])
+    coco = pytest.importorskip("pycocotools.coco", reason="reads it")
+    write(CocoLabels(tmp_path / "c.json"), result(corners=corners))
+    theirs = coco.COCO(str(tmp_path / "c.json"))
+    annotation = theirs.loadAnns([1])[0]
+    assert (annotation["segmentation"], annotation["area"]) == ([[20, 10, 40, 30, 30, 40, 10, 20]], 400)
+    assert theirs.annToMask(annotation).sum() == pytest.approx(400, rel=0.1)

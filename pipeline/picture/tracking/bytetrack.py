@@ -14,6 +14,7 @@ come at 30 a second, and differs on purpose in that
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -72,9 +73,7 @@ class ByteTrack:
         track_ids = np.full(len(detections), NO_TRACK, np.int64)
         has_track = track_of >= 0
         track_ids[has_track] = self._facts[track_of[has_track], 0]
-        return Detections(
-            detections.boxes_xyxy, scores, detections.class_ids, detections.masks, detections.keypoints, track_ids
-        )
+        return replace(detections, track_ids=track_ids)
 
     def predict(self, pts_seconds: float) -> Detections:
         """See `Tracker`."""

@@ -1,8 +1,8 @@
 """COCO labels: pictures → one JSON with images, annotations and categories.
 
 https://cocodataset.org/#format-data: boxes are left, top, width, height in pixels. Category ids are class ids + 1, as
-COCO counts from 1. Masks are compressed run lengths, keypoints x, y, 2 where the detector is sure enough of one and
-0, 0, 0 where it is not; `score` is ours, and readers leave it alone.
+COCO counts from 1. Masks are compressed run lengths, oriented boxes polygons of four corners, keypoints x, y, 2 where
+the detector is sure enough of one and 0, 0, 0 where it is not; `score` is ours, and readers leave it alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from pipeline.picture.detection_rows import DetectionRow
 from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE, point_names
+from pipeline.picture.quadrilaterals import quadrilateral_areas
 from pipeline.sinks.labels.label_sink import FileLabels
 from pipeline.sinks.labels.picture import LabelledPicture, names_up_to
 from pipeline.version import __version__
@@ -28,7 +29,7 @@ class CocoLabels(FileLabels):
     """Annotations wait in a file without a name until all images are written."""
 
     what = "COCO labels"
-    keeps = frozenset(("masks", "keypoints"))
+    keeps = frozenset(("masks", "keypoints", "corners"))
     _annotations: IO[bytes] | None = None
     _num_images = _num_annotations = _num_points = 0
     _highest = -1
@@ -52,12 +53,17 @@ class CocoLabels(FileLabels):
         return (b"\n" if self._num_images == 1 else b",\n") + _json(image)
 
     def _annotations_of(self, picture: LabelledPicture) -> Iterator[dict[str, object]]:
-        masks, keypoints = picture.detections.masks, picture.detections.keypoints
+        detections = picture.detections
+        masks, keypoints, corners = detections.masks, detections.keypoints, detections.corners
+        areas = [] if corners is None else quadrilateral_areas(corners).tolist()
         for index, row in enumerate(picture.rows):
             self._highest = max(self._highest, row.class_id)
             annotation = {"image_id": self._num_images, "category_id": row.class_id + 1, **_box(row), "iscrowd": 0}
             if masks is not None:
                 annotation |= {"segmentation": masks.rle(index), "area": int(np.count_nonzero(masks.crop(index)))}
+            if corners is not None:
+                polygon = [round(value, 2) for value in corners[index].reshape(-1).tolist()]
+                annotation |= {"segmentation": [polygon], "area": round(areas[index], 2)}
             if keypoints is not None:
                 self._num_points = keypoints.shape[1]
                 annotation |= _points(keypoints[index])

@@ -26,7 +26,7 @@ class LabelSink(ABC):
     """
 
     what: ClassVar[str]  # in errors
-    keeps: ClassVar[frozenset[str]] = frozenset()  # of masks and keypoints
+    keeps: ClassVar[frozenset[str]] = frozenset()  # of masks, keypoints and corners
 
     def __init__(self, path: str | Path, *, names: PictureNames | None = None, overwrite: bool = False) -> None:
         refuse_no_path(path, self.what)
@@ -89,7 +89,7 @@ class LabelSink(ABC):
         return len(self._images) > num_before
 
     def _warn_of_loss(self, detections: Detections) -> None:
-        lost = [name for name in ("masks", "keypoints") if getattr(detections, name) is not None]
+        lost = [name for name in ("masks", "keypoints", "corners") if getattr(detections, name) is not None]
         lost = [name for name in lost if name not in self.keeps]
         if lost and not self._has_warned:
             self._has_warned = True

@@ -2,7 +2,8 @@
 
 https://docs.ultralytics.com/datasets/detect: a line an object, its class, then the centre and the size of its box as
 shares of the picture; of a mask the outline of its largest part instead, as in /datasets/segment; and behind a box
-x, y, 2 for each keypoint, or 0, 0, 0 where the detector is not sure of one, as in /datasets/pose. Scores have no place.
+x, y, 2 for each keypoint, or 0, 0, 0 where the detector is not sure of one, as in /datasets/pose; of an oriented box
+its four corners, as in /datasets/obb, moved into the picture. Scores have no place.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from pipeline.picture.keypoints import SURE_SCORE
@@ -22,7 +24,7 @@ class YoloLabels(FolderLabels):
     """Writes an empty file for a picture without objects: it was looked at."""
 
     what, suffix = "YOLO labels", ".txt"
-    keeps = frozenset(("masks", "keypoints"))
+    keeps = frozenset(("masks", "keypoints", "corners"))
     _highest = -1  # class id yet
     _written: tuple[int, int] | None = None  # in data.yaml: how many names and how many keypoints
 
@@ -62,7 +64,10 @@ class YoloLabels(FolderLabels):
 
 
 def _shape_of(picture: LabelledPicture, index: int) -> list[str]:
-    """The outline of an object, or its box and keypoints."""
+    """The corners of an oriented box, the outline of an object, or its box and keypoints."""
+    if picture.detections.corners is not None:
+        corners = picture.detections.corners[index].clip(0, np.array(picture.size_wh, np.float32))  # [4, 2]
+        return _shares(corners.tolist(), picture.size_wh)
     row, masks, keypoints = picture.rows[index], picture.detections.masks, picture.detections.keypoints
     if masks is not None and keypoints is None:  # a line has one or the other
         outline = (masks.outline(index) + 0.5).tolist()
