@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from pipeline.detector.facts import ModelFacts, image_input
+from pipeline.detector.heads.extra_values import task_of
 
 _TASKS = {
     "classify": "a classifier",
-    "obb": "a model of oriented boxes",
     "semantic": "a segmentation model",
 }
-_READ = ("", "detect", "detection", "segment", "pose")
+_READ = ("", "detect", "detection", "segment", "pose", "obb")
+_NAME_A_DETECTOR = "name a detector, such as -m yolox-nano; `streamdet models` lists more"
 _DETECTION_COLUMNS = (4, 5, 6, 7)
 _LEAST_MAP = 8  # pixels of the picture for one of a map of pixels; a cell of a detector's grid stands for more
 
 
 def kind_in_metadata(facts: ModelFacts) -> str | None:
     """The kind by its exporter's metadata; None for a detector."""
-    task = facts.metadata.get("task", "").strip().lower()
+    task = task_of(facts)
     if task in _READ:
         return None
-    return f"it is {_TASKS.get(task, 'not a detector')}: its metadata says task {task}, only detectors are read"
+    kind = _TASKS.get(task, "not a detector")
+    return f"it is {kind}: its metadata says task {task}, only detectors are read; {_NAME_A_DETECTOR}"
 
 
 def kind_by_shape(facts: ModelFacts) -> str | None:
     """The kind by its outputs; None if they may be a detector's. Raises ModelError for a file without an image."""
     if len(facts.outputs) == 1 and _is_of_classes(facts):
-        return f"it looks like a classifier: {facts.outputs[0]} has one row of values for a picture, and no boxes"
+        return (
+            f"it looks like a classifier: {facts.outputs[0]} has one row of values for a picture, and no boxes; "
+            f"{_NAME_A_DETECTOR}"
+        )
     if len(facts.outputs) == 1 and _is_map(facts):
         return f"it looks like a segmentation model: {facts.outputs[0]} has values for each pixel, and no boxes"
     if _are_raw_maps(facts):

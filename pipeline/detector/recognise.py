@@ -159,7 +159,8 @@ def _prepared_agreeing_with(claim: Claim, hints: Hints) -> list[Claim]:
 def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequence[str], Sequence[str]]:
     """The readings that fit what a file says of itself, the likeliest first; then near and far misses, in words.
 
-    Raises ModelError for a file without an image among its inputs, and for a head or a hint that cannot be.
+    Raises ModelError for a file without an image among its inputs, or whose metadata says that it is no detector, and
+    for a head or a hint that cannot be.
     """
     if hints.head not in (None, *HEADS):
         raise ModelError(f"--head must be one of {', '.join(sorted(HEADS))}, got {hints.head}")
@@ -169,7 +170,7 @@ def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequenc
         raise ModelError(f"{facts.path}: not recognised: {error} ({facts})") from None
     kind = kind_in_metadata(facts)
     if kind is not None:
-        return [], [kind], []
+        raise ModelError(f"{facts.path}: not recognised: {kind} ({facts.outputs_in_words})")
     claims: list[Claim] = []
     near_misses: list[str] = []
     far_misses: list[str] = []

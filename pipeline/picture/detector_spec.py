@@ -32,6 +32,7 @@ _LARGEST_SIDE = 16384  # of a network's input, in pixels
 _LARGEST_MEAN, _SMALLEST_STD, _LARGEST_STD = 65_535, 0.001, 65_535  # of pixels in 0..255 or, rarely, 0..65,535
 _LARGEST_CLASS_ID, _LARGEST_BATCH = 1_000_000, 65_536
 _NEEDED_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class")
+_ORIENTED_COLUMNS = ("cx", "cy", "w", "h", "score", "class")  # and the angle behind them
 _MOST_PROBLEMS, _MOST_SHOWN = 3, 60  # in an error, and characters of a value
 
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
@@ -75,8 +76,9 @@ class DetectorSpec:
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     extra_inputs: tuple[ExtraInput, ...] = ()
     outputs: tuple[str, ...] = ()  # the outputs that the head reads, in its order; (): by the head's own names
-    columns: tuple[str, ...] = ()  # of a table of detections: x1, y1, x2, y2, score, class, image
+    columns: tuple[str, ...] = ()  # of a table of detections: x1, y1, x2, y2 or cx, cy, w, h, score, class, image
     box_format: BoxFormat = "xyxy"
+    has_angles: bool = False  # oriented boxes, whose last value is the angle in radians, clockwise on the screen
     boxes_are_normalised: bool = False  # boxes in 0..1 of the network's input instead of pixels
     score_activation: ScoreActivation = "none"  # what the head still has to do to the network's class scores
     first_class_id: int = 0  # what the network calls class_names[0]; smaller ids are background
@@ -116,8 +118,9 @@ class DetectorSpec:
             raise ModelError(f"first_class_id must lie within 0..{_LARGEST_CLASS_ID}, got {self.first_class_id}")
         if self.batch is not None and self.batch > _LARGEST_BATCH:
             raise ModelError(f"batch must be at most {_LARGEST_BATCH}, got {self.batch}")
-        if self.columns and not set(_NEEDED_COLUMNS) <= set(self.columns):
-            raise ModelError(f"columns must have {', '.join(_NEEDED_COLUMNS)}, got {', '.join(self.columns)}")
+        needed = _ORIENTED_COLUMNS if self.has_angles else _NEEDED_COLUMNS
+        if self.columns and not set(needed) <= set(self.columns):
+            raise ModelError(f"columns must have {', '.join(needed)}, got {', '.join(self.columns)}")
         for name in ("score_threshold", "iou_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")

@@ -15,6 +15,7 @@ from pipeline.errors import ModelError, OutputError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.detector_spec import DetectorSpec, pack_anchors
+from pipeline.picture.keypoints import COCO_POINTS
 from pipeline.picture.letterbox import Letterbox
 from tests.support import realistic_outputs as real
 
@@ -67,6 +68,16 @@ CASES = [
         "lists", {name: real.efficient_nms()[name] for name in ("det_boxes", "det_classes", "det_scores", "num_dets")}
     ),
     case("lists", real.mmdeploy(), label="scores beside the boxes"),
+    case("lists", real.poses(), label="keypoints", keypoint_names=COCO_POINTS),
+    case("yolov8", real.yolov8_oriented(), label="oriented", box_format="cxcywh", has_angles=True),
+    case(
+        "table",
+        real.table_oriented(),
+        label="oriented",
+        columns=("cx", "cy", "w", "h", "score", "class"),
+        box_format="cxcywh",
+        has_angles=True,
+    ),
     case("table", real.table(*CORNERS, "score", "class"), columns=(*CORNERS, "score", "class")),
 ]
 every_head = pytest.mark.parametrize(("spec", "outputs"), CASES)
@@ -93,7 +104,7 @@ def test_one_detection_is_read_where_it_lies(spec: DetectorSpec, outputs: real.O
     candidates = read(outputs, spec, score_threshold=0.8)
     assert candidates.boxes_xyxy == pytest.approx(np.array([real.BOX_XYXY]), abs=0.05)
     assert candidates.scores == pytest.approx([real.SCORE], abs=0.01)
-    assert candidates.class_ids.tolist() == [real.CLASS_ID]
+    assert candidates.class_ids.tolist() == [0 if "dets" in outputs and spec.keypoint_names else real.CLASS_ID]
     assert [array.dtype for array in (candidates.boxes_xyxy, candidates.scores, candidates.class_ids)] == [
         np.float32,
         np.float32,

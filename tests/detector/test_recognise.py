@@ -135,7 +135,7 @@ def test_a_dynamic_yolov5_is_told_by_its_exporters_metadata() -> None:
         (facts((1, 84, 8400), input_shape=(1, 1, 640, 640)), "one image among its inputs.*this file has 0"),
         (facts((1, 84, 8400), input_shape=(1, 640, 640)), "one image among its inputs.*with or without the batch"),
         (facts((1, 84, 8400), input_type="int64"), "one image among its inputs.*of float, float16, uint8"),
-        (facts((1, 56, 8400), metadata={"task": "obb"}), "task obb, only detectors are read"),
+        (facts((1, 56, 8400), metadata={"task": "depth"}), "task depth, only detectors are read"),
         (facts((1, 1001, 6)), "table: 1001 rows are more than finished detections have"),
     ],
 )

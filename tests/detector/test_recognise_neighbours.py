@@ -295,21 +295,23 @@ def with_columns(*columns: real.Array) -> real.Outputs:
 
 @pytest.mark.parametrize(("least", "most"), [(-0.78, 2.35), (0, 1), (0, 1.57)])
 @pytest.mark.parametrize("head", [None, "yolov8"])
-def test_angles_are_not_taken_for_a_class(least: float, most: float, head: str | None, tmp_path: Path) -> None:
+def test_angles_are_told_from_a_class_without_metadata(
+    least: float, most: float, head: str | None, tmp_path: Path
+) -> None:
     angles = np.random.default_rng(0).uniform(least, most, (1, real.num_cells()))
     path = write(tmp_path / "obb.onnx", with_columns(angles))
-    with pytest.raises(
-        ModelError, match="it looks like a model of oriented boxes, which are not read: its last column"
-    ):
-        recognise(path, Hints(head=head))
+    spec = recognise(path, Hints(head=head))
+    assert (spec.has_angles, len(spec.class_names)) == (True, 15)
 
 
 @pytest.mark.parametrize("head", [None, "yolov8"])
-@pytest.mark.parametrize(("task", "kind"), [("obb", "a model of oriented boxes"), ("classify", "a classifier")])
+@pytest.mark.parametrize(("task", "kind"), [("semantic", "a segmentation model"), ("classify", "a classifier")])
 def test_what_the_metadata_calls_it_is_said(task: str, kind: str, head: str | None, tmp_path: Path) -> None:
     path = write(tmp_path / "other.onnx", real.yolov8(), metadata={**ULTRALYTICS, "task": task})
-    with pytest.raises(ModelError, match=f"not recognised: it is {kind}: its metadata says task {task}"):
+    with pytest.raises(ModelError, match=f"not recognised: it is {kind}: its metadata says task {task}") as raised:
         recognise(path, Hints(head=head))
+    assert "name a detector, such as -m yolox-nano" in str(raised.value)
+    assert "--head" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,33 @@ def yolov8() -> Outputs:
     return {"output0": np.concatenate([boxes_cxcywh(num), class_scores(num)], axis=1).T}
 
 
+def angles(num: int, *, row: int = INDEX) -> Array:
+    """[N] in radians, the object's 0, as if it stood upright."""
+    turned = np.random.default_rng(num + 3).uniform(-np.pi / 4, np.pi * 3 / 4, num).astype(np.float32)
+    turned[row] = 0
+    return turned
+
+
+def yolov8_oriented() -> Outputs:
+    output = yolov8()["output0"]
+    return {"output0": np.concatenate([output, angles(output.shape[1])[None]])}
+
+
+def table_oriented() -> Outputs:
+    boxes, class_ids, scores = finished()
+    centres, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    columns = [centres, sides, scores[:, None], class_ids[:, None], angles(len(boxes), row=0)[:, None]]
+    return {"output0": np.pad(np.concatenate(columns, axis=1), ((0, 280), (0, 0))).astype(np.float32)}
+
+
+def poses() -> Outputs:
+    """As MMPose's RTMO answers; all objects are of one class."""
+    boxes, _, scores = finished()
+    chance = np.random.default_rng(17)
+    points = chance.uniform(0, 1, (len(boxes), 17, 3)) * (*NETWORK_WH, 1)
+    return {"dets": np.concatenate([boxes, scores[:, None]], axis=1), "keypoints": points.astype(np.float32)}
+
+
 def yolov8_normalised() -> Outputs:
     output = yolov8()["output0"]
     output[:4] /= SIDES[:, None]

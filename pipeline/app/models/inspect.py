@@ -94,7 +94,7 @@ def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list
             else f"{spec.colour.upper()}, {values}, {spec.resize}, pad {spec.pad_value}",
         ),
         ("outputs", ", ".join(f"{name} {shape}" for name, shape in outputs.items())),
-        ("head", f"{spec.head}, boxes {spec.box_format}{' normalised' if spec.boxes_are_normalised else ''}"),
+        ("head", f"{spec.head}, {_boxes_in_words(spec)}"),
         ("NMS", f"ours, IoU threshold {spec.iou_threshold:g}" if spec.needs_nms else "inside the model"),
         ("score from", f"{spec.score_threshold:g}"),
         *(
@@ -105,6 +105,11 @@ def _rows(path: Path, spec: DetectorSpec, outputs: dict[str, list[int]]) -> list
         ("classes", f"{len(spec.class_names)}: {names}"),
         ("because", "; ".join(spec.provenance) or "–"),
     ]
+
+
+def _boxes_in_words(spec: DetectorSpec) -> str:
+    unit, angle = " normalised" * spec.boxes_are_normalised, " and an angle in radians" * spec.has_angles
+    return f"boxes {spec.box_format}{unit}{angle}"
 
 
 def _triple(values: tuple[float, float, float]) -> str:

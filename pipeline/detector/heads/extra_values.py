@@ -1,7 +1,7 @@
 """Extra values: a file's outputs and metadata → what the values of a box beyond its classes may be.
 
 By Ultralytics, a box has the weights of K prototypes, which are an output [B, K, h / 4, w / 4] beside it, or keypoints,
-of which `kpt_shape` in the metadata says the number, and whether each has a score.
+of which `kpt_shape` in the metadata says the number, and whether each has a score; or it is turned by an angle.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pipeline.detector.runtime_types import Array
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.keypoints import COCO_POINTS, point_names
 
+_LARGEST_ANGLE = np.pi + 0.01
 _STRIDE = 4  # network pixels to a sample of a prototype
 _MOST_PROTOTYPES = 256
 _Objection = Callable[[Outputs, DetectorSpec], str | None]
@@ -30,9 +31,11 @@ class ExtraValues:
     in_words: str = ""
     outputs: tuple[str, ...] = ()  # the prototypes
     keypoint_names: tuple[str, ...] = ()
+    has_angles: bool = False
 
 
 NO_EXTRA = ExtraValues(0)
+_ANGLE = ExtraValues(1, "and an angle", has_angles=True)
 
 
 def extra_values(
@@ -47,7 +50,10 @@ def extra_values(
         num = prototypes[0].shape[1] or 0
         yield ExtraValues(num, f"and the weights of {num} prototypes in {prototypes[0].name}", (prototypes[0].name,))
         return
-    is_pose = facts.metadata.get("task", "").strip().lower() == "pose"
+    if task_of(facts) == "obb":
+        yield _ANGLE
+        return
+    is_pose = task_of(facts) == "pose"
     match literal(facts.metadata.get("kpt_shape", "")):
         case [int(num), (2 | 3) as values] if is_pose and num > 0:
             yield ExtraValues(num * values, f"and {num} keypoints", keypoint_names=_names(facts, num))
@@ -58,6 +64,29 @@ def extra_values(
     # COCO's 17 points of the one class person: told by the number of values, and by the values themselves.
     if any(other + 3 * num in tensor.shape[1:] for other in num_others):
         yield ExtraValues(3 * num, f"and {num} keypoints", keypoint_names=COCO_POINTS)
+    if not task_of(facts):
+        yield _ANGLE
+
+
+def task_of(facts: ModelFacts) -> str:
+    """Ultralytics' word for what a file is made for: detect, segment, pose, obb, classify; empty where none is."""
+    return facts.metadata.get("task", "").strip().lower()
+
+
+def looks_like_angles(last: Array, others: Array) -> str | None:
+    """Why values [M] are angles in radians, and not scores as the others [M, C] are; None if nothing says so.
+
+    Angles are negative or above 1; where a picture has none such, they are high where no class is.
+    """
+    if not (last.size and others.size) or not np.isfinite(last).all():
+        return None
+    is_beyond = last.max() > 1.001 or last.min() < -0.001
+    others_are_scores = others.max() <= 1.001 and others.min() >= -0.001
+    if is_beyond and others_are_scores and np.abs(last).max() <= _LARGEST_ANGLE:
+        return f"reaches from {last.min():.2g} to {last.max():.2g}, as angles do"
+    if not is_beyond and others_are_scores and np.median(np.abs(last)) > 0.1 > np.median(others.max(axis=1)):
+        return "is high where no class is, as an angle may be"
+    return None
 
 
 def with_extra_values(objection: _Objection, extra: ExtraValues) -> _Objection:
@@ -73,6 +102,9 @@ def _objection_to(extra: ExtraValues, values: Array, spec: DetectorSpec) -> str 
     """What the values [M, E] say against what they are taken for."""
     if not values.any():
         return None  # padding
+    if extra.has_angles:
+        reach = np.abs(values).max()
+        return None if reach <= 2 * _LARGEST_ANGLE else f"its angles reach {reach:.3g}, which are not radians"
     if not extra.keypoint_names:
         is_like_scores = values.min() >= 0 and values.max() <= 1
         return "its weights of prototypes lie within 0..1, as scores of classes do" if is_like_scores else None

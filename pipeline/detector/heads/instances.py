@@ -1,7 +1,8 @@
-"""Instances: the values of a box beyond its classes → weights of mask prototypes, or keypoints.
+"""Instances: the values of a box beyond its classes → weights of mask prototypes, keypoints, or corners.
 
 Segmenting YOLOs (https://docs.ultralytics.com/tasks/segment) have K weights in each box and an output of K prototypes;
-pose YOLOs (https://docs.ultralytics.com/tasks/pose) have x, y and perhaps a score for each point.
+pose YOLOs (https://docs.ultralytics.com/tasks/pose) have x, y and perhaps a score for each point; oriented ones
+(https://docs.ultralytics.com/tasks/obb) have the angle by which a box is turned.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pipeline.errors import ModelError
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.quadrilaterals import bounds_of, corners_of
 
 
 def with_instances(
@@ -24,8 +26,10 @@ def with_instances(
     """The candidates with what their further values [M, E] are, by the spec: its second output are prototypes.
 
     Raises ModelError for another number of values than prototypes have, and OutputError for weights that are no
-    numbers.
+    numbers, and such angles.
     """
+    if spec.has_angles:
+        return _turned(candidates, values[:, 0], spec)
     if spec.keypoint_names:
         return replace(candidates, keypoints=keypoints_of(values, spec))
     if len(spec.outputs) != 2:
@@ -38,6 +42,13 @@ def with_instances(
         )
     refuse_not_finite(weights, spec, what="weights of masks")
     return replace(candidates, mask_weights=weights, prototypes=prototypes)
+
+
+def _turned(candidates: Candidates, angles: Array, spec: DetectorSpec) -> Candidates:
+    """The candidates with corners instead of upright boxes, whose bounds their boxes are then."""
+    refuse_not_finite(angles, spec, what="angles")
+    corners = corners_of(candidates.boxes_xyxy, angles)  # [M, 4, 2]
+    return replace(candidates, boxes_xyxy=bounds_of(corners), corners=corners)
 
 
 def keypoints_of(values: Array, spec: DetectorSpec) -> FloatArray:

@@ -1,7 +1,8 @@
 """Exporters of lists: outputs named as a known exporter names them → the spec of its convention, or None.
 
 TensorFlow's detection API (boxes y1, x1, y2, x2 in 0..1, ids from 1); torchvision; MMDetection by MMDeploy
-(https://github.com/open-mmlab/mmdeploy, `dets` with the score in its fifth column); Detectron2's tracing
+(https://github.com/open-mmlab/mmdeploy, `dets` with the score in its fifth column), and MMPose's RTMO and YOLOX-Pose
+(https://arxiv.org/abs/2312.07526, `keypoints` beside `dets`); Detectron2's tracing
 (https://github.com/facebookresearch/detectron2); YOLO with TensorRT's EfficientNMS; DETRs with their post-processor,
 which take the image's size in a second input (RT-DETR, D-FINE, DEIM: https://github.com/lyuwenyu/RT-DETR).
 """
@@ -14,10 +15,11 @@ from typing import Unpack
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import NotThisError
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, RGB_STRETCHED, Recipe
+from pipeline.detector.heads.recipes import IMAGENET_MEAN, IMAGENET_STD, RGB_STRETCHED, YOLOX, Recipe
 from pipeline.detector.heads.specs import OutputFields, network_wh, spec_for
 from pipeline.picture.coco import COCO_80, COCO_91
 from pipeline.picture.detector_spec import DetectorSpec, ExtraInput
+from pipeline.picture.keypoints import point_names
 
 _TENSORFLOW = Recipe(
     "RGB (pixel - 127.5) / 127.5, stretched", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5), resize="stretch"
@@ -134,6 +136,26 @@ def _mmdeploy(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) 
     )
 
 
+def _poses(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
+    """By shape: boxes with scores [B, N, 5], and keypoints [B, N, K, 3], of one class."""
+    by_sides = {len(tensor.shape): tensor for tensor in facts.outputs}
+    if len(facts.outputs) != 2 or by_sides.keys() != {3, 4} or len(facts.inputs) != 1:
+        return None
+    boxes, points = by_sides[3], by_sides[4]
+    num_points, num_rows = points.shape[2], {boxes.shape[1], points.shape[1]} - {None}
+    if boxes.shape[2] != 5 or points.shape[3] != 3 or num_points is None or len(num_rows) > 1:
+        return None
+    return lists_spec(
+        facts,
+        hints,
+        [boxes, points],
+        f"RTMO's or YOLOX-Pose's boxes with scores, and {num_points} keypoints",
+        recipe=YOLOX,
+        usual_names=("person",),
+        keypoint_names=point_names(num_points),
+    )
+
+
 def _detr_with_sizes(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts]) -> DetectorSpec | None:
     if not {"labels", "boxes", "scores"} <= by_name.keys() or len(facts.inputs) == 1:
         return None
@@ -192,5 +214,5 @@ def _torchvision(facts: ModelFacts, hints: Hints, by_name: dict[str, TensorFacts
     )
 
 
-EXPORTERS = (_efficient_nms, _tensorflow, _mmdeploy, _detr_with_sizes, _detectron2, _torchvision)
+EXPORTERS = (_efficient_nms, _tensorflow, _mmdeploy, _poses, _detr_with_sizes, _detectron2, _torchvision)
 """Tried in this order; the first spec counts."""

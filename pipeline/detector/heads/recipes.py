@@ -39,6 +39,9 @@ class Recipe:
 
 ZERO_TO_ONE = Recipe("RGB 0..1", colour="rgb", mean=(0.0, 0.0, 0.0), std=(255.0, 255.0, 255.0))
 LESS_IMAGENETS_MEAN = Recipe("RGB less ImageNet's mean", colour="rgb", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+YOLOX = Recipe(
+    "YOLOX's, BGR 0..255, letterbox top left, pad 114", colour="bgr", std=(1.0, 1.0, 1.0), resize="letterbox-topleft"
+)
 BGR_AS_IT_IS = Recipe("BGR 0..255", colour="bgr", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 RGB_STRETCHED = Recipe("RGB as it is, stretched", resize="stretch")
 """Of a uint8 input, as TensorFlow's detectors have it."""

@@ -22,6 +22,7 @@ class OutputFields(TypedDict, total=False):
     outputs: tuple[str, ...]
     columns: tuple[str, ...]
     box_format: BoxFormat
+    has_angles: bool
     boxes_are_normalised: bool
     score_activation: ScoreActivation
     keypoint_names: tuple[str, ...]

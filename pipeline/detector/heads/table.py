@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
+from functools import partial
 from itertools import product
 
 import numpy as np
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
-from pipeline.detector.heads.extra_values import extra_values, with_extra_values
+from pipeline.detector.heads.extra_values import extra_values, task_of, with_extra_values
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.instances import with_instances
 from pipeline.detector.heads.outputs import Outputs, boxes_to_network, output, refuse_not_finite
@@ -31,7 +32,9 @@ from pipeline.picture.detector_spec import DetectorSpec
 
 _MOST_FINISHED = 1000  # rows
 _CORNERS = ("x1", "y1", "x2", "y2")
+_CENTRES = ("cx", "cy", "w", "h")
 _ULTRALYTICS = (*_CORNERS, "score", "class")
+_ORIENTED = (*_CENTRES, "score", "class")  # and the angle
 _CLASS_FIRST = (*_CORNERS, "class", "score")
 _PADDLE = ("class", "score", *_CORNERS)
 _YOLOV7 = ("image", *_CORNERS, "class", "score")
@@ -50,7 +53,7 @@ _ORDERS: Mapping[int, tuple[tuple[str, ...], ...]] = {
 def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, N, columns]`, or `[N, columns]` for all images or the only one; rows of score 0 or class -1 are padding.
 
-    More columns than the spec names are of masks or keypoints, see `instances`.
+    More columns than the spec names are of masks or keypoints, or the angle of an oriented box, see `instances`.
     """
     rows = output(outputs, spec)
     if rows.ndim == 3:
@@ -61,7 +64,8 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
     refuse_not_finite(scores, spec)
     class_ids = rows[:, spec.columns.index("class")].astype(np.int64) - spec.first_class_id  # [N]
     chosen = np.flatnonzero((scores >= np.float32(score_threshold)) & (class_ids >= 0) & (scores > 0))  # [M]
-    boxes = rows[chosen][:, [spec.columns.index(name) for name in _CORNERS]]  # [M, 4]
+    sides = _CENTRES if spec.has_angles else _CORNERS
+    boxes = rows[chosen][:, [spec.columns.index(name) for name in sides]]  # [M, 4]
     candidates = Candidates(boxes_to_network(boxes, spec), scores[chosen], class_ids[chosen])
     return with_instances(candidates, rows[chosen][:, len(spec.columns) :], outputs, spec, batch_index)
 
@@ -69,18 +73,24 @@ def table(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
     """An output whose last side is 6 or 7, or 6 and the values of a mask or keypoints; values tell columns apart."""
     with_more = list(_with_extra_values(facts, hints))
-    yield from with_more or _claims_of_boxes(facts, hints)
+    yield from with_more
+    is_open = all(claim.spec.has_angles for claim in with_more) and task_of(facts) != "obb"
+    if not with_more or is_open:
+        yield from _claims_of_boxes(facts, hints)
 
 
 def _with_extra_values(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
-    """YOLO26 and Ultralytics' `nms=True` with masks or keypoints: `[B, 300, 6 + E]`."""
+    """YOLO26 and Ultralytics' `nms=True` with masks, keypoints or an angle: `[B, 300, 6 + E]`."""
     for tensor in facts.outputs:
-        if len(tensor.shape) != 3 or tensor.shape[2] is None or tensor.shape[2] <= 7 or len(facts.inputs) != 1:
+        if len(tensor.shape) != 3 or tensor.shape[2] is None or tensor.shape[2] < 7 or len(facts.inputs) != 1:
             continue
         if tensor.shape[1] is not None and tensor.shape[1] > _MOST_FINISHED:
             continue
         for extra in extra_values(facts, tensor, network_wh(facts, hints), num_others=(6,)):
-            if tensor.shape[2] != 6 + extra.num or hints.columns not in (None, _ULTRALYTICS):
+            columns = _ORIENTED if extra.has_angles else _ULTRALYTICS
+            if tensor.shape[2] != 6 + extra.num or hints.columns not in (None, columns):
+                continue
+            if hints.boxes_are_normalised is True and extra.has_angles:
                 continue
             spec = spec_for(
                 facts,
@@ -88,14 +98,17 @@ def _with_extra_values(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
                 head="table",
                 num_classes=None,
                 usual_names=("person",) if extra.keypoint_names else COCO_80,
-                reason=f"table: {tensor} holds {', '.join(_ULTRALYTICS)} {extra.in_words}",
-                columns=_ULTRALYTICS,
+                reason=f"table: {tensor} holds {', '.join(columns)} {extra.in_words}",
+                columns=columns,
+                box_format="cxcywh" if extra.has_angles else "xyxy",
+                has_angles=extra.has_angles,
                 outputs=(tensor.name, *extra.outputs),
                 keypoint_names=extra.keypoint_names,
                 needs_nms=False,
                 recipe=_recipe(facts, _ULTRALYTICS, is_normalised=False),
             )
-            yield Claim(spec, with_extra_values(_objection, extra))
+            objection = partial(_objection_to_angles, has_metadata=task_of(facts) == "obb")
+            yield Claim(spec, with_extra_values(objection if extra.has_angles else _objection, extra))
 
 
 def _claims_of_boxes(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
@@ -216,7 +229,7 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     if not len(rows):
         return None
     if rows.shape[1] == 7 and _are_oriented(rows):
-        return "it looks like a model of oriented boxes, which are not read: its last column holds angles"
+        return "it looks like a model of oriented boxes: its last column holds angles"
     if not np.array_equal(class_ids, np.floor(class_ids)):
         return "its class column holds fractions"
     if np.any((scores < 0) | (scores > 1)):
@@ -230,6 +243,20 @@ def _objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
     if np.any(corners[:, 2:] < corners[:, :2]):
         return "its corners are not in order"
     return None
+
+
+def _objection_to_angles(outputs: Outputs, spec: DetectorSpec, *, has_metadata: bool) -> str | None:
+    """What speaks against x, y, w, h, score, class and an angle; without metadata they have to look like these."""
+    rows = output(outputs, spec).reshape(-1, 7)  # [N, 7]
+    rows = rows[rows.any(axis=1)]  # without padding
+    scores, class_ids = rows[:, 4], rows[:, 5]
+    if not has_metadata and not (len(rows) and _are_oriented(rows)):
+        return "its last column does not look like angles"
+    if not np.array_equal(class_ids, np.floor(class_ids)):
+        return "its class column holds fractions"
+    if np.any((scores < 0) | (scores > 1)):
+        return f"its score column reaches {scores.min():g} and {scores.max():g}"
+    return "it has boxes of negative sides" if np.any(rows[:, 2:4] < 0) else None
 
 
 def _are_oriented(rows: Array) -> bool:

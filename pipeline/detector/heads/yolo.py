@@ -55,12 +55,12 @@ def yolox(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch
 def yolov8(outputs: Outputs, spec: DetectorSpec, *, score_threshold: float, batch_index: int) -> Candidates:
     """`[B, 4 + C, N]`, or its transpose: box and class scores, no objectness.
 
-    More channels than that are of masks or keypoints, see `instances`.
+    More channels than that are of masks or keypoints, or the angle of an oriented box, see `instances`.
     """
     columns, num = output(outputs, spec)[batch_index], 4 + len(spec.class_names)  # [4 + C, N]
     if len(columns) != num and (columns.shape[1] == num or len(columns) > columns.shape[1]):
         columns = columns.T
-    refuse_other_classes(len(columns) - 4, spec, may_be_more=True)
+    refuse_other_classes(len(columns) - 4 - spec.has_angles, spec, may_be_more=not spec.has_angles)
     best = columns[4:num].max(axis=0)  # [N]
     refuse_not_finite(best, spec)
     chosen = np.flatnonzero(best >= np.float32(score_threshold))  # [few]

@@ -7,11 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.detector.heads.extra_values import looks_like_angles
 from pipeline.detector.heads.outputs import Outputs, output
 from pipeline.detector.heads.yolo import rows_of
 from pipeline.picture.detector_spec import DetectorSpec
 
-_ORIENTED = "it looks like a model of oriented boxes, which are not read"
+_ORIENTED = "it looks like a model of oriented boxes"
 _POSE = "it looks like a pose model"
 
 
@@ -33,15 +34,23 @@ def classes_objection(outputs: Outputs, spec: DetectorSpec, *, is_turned: bool) 
     if not len(scores) or spec.class_names == ():
         return None
     beyond = (scores.max(axis=0) > 1.001) | (scores.min(axis=0) < -0.001)  # [C]
-    last = scores[:, -1]
-    if beyond[-1] and not beyond[:-1].any() and len(beyond) > 1 and np.abs(last).max() <= np.pi + 0.01:
-        return f"{_ORIENTED}: its last column reaches from {last.min():.2g} to {last.max():.2g}, as angles do"
-    if len(beyond) > 1 and not beyond.any() and np.median(np.abs(last)) > 0.1 > np.median(scores[:, :-1].max(axis=1)):
-        return f"{_ORIENTED}: its last column is high where no class is, as an angle may be"
+    reason = None if spec.has_angles else looks_like_angles(scores[:, -1], scores[:, :-1])
+    if reason is not None:
+        return f"{_ORIENTED}: its last column {reason}"
     if len(beyond) >= 3 and beyond[1:].any() and not beyond[0] and np.abs(scores).max() > 2:
         return (
             f"{_POSE}: its columns from the {int(np.argmax(beyond)) + 5}th on reach {scores.max():.3g}, as keypoints do"
         )
+    return None
+
+
+def angles_objection(outputs: Outputs, spec: DetectorSpec, *, is_turned: bool) -> str | None:
+    """What speaks against an angle behind the scores of classes, where no metadata says that it is one."""
+    values = output(outputs, spec)
+    columns = np.moveaxis(values, 1, -1) if not is_turned else values  # [B, N, 5 + C]
+    rows = columns.reshape(-1, columns.shape[-1])[:, 4:]
+    if looks_like_angles(rows[:, -1], rows[:, :-1]) is None:
+        return "its last column does not look like angles"
     return None
 
 

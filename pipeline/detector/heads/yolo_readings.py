@@ -9,12 +9,20 @@ from functools import partial
 
 from pipeline.detector.facts import ModelFacts, TensorFacts, image_input
 from pipeline.detector.heads.claims import Certainty, Claim, NotThisError
-from pipeline.detector.heads.extra_values import NO_EXTRA, ExtraValues, extra_values, with_extra_values
+from pipeline.detector.heads.extra_values import (
+    NO_EXTRA,
+    ExtraValues,
+    extra_values,
+    task_of,
+    with_extra_values,
+)
 from pipeline.detector.heads.hints import Hints
-from pipeline.detector.heads.recipes import Recipe
+from pipeline.detector.heads.outputs import Outputs
+from pipeline.detector.heads.recipes import YOLOX, Recipe
 from pipeline.detector.heads.specs import network_wh, spec_for
 from pipeline.detector.heads.yolo import YOLOX_STRIDES
 from pipeline.detector.heads.yolo_objections import (
+    angles_objection,
     classes_objection,
     decoding_objection,
     first_class_objection,
@@ -27,9 +35,6 @@ from pipeline.picture.detector_spec import DetectorSpec
 # The grids of the family: as usual, with a coarser one (P6), with a finer one (P2).
 _STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 _ULTRALYTICS = Recipe("RGB 0..1, letterbox centred, pad 114")
-_YOLOX = Recipe(
-    "YOLOX's, BGR 0..255, letterbox top left, pad 114", colour="bgr", std=(1.0, 1.0, 1.0), resize="letterbox-topleft"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class _Table:
             usual_names=("person",) if self.extra.keypoint_names else None,
             outputs=(*self.outputs, *self.extra.outputs),
             keypoint_names=self.extra.keypoint_names,
+            has_angles=self.extra.has_angles,
             box_format="cxcywh",
             recipe=recipe,
         )
@@ -126,6 +132,9 @@ def claims(facts: ModelFacts, hints: Hints) -> Iterable[Claim]:
 def _claims_of_output(facts: ModelFacts, hints: Hints, tensor: TensorFacts, extra: ExtraValues) -> Iterator[Claim]:
     _, rows, columns = tensor.shape
     table = _Table(facts, hints, rows, columns, extra, str(tensor), (tensor.name,))
+    if extra.has_angles:
+        yield from _claims_of(table, (_yolov8_oriented,))
+        return
     may_be_turned = _may_be_turned(table)
     if hints.head != "yolov8" and may_be_turned:
         turned = dataclasses.replace(table, rows=columns, columns=rows, in_words=f"{tensor}, turned,")
@@ -201,6 +210,26 @@ def _yolov8_normalised(table: _Table) -> Claim | None:
     return dataclasses.replace(claim, spec=spec)
 
 
+def _yolov8_oriented(table: _Table) -> Claim | None:
+    """YOLOv8-obb and its successors, in pixels. Without metadata only the values tell the angle from a class."""
+    if table.hints.boxes_are_normalised is True:
+        return None
+    if task_of(table.facts) == "obb":
+        return _without_objectness(table)
+    values, names = table.columns if table.is_transposed_v8 else table.rows, table.hints.class_names
+    if values is not None and (values < 6 or (names is not None and values != 5 + len(names))):
+        return None
+    claim = _without_objectness(table)
+    if claim is None:
+        return None
+    objections = (claim.objection, partial(angles_objection, is_turned=table.is_transposed_v8))
+
+    def objection(outputs: Outputs, spec: DetectorSpec) -> str | None:
+        return next((reason for reason in (raised(outputs, spec) for raised in objections) if reason), None)
+
+    return dataclasses.replace(claim, objection=objection)
+
+
 def _without_objectness(table: _Table) -> Claim | None:
     is_transposed = table.is_transposed_v8
     if not (table.is_v8 or is_transposed) or table.hints.head not in (None, "yolov8"):
@@ -229,12 +258,12 @@ def _yolox(table: _Table) -> Claim | None:
     num_classes = _num_classes(table.columns, 5 + table.num_extra)
     if table.hints.head == "yolov5" or table.cells.get(table.rows or 0, YOLOX_STRIDES) != YOLOX_STRIDES:
         return None
-    spec = table.spec("yolox", num_classes, f"has a row for each of {table.rows} cells", _YOLOX)
+    spec = table.spec("yolox", num_classes, f"has a row for each of {table.rows} cells", YOLOX)
     return Claim(spec, partial(number_objection, cells=table.cells, num_a_cell=1))
 
 
 def _yolox_decoded(table: _Table) -> Claim | None:
-    return _decoded(table, "YOLOX", _YOLOX)
+    return _decoded(table, "YOLOX", YOLOX)
 
 
 def _yolov6(table: _Table) -> Claim | None:
@@ -319,7 +348,7 @@ def _is_a_pair(tensor: TensorFacts, facts: ModelFacts) -> bool:
 def _queries(facts: ModelFacts, hints: Hints) -> Claim | None:
     """RT-DETR by Ultralytics: `[B, queries, 4 + C]`, boxes in 0..1, by its few rows."""
     tensors = [tensor for tensor in facts.outputs if len(tensor.shape) == 3]
-    if len(tensors) != 1 or len(facts.inputs) != 1 or hints.head not in (None, "yolov8"):
+    if len(tensors) != 1 or len(facts.inputs) != 1 or hints.head not in (None, "yolov8") or task_of(facts) == "obb":
         return None
     (tensor,) = tensors
     _, rows, columns = tensor.shape
