@@ -96,6 +96,8 @@ def _config(options: MapOptions) -> RunConfig:
         raise ConfigError("map reads every input whole; leave sources, flow.start, end, max_frames and live out")
     if config.output != type(config.output)():
         raise ConfigError("map writes Parquet into --out alone; leave output out of the configuration")
+    if config.lines or config.zones or config.events != type(config.events)():
+        raise ConfigError("map finds objects; count with run, and leave lines, zones and events out")
     if config.track.kind:
         refuse_tracker(config.track.kind)
     threads = {"engine.threads": config.engine.threads or 1, "decode.threads": config.decode.threads or 1}
@@ -105,8 +107,11 @@ def _config(options: MapOptions) -> RunConfig:
 def _settings(config: RunConfig, digest: str, segment_seconds: float | None) -> JsonObject:
     """What the results depend on, by dotted keys; the machine that computes them is not among it."""
     sections = config.model_dump(mode="json", exclude=set(_NOT_OF_RESULTS))
-    dotted = {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}
-    return {"model": digest, "segment": segment_seconds} | dotted
+    dotted: JsonObject = {"model": digest, "segment": segment_seconds}
+    for name, section in sections.items():
+        if isinstance(section, dict):
+            dotted.update({f"{name}.{key}": value for key, value in section.items()})
+    return dotted
 
 
 def _run_watched(run: MapRun, paths: list[Path]) -> None:
