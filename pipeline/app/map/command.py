@@ -107,11 +107,9 @@ def _config(options: MapOptions) -> RunConfig:
 def _settings(config: RunConfig, digest: str, segment_seconds: float | None) -> JsonObject:
     """What the results depend on, by dotted keys; the machine that computes them is not among it."""
     sections = config.model_dump(mode="json", exclude=set(_NOT_OF_RESULTS))
-    dotted: JsonObject = {"model": digest, "segment": segment_seconds}
-    for name, section in sections.items():
-        if isinstance(section, dict):
-            dotted.update({f"{name}.{key}": value for key, value in section.items()})
-    return dotted
+    parts = {name: section for name, section in sections.items() if isinstance(section, dict)}
+    dotted = {f"{name}.{key}": value for name, section in parts.items() for key, value in section.items()}
+    return {"model": digest, "segment": segment_seconds} | dotted
 
 
 def _run_watched(run: MapRun, paths: list[Path]) -> None:
