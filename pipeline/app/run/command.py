@@ -17,7 +17,7 @@ from pipeline.app.config_loading import ConfigRequest
 from pipeline.app.logs import is_verbose, log_as_json
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
-from pipeline.app.process import prepare_process
+from pipeline.app.process import collecting_often, prepare_process
 from pipeline.app.report_file import write_report
 from pipeline.app.run.control import Control, refuse_socket
 from pipeline.app.run.count_tally import CountTally
@@ -198,6 +198,7 @@ def _run_assembly(
     try:
         with (
             signals.answered_by(running.stop),
+            collecting_often() as collect,  # before frames come, which would wait for it
             running,
             _control_of(config, supervisor),
             nullcontext() if live is None else live.serving(LiveRun(running, supervisor, service)),
@@ -207,6 +208,7 @@ def _run_assembly(
 
             def on_tick() -> None:
                 panel.update()
+                collect()
                 service.observe(is_stopping=bool(signals.numbers))
 
             running.wait(on_tick=on_tick)
