@@ -28,6 +28,7 @@ from pipeline.app.open_outputs import (
     with_outputs,
 )
 from pipeline.app.output import Feed, Overlay
+from pipeline.app.second_model import refuse_second_model
 from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, SourceFacts, with_added_stages
 from pipeline.app.suppression import Suppression
 from pipeline.app.thresholds import suppression_options
@@ -229,6 +230,7 @@ def assemble(
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
         refuse_different_classes(config, {branch.name: branch.engine.spec.class_names for branch in branches})
+        refuse_second_model(config, [branch.engine.spec for branch in branches])
         names = tuple(dict.fromkeys(name for branch in branches for name in branch.engine.spec.class_names))
         suppressions = {name: branch.suppression for branch in branches for name in branch.source_ids}
         flow = _private(flow, config, suppressions)
@@ -241,6 +243,7 @@ def assemble(
             shown=lambda source_id: suppressions[source_id].shown_of(source_id),
             counted=lambda source_id: counted[source_id],
             unix_seconds=partial(_unix_seconds, sources, clock),
+            spec=lambda source_id: suppressions[source_id].spec,
         )
         flow = with_added_stages(flow, config, facts)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)

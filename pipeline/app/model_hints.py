@@ -46,7 +46,7 @@ def recognised(path: Path, hints: Hints) -> DetectorSpec:
     return spec
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
+def read_class_names(path: Path, option: str = "--class-names") -> tuple[str, ...]:
     """The class names of a text file, one a line, empty lines at the end left out.
 
     Raises ConfigError for a file that cannot be read or names nothing.
@@ -55,7 +55,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         names = tuple(line.strip() for line in read_text(path).rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         reason = reason_of(error)
-        raise ConfigError(f"--class-names must be a text file with one name per line, got {path}: {reason}") from error
+        raise ConfigError(f"{option} must be a text file with one name per line, got {path}: {reason}") from error
     if not names or not all(names):
         raise ConfigError(f"{path} must have a class name in each line, {'none' if not names else 'one is empty'}")
     return names

@@ -14,6 +14,7 @@ from pipeline.app.counting import CountedShapes, counter_options, counts_somethi
 from pipeline.app.thresholds import tracker_options
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
@@ -39,6 +40,7 @@ class SourceFacts:
     shown: Callable[[str], SuppressionOptions]  # its detections that go on; where something is tracked, weaker come too
     counted: Callable[[str], CountedShapes]
     unix_seconds: Callable[[Frame], float | None]  # the wall time of a frame; None where it is not known
+    spec: Callable[[str], DetectorSpec]  # of the model that detects in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,20 @@ def _with_tracks(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> F
     return flow.then_per_source(track_of, name=TRACK.role, capacity=config.flow.queue_capacity)
 
 
+def _with_attributes(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
+    from pipeline.app.second_model import classified_ids, open_second_model
+    from pipeline.stages.classify import Classify
+
+    if config.then.model is None:
+        return flow
+    model, options = open_second_model(config.then)
+
+    def classify_of(source_id: str) -> Classify:
+        return Classify(model, classified_ids(config, facts.spec(source_id)), options)
+
+    return flow.then_per_source(classify_of, name=CLASSIFY.role, capacity=config.flow.queue_capacity)
+
+
 def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
     from pipeline.stages.count import Count
 
@@ -115,9 +131,16 @@ TRACK = StageKind(
     role="track", advice="raise track.low_score, or take --track bytetrack", colour="#2f7f5f", add=_with_tracks
 )
 
+CLASSIFY = StageKind(
+    role="classify",
+    advice="let --then look at fewer objects: name classes with --on, or follow them with --track and raise then.every",
+    colour="#d4a6c8",
+    add=_with_attributes,
+)
+
 COUNT = StageKind(role="count", advice="count at fewer lines and zones", colour="#8c6d31", add=_with_counts)
 
-STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, COUNT, RENDER)
+STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
 """In the order of the flow."""
 
 

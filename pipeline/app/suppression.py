@@ -39,7 +39,8 @@ class Suppression:
         takes_sources: bool = False,
         model: str = "",
     ) -> None:
-        self._track, self._spec, self._is_tiled = config.track, spec, config.tiles.grid is not None
+        self._track, self._is_tiled = config.track, config.tiles.grid is not None
+        self.spec = spec
         self._prefix = f"{model}: " if model else ""
         self._names_own_classes = bool(
             model and settings and all(entry.classes is not None for entry in settings.values())
@@ -52,8 +53,8 @@ class Suppression:
 
     def _apply(self, requested: DetectionConfig) -> None:
         detection = requested.model_copy(update={"classes": ()}) if self._names_own_classes else requested
-        of_run = suppression_options(detection, self._spec, prefix=self._prefix)
-        of_sources = suppression_of_sources(requested, self._settings, self._spec)
+        of_run = suppression_options(detection, self.spec, prefix=self._prefix)
+        of_sources = suppression_of_sources(requested, self._settings, self.spec)
         self.requested, self.detection, self.of_run, self._shown = requested, detection, of_run, of_sources
         self.lowest_score_threshold = min(
             self._let_through(options).lowest_score_threshold for options in (of_run, *of_sources.values())
@@ -93,7 +94,7 @@ class Suppression:
 
     def _stage(self, shown: SuppressionOptions) -> Stage[Any, Result]:
         options = self._let_through(shown)
-        return MergeTiles(self._spec, options) if self._is_tiled else Nms(self._spec, options)
+        return MergeTiles(self.spec, options) if self._is_tiled else Nms(self.spec, options)
 
     def refuse(self, entry: SourceConfig) -> None:
         """Raise ConfigError for a source that the run cannot take: the network gives nothing below its threshold."""
@@ -101,7 +102,7 @@ class Suppression:
             return
         if not self.is_per_source:
             raise ConfigError("sources with classes or thresholds of their own can be added to a run with --control")
-        options = self._let_through(suppression_options(entry.detection(self.requested), self._spec))
+        options = self._let_through(suppression_options(entry.detection(self.requested), self.spec))
         if options.lowest_score_threshold < self.lowest_score_threshold:
             raise ConfigError(
                 f"score_threshold must be at least {self.lowest_score_threshold:g}, the lowest of the run when it "

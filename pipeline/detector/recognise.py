@@ -159,7 +159,7 @@ def _prepared_agreeing_with(claim: Claim, hints: Hints) -> list[Claim]:
 def claims_of(facts: ModelFacts, hints: Hints) -> tuple[Sequence[Claim], Sequence[str], Sequence[str]]:
     """The readings that fit what a file says of itself, the likeliest first; then near and far misses, in words.
 
-    Raises ModelError for a file without an image among its inputs, or whose metadata says that it is no detector, and
+    Raises ModelError for a file without an image among its inputs, or whose metadata names another kind of model, and
     for a head or a hint that cannot be.
     """
     if hints.head not in (None, *HEADS):

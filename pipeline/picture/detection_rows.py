@@ -21,6 +21,8 @@ class DetectionRow(NamedTuple):
     x2: float
     y2: float
     track_id: int | None
+    attribute: str | None = None  # the best that a second model gave
+    attribute_score: float | None = None
 
     @property
     def box(self) -> list[float]:
@@ -48,7 +50,9 @@ COLUMN_TYPES = dict.fromkeys(DetectionRow._fields, _NUMBER) | {
     "frame": _COUNT,
     "class_id": _COUNT,
     "class_name": _TEXT,
-    "track_id": ColumnType("int64", "Int64"),  # the one that may be missing is pandas' own
+    "track_id": ColumnType("int64", "Int64"),  # what may be missing is pandas' own
+    "attribute": ColumnType("string", "string"),
+    "attribute_score": ColumnType("float64", "Float64"),
 }
 """The columns of a table, in order."""
 

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 IntArray = npt.NDArray[np.int64]
 
 
+class Attribute(NamedTuple):
+    """What a second model says of an object, with its score in 0..1."""
+
+    name: str
+    score: float
+
+
 @dataclass(frozen=True, slots=True)
 class Detections:
     """Objects found in one frame, in source pixels; all arrays have the same length N, which may be 0.
@@ -53,6 +60,7 @@ class Detections:
     keypoints: FloatArray | None = None  # [N, points, 3]: x, y, score
     track_ids: IntArray | None = None  # [N]; -1: of no confirmed track
     corners: FloatArray | None = None  # [N, 4, 2]: x, y, of oriented boxes, whose bounds in the picture the boxes are
+    attributes: tuple[tuple[Attribute, ...], ...] | None = None  # [N], of a second model, the best of each first
 
     def __post_init__(self) -> None:
         num = len(self.scores)
@@ -68,7 +76,7 @@ class Detections:
             )
         if self.masks is not None and not isinstance(self.masks, Masks):
             raise ValueError(f"masks must be Masks, of an array with Masks.of, got {type(self.masks).__name__}")
-        for name in ("masks", "keypoints", "track_ids", "corners"):
+        for name in ("masks", "keypoints", "track_ids", "corners", "attributes"):
             array = getattr(self, name)
             if array is not None and len(array) != num:
                 raise ValueError(f"{name} must have one entry for each of the {num} boxes, got {len(array)}")
@@ -95,6 +103,7 @@ class Detections:
             None if self.keypoints is None else self.keypoints[chosen],
             None if self.track_ids is None else self.track_ids[chosen],
             None if self.corners is None else self.corners[chosen],
+            None if self.attributes is None else self._attributes_of(chosen),
         )
 
     def overlaps(self, other: Detections) -> FloatArray:
@@ -102,6 +111,10 @@ class Detections:
         if self.corners is None or other.corners is None:
             return intersection_over_union(self.boxes_xyxy, other.boxes_xyxy)
         return quadrilateral_iou(self.corners, other.corners)
+
+    def _attributes_of(self, chosen: npt.NDArray[np.bool_] | IntArray) -> tuple[tuple[Attribute, ...], ...]:
+        attributes = self.attributes or ()
+        return tuple(attributes[index] for index in np.arange(len(self))[chosen].tolist())
 
     def to_supervision(self, class_names: tuple[str, ...] = ()) -> supervision.Detections:
         """The same detections as `supervision.Detections`, class names under `data["class_name"]`.
@@ -166,13 +179,17 @@ class Result:
         frame, detections = self.frame, self.detections
         track_ids = [None] * len(detections) if detections.track_ids is None else _named(detections.track_ids)
         pts = round_time(frame.pts_seconds)
-        columns = (detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist(), track_ids)
-        for box, score, class_id, track_id in zip(*columns, strict=True):
+        attributes = detections.attributes or ((),) * len(detections)
+        best = [chosen[0] if chosen else (None, None) for chosen in attributes]
+        columns = (
+            *(detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist()),
+            *(track_ids, best),
+        )
+        for box, score, class_id, track_id, (attribute, attribute_score) in zip(*columns, strict=True):
             of_frame = (frame.source_id, frame.image, frame.index, pts)
             x1, y1, x2, y2 = (round(side, 2) for side in box)
-            yield DetectionRow(
-                *of_frame, class_id, self.class_name(class_id), round(score, 4), x1, y1, x2, y2, track_id
-            )
+            of_class = (class_id, self.class_name(class_id), round(score, 4))
+            yield DetectionRow(*of_frame, *of_class, x1, y1, x2, y2, track_id, attribute, attribute_score)
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame with the columns and types of the Parquet table; no detections, no rows.

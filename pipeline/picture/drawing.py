@@ -32,6 +32,7 @@ Side = Literal["top", "bottom", "centre"]
 _NO_TRACK = -1
 _TRAIL_PIECES = 5  # of a trail, each of one opacity
 _WHITE: Colour = (255, 255, 255)
+_DARK: Colour = (40, 36, 32)  # behind what a second model says
 
 
 class DrawnDetections(Protocol):
@@ -51,6 +52,8 @@ class DrawnDetections(Protocol):
     def track_ids(self) -> npt.NDArray[np.int64] | None: ...
     @property
     def corners(self) -> FloatArray | None: ...
+    @property
+    def attributes(self) -> Sequence[Sequence[tuple[str, float]]] | None: ...
 
 
 class DrawnCentres(Protocol):
@@ -240,6 +243,8 @@ def _draw_labels(
             words.append(f"{detections.scores[index]:.0%}")
         # Plates of their own: there are as many scores as percents, but many more of names and scores together.
         plates = [_plate(word, size, colours[index]) for word in words]
+        for name, score in () if detections.attributes is None else detections.attributes[index]:
+            plates += [_plate(word, size, _DARK) for word in ([name, f"{score:.0%}"] if scores else [name])]
         width = sum(plate.width for plate in plates)
         labels.append((plates, taken.place((width, plates[0].height), boxes[index], thickness)))
     for plates, (left, top) in reversed(labels):

@@ -6,7 +6,8 @@
 Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
 its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
 supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `corners`, the four
-[x, y] of an oriented box along its edge, whose bounds `box` is; `keypoints`, a list of [x, y, score]; `mask`, COCO's
+[x, y] of an oriented box along its edge, whose bounds `box` is; `attributes`, of a second model, a list of
+{"name": str, "score": f}, the best first; `keypoints`, a list of [x, y, score]; `mask`, COCO's
 compressed RLE {"size": [height, width], "counts": str}, as pycocotools decodes it; `speed_mps`, metres a second on the
 ground.
 
@@ -72,6 +73,7 @@ def as_json(result: Result) -> dict[str, object]:
         "detections": [
             {"box": row.box, "score": row.score, "class_id": row.class_id, "class_name": row.class_name}
             | ({} if row.track_id is None else {"track_id": row.track_id})
+            | _attributes_of(result.detections, index)
             | _shape_of(result.detections, index)
             | _speed_of(result, index)
             for index, row in enumerate(result.rows())
@@ -93,6 +95,13 @@ def _predicted(result: Result) -> dict[str, object]:
             for row in rows
         ]
     }
+
+
+def _attributes_of(detections: Detections, index: int) -> dict[str, object]:
+    """What a second model says of a detection, where there is one; empty where it is not sure enough of anything."""
+    if detections.attributes is None:
+        return {}
+    return {"attributes": [attribute._asdict() for attribute in detections.attributes[index]]}
 
 
 def _shape_of(detections: Detections, index: int) -> dict[str, object]:

@@ -26,6 +26,7 @@ from pipeline.flow.running import Running, RunStatistics
 from pipeline.measure.processor import DETECT, RECORD, SOURCE
 from pipeline.picture.detections import RenderedFrame, Result
 from pipeline.testing import CollectingSink
+from tests.support.tiny_classifier import write_classifier
 
 # --- a toy sink: its class, and its row -----------------------------------------------------------------
 
@@ -185,6 +186,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["output.save_frames"] = "any"
     files["lines"] = {"gate": "0,0.5,1,0.5"}  # which needs a tracker, too
     files |= {"privacy.blur": "cat", "serve": "0", **event_outputs(tmp_path)}
+    files["then.model"] = str(write_classifier(tmp_path / "c.onnx"))
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO}

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.picture.coco import COCO_80
-from pipeline.picture.detections import Detections, Result, TrackedCentres, Tracks
+from pipeline.picture.detections import Attribute, Detections, Result, TrackedCentres, Tracks
 from pipeline.picture.drawing import class_colour, draw_result, text_colour, track_colour
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420, yuv_of
@@ -194,3 +194,17 @@ def test_tracks_outside_of_the_picture_are_not_drawn() -> None:
     draw_result(canvas, replace(result, tracks=Tracks(lost, trail)), labels=False)
     draw_result(plain, replace(result, tracks=None), labels=False)
     np.testing.assert_array_equal(canvas, plain)
+
+
+def test_what_a_second_model_says_stands_behind_the_label_on_a_ground_of_its_own() -> None:
+    def label(**more: object) -> PixelArray:
+        canvas = np.zeros((120, 300, 3), np.uint8)
+        draw_result(canvas, result_of([(50, 60, 150, 100, 0.9, 1)], canvas, **more))
+        return canvas[45:59]
+
+    plain, named, empty = label(), label(attributes=((Attribute("red", 0.5),),)), label(attributes=((),))
+    end = int(np.flatnonzero(plain.any(axis=(0, 2)))[-1]) + 1
+    assert np.array_equal(plain, empty)
+    assert np.array_equal(plain[:, :end], named[:, :end])
+    assert named[:, end + 4 : end + 20].any()
+    assert not (named[:, end : end + 60] == class_colour("car")).all(axis=2).any()

@@ -24,6 +24,7 @@ import pipeline
 from benchmarks.fixed_detector import write_fixed_detector
 from pipeline.app.config import RunConfig
 from tests.support.published import publish_in_children, row_for
+from tests.support.tiny_classifier import write_classifier
 from tools.figures import source_files
 from tools.reference import commands, configuration_page, options_of, python_page
 
@@ -76,10 +77,11 @@ def streamdet_calls(command: str) -> list[list[str]]:
 
 @pytest.fixture
 def desk(tmp_path: Path, small_video: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A reader's folder: a video, a model of COCO's classes, by name as well, and photographs."""
+    """A reader's folder: a video, a model of COCO's classes, by name as well, a classifier, and photographs."""
     pytest.importorskip("onnx", reason="writes an ONNX file")
     shutil.copy(small_video, tmp_path / "street.mp4")
     write_fixed_detector(tmp_path / "yolox_nano.onnx", 2)
+    write_classifier(tmp_path / "colours.onnx", metadata={"task": "classify"})
     monkeypatch.setenv("STREAMDET_MODELS", str(tmp_path))
     publish_in_children(monkeypatch, tmp_path / "site", row_for("yolox-nano", tmp_path / "yolox_nano.onnx"))
     (tmp_path / "photos").mkdir()

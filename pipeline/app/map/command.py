@@ -98,6 +98,8 @@ def _config(options: MapOptions) -> RunConfig:
         raise ConfigError("map writes Parquet into --out alone; leave output out of the configuration")
     if config.lines or config.zones or config.events != type(config.events)():
         raise ConfigError("map finds objects; count with run, and leave lines, zones and events out")
+    if config.then.model is not None:
+        raise ConfigError("map runs one model, without then.model; leave it out, or use streamdet run")
     if config.track.kind:
         refuse_tracker(config.track.kind)
     threads = {"engine.threads": config.engine.threads or 1, "decode.threads": config.decode.threads or 1}
