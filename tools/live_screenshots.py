@@ -23,6 +23,9 @@ from tests.support.chromium import Tab, opened_tab
 _SOURCES = """sources:
   - {url: "sim:traffic?seed=3&size=640x360", name: avenue}
   - {url: "sim:traffic?seed=8&size=640x360", name: crossing}
+lines: {gate: "0.5,0.3,0.5,1"}
+zones: {yard: {points: "0.55,0.5,0.95,0.5,0.98,0.9,0.6,0.95", classes: [bus, truck]}}
+events: {clip_before_s: 0.5, clip_after_s: 0.5}
 """
 _FILL_SECONDS = 25.0  # until the charts show something
 
@@ -40,7 +43,12 @@ class Screenshot:
 SCREENSHOTS = (
     Screenshot("live-desktop", (1280, 800)),
     Screenshot("live-dark", (1280, 860), theme="dark", script="document.querySelector('.enlarge').click()"),
-    Screenshot("live-phone", (390, 780), theme="dark", script="document.querySelector('.is-large .enlarge')?.click()"),
+    Screenshot(
+        "live-clip",
+        (1280, 860),
+        script="document.querySelector('.is-large .enlarge').click(); document.querySelector('#events button').click()",
+    ),
+    Screenshot("live-phone", (390, 780), theme="dark", script="document.getElementById('clip').close()"),
 )
 
 
@@ -64,23 +72,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    config = options.folder / "live-screenshots.yaml"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        run = _run(Path(folder), port)
+        try:
+            _wait_for(port)
+            with opened_tab(f"http://127.0.0.1:{port}/", Path(folder, "profile")) as tab:
+                time.sleep(_FILL_SECONDS)
+                for shot in SCREENSHOTS:
+                    print(take(tab, shot, options.folder))
+        finally:
+            run.terminate()
+            run.wait()
+
+
+def _run(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """A run of both sources, whose events leave clips and snapshots in a folder."""
+    config = folder / "sources.yaml"
     config.write_text(_SOURCES, encoding="utf-8")
-    words = ["run", "--config", str(config), "-m", "demo", "--live", "--track", "--rate", "12", "--serve", str(port)]
-    run = subprocess.Popen([sys.executable, "-m", "pipeline.app.cli", *words], stdout=subprocess.DEVNULL)
-    try:
-        _wait_for(port)
-        with (
-            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
-            opened_tab(f"http://127.0.0.1:{port}/", Path(profile)) as tab,
-        ):
-            time.sleep(_FILL_SECONDS)
-            for shot in SCREENSHOTS:
-                print(take(tab, shot, options.folder))
-    finally:
-        run.terminate()
-        run.wait()
-        config.unlink()
+    words = ["--config", str(config), "-m", "demo", "--live", "--rate", "12", "--serve", str(port)]
+    words += ["--clips", str(folder / "clips"), "--snapshots", str(folder / "snapshots")]
+    return subprocess.Popen([sys.executable, "-m", "pipeline.app.cli", "run", *words], stdout=subprocess.DEVNULL)
 
 
 def _wait_for(port: int) -> None:

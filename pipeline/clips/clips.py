@@ -21,6 +21,7 @@ from pipeline.picture.counting.as_json import event_as_json
 from pipeline.picture.counting.event import Event
 from pipeline.picture.detection_rows import round_time
 from pipeline.picture.detections import Result
+from pipeline.sinks.events.files import EventFileKind, EventFiles
 from pipeline.sinks.events.names import event_stem
 from pipeline.sinks.growing_file import GrowingFile
 from pipeline.sinks.line_file import LineFile
@@ -61,6 +62,8 @@ class Clips:
     Raises SinkError where the folder cannot be written.
     """
 
+    event_file_kind: EventFileKind = "clip"
+
     def __init__(
         self,
         folder: str | Path,
@@ -73,6 +76,7 @@ class Clips:
     ) -> None:
         self._folder, self._options, self._stem_of = Path(folder), options or ClipOptions(), stem_of
         refuse_unwritable_folder(self._folder, "clips")
+        self.event_files = EventFiles()
         self._index = GrowingFile(self._folder / INDEX, "the index of clips", appends_to=LineFile(b'{"file": '))
         self._ring = self._new_ring()
         self._open_sound, self._frames_per_second = open_sound, frames_per_second
@@ -170,6 +174,7 @@ class Clips:
             )
         path = self._free_path(event_stem(self._stem_of(first.source_id), first, ending=SUFFIXES[span.stream.codec]))
         write_clip(path, span, open_sound=self._open_sound)
+        self.event_files.keep([event.id for event in pending.events], path)
         self._index.write(json.dumps(_index_line(path, span, pending), allow_nan=False).encode() + b"\n")
         logger.info("%s: clip", path, extra=log_event("clip", file=str(path), source=first.source_id))
 

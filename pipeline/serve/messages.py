@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from pipeline.json_values import Json
+from pipeline.picture.counting.as_json import counts_as_json, event_as_json
+from pipeline.picture.counting.counts import Counts
+from pipeline.picture.counting.event import Event
 from pipeline.picture.detections import Result
 from pipeline.serve.remux import Init
 
@@ -15,6 +18,7 @@ Mode = Literal["remux", "encode", "jpeg"]
 """How pictures come: the source's own packets, one encode for all viewers, or JPEGs."""
 
 _MOST_DETECTIONS = 1000  # in a message; more cannot be told apart on a screen
+_MOST_EVENTS = 100  # in a message
 
 
 def init_message(
@@ -33,8 +37,13 @@ def init_message(
     )
 
 
-def boxes_message(result: Result, pts_seconds: float, *, now_seconds: float) -> str:
-    """The boxes of a frame, in source pixels, with the media time of its picture in this view."""
+def boxes_message(
+    result: Result, pts_seconds: float, *, now_seconds: float, events: Sequence[Event] | None = None
+) -> str:
+    """The boxes and counts of a frame, in source pixels, with the media time of its picture in this view.
+
+    events: None: those of the frame; else also of frames before it that no message tells of.
+    """
     frame, detections = result.frame, result.detections
     track_ids: Sequence[int | None]
     ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
@@ -47,6 +56,10 @@ def boxes_message(result: Result, pts_seconds: float, *, now_seconds: float) -> 
         strict=True,
     )
     dets: list[Json] = [[*map(_short, box), _short(score), cls, track] for box, score, cls, track in rows]
+    events = result.events if events is None else events
+    counting: dict[str, Json] = {} if result.counting is None else {"counts": _drawable(result.counting)}
+    if events:
+        counting["events"] = [event_as_json(event) for event in events[-_MOST_EVENTS:]]
     return _text(
         t="boxes",
         pts=round(pts_seconds, 6),
@@ -54,6 +67,7 @@ def boxes_message(result: Result, pts_seconds: float, *, now_seconds: float) -> 
         capture=round(frame.captured_at_seconds, 6),
         age_ms=round(1000 * (now_seconds - frame.captured_at_seconds), 1),
         dets=dets[:_MOST_DETECTIONS],
+        **counting,
     )
 
 
@@ -70,6 +84,17 @@ def stats_message(statistics: Mapping[str, Json]) -> str:
 def end_message() -> str:
     """The source has ended."""
     return _text(t="end")
+
+
+def _drawable(counts: Counts) -> dict[str, Json]:
+    """The counts of lines and zones by name, with their points in source pixels."""
+    points: dict[str, Json] = {line.name: line.points_xy.round(1).tolist() for line in counts.lines}
+    points |= {zone.name: zone.points_xy.round(1).tolist() for zone in counts.zones}
+    return {
+        kind: {name: {"points": points[name], **numbers} for name, numbers in shapes.items()}
+        for kind, shapes in counts_as_json(counts).items()
+        if isinstance(shapes, dict)
+    }
 
 
 def _short(number: float) -> float:

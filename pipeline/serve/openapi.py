@@ -15,11 +15,17 @@ _SETTINGS: dict[str, Any] = {
     },
 }
 _ERROR = {"description": "One line that says why.", "content": {"application/json": {"schema": {"type": "object"}}}}
+_EVENT_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _SOURCE_PARAMETER = {"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
 def _operation(
-    summary: str, *, body: dict[str, Any] | None = None, of_source: bool = False, answer: str = "application/json"
+    summary: str,
+    *,
+    body: dict[str, Any] | None = None,
+    of_source: bool = False,
+    of_event: bool = False,
+    answer: str = "application/json",
 ) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": summary,
@@ -29,6 +35,8 @@ def _operation(
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if of_source:
         operation["parameters"] = [_SOURCE_PARAMETER]
+    if of_event:
+        operation["parameters"] = [_EVENT_PARAMETER]
     return operation
 
 
@@ -58,6 +66,11 @@ DOCUMENT: dict[str, Any] = {
             "delete": _operation("Remove a source; what it has captured still goes through.", of_source=True),
         },
         "/api/stats": {"get": _operation("The numbers of the run.")},
+        "/api/events": {
+            "get": _operation("The last 100 events at lines and in zones, the earliest first, with their clips."),
+        },
+        "/events/{id}/clip": {"get": _operation("The video of an event.", of_event=True, answer="video/mp4")},
+        "/events/{id}/snapshot": {"get": _operation("The frame of an event.", of_event=True, answer="image/jpeg")},
         "/api/settings": {
             "get": _operation("Which detections are kept."),
             "patch": _operation("Keep others from the next frame on.", body=_SETTINGS),

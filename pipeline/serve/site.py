@@ -6,11 +6,11 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from pipeline.errors import FlowError, StreamdetError
 from pipeline.json_values import Json
 from pipeline.masking import masked_text
+from pipeline.picture.counting.as_json import event_as_json
 from pipeline.picture.detections import Result
 from pipeline.serve.encode import jpeg_of
 from pipeline.serve.messages import stats_message
@@ -26,11 +27,13 @@ from pipeline.serve.surface import Page, Surface
 from pipeline.serve.trust import Guard, Policy
 from pipeline.serve.view import LiveView
 from pipeline.serve.viewer import Viewer
+from pipeline.sinks.events.files import EventFileKind, path_of_event
 from pipeline.sinks.picture_names import source_stems
 
 PAGE = Path(__file__).with_name("page")
 MOST_VIEWERS = 100
 _MOST_MESSAGES = 100  # that a viewer may send; the page sends none
+_MOST_EVENTS = 100  # in an answer
 _MJPEG_SECONDS = 0.04  # between two pictures, at least
 
 
@@ -52,10 +55,12 @@ class Site:
             Route("/api/sources/{source:path}", _answers(self._pause), methods=["PATCH"]),
             Route("/api/sources/{source:path}", _answers(self._remove), methods=["DELETE"]),
             Route("/api/stats", _answers(self._stats), methods=["GET"]),
+            Route("/api/events", _answers(self._events), methods=["GET"]),
             Route("/api/settings", _answers(self._settings), methods=["GET"]),
             Route("/api/settings", _answers(self._change_settings), methods=["PATCH"]),
             Route("/snapshot/{source:path}.jpg", self._snapshot),
             Route("/mjpeg/{source:path}", self._mjpeg),
+            *(Route(f"/events/{{id}}/{kind}", self._file_of(kind)) for kind in get_args(EventFileKind)),
             WebSocketRoute("/ws/view/{source:path}", self._view),
             *(Route(path, _page(page)) for path, page in surface.pages().items()),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
@@ -93,6 +98,31 @@ class Site:
 
     async def _stats(self, _: Request) -> Json:
         return await asyncio.to_thread(self._surface.stats)
+
+    async def _events(self, _: Request) -> Json:
+        """The events that came last, of all sources, the earliest first, with the addresses of what shows them."""
+        return await asyncio.to_thread(self._recent_events)
+
+    def _recent_events(self) -> list[Json]:
+        files = {kind: self._surface.event_files(kind) for kind in get_args(EventFileKind)}
+        rows: list[dict[str, Json]] = []
+        for name, view in self._surface.views().items():
+            for event in view.recent_events:
+                shown = {kind: f"/events/{event.id}/{kind}" for kind in files if path_of_event(event.id, files[kind])}
+                rows.append({**event_as_json(event), "source": _shown(name), **shown})
+        rows.sort(key=lambda row: (str(row.get("time", "")), row["pts"]))
+        return [*rows[-_MOST_EVENTS:]]
+
+    def _file_of(self, kind: EventFileKind) -> Callable[[Request], Awaitable[Response]]:
+        """An endpoint that gives the file of an event. Only ids get there, never a path."""
+
+        async def endpoint(request: Request) -> Response:
+            path = path_of_event(request.path_params["id"], self._surface.event_files(kind))
+            if path is None or not path.is_file():
+                return PlainTextResponse(f"there is no {kind} of that event\n", 404)
+            return FileResponse(path, filename=path.name, content_disposition_type="inline")
+
+        return endpoint
 
     async def _settings(self, _: Request) -> Json:
         return await asyncio.to_thread(self._surface.settings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from pipeline.json_values import Json
 from pipeline.serve.view import LiveView
+from pipeline.sinks.events.files import EventFileKind, EventFiles
 
 Page = Callable[[], tuple[int, str, bytes]]
 """Gives a status, a content type and a body; may be called from any thread."""
@@ -29,6 +30,9 @@ class Surface(Protocol):
 
     def stats_of(self, name: str) -> dict[str, Json]:
         """The numbers of one source, and of what all share."""
+
+    def event_files(self, kind: EventFileKind) -> Sequence[EventFiles]:
+        """The clips or snapshots that the run's sinks have written."""
 
     def settings(self) -> dict[str, Json]:
         """Which detections are kept now."""

@@ -10,9 +10,11 @@ import asyncio
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from pipeline.picture.counting.event import Event
 from pipeline.picture.detections import Result
 from pipeline.serve.encode import ViewEncoder, jpeg_of
 from pipeline.serve.messages import Mode, boxes_message, end_message, init_message
@@ -21,6 +23,7 @@ from pipeline.serve.viewer import Viewer
 from pipeline.sources.packets import CodedPacket, CodedStream, HasPackets
 
 _MOST_PACKETS = 600  # of a GOP that is kept; of a longer one, viewers wait for the next
+_MOST_EVENTS = 100  # that are kept for who comes later
 _MOST_FPS = 30.0  # of a recorded source that is read as fast as it can be
 
 
@@ -118,12 +121,15 @@ class LiveView:
         self._began_at_seconds: float | None = None
         self._last_put_seconds = float("-inf")
         self._newest: Result | None = None
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)  # those that came last
+        self._unsent: list[Event] = []  # of frames that no message tells of
         self.is_over = False
         # Only in the loop:
         self._obstacle = options.obstacle or ("" if self._has_packets else "the source gives pictures, no H.264")
         self._remuxed, self._encoded = _Channel(), _Channel()
         self._jpegs: set[Viewer] = set()
         self._undecided: set[Viewer] = set()  # until the stream has begun
+        self._events_for_jpegs: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._remuxer: Remuxer | None = None
         self._encoder: ViewEncoder | None = None
         self._to_encode = asyncio.Event()
@@ -134,17 +140,21 @@ class LiveView:
     # The sink, in its thread.
 
     def write(self, result: Result) -> None:
-        """Take a result. It is kept for snapshots, and sent where someone watches."""
+        """Take a result. It is kept for snapshots, and sent where someone watches; of its events, none is left out."""
         self._newest = result
+        self._events.extend(result.events)
         if self._began_at_seconds is None:
             self._began_at_seconds = result.frame.captured_at_seconds
         if not self._is_watched:
+            self._unsent = []
             return
+        self._unsent += result.events
         seconds = self._view_seconds(result)
         if not self.options.is_paced and seconds - self._last_put_seconds < 1 / _MOST_FPS:
             return
         self._last_put_seconds = seconds
-        self._call(self._take_result, result, seconds)
+        self._call(self._take_result, result, seconds, tuple(self._unsent))
+        self._unsent = []
 
     def close(self) -> None:
         """The source has ended, and so do its viewers. May be called more than once."""
@@ -170,6 +180,11 @@ class LiveView:
     def newest(self) -> Result | None:
         """The result that came last; None: there was none yet. From any thread."""
         return self._newest
+
+    @property
+    def recent_events(self) -> tuple[Event, ...]:
+        """The events that came last, at most 100, the earliest first. From any thread."""
+        return tuple(self._events.copy())
 
     @property
     def num_viewers(self) -> int:
@@ -317,8 +332,10 @@ class LiveView:
 
     # Boxes and encoding.
 
-    def _take_result(self, result: Result, pts_seconds: float) -> None:
-        text = boxes_message(result, pts_seconds, now_seconds=self._clock())
+    def _take_result(self, result: Result, pts_seconds: float, events: Sequence[Event]) -> None:
+        text = boxes_message(result, pts_seconds, now_seconds=self._clock(), events=events)
+        if self._jpegs:
+            self._events_for_jpegs.extend(events)
         for viewer in self._remuxed.viewers | self._encoded.viewers:
             viewer.put_text(text)
         self._to_encode.set()
@@ -341,7 +358,9 @@ class LiveView:
                 self._put_jpeg(await asyncio.to_thread(jpeg_of, result), result, seconds)
 
     def _put_jpeg(self, jpeg: bytes, result: Result, seconds: float) -> None:
-        text = boxes_message(result, seconds, now_seconds=self._clock())
+        events = tuple(self._events_for_jpegs)
+        self._events_for_jpegs.clear()
+        text = boxes_message(result, seconds, now_seconds=self._clock(), events=events)
         data = struct.pack(">d", seconds) + jpeg
         for viewer in self._jpegs:
             if not viewer.has_jpeg_start:

@@ -66,17 +66,17 @@ class LockedSink(Generic[T]):
     """A sink whose output is locked until it is closed."""
 
     def __init__(self, sink: Sink[T], lock: OutputLock) -> None:
-        self._sink, self._lock = sink, lock
+        self.sink, self._lock = sink, lock
         self._is_locked = True
 
     def write(self, item: T) -> None:
         """Raises what the sink raises."""
-        self._sink.write(item)
+        self.sink.write(item)
 
     def close(self) -> None:
         """Close the sink, then unlock. Raises what the sink raises."""
         try:
-            self._sink.close()
+            self.sink.close()
         finally:
             if self._is_locked:  # it may be closed more than once
                 self._is_locked = False

@@ -15,12 +15,14 @@ from av.video.stream import VideoStream
 
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running
+from pipeline.picture.counting.shapes import Line
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 from pipeline.serve.view import LiveView, ViewOptions
 from pipeline.sources.looping import LoopingSource
 from pipeline.sources.video.source import VideoSource
 from pipeline.stages.capture import Capture
+from pipeline.stages.count import Count
 from pipeline.testing import FunctionStage
 from tests.support.chromium import opened_tab
 from tests.support.live_surface import FakeSurface, served
@@ -81,7 +83,8 @@ def with_its_number(frame: Frame) -> list[Result]:
     row = frame.pixels[SIZE_WH[1] // 2, CELL // 2 :: CELL, 0] > 128
     number = sum(int(bit) << index for index, bit in enumerate(row[:BITS]))
     box = np.array([[number, 10, number + 20, 40]], np.float32)
-    return [Result(frame, Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64)), ("number",))]
+    detections = Detections(box, np.ones(1, np.float32), np.zeros(1, np.int64), track_ids=np.full(1, 7))
+    return [Result(frame, detections, ("number",))]
 
 
 @pytest.mark.parametrize("mode", ["remux", "encode"])
@@ -93,9 +96,9 @@ def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: s
     obstacle = None if mode == "remux" else "a test"
     view = LiveView(ViewOptions("clip", ("number",), obstacle=obstacle), packets=source)
     flow: Flow[Any] = Flow.from_sources(Capture(source, is_live=True))
-    flow = flow.then(FunctionStage(with_its_number), name="number", overflow="block").to(
-        view, name="view", overflow="block"
-    )
+    flow = flow.then(FunctionStage(with_its_number), name="number", overflow="block")
+    flow = flow.then(Count([Line("gate", (40, 0, 40, 96))], []), name="count", overflow="block")
+    flow = flow.to(view, name="view", overflow="block")
     with Running(flow) as running, served(FakeSurface({"clip": view})) as url:
         waiting = threading.Thread(target=running.wait)
         waiting.start()
@@ -103,6 +106,8 @@ def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: s
             with opened_tab(url, tmp_path / "profile") as tab:
                 script = WATCHED % {"width": SIZE_WH[0], "height": SIZE_WH[1], "bits": BITS, "cell": CELL, "num": 80}
                 seen = tab.run(script)[20:]  # after the start, in which boxes before the first message are missing
+                counts = tab.run("[...window.__players.values()][0].player.counts")
+                events = tab.run("[...document.querySelectorAll('#events li')].map((item) => item.textContent)")
                 shown_mode = tab.run("document.querySelector('.mode').textContent")
         finally:
             running.stop()
@@ -111,6 +116,10 @@ def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: s
     assert len(seen) > 40
     wrong = [(number, of_box) for number, of_box, _ in seen if number != of_box]
     assert len(wrong) <= 0.01 * len(seen), wrong
+    gate = counts["lines"]["gate"]
+    assert gate["points"] == [[40, 0], [40, 96]]
+    assert gate["out"]["number"] >= 1  # to the right, in each pass
+    assert any("number #7 crossed gate out · clip" in text for text in events)
 
 
 SHOWN = """new Promise((done) => {

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
+from pipeline.picture.counting.counts import Counts, LineCounts
+from pipeline.picture.counting.event import Event
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
+from pipeline.serve.encode import jpeg_of
 from pipeline.serve.trust import Policy
 from pipeline.serve.view import LiveView, ViewOptions
 from tests.support.chromium import Tab, opened_tab
+from tests.support.coded_videos import coded_video
+from tests.support.events import crossing
 from tests.support.live_surface import FakeSurface, served
 
 CONTROLS = frozenset(("button", "link", "slider", "checkbox", "textbox", "searchbox", "DisclosureTriangle", "dialog"))
@@ -31,12 +37,14 @@ COUNTS = {
 EVENT = {"kind": "crossed", "name": "gate", "class_name": "cat", "track_id": 8, "direction": "in"}
 
 
-def result(number: int) -> Result:
+def result(number: int, *events: Event) -> Result:
     frame = Frame.from_pixels(
         np.full((64, 96, 3), 40 + number % 200, np.uint8), index=number, pts_seconds=0.02 * number
     )
     boxes = np.array([[10, 10, 40, 50]], np.float32)
-    return Result(frame, Detections(boxes, np.full(1, 0.5, np.float32), np.ones(1, np.int64)), ("cat", "dog"))
+    return Result(
+        frame, Detections(boxes, np.full(1, 0.5, np.float32), np.ones(1, np.int64)), ("cat", "dog"), events=events
+    )
 
 
 class Writer:
@@ -44,17 +52,21 @@ class Writer:
 
     def __init__(self, view: LiveView) -> None:
         self._view = view
+        self.events: list[Event] = []  # of the next picture
+        self.counts: Counts | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write)
 
     def _write(self) -> None:
         number = 0
         while not self._stop.wait(0.02):
-            self._view.write(result(number))
+            events, self.events = self.events, []
+            self._view.write(replace(result(number, *events), counting=self.counts))
             number += 1
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Writer:
         self._thread.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
@@ -93,8 +105,14 @@ def surface(view: LiveView) -> FakeSurface:
 
 
 @pytest.fixture(scope="module")
-def tab(surface: FakeSurface, view: LiveView, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with Writer(view), served(surface) as url, opened_tab(url, tmp_path_factory.mktemp("profile")) as tab:
+def writer(view: LiveView) -> Iterator[Writer]:
+    with Writer(view) as writer:
+        yield writer
+
+
+@pytest.fixture(scope="module")
+def tab(surface: FakeSurface, writer: Writer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with served(surface) as url, opened_tab(url, tmp_path_factory.mktemp("profile")) as tab:
         assert until(tab, "document.querySelectorAll('#class-list input').length === 2")
         assert until(tab, "document.querySelector('#detections tbody tr')")
         yield tab
@@ -187,6 +205,46 @@ def test_counts_and_events_of_messages_are_shown_as_text(tab: Tab, view: LiveVie
     )
     assert rows == [["door: gate", "3", "4", ""], ["door: <b>yard", "7", "0", "5"]]
     assert "cat #8 crossed gate in · door" in tab.run("document.querySelector('#events li').textContent")
+
+
+def test_an_event_gets_its_snapshot_and_its_clip_when_they_are_there(
+    tab: Tab, writer: Writer, surface: FakeSurface, tmp_path: Path
+) -> None:
+    event = crossing(3.0, source_id="door", class_name="dog")
+    writer.events = [event]
+    item = "[...document.querySelectorAll('#events li')].find((item) => item.textContent.includes('dog #7'))"
+    assert until(tab, item)
+    assert tab.run(f"{item}.querySelector('img, button')") is None
+    snapshot, clip = tmp_path / "door.jpg", tmp_path / "door.mp4"
+    snapshot.write_bytes(jpeg_of(result(1)))
+    clip.write_bytes(coded_video("mp4", size_wh=(320, 96), num_frames=5))
+    surface.files["snapshot"].keep([event.id], snapshot)
+    surface.files["clip"].keep([event.id], clip)
+    assert until(tab, f"{item}.querySelector('img')?.naturalWidth === 96")
+    tab.run(f"{item}.querySelector('button').click()")
+    assert until(tab, "document.querySelector('#clip video').videoWidth === 320")
+    assert tab.run("document.getElementById('clip-title').textContent") == "dog #7 crossed gate in"
+    tab.run("document.querySelector('#clip button').click()")
+    assert until(tab, "!document.getElementById('clip').open")
+    assert (
+        tab.run("[...document.querySelectorAll('#events li')].filter((i) => i.textContent.includes('dog')).length") == 1
+    )
+
+
+LINE_PIXELS = """[...document.querySelectorAll('.overlay')].map((canvas) => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let num = 0;
+  for (let at = 0; at < data.length; at += 4) num += data[at] === 255 && data[at + 1] === 209 && data[at + 2] === 102;
+  return num;
+})"""
+
+
+def test_a_line_of_a_message_is_drawn_on_its_source_alone(tab: Tab, writer: Writer) -> None:
+    assert tab.run(LINE_PIXELS) == [0, 0]
+    gate = LineCounts("gate", np.array([[48.0, 10.0], [48.0, 60.0]]), {"cat": 1}, {})
+    writer.counts = Counts((gate,), ())
+    assert until(tab, f"({LINE_PIXELS})[0] > 300 && ({LINE_PIXELS})[1] === 0")
+    writer.counts = None
 
 
 def test_a_recording_begins_with_a_key_frame_and_plays(tab: Tab, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -20,6 +21,8 @@ pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from starlette.websockets import WebSocketDisconnect  # noqa: E402
 
+from pipeline.picture.counting.counts import Counts, LineCounts, ZoneCounts  # noqa: E402
+from pipeline.picture.counting.event import Event  # noqa: E402
 from pipeline.picture.detections import Detections, Result  # noqa: E402
 from pipeline.picture.frame import Frame  # noqa: E402
 from pipeline.serve.site import site  # noqa: E402
@@ -28,6 +31,7 @@ from pipeline.serve.view import LiveView, ViewOptions  # noqa: E402
 from pipeline.sources.packets import CodedStream, HasPackets, PacketListener  # noqa: E402
 from pipeline.testing import StepClock  # noqa: E402
 from tests.support.coded_videos import coded_video, packets_of  # noqa: E402
+from tests.support.events import crossing  # noqa: E402
 from tests.support.live_surface import FakeSurface, served  # noqa: E402
 
 TOKEN = "a-token-of-a-test"
@@ -346,3 +350,80 @@ def test_unwatched_nothing_is_sent_to_the_loop() -> None:
         assert not loop._ready  # type: ignore[attr-defined]
     finally:
         loop.close()
+
+
+def counted(number: int, *events: Event) -> Result:
+    """A frame of 96 × 64 with a line, a zone and events."""
+    gate = LineCounts("gate", np.array([[10.0, 5.0], [90.0, 5.0]]), {"cat": 2}, {})
+    yard = ZoneCounts("yard", np.array([[0, 0], [48.04, 0], [48, 32.0]]), {"cat": 1}, {"cat": 1}, {}, {}, None, None)
+    return replace(result(number), events=events, counting=Counts((gate,), (yard,)))
+
+
+def test_a_message_has_lines_and_zones_in_source_pixels_and_the_events_of_its_frame() -> None:
+    from pipeline.serve.messages import boxes_message
+
+    message = json.loads(boxes_message(counted(1, crossing(2.0)), 1.5, now_seconds=2.0))
+    assert message["counts"]["lines"] == {"gate": {"points": [[10, 5], [90, 5]], "in": {"cat": 2}, "out": {}}}
+    yard = message["counts"]["zones"]["yard"]
+    assert (yard["points"], yard["inside"], yard["entered"]) == ([[0, 0], [48, 0], [48, 32]], {"cat": 1}, {})
+    (event,) = message["events"]
+    assert (event["kind"], event["name"], event["direction"], event["pts"]) == ("crossed", "gate", "in", 2)
+    assert event["id"] == crossing(2.0).id
+
+
+def test_a_message_of_a_run_that_counts_nothing_says_nothing_of_counts() -> None:
+    from pipeline.serve.messages import boxes_message
+
+    assert {"counts", "events"} & json.loads(boxes_message(result(1), 1.5, now_seconds=2.0)).keys() == set()
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=jpeg"])
+def test_events_of_frames_that_are_left_out_come_with_the_next_message(mode: str) -> None:
+    view = LiveView(ViewOptions("door", is_paced=False))  # read as fast as it can be: at most 30 frames/s are sent
+    events = [crossing(0.01 * number) for number in range(6)]
+    with client(FakeSurface({"door": view})).websocket_connect(f"ws://127.0.0.1/ws/view/door{mode}") as socket:
+        stream = messages(socket)
+        assert eventually(lambda: view.num_viewers == 1)
+        for number, event in enumerate(events):
+            item = counted(number, event)
+            view.write(replace(item, frame=replace(item.frame, captured_at_seconds=5 + 0.01 * number)))
+        view.write(replace(result(6), frame=replace(result(6).frame, captured_at_seconds=6.0)))
+        ids: list[str] = []
+        for message in stream:
+            if isinstance(message, dict):
+                ids += [event["id"] for event in message.get("events", ())]
+            if len(ids) == len(events):
+                break
+        view.close()
+        list(stream)
+    assert ids == [event.id for event in events]
+
+
+def test_recent_events_have_the_addresses_of_what_shows_them(surface: FakeSurface, tmp_path: Path) -> None:
+    first, second = crossing(1.0), crossing(2.0)
+    view = next(iter(surface.views().values()))
+    for event in (second, first):
+        view.write(counted(1, event))
+    clip = tmp_path / "door-crossed.mp4"
+    clip.write_bytes(b"0123456789")
+    surface.files["clip"].keep([second.id], clip)
+    visitor = client(surface)
+    rows = visitor.get("/api/events").json()
+    assert [row["id"] for row in rows] == [first.id, second.id]
+    assert [row.get("clip") for row in rows] == [None, f"/events/{second.id}/clip"]
+    answer = visitor.get(rows[1]["clip"], headers={"Range": "bytes=2-4"})
+    assert (answer.status_code, answer.content, answer.headers["content-type"]) == (206, b"234", "video/mp4")
+    clip.unlink()  # by whoever makes room
+    assert visitor.get(rows[1]["clip"]).status_code == 404
+
+
+@pytest.mark.parametrize("word", ["0123456789abcdef", "..%2f..%2fetc%2fpasswd", "%2e%2e", "a/b", "%00"])
+def test_only_the_id_of_an_event_gives_a_file(surface: FakeSurface, tmp_path: Path, word: str) -> None:
+    surface.files["clip"].keep([crossing().id], tmp_path)
+    for kind in ("clip", "snapshot"):
+        assert client(surface).get(f"/events/{word}/{kind}").status_code == 404
+
+
+def test_events_and_their_files_are_given_to_nobody_without_the_token(surface: FakeSurface) -> None:
+    for path in ("/api/events", f"/events/{crossing().id}/clip"):
+        assert client(surface, REMOTE).get(path).status_code == 401

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigError, FlowError
 from pipeline.json_values import Json
+from pipeline.sinks.events.files import EventFileKind, EventFiles
 
 if TYPE_CHECKING:
     from pipeline.serve.trust import Policy
@@ -21,6 +22,7 @@ class FakeSurface:
     def __init__(self, views: Mapping[str, LiveView]) -> None:
         self._views = dict(views)
         self.calls: list[tuple[str, object]] = []
+        self.files: dict[EventFileKind, EventFiles] = {"clip": EventFiles(), "snapshot": EventFiles()}
 
     def views(self) -> Mapping[str, LiveView]:
         return self._views
@@ -36,6 +38,9 @@ class FakeSurface:
 
     def stats_of(self, name: str) -> dict[str, Json]:
         return {"state": "live", "model": "fake", "device": "cpu", "precision": "fp32", "source": name}
+
+    def event_files(self, kind: EventFileKind) -> list[EventFiles]:
+        return [self.files[kind]]
 
     def settings(self) -> dict[str, Json]:
         return {"score_threshold": 0.5, "iou_threshold": 0.6, "classes": [], "class_names": ["cat", "dog"]}

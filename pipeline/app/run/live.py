@@ -24,6 +24,7 @@ from pipeline.flow.ledger import FrameCounts
 from pipeline.flow.running import Running
 from pipeline.json_values import Json
 from pipeline.picture.detections import Result
+from pipeline.sinks.events.files import EventFileKind, EventFiles, HasEventFiles
 
 if TYPE_CHECKING:  # the extra may be missing
     from pipeline.serve.trust import Policy
@@ -127,6 +128,12 @@ class LiveRun:
             if feed.source_id in source_ids and feed.source_id not in over
         ]
         return sum(edge.lane(is_live=feed.is_live).capacity for edge in edges for feed in feeds) if edges else None
+
+    def event_files(self, kind: EventFileKind) -> Sequence[EventFiles]:
+        """The clips or snapshots that the run's sinks have written."""
+        nodes = self._supervisor.assembly.flow.nodes
+        sinks = [getattr(node.part, "sink", node.part) for node in nodes]  # that of a folder is behind its lock
+        return [sink.event_files for sink in sinks if isinstance(sink, HasEventFiles) and sink.event_file_kind == kind]
 
     def settings(self) -> dict[str, Json]:
         """Which detections are kept now; thresholds of None are the model's own."""

@@ -24,6 +24,7 @@ async function call(method, path, values) {
 }
 
 export const sources = () => call("GET", "/api/sources");
+export const events = () => call("GET", "/api/events");
 export const settings = () => call("GET", "/api/settings");
 export const changeSettings = (values) => call("PATCH", "/api/settings", values);
 export const addSource = (values) => call("POST", "/api/sources", values);

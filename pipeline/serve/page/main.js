@@ -2,10 +2,11 @@
 
 import * as api from "./api.js";
 import { DetectionTable } from "./detections.js";
+import { EventList } from "./events.js";
 import { Settings } from "./settings.js";
-import { CountTables } from "./shapes.js";
+import { CountTable } from "./shapes.js";
 import { addTheme } from "./theme.js";
-import { Tile } from "./tile.js";
+import { Tile, shortName } from "./tile.js";
 
 const LOOK_MS = 2000;
 const TABLE_MS = 500;
@@ -15,7 +16,8 @@ const hidden = new Set(); // keys of ended sources that the user does not want t
 const grid = part("grid");
 const settings = new Settings((line) => trouble("settings", line));
 const detections = new DetectionTable();
-const counts = new CountTables();
+const counts = new CountTable();
+const events = new EventList();
 const troubles = new Map(); // lines by what they are about
 let large = null;
 let hasSettings = false;
@@ -46,7 +48,7 @@ function add(source) {
     hidden.add(tile.key);
     drop(tile);
   });
-  tile.addEventListener("events", ({ detail }) => counts.addEvents(tile.name, detail));
+  tile.addEventListener("events", ({ detail }) => events.add(tile.name, detail));
   tile.addEventListener("stats", ({ detail }) => {
     const words = [detail.model, detail.device && `on ${detail.device} ${detail.precision}`];
     part("run").textContent = words.filter(Boolean).join(" ");
@@ -96,6 +98,7 @@ async function look() {
     for (const source of sources) take(source);
     for (const tile of [...tiles.values()]) if (!sources.some(({ key }) => key === tile.key)) drop(tile);
     showEmpty();
+    for (const event of await api.events()) events.add(shortName(event.source), [event]);
   } catch (error) {
     hasSettings = false; // they may be others when it is back
     if (error.status === 401 && !part("locked").open) part("locked").showModal();

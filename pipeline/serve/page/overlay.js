@@ -43,15 +43,14 @@ export class Overlay {
     context.scale(ratio, ratio);
     context.font = "600 12px system-ui, sans-serif";
     context.textBaseline = "top";
-    if (counts) {
-      const toGlass = ([x, y]) => [rect.x + (x / source.w) * rect.width, rect.y + (y / source.h) * rect.height];
-      drawShapes(context, counts, toGlass, (text, x, y, colour) => label(context, text, x + 4, y + 4, colour, rect));
-    }
+    const toGlass = ([x, y]) => [rect.x + (x / source.w) * rect.width, rect.y + (y / source.h) * rect.height];
+    const captions = counts ? drawShapes(context, counts, toGlass) : [];
     context.globalAlpha = isLate ? 0.45 : 1;
     context.setLineDash(isLate ? [6, 4] : []);
     for (const det of dets) this.#drawBox(context, det, source, rect);
+    context.globalAlpha = 1;
+    for (const caption of captions) write(context, caption, rect);
     if (isLate) {
-      context.globalAlpha = 1;
       label(context, `boxes ${Math.round(1000 * lateSeconds)} ms old`, rect.x + 6, rect.y + 6, "#ffd166", rect);
     }
   }
@@ -71,6 +70,13 @@ export class Overlay {
     const percent = rect.width < SMALL_WIDTH ? "" : ` ${Math.round(100 * score)} %`; // labels hide less in a small picture
     label(context, `${track}${name}${percent}`, left - 1, top - 17, colour, rect);
   }
+}
+
+// A caption of `drawShapes`, beyond its point as a whole.
+function write(context, { text, colour, x, y, right, down }, rect) {
+  const width = context.measureText(text).width + 8;
+  const reach = (Math.abs(right) * width + Math.abs(down) * 16) / 2;
+  label(context, text, x + right * reach - width / 2, y + down * reach - 8, colour, rect);
 }
 
 // A text on a ground of its own, kept within the picture.

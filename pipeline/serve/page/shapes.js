@@ -1,28 +1,34 @@
-// Shapes: the counts and events of messages → lines and zones on the overlay, and the tables beside the pictures.
+// Shapes: the counts of messages → lines and zones on the overlay, and the table beside the pictures.
 //
 // counts: { lines: { NAME: { points: [[x, y], …], in: { CLASS: n }, out } }, zones: { NAME: { points, inside: { CLASS: n } } } },
 // points in source pixels.
 
-const MOST_EVENTS = 100;
+const LINE = "#ffd166";
+const ZONE = "#7ae582";
+const ARROW = 18; // pixels of the glass, to the side of a line that is in
 const sum = (byClass) => Object.values(byClass ?? {}).reduce((total, num) => total + num, 0);
 
-// Draw lines and zones. toGlass: a point in source pixels → one on the canvas. label: draws a text at a point.
-export function drawShapes(context, counts, toGlass, label) {
+// Draw lines and zones. toGlass: a point in source pixels → one on the canvas. Returns what is to be written beside them:
+// { text, colour, x, y, right, down }, beyond a point in a direction, or around it where that is 0.
+export function drawShapes(context, counts, toGlass) {
   context.setLineDash([]);
-  for (const [name, line] of Object.entries(counts.lines ?? {})) {
-    outline(context, line.points, toGlass, "#ffd166");
-    if (line.points) label(`${name}: in ${sum(line.in)}, out ${sum(line.out)}`, ...toGlass(line.points[0]), "#ffd166");
+  context.lineCap = context.lineJoin = "round";
+  const zones = Object.entries(counts.zones ?? {}).map(([name, zone]) => [name, zone, zone.points.map(toGlass)]);
+  const lines = Object.entries(counts.lines ?? {}).map(([name, line]) => [name, line, line.points.map(toGlass)]);
+  for (const [, , points] of zones) outline(context, points, ZONE, { isClosed: true });
+  for (const [, , points] of lines) {
+    outline(context, points, LINE);
+    for (const stroke of arrow(points)) outline(context, stroke, LINE);
   }
-  for (const [name, zone] of Object.entries(counts.zones ?? {})) {
-    outline(context, zone.points, toGlass, "#7ae582", { isClosed: true });
-    if (zone.points) label(`${name}: ${sum(zone.inside)} inside`, ...toGlass(zone.points[0]), "#7ae582");
-  }
+  return [
+    ...zones.map(([name, zone, points]) => ({ text: `${name}: ${sum(zone.inside)} inside`, colour: ZONE, ...middleOfTop(points) })),
+    ...lines.map(([name, line, points]) => ({ text: `${name}: in ${sum(line.in)}, out ${sum(line.out)}`, colour: LINE, ...beside(points) })),
+  ];
 }
 
-function outline(context, points, toGlass, colour, { isClosed = false } = {}) {
-  if (!points?.length) return;
+function outline(context, points, colour, { isClosed = false } = {}) {
   context.beginPath();
-  points.forEach((point, index) => context[index ? "lineTo" : "moveTo"](...toGlass(point)));
+  points.forEach((point, index) => context[index ? "lineTo" : "moveTo"](...point));
   if (isClosed) {
     context.closePath();
     context.fillStyle = `${colour}22`;
@@ -34,9 +40,34 @@ function outline(context, points, toGlass, colour, { isClosed = false } = {}) {
   }
 }
 
-export class CountTables {
+// The middle of a line, and the unit vector to the right of its way, which is in.
+function middleAndNormal([[x0, y0], [x1, y1]]) {
+  const length = Math.hypot(x1 - x0, y1 - y0) || 1;
+  return [(x0 + x1) / 2, (y0 + y1) / 2, -(y1 - y0) / length, (x1 - x0) / length];
+}
+
+// The strokes of an arrow from the middle of a line to the side that is in.
+function arrow(points) {
+  const [x, y, right, down] = middleAndNormal(points);
+  const tip = [x + ARROW * right, y + ARROW * down];
+  const barb = (side) => [tip[0] - 0.4 * ARROW * right - side * down, tip[1] - 0.4 * ARROW * down + side * right];
+  return [[[x, y], tip], [barb(0.3 * ARROW), tip, barb(-0.3 * ARROW)]];
+}
+
+// The side of a line opposite its arrow.
+function beside(points) {
+  const [x, y, right, down] = middleAndNormal(points);
+  return { x: x - 6 * right, y: y - 6 * down, right: -right, down: -down };
+}
+
+// The middle of the two uppermost corners.
+function middleOfTop(points) {
+  const [[x0, y0], [x1, y1]] = [...points].sort((one, other) => one[1] - other[1]);
+  return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, right: 0, down: 0 };
+}
+
+export class CountTable {
   #counts = document.getElementById("counts");
-  #events = document.getElementById("events");
 
   // tiles: those that show.
   show(tiles) {
@@ -57,26 +88,4 @@ export class CountTables {
       }),
     );
   }
-
-  addEvents(sourceName, events) {
-    const list = this.#events.querySelector("ol");
-    for (const event of events) {
-      const item = document.createElement("li");
-      const at = event.time ? new Date(event.time) : new Date();
-      const time = Object.assign(document.createElement("time"), { textContent: at.toLocaleTimeString() });
-      time.dateTime = at.toISOString();
-      item.append(time, wordsOf(event, sourceName));
-      list.prepend(item);
-      if (list.children.length > MOST_EVENTS) list.lastElementChild.remove();
-    }
-    this.#events.hidden = list.children.length === 0;
-  }
-}
-
-function wordsOf(event, sourceName) {
-  const object = [event.class_name, Number.isInteger(event.track_id) ? `#${event.track_id}` : ""].filter(Boolean).join(" ");
-  const dwell = Number.isFinite(event.dwell_s) ? `after ${event.dwell_s.toFixed(1)} s` : "";
-  const count = Number.isInteger(event.count) ? `to ${event.count}` : "";
-  const parts = [object, event.kind.replaceAll("_", " "), event.name, event.direction ?? "", count, dwell];
-  return `${parts.filter(Boolean).join(" ")} · ${sourceName}`;
 }

@@ -179,6 +179,6 @@ export class Tile extends EventTarget {
 }
 
 // The last part of a file's path; an address stays as it is.
-function shortName(name) {
+export function shortName(name) {
   return name.includes("://") ? name : name.replace(/^.*[/\\](?=.)/, "");
 }

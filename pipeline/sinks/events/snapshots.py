@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.picture.counting.event import Event
 from pipeline.picture.crops import crops_of
 from pipeline.picture.detections import Result
+from pipeline.sinks.events.files import EventFileKind, EventFiles
 from pipeline.sinks.events.names import event_stem
 from pipeline.sinks.picture_file import write_picture
 from pipeline.sinks.picture_names import PictureNames
@@ -22,9 +23,12 @@ class Snapshots:
     names: those of the run's pictures. Raises SinkError where nothing can be written into the folder.
     """
 
+    event_file_kind: EventFileKind = "snapshot"
+
     def __init__(self, folder: str | Path, *, names: PictureNames | None = None) -> None:
         self._folder, self._names = Path(folder), names or PictureNames()
         refuse_unwritable_folder(self._folder, "snapshots")
+        self.event_files = EventFiles()
 
     def write(self, item: Result) -> None:
         """Write the pictures of a frame's events, drawn once. Raises SinkError."""
@@ -35,6 +39,7 @@ class Snapshots:
             stem = Path(self._names.name_of(item.frame, suffix=".jpg")).stem
             path = self._folder / event_stem(stem, event, ending=".jpg")
             write_picture(path, plot, what="a snapshot")
+            self.event_files.keep([event.id], path)
             if has_crop(event):
                 box = np.array([event.box_xyxy], np.float32)  # [1, 4]
                 (crop,) = crops_of(item.frame.pixels, box)
