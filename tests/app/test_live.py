@@ -57,6 +57,30 @@ def test_settings_take_effect_and_the_page_shows_the_run(tmp_path: Path) -> None
     assert min(result.detections.scores.min(initial=1.0) for result in later) < 0.3  # below the model's own threshold
 
 
+def test_the_events_of_a_run_lead_to_their_snapshots_and_clips(tmp_path: Path) -> None:
+    options = {
+        "sources": ("sim:traffic?seed=1&size=320x192&seconds=2",),
+        "serve": "0",
+        "output.show": False,
+        "zones": {"street": "0,0,1,0,1,1,0,1"},
+        "events.snapshots": str(tmp_path / "snapshots"),
+        "events.clips": str(tmp_path / "clips"),
+    }
+    config = load_config(options=options)
+    assembly = assemble(config)
+    with Live.listening("0") as live, Service(config) as service, Running(assembly.flow) as running:
+        run = LiveRun(running, Supervisor(running, assembly), service)
+        with live.serving(run):
+            running.wait()
+            events = json.loads(urllib.request.urlopen(f"{live.url}api/events", timeout=10).read())
+            assert {"appeared", "street"} <= {word for event in events for word in (event["kind"], event["name"])}
+            for event in events[-3:]:
+                picture = urllib.request.urlopen(f"{live.url.rstrip('/')}{event['snapshot']}", timeout=10).read()
+                assert picture in [path.read_bytes() for path in (tmp_path / "snapshots").glob(f"*{event['id']}.jpg")]
+                clip = urllib.request.urlopen(f"{live.url.rstrip('/')}{event['clip']}", timeout=10).read()
+                assert clip in [path.read_bytes() for path in (tmp_path / "clips").glob("*.mp4")]
+
+
 def test_on_this_machine_there_is_no_token_and_elsewhere_there_is() -> None:
     with Live.listening("127.0.0.1:0") as local, Live.listening("0.0.0.0:0") as remote:
         assert "open" not in local.url
