@@ -1,7 +1,8 @@
 """Tracking truth: HOTA, IDF1 and MOTA on drawn streets, for every Nth frame and for frames that are dropped in bursts.
 
 Detections are the true boxes with 2 % of their size as noise, 8 % misses, .3 false alarms a frame and scores of .2 to
-1; with --demo also those of the demo detector on the drawn pictures. Judged are the frames that the tracker saw. Beside
+1; with --demo also those of the demo detector on the drawn pictures, and what of them is shown.
+Judged are the frames that the tracker saw. Beside
 our ByteTrack, which counts in seconds, that of `trackers`, which counts frames.
 
     python -m benchmarks.tracking_truth [--seeds 10] [--seconds 8] [--demo] [--charts FOLDER]
@@ -13,6 +14,7 @@ import argparse
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -22,16 +24,21 @@ import numpy.typing as npt
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.tracking import TrackingNumbers, tracking_accuracy
 from pipeline.measure.charts import curve_chart
-from pipeline.picture.detections import Detections
+from pipeline.picture.boxes import intersection_over_union, match_greedily, turns
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
+from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tracking.bytetrack import ByteTrack
 from pipeline.picture.tracking.tracker import NO_TRACK, TrackerOptions, track_ids_of
 from pipeline.sources.street.traffic import TrafficOptions, TrafficSource
+from pipeline.stages.track import Track
 
 FPS = 30
 EVERY = (1, 2, 3, 5, 10)
 DROPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 BURST = 5  # frames that a burst of drops has, on average
 OPTIONS = TrackerOptions()
+SHOWN = SuppressionOptions(score_threshold=OPTIONS.high_score)
 NAMES = ("ours, seconds", "trackers, frames")
 
 
@@ -54,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10, help="streets (default: 10)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of each street (default: 8)")
-    parser.add_argument("--demo", action="store_true", help="a row with the demo detector as well, on two streets")
+    parser.add_argument("--demo", action="store_true", help="rows with the demo detector as well, on two streets")
     parser.add_argument("--charts", type=Path, help="write tracking-every.svg and tracking-drops.svg there")
     options = parser.parse_args(arguments)
     print(describe_machine())
@@ -76,27 +83,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.demo:
         scenes = [demo_scene(seed, options.seconds) for seed in range(1, 3)]
         _row("demo detector", scenes, [every_nth(num_frames, 1)] * 2)
+        print_shown([demo_scene(seed, options.seconds, "1280x720") for seed in range(1, 3)])
     if options.charts is not None:
         options.charts.mkdir(parents=True, exist_ok=True)
         _write(options.charts / "tracking-every.svg", by_every, "every Nth frame of 30 a second")
         _write(options.charts / "tracking-drops.svg", by_drop, "share of frames that is dropped in bursts")
 
 
-def noisy_scene(seed: int, seconds: float) -> Scene:
+def noisy_scene(seed: int, seconds: float, size: str = "640x360") -> Scene:
     """A street whose detections are the truth, made worse."""
-    source, rng = TrafficSource(TrafficOptions(seed=seed, seconds=seconds, fps=FPS)), np.random.default_rng(seed)
+    source = TrafficSource.from_spec(street_of(seed, seconds, size))
+    rng = np.random.default_rng(seed)
     numbers = range(round(seconds * FPS))
     truths = [source.truth(number) for number in numbers]
     return Scene(truths, [source.ignored(number) for number in numbers], [_worse(truth, rng) for truth in truths])
 
 
-def demo_scene(seed: int, seconds: float) -> Scene:
+def demo_scene(seed: int, seconds: float, size: str = "640x360") -> Scene:
     """A street as the demo detector sees it, with what it is unsure of."""
     from pipeline.app.run.python_api import detect
 
-    word = f"sim:traffic?seed={seed}&seconds={seconds}&fps={FPS}"
-    results = detect(word, model="demo", score_threshold=OPTIONS.low_score)
-    return replace(noisy_scene(seed, seconds), detections=[result.detections for result in results])
+    results = detect(street_of(seed, seconds, size), model="demo", score_threshold=OPTIONS.low_score)
+    return replace(noisy_scene(seed, seconds, size), detections=[result.detections for result in results])
+
+
+def street_of(seed: int, seconds: float, size: str) -> str:
+    """The word for a drawn street."""
+    return f"sim:traffic?seed={seed}&seconds={seconds:g}&fps={FPS}&size={size}"
 
 
 def _worse(truth: Detections, rng: np.random.Generator) -> Detections:
@@ -140,6 +153,43 @@ def _row(name: str, scenes: Sequence[Scene], kept: Sequence[npt.NDArray[np.intp]
         means.append([statistics.mean(getattr(one, key) for one in numbers) for key in ("hota", "idf1", "mota")])
     print(f"{name:16}" + "".join(f"{value:9.3f}" for row in means for value in row), flush=True)
     return means[0][0], means[1][0]
+
+
+def print_shown(scenes: Sequence[Scene]) -> None:
+    """Print recall and false alarms of what `run` shows without `--track`, and with it for some `track.sure_share`."""
+    num_frames = sum(len(scene.truths) for scene in scenes)
+    print(f"\nwhat is shown, of the demo detector at 720p, {num_frames} frames  recall  false alarms")
+    for score in (SHOWN.score_threshold, 0.3):
+        plain = [[frame.select(frame.scores >= score) for frame in scene.detections] for scene in scenes]
+        _print_shown(f"no tracking, score threshold {score:g}", scenes, plain)
+    for share in (0.0, 0.25, 0.5, 0.75):
+        _print_shown(f"--track, sure_share {share:g}", scenes, [_shown(scene, share) for scene in scenes])
+
+
+def _shown(scene: Scene, sure_share: float) -> list[Detections]:
+    """What the stage lets through."""
+    stage = Track(partial(ByteTrack, OPTIONS), lambda: SHOWN, sure_share=sure_share)
+    pixels = np.zeros((720, 1280, 3), np.uint8)
+    results = [
+        Result(Frame.from_pixels(pixels, pts_seconds=index / FPS), detections, ())
+        for index, detections in enumerate(scene.detections)
+    ]
+    return [result.detections for item in results for result in stage.process(item)]
+
+
+def _print_shown(name: str, scenes: Sequence[Scene], shown: Sequence[Sequence[Detections]]) -> None:
+    num_objects = num_hits = num_false = 0
+    for scene, frames in zip(scenes, shown, strict=True):
+        for frame, truth, ignored in zip(frames, scene.truths, scene.ignored, strict=True):
+            iou = intersection_over_union(frame.boxes_xyxy, truth.boxes_xyxy)  # [N, M]
+            iou[frame.class_ids[:, None] != truth.class_ids] = 0
+            hits, _ = match_greedily(iou, at_least=0.5, by=(turns(frame.scores), iou))
+            is_false = np.all(intersection_over_union(frame.boxes_xyxy, ignored.boxes_xyxy) < 0.5, axis=1)  # [N]
+            assert isinstance(is_false, np.ndarray)
+            is_false[hits] = False
+            num_objects, num_hits = num_objects + len(truth), num_hits + len(hits)
+            num_false += int(is_false.sum())
+    print(f"    {name:52}{num_hits / num_objects:7.1%}{num_false:14}", flush=True)
 
 
 def _ours(scene: Scene, indices: npt.NDArray[np.intp]) -> Iterator[Detections]:

@@ -373,7 +373,7 @@ class TrackConfig(_Section):
     memory_s: Annotated[
         Annotated[float, Field(ge=0)],
         Meaning("Seconds of media time for which an object that is not seen keeps its number."),
-    ] = 1.0
+    ] = 2.0
     confirm_hits: Annotated[Count, Meaning("Detections in consecutive frames after which an object has a number.")] = 2
     high_score: Annotated[
         Share | None,
@@ -387,6 +387,13 @@ class TrackConfig(_Section):
     ] = 0.1
     match_iou: Annotated[Share, Meaning("The least IoU of a detection and the predicted box that it matches.")] = 0.1
     low_match_iou: Annotated[Share, Meaning("The same of a detection below high_score.")] = 0.1
+    sure_share: Annotated[
+        Share,
+        Meaning(
+            "A detection below the score threshold is shown only while this share of its object's detections reach it; "
+            "0: always."
+        ),
+    ] = 0.5
     by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True
 
 

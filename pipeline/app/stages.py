@@ -80,6 +80,7 @@ def _with_tracks(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> F
         return Track(
             lambda: new_tracker(kind, tracker_options(config.track, facts.shown(source_id))),
             lambda: facts.shown(source_id),
+            sure_share=config.track.sure_share,
             trail_seconds=trail_seconds,
         )
 

@@ -24,9 +24,9 @@ def seen(second: float, *rows: tuple[float, float], source_id: str = "a") -> Res
     return Result(frame, Detections(boxes, scores, np.zeros(len(rows), np.int64)), ("person",))
 
 
-def tracked(results: Sequence[Result], *, trail_seconds: float = 0.0) -> list[Result]:
+def tracked(results: Sequence[Result], *, trail_seconds: float = 0.0, sure_share: float = 0.5) -> list[Result]:
     shown = SuppressionOptions(score_threshold=0.5)
-    stage = Track(ByteTrack, lambda: shown, trail_seconds=trail_seconds)
+    stage = Track(ByteTrack, lambda: shown, trail_seconds=trail_seconds, sure_share=sure_share)
     return [result for item in results for result in stage.process(item)] + list(stage.drain())
 
 
@@ -38,6 +38,28 @@ def ids_and_scores(result: Result) -> list[tuple[int, float]]:
 def test_a_weak_detection_goes_on_only_where_a_confirmed_track_took_it() -> None:
     results = tracked([seen(0, (20, 0.9), (100, 0.2)), seen(0.1, (22, 0.9), (101, 0.2)), seen(0.2, (24, 0.2))])
     assert [ids_and_scores(result) for result in results] == [[(-1, 0.9)], [(1, 0.9)], [(1, 0.2)]]
+
+
+def test_an_object_that_is_weak_most_of_the_time_is_predicted_instead_of_shown() -> None:
+    sights = [seen(number / 30, (20, score)) for number, score in enumerate((0.9, 0.9, 0.2, 0.2, 0.2, 0.9, 0.3))]
+    shares = {share: tracked(sights, sure_share=share) for share in (0.0, 0.5, 0.8)}
+    assert [[len(result.detections) for result in results] for results in shares.values()] == [
+        [1, 1, 1, 1, 1, 1, 1],
+        [1, 1, 1, 0, 0, 1, 0],  # from its number on: 1 of 2, 1 of 3, 1 of 4, 2 of 5, 2 of 6
+        [1, 1, 0, 0, 0, 1, 0],
+    ]
+    assert [ids_and_scores(result) for result in shares[0.5][4:6]] == [[], [(1, 0.9)]]
+    predicted = [result.tracks.predicted for result in shares[0.5] if result.tracks is not None]
+    assert [track_ids_of(boxes).tolist() for boxes in predicted] == [[], [], [], [1], [1], [], [1]]
+
+
+def test_a_track_that_has_ended_is_not_counted_any_more() -> None:
+    shown = SuppressionOptions(score_threshold=0.5)
+    stage = Track(ByteTrack, lambda: shown)
+    for number in range(100):
+        for second in (10.0 * number, 10.0 * number + 0.1):
+            list(stage.process(seen(second, (20, 0.9))))
+    assert len(stage._counts) <= 2
 
 
 def test_a_lost_object_is_predicted_apart_and_no_longer_where_it_has_left_the_picture() -> None:

@@ -99,4 +99,5 @@ class MapWork:
         if kind is None:
             return None
         options = tracker_options(self._config.track, self._shown)
-        return Track(lambda: new_tracker(kind, options), lambda: self._shown)
+        sure_share = self._config.track.sure_share
+        return Track(lambda: new_tracker(kind, options), lambda: self._shown, sure_share=sure_share)

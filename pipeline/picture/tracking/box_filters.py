@@ -17,7 +17,7 @@ STEPS_PER_SECOND = 30.0
 
 _MEASUREMENT_VARIANCE = 0.1  # pixels², of a detected side
 _STEP_VARIANCE = 0.01  # added by a step, to position in pixels² and to velocity in (pixels / step)²
-_FIRST_VARIANCE = 1.0  # of both, after the first detection
+_FIRST_VARIANCE = 1.0  # of both, after the first detection; of velocity in (pixels / frame)² if frames are rarer
 
 _POSITION, _VELOCITY, _PP, _PV, _VV = slice(0, 4), slice(4, 8), 8, 9, 10
 NUM_COLUMNS = 11
@@ -39,17 +39,20 @@ def boxes_of(filters: Float64Array) -> Float64Array:
 def predict(filters: Float64Array, seconds: float) -> None:
     """Move filters on by a time, in place.
 
-    Velocity is constant, and noise grows with time so that it does not matter into how many steps a time is divided:
-    for n whole steps it is the noise of n single ones, a polynomial in n that holds for any part of a step as well.
+    Velocity is constant, so it does not matter into how many parts a time is divided. The noise is that of the
+    library's filters for one frame, whatever the time between two frames: where they are further apart than a step,
+    velocity has the noise of one frame of that length. Noise that grew with the time would let a filter believe the
+    last two boxes and follow their jitter.
     """
     steps = seconds * STEPS_PER_SECOND
-    filters[:, _POSITION] += steps * filters[:, _VELOCITY]
+    frame_steps = max(steps, 1.0)
+    variance = _STEP_VARIANCE * min(steps, 1.0)
     pv, vv = filters[:, _PV], filters[:, _VV]  # [N], [N]
-    filters[:, _PP] += steps * (2 * pv + steps * vv) + _STEP_VARIANCE * (
-        steps + (steps - 1) * steps * (2 * steps - 1) / 6
-    )
-    pv += steps * vv + _STEP_VARIANCE * steps * (steps - 1) / 2
-    vv += _STEP_VARIANCE * steps
+    vv[(pv == 0) & (vv == _FIRST_VARIANCE)] /= frame_steps**2  # of filters that have not moved yet
+    filters[:, _POSITION] += steps * filters[:, _VELOCITY]
+    filters[:, _PP] += steps * (2 * pv + steps * vv) + variance
+    pv += steps * vv
+    vv += variance / frame_steps**2
 
 
 def correct(filters: Float64Array, indices: npt.NDArray[np.intp], boxes_xyxy: npt.NDArray[np.floating]) -> None:

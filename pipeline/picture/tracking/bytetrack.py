@@ -5,7 +5,10 @@ https://arxiv.org/abs/2110.06864. Sure detections are matched with the predictio
 unsure ones with the tracks that are left. It gives the ids of Roboflow's `trackers`, up to their names, where frames
 come at 30 a second, and differs on purpose in that
 
-* time is seconds of media time, so that a gap moves and widens a prediction as the frames that it lacks would have;
+* time is seconds of media time, so that a gap moves a prediction as far as the frames that it lacks would have;
+* after a gap of more than 1/15 s, sure detections that are left are matched once more with boxes that are widened on
+  all sides (Yang et al., "C-BIoU", WACV 2023, https://arxiv.org/abs/2211.14317), because fast objects move on by more
+  than their size before their velocity is known;
 * a detection below `low_score` is ignored, as in the paper;
 * a track keeps its class, unless `by_class` is off; and
 * with `confirm_hits` of 1 a track has its id from its first detection on, not from its second.
@@ -34,6 +37,11 @@ from pipeline.picture.tracking.tracker import NO_TRACK, TrackerOptions
 
 _CLOCK_ERROR_SECONDS = 1e-6  # media times are rounded to it
 
+# After a gap, boxes are widened by a share of their size on each side.
+_OVERLAPPING_SECONDS = 1 / 15  # so long an object nearly always overlaps itself
+_WIDENING_PER_SECOND = 0.9
+_MOST_WIDENING = 0.5
+
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -55,16 +63,19 @@ class ByteTrack:
 
     def update(self, detections: Detections, pts_seconds: float, picture: Picture | None = None) -> Detections:
         """See `Tracker`."""
-        self._move_on(pts_seconds)
+        widening = self._move_on(pts_seconds)
         scores = detections.scores
         high_scores, start_scores = _thresholds(self._options, detections.class_ids)  # [N], [N]
         is_high = scores >= high_scores
         is_low = ~is_high & (scores >= np.float32(self._options.low_score))
         track_of = np.full(len(detections), -1, np.intp)  # [N], the row of the track that took it
         is_free = np.ones(len(self._filters), np.bool_)  # [T]
-        for is_chosen, least_iou in ((is_high, self._options.match_iou), (is_low, self._options.low_match_iou)):
-            chosen = np.flatnonzero(is_chosen)
-            rows, columns = self._matched(np.flatnonzero(is_free), detections, chosen, least_iou)
+        rounds = [(is_high, self._options.match_iou, 0.0), (is_low, self._options.low_match_iou, 0.0)]
+        if widening > 0:
+            rounds.append((is_high, self._options.match_iou, widening))
+        for is_chosen, least_iou, by_share in rounds:
+            chosen = np.flatnonzero(is_chosen & (track_of < 0))
+            rows, columns = self._matched(np.flatnonzero(is_free), detections, chosen, least_iou, by_share)
             track_of[columns] = rows
             is_free[rows] = False
         self._take(detections, track_of)
@@ -86,25 +97,35 @@ class ByteTrack:
         predicted = Detections(boxes, self._scores[is_confirmed], facts[:, 1].copy(), track_ids=facts[:, 0].copy())
         return predicted.select((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
 
-    def _move_on(self, pts_seconds: float) -> None:
-        """Predict every track for that time, and end those that were not seen for too long."""
+    def _move_on(self, pts_seconds: float) -> float:
+        """Predict every track for that time, and end those that were not seen for too long.
+
+        Returns the share of their size by which boxes are widened after a gap as long as that before this time.
+        """
         if not math.isfinite(pts_seconds):
             raise ValueError(f"pts_seconds must be finite, got {pts_seconds}")
         if self._pts_seconds is not None and pts_seconds < self._pts_seconds:
             self._forget()
-        if self._pts_seconds is not None and pts_seconds > self._pts_seconds:
-            predict(self._filters, pts_seconds - self._pts_seconds)
+        gap_seconds = 0.0 if self._pts_seconds is None else pts_seconds - self._pts_seconds
+        if gap_seconds > 0:
+            predict(self._filters, gap_seconds)
         self._pts_seconds = pts_seconds
         limit = pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS
         self._keep(self._seen_seconds >= limit)
+        return min(_MOST_WIDENING, _WIDENING_PER_SECOND * max(0.0, gap_seconds - _OVERLAPPING_SECONDS))
 
     def _matched(
-        self, tracks: Indices, detections: Detections, chosen: Indices, least_iou: float
+        self, tracks: Indices, detections: Detections, chosen: Indices, least_iou: float, widening: float
     ) -> tuple[Indices, Indices]:
-        """The tracks [P] and the detections [P] that match, of some tracks and some detections."""
+        """The tracks [P] and the detections [P] that match, of some tracks and some detections.
+
+        widening: the share of their width or height by which boxes grow on each side before they are compared.
+        """
         if not (len(tracks) and len(chosen)):
             return tracks[:0], chosen[:0]
-        overlap = _overlap(boxes_of(self._filters)[tracks], detections.boxes_xyxy[chosen])  # [T, M]
+        overlap = _overlap(
+            _widened(boxes_of(self._filters)[tracks], widening), _widened(detections.boxes_xyxy[chosen], widening)
+        )  # [T, M]
         if self._options.by_class:
             overlap[self._facts[tracks, 1][:, None] != detections.class_ids[chosen]] = 0
         rows, columns = assign(overlap)
@@ -166,9 +187,19 @@ def _thresholds(options: TrackerOptions, class_ids: IntArray) -> tuple[npt.NDArr
     return high, start
 
 
-def _overlap(predicted_xyxy: Float64Array, detected_xyxy: npt.NDArray[np.float32]) -> Float64Array:
+def _widened(boxes_xyxy: npt.NDArray[np.floating], share: float) -> Float64Array:
+    """Boxes [N, 4] that are larger by a share of their width and height on each side; float64."""
+    boxes = boxes_xyxy.astype(np.float64)
+    if share:
+        margin = share * (boxes[:, 2:] - boxes[:, :2])  # [N, 2]
+        boxes[:, :2] -= margin
+        boxes[:, 2:] += margin
+    return boxes
+
+
+def _overlap(predicted_xyxy: Float64Array, detected_xyxy: Float64Array) -> Float64Array:
     """IoU [T, M] of boxes [T, 4] and [M, 4]; 0 where there is nothing to divide, as of boxes turned inside out."""
-    a, b = predicted_xyxy.T[:, :, None], detected_xyxy.astype(np.float64).T[:, None]  # [4, T, 1], [4, 1, M]
+    a, b = predicted_xyxy.T[:, :, None], detected_xyxy.T[:, None]  # [4, T, 1], [4, 1, M]
     width = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])  # [T, M]
     height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])  # [T, M]
     np.maximum(width, 0, out=width)

@@ -25,7 +25,7 @@ class TrackerOptions:
     match_iou: float = 0.1  # a detection that overlaps a prediction by less is not matched
     low_match_iou: float = 0.1  # the same of one below high_score
     confirm_hits: int = 2  # detections in consecutive frames that confirm a track, the first included
-    memory_seconds: float = 1.0  # of media time, for which an unseen confirmed track is kept
+    memory_seconds: float = 2.0  # of media time, for which an unseen confirmed track is kept
     by_class: bool = True  # whether a track keeps its class; otherwise it may go on as another
 
     def __post_init__(self) -> None:

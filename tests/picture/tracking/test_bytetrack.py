@@ -87,17 +87,33 @@ def followed(*sights: tuple[float, Detections], **options: float) -> list[list[i
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(0, 0.3), min_size=1, max_size=6))
-def test_a_gap_predicts_the_same_into_however_many_steps_it_is_divided(steps: list[float]) -> None:
+def test_a_gap_moves_a_box_as_far_into_however_many_parts_it_is_divided(parts: list[float]) -> None:
     once = new_filters(np.array([[10, 20, 50, 90]]))
     for number in range(3):
         predict(once, 1 / 30)
         correct(once, np.array([0]), np.array([[12, 21, 52, 93]]) + 3 * number)
     divided = once.copy()
-    predict(once, sum(steps))
-    for step in steps:
-        predict(divided, step)
-    np.testing.assert_allclose(divided, once, rtol=1e-9, atol=1e-9)
-    assert (once[:, 8] * once[:, 10] >= once[:, 9] ** 2).all()  # a covariance
+    predict(once, sum(parts))
+    for part in parts:
+        predict(divided, part)
+    np.testing.assert_allclose(boxes_of(divided), boxes_of(once), rtol=1e-9, atol=1e-9)
+    for filters in (once, divided):
+        assert (filters[:, 8] * filters[:, 10] >= filters[:, 9] ** 2).all()  # a covariance
+
+
+@pytest.mark.parametrize("every", [2, 5, 10])
+def test_a_filter_of_rarer_frames_is_one_that_counts_frames(every: int) -> None:
+    """So at each constant rate it is as calm as the library's."""
+    rng = np.random.default_rng(every)
+    rare, counted = (new_filters(np.array([[10.0, 20, 50, 90]])) for _ in range(2))
+    for _ in range(12):
+        predict(rare, every / 30)
+        predict(counted, 1 / 30)
+        np.testing.assert_allclose(boxes_of(rare), boxes_of(counted), rtol=1e-9)
+        if rng.random() < 0.8:
+            box = boxes_of(rare) + rng.normal(0, 9, (1, 4))
+            correct(rare, np.array([0]), box)
+            correct(counted, np.array([0]), box)
 
 
 def test_a_filter_is_the_full_filter_of_eight_numbers() -> None:
@@ -128,8 +144,8 @@ def test_an_object_that_was_away_for_less_than_the_memory_has_its_id_again_at_an
     sights = [(number / rate, boxes_at(0)) for number in range(4)]
     last = sights[-1][0]
     soon, late = (last + 0.9, boxes_at(0)), (last + 1.1, boxes_at(0))
-    assert followed(*sights, soon)[-1] == [1]
-    assert followed(*sights, late, (late[0] + 1 / rate, boxes_at(0)))[-2:] == [[-1], [2]]
+    assert followed(*sights, soon, memory_seconds=1)[-1] == [1]
+    assert followed(*sights, late, (late[0] + 1 / rate, boxes_at(0)), memory_seconds=1)[-2:] == [[-1], [2]]
 
 
 def test_a_gap_moves_the_prediction_as_far_as_its_time_says() -> None:
@@ -141,6 +157,19 @@ def test_a_gap_moves_the_prediction_as_far_as_its_time_says() -> None:
         tracker.update(detections, seconds)
     assert tracker.predict(after[0]).boxes_xyxy == pytest.approx(after[1].boxes_xyxy, abs=3)
     assert tracker.predict(after[0]).track_ids == np.array([1])
+
+
+def test_an_object_that_leaves_its_own_box_between_two_frames_is_followed_at_a_low_rate_only() -> None:
+    def ids(rate: float, step: float) -> list[list[int]]:
+        return followed(*[(number / rate, boxes_at(step * number)) for number in range(3)])
+
+    assert ids(3, 45) == [[-1], [1], [1]]
+    assert ids(30, 45) == [[-1], [-1], [-1]]  # as the library has it
+    assert ids(3, 100) == [[-1], [-1], [-1]]  # further than half of its size beyond
+
+
+def test_a_box_that_overlaps_is_nearer_than_one_that_is_reached_by_widening() -> None:
+    assert followed((0, boxes_at(0, 300)), (0.3, boxes_at(45, 5, 300)))[-1] == [-1, 1, 2]
 
 
 def test_time_that_goes_back_ends_all_tracks_and_no_id_comes_again() -> None:
