@@ -20,6 +20,7 @@ from pipeline.picture.counting.homography import Homography, ground_points
 from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, is_in_picture
 from pipeline.picture.counting.speeds import Speeds
 from pipeline.picture.counting.stays import Change, Stays
+from pipeline.picture.counting.unconfirmed import Unconfirmed
 from pipeline.picture.counting.zone_tally import ZoneTally
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import Frame
@@ -57,7 +58,8 @@ class Counter:
     """Counts the objects of one source, whose frames come in order.
 
     Only detections with a track id count, so never a prediction: what an object did while it was not seen is read off
-    the straight way between the two frames that show it. Names of lines and zones are all different.
+    the straight way between the two frames that show it, and what it did before it had its id off that from its first
+    detection. Names of lines and zones are all different.
     class_name: the name of a class by its id. unix_seconds: the wall time of a frame, None where it is not known.
     """
 
@@ -88,6 +90,8 @@ class Counter:
         self._class_ids = np.zeros(0, np.int64)  # [T]
         self._crossings = Crossings(len(self._lines))
         self._speeds = Speeds()
+        self._unconfirmed = Unconfirmed()
+        self._seen_seconds = -math.inf  # media time of the last frame
 
     def update(self, frame: Frame, detections: Detections) -> tuple[tuple[Event, ...], Counts]:
         """The events that a frame shows, the earliest first, and the counts up to it.
@@ -98,16 +102,27 @@ class Counter:
         self._events = []
         if self._frame is not None and not self._continues(self._frame, frame):
             self._end(np.ones(len(self._ids), np.bool_))
+            self._unconfirmed.forget()
         self._frame = frame
         self._fit(frame.size_wh)
-        self._end(self._seconds < frame.pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS)
+        oldest = frame.pts_seconds - self._options.memory_seconds - _CLOCK_ERROR_SECONDS
+        self._end(self._seconds < oldest)
+        if self._seen_seconds < oldest:
+            self._unconfirmed.forget()
+        self._seen_seconds = frame.pts_seconds
         track_ids = track_ids_of(detections)
         numbers, first = np.unique(track_ids, return_index=True)
         tracked = first[numbers != NO_TRACK]  # [K], each object once
         boxes = detections.boxes_xyxy[tracked].astype(np.float64)  # [K, 4]
         rows, is_new = self._rows(track_ids[tracked])
-        self._begin(track_ids[tracked][is_new], boxes[is_new], detections.class_ids[tracked][is_new])
-        self._move(rows[~is_new], boxes[~is_new], detections.class_ids[tracked][~is_new])
+        class_ids = detections.class_ids[tracked]  # [K]
+        first_boxes, first_seconds = self._unconfirmed.first_sights(boxes[is_new], class_ids[is_new], frame.pts_seconds)
+        self._begin(track_ids[tracked][is_new], first_boxes, class_ids[is_new], first_seconds)
+        has_moved = ~is_new
+        has_moved[is_new] = first_seconds < frame.pts_seconds
+        self._move(rows[has_moved], boxes[has_moved], class_ids[has_moved])
+        unconfirmed = detections.select(track_ids == NO_TRACK)
+        self._unconfirmed.move_on(unconfirmed.boxes_xyxy.astype(np.float64), unconfirmed.class_ids, frame.pts_seconds)
         for zone in self._zones:
             self._announce(zone)
         self._warn_of_unreachable(boxes)
@@ -127,6 +142,7 @@ class Counter:
             return
         if self._size_wh is not None:
             self._end(np.ones(len(self._ids), np.bool_))
+            self._unconfirmed.forget()
         self._size_wh = size_wh
         self._segments = np.array([line.points(size_wh) for line in self._lines]).reshape(-1, 2, 2)  # [L, 2, 2]
         for zone in self._zones:
@@ -145,21 +161,22 @@ class Counter:
             is_new.append(rows[-1] >= num_old)
         return np.array(rows, np.intp), np.array(is_new, np.bool_)
 
-    def _begin(self, track_ids: npt.NDArray[np.int64], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:
-        """Add objects that are seen for the first time."""
-        assert self._frame is not None
-        now, first = self._frame.pts_seconds, len(self._ids)
+    def _begin(
+        self, track_ids: npt.NDArray[np.int64], boxes: Points, class_ids: npt.NDArray[np.int64], seconds: Points
+    ) -> None:
+        """Add objects [K] with the boxes [K, 4] and media times [K] of their first detections."""
+        first = len(self._ids)
         self._ids = np.concatenate([self._ids, track_ids])
         self._boxes = np.concatenate([self._boxes, boxes])
-        self._seconds = np.concatenate([self._seconds, np.full(len(track_ids), now)])
+        self._seconds = np.concatenate([self._seconds, seconds])
         self._class_ids = np.concatenate([self._class_ids, class_ids])
         self._crossings.grow(self._line_points(boxes), self._segments[:, 0], self._segments[:, 1])
         self._speeds.grow(len(track_ids))
         for zone in self._zones:
-            is_inside = zone.stays.grow(_anchors(boxes, zone.shape.anchor), zone.polygon, now)
+            is_inside = zone.stays.grow(_anchors(boxes, zone.shape.anchor), zone.polygon, seconds)
             for row in (first + np.flatnonzero(is_inside)).tolist():
                 if self._counts_in(zone.shape, row):
-                    self._happen("appeared", zone.shape.name, row, now)
+                    self._happen("appeared", zone.shape.name, row, float(self._seconds[row]))
                     zone.appeared[self._class_of(row)] += 1
 
     def _move(self, rows: npt.NDArray[np.intp], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:

@@ -43,13 +43,13 @@ class Stays:
         self._passed_seconds = np.zeros(0)  # [T], of the last passage through the outline
         self._has_dwelt = np.zeros(0, np.bool_)  # [T]
 
-    def grow(self, points: Points, polygon: Points, pts_seconds: float) -> BoolArray:
-        """Add objects at points [K, 2], seen for the first time; returns which of them are inside."""
+    def grow(self, points: Points, polygon: Points, seconds: Points) -> BoolArray:
+        """Add objects, first seen at points [K, 2] and media times [K]; returns which of them are inside."""
         is_inside, num = inside_polygon(points, polygon), len(points)
         self.is_inside = np.concatenate([self.is_inside, is_inside])
         self._was_inside = np.concatenate([self._was_inside, is_inside])
-        self.since_seconds = np.concatenate([self.since_seconds, np.full(num, pts_seconds)])
-        self._passed_seconds = np.concatenate([self._passed_seconds, np.full(num, pts_seconds)])
+        self.since_seconds = np.concatenate([self.since_seconds, seconds])
+        self._passed_seconds = np.concatenate([self._passed_seconds, seconds])
         self._has_dwelt = np.concatenate([self._has_dwelt, np.zeros(num, np.bool_)])
         return is_inside
 

@@ -275,3 +275,37 @@ def test_nonsense_is_refused() -> None:
         Counter([GATE], [Zone("gate", YARD.coordinates)])
     with pytest.raises(ValueError, match="hysteresis must be finite"):
         CounterOptions(hysteresis=float("nan"))
+
+
+def test_the_detections_before_a_track_has_its_id_count_from_the_first_on() -> None:
+    before_its_id: list[tuple[float, Sight]] = [(0, {-1: (200, 95)}), (0.1, {-1: (200, 99)})]
+    events, _ = counted([*before_its_id, (0.2, {1: (200, 105)}), (0.3, {1: (200, 120)})], GATE, YARD)
+    assert said(events) == [("appeared", None, 0), ("crossed", "in", 0.1)]  # 5 of 10 px, so half of .2 s
+    assert {event.track_id for event in events} == {1}
+
+
+@pytest.mark.parametrize(
+    ("second", "source", "class_id", "x"),
+    [(0.1, "b", 0, 200), (0.1, "a", 1, 200), (0.1, "a", 0, 219), (-0.1, "a", 0, 200), (1.2, "a", 0, 200)],
+    ids=["another source", "another class", "too little overlap", "earlier media time", "after the memory"],
+)
+def test_a_new_track_does_not_begin_with_what_was_not_its_own(
+    second: float, source: str, class_id: int, x: float
+) -> None:
+    counter = Counter([GATE], [])
+    counter.update(*frame_of(0, {-1: (200, 95)}))
+    events, _ = counter.update(*frame_of(second, {1: (x, 105)}, source=source, class_ids=[class_id]))
+    assert events == ()
+
+
+def test_one_unconfirmed_detection_is_the_first_of_one_new_track_only() -> None:
+    counter = Counter([GATE], [])
+    counter.update(*frame_of(0, {-1: (200, 95)}))
+    events, counts = counter.update(*frame_of(0.1, {1: (200, 103), 2: (202, 106)}))
+    assert [event.track_id for event in events] == [1]
+    assert sum(counts.lines[0].num_in.values()) == 1
+
+
+def test_an_unconfirmed_detection_that_is_not_seen_in_the_next_frame_is_forgotten() -> None:
+    sights: list[tuple[float, Sight]] = [(0, {-1: (200, 95)}), (0.1, {}), (0.2, {1: (200, 105)})]
+    assert counted(sights, GATE)[0] == []
