@@ -55,7 +55,7 @@ def exportable(*, seed: int = 0) -> Exportable:
     noise = torch.randn(4, 3, NETWORK_WH[1], NETWORK_WH[0])
     calibrate(network, lambda: network(noise))
     classes, boxes = ([level[-1] for level in part] for part in (network.classify, network.locate))  # type: ignore[index]
-    scale_logits(lambda: network(noise), LogitScale(classes, 2.0), LogitScale(boxes, 1.0))
+    scale_logits(lambda: network(noise), LogitScale(classes, 3.0), LogitScale(boxes, 1.0))
     for classify in network.classify:
         bias: Any = classify[-1].bias  # type: ignore[index]
         bias.data.view(-1, 1 + len(CLASS_NAMES))[:, 0] += 8.0  # most anchors are background
