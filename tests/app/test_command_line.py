@@ -211,9 +211,9 @@ def test_a_dry_run_prints_the_graph_and_writes_nothing(
         (["bench", "VIDEO", "-m", "MODEL", "--outputs", ","], "--outputs must name at least one, with commas"),
         (["eval", "-m", "nowhere.onnx", "--data", "nowhere"], "nowhere.onnx: no such file"),
         (["compare", "MODEL", "--on", "VIDEO", "--teacher", "nowhere.onnx"], "nowhere.onnx: no such file"),
-        (["compare", "MODEL", "--on", "VIDEO", "--teacher", "MODEL", "-o", "MODEL"], "--output must be a folder, got"),
+        (["compare", "MODEL", "--on", "VIDEO", "--teacher", "demo", "-o", "MODEL"], "--output must be a folder, got"),
         (
-            ["compare", "MODEL", "--on", "VIDEO", "--teacher", "MODEL", "--teacher-size", "axb"],
+            ["compare", "MODEL", "--on", "VIDEO", "--teacher", "demo", "--teacher-size", "axb"],
             "--teacher-size must be",
         ),
     ],
