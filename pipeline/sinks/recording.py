@@ -123,7 +123,11 @@ class Recording:
         file_format = _FORMATS[self._path.suffix.lower()]
         make_parents(self._path)
         self._file = MuxedFile(self._path)
-        container = av.open(self._file, "w", format=file_format, options=self._muxer_options(file_format))
+        try:
+            container = av.open(self._file, "w", format=file_format, options=self._muxer_options(file_format))
+        except BaseException:
+            self._file.close()
+            raise
         stream = self._add_stream(container)
         if self._sound is not None and not self._is_live:
             try:

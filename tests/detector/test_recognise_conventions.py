@@ -195,7 +195,8 @@ def test_a_table_that_finds_nothing_in_the_pictures_is_taken_for_what_has_its_st
 ) -> None:
     recognition = examine(write(tmp_path / "foreign.onnx", outputs, **options))
     assert recognition.spec().columns == columns
-    assert all("another is likelier" in reason for reason in recognition.refused)
+    others = [reason for reason in recognition.refused if "its last column does not look like angles" not in reason]
+    assert all("another is likelier" in reason for reason in others)
     assert recognition.spec().provenance[-1] == "not proved: it answers every picture alike"
 
 

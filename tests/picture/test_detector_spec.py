@@ -51,6 +51,7 @@ def test_every_field_survives_the_metadata_whatever_its_type() -> None:
         anchors=pack_anchors(np.random.default_rng(0).uniform(0, 1, (1917, 4))),
         anchor_variances=(1.0, 1.0, 1.0, 1.0),
         keypoint_names=("nose", "left eye"),
+        has_angles=True,
         needs_nms=False,
         score_threshold=0.1,
         iou_threshold=0.6,
