@@ -43,7 +43,7 @@ def test_every_field_survives_the_metadata_whatever_its_type() -> None:
             ExtraInput("scale_factor", "float32", (1.0, 1.0)),
         ),
         outputs=("dets", "labels"),
-        columns=("x1", "y1", "x2", "y2", "score", "class"),
+        columns=("cx", "cy", "w", "h", "score", "class", "angle"),
         box_format="cycxhw",
         boxes_are_normalised=True,
         score_activation="softmax",
