@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
@@ -27,6 +28,8 @@ _LOOK_SECONDS = 0.1  # how long the main thread waits at once: on Windows no sig
 _LEAVE_SECONDS = 0.5  # for a thread that is not waited for any longer to finish what it writes
 _HURRY_SECONDS = 0.5  # for the main thread to come back after a second signal
 _CLOSED = 0  # no signal has this number
+_SWALLOWED = 128  # added to the number of a signal; none is as high
+_AGAIN_SECONDS = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
@@ -59,6 +62,7 @@ class Signals:
         self._answer: Callable[[], object] | None = None
         self._is_raised = False
         self._is_back = threading.Event()  # the main thread runs Python again
+        self._num_again = 0  # signals on the way that were raised in vain before
         self._handlers: dict[int, Any] = {}  # what signal.signal returned
 
     def __enter__(self) -> Signals:
@@ -67,6 +71,8 @@ class Signals:
             self._writer.setblocking(False)
             self._thread = threading.Thread(target=self._watch, name="signals", daemon=True)
             self._thread.start()
+            self._old_hook = sys.unraisablehook
+            sys.unraisablehook = self._hear_of_swallowed
             self._old_descriptor = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
             for number in _handled():
                 self._handlers[number] = signal.signal(number, self._in_main_thread)
@@ -78,6 +84,7 @@ class Signals:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         if self._handlers:
+            sys.unraisablehook = self._old_hook
             signal.set_wakeup_fd(self._old_descriptor)
             self._writer.setblocking(True)
             self._writer.send(bytes((_CLOSED,)))
@@ -119,9 +126,26 @@ class Signals:
         if is_first and self._answer is None:
             raise Interrupted(number)
 
+    def _hear_of_swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Let `Interrupted` be raised anew where native code, such as pydantic's, swallowed it and goes on."""
+        error = unraisable.exc_value
+        if isinstance(error, Interrupted):
+            self._writer.send(bytes((_SWALLOWED + error.number,)))
+        else:
+            self._old_hook(unraisable)
+
     def _watch(self) -> None:
         while (number := self._reader.recv(1)[0]) != _CLOSED:
+            if number > _SWALLOWED:
+                time.sleep(_AGAIN_SECONDS)  # until the hook that told of it has returned, which would swallow it, too
+                self._is_raised = False
+                self._num_again += 1
+                _send_to_main_thread(number - _SWALLOWED)
+                continue
             if number not in self._handlers:
+                continue
+            if self._num_again:
+                self._num_again -= 1
                 continue
             self.numbers.append(number)
             if len(self.numbers) > 1:
@@ -187,6 +211,15 @@ def end_process(status: int) -> None:
         atexit._run_exitfuncs()  # what os._exit leaves out: temporary folders
         os._exit(status)
     sys.exit(status)
+
+
+def _send_to_main_thread(number: int) -> None:
+    """As a signal from outside, which ends a wait of that thread; on Windows, it does not."""
+    ident = threading.main_thread().ident
+    if ident is None or sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(ident, number)
 
 
 def _handled() -> list[int]:

@@ -69,6 +69,19 @@ def test_the_first_signal_is_raised_in_the_main_thread(number: signal.Signals, s
     assert signal.getsignal(number) == before
 
 
+def test_a_signal_whose_exception_native_code_swallowed_is_raised_again() -> None:
+    class Swallows:
+        def __del__(self) -> None:  # what is raised in it is ignored
+            os.kill(os.getpid(), signal.SIGINT)
+
+    reports: list[int] = []
+    with Signals(end=reports.append) as signals:
+        Swallows()
+        with pytest.raises(Interrupted):
+            threading.Event().wait(20)  # which the signal ends
+    assert (signals.numbers, reports) == ([signal.SIGINT], [])
+
+
 def test_a_run_is_asked_to_stop_from_another_thread() -> None:
     """A handler that took a lock could come while this very thread holds it."""
     answers: list[threading.Thread] = []
