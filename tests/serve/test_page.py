@@ -115,7 +115,7 @@ def test_the_boxes_on_the_glass_are_those_of_the_picture(tmp_path: Path, mode: s
     assert ("own stream" in shown_mode) == (mode == "remux")
     assert len(seen) > 40
     wrong = [(number, of_box) for number, of_box, _ in seen if number != of_box]
-    # On a busy machine the browser may show a picture before the message with its boxes has come: by one number, at times.
+    # On a busy machine the browser may, at times, show a picture before the message with its boxes has come.
     assert len(wrong) <= 0.05 * len(seen), wrong
     gate = counts["lines"]["gate"]
     assert gate["points"] == [[40, 0], [40, 96]]
