@@ -6,7 +6,7 @@ sample for each 2 × 2 pixels. Whatever touches such a sample colours it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -132,18 +132,10 @@ class Canvas:
 
     def path(self, points_xy: npt.NDArray[np.floating], thickness: int, colour: Colour, opacity: float) -> None:
         """A line through points [P, 2], mixed into what is under it by its opacity, above 0 and at most 1."""
-        points = np.rint(np.clip(points_xy, -9999, 99999)).astype(np.int32)  # [P, 2]
-        low, high = points.min(axis=0) - thickness - 1, points.max(axis=0) + thickness + 2
-        left, top, right, bottom = self._clipped((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
-        if left >= right or top >= bottom:
-            return
-        left, top = left // 2 * 2, top // 2 * 2
-        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
-            ground = layer.window((left, top, right, bottom))
+        for layer, ground, line, ink in self._grounds(points_xy, colour, margin=thickness + 1):
             drawn = ground.copy()
-            line = ((points - (left, top)) // layer.step).reshape(-1, 1, 2)
             cv2.polylines(drawn, [line], False, ink, max(1, thickness // layer.step), cv2.LINE_AA)
-            ground[:] = drawn if opacity >= 1 else cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0)
+            cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0, dst=ground)
 
     def polygon(self, corners_xy: npt.NDArray[np.floating], thickness: int, colour: Colour) -> None:
         """The edge of a polygon [P, 2], in continuous pixels, its line half inside and half outside."""
@@ -155,17 +147,24 @@ class Canvas:
 
     def fill(self, polygon_xy: npt.NDArray[np.floating], colour: Colour, opacity: float) -> None:
         """Mix a colour into the inside of a polygon [P, 2], by its opacity."""
-        points = np.rint(np.clip(polygon_xy, -9999, 99999)).astype(np.int32)  # [P, 2]
-        low, high = points.min(axis=0), points.max(axis=0) + 1
+        for _, ground, outline, ink in self._grounds(polygon_xy, colour):
+            drawn = ground.copy()
+            cv2.fillPoly(drawn, [outline], ink)
+            cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0, dst=ground)
+
+    def _grounds(
+        self, points_xy: npt.NDArray[np.floating], colour: Colour, *, margin: int = 0
+    ) -> Iterator[tuple[_Layer, npt.NDArray[np.uint8], npt.NDArray[np.int32], tuple[int, ...]]]:
+        """Of each layer what lies under points [P, 2] and a margin around them, the points there [P, 1, 2], the ink."""
+        points = np.rint(np.clip(points_xy, -9999, 99999)).astype(np.int32)  # [P, 2]
+        low, high = points.min(axis=0) - margin, points.max(axis=0) + margin + 1
         left, top, right, bottom = self._clipped((int(low[0]), int(low[1]), int(high[0]), int(high[1])))
         if left >= right or top >= bottom:
             return
         left, top = left // 2 * 2, top // 2 * 2
         for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
             ground = layer.window((left, top, right, bottom))
-            drawn = ground.copy()
-            cv2.fillPoly(drawn, [((points - (left, top)) // layer.step).reshape(-1, 1, 2)], ink)
-            cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0, dst=ground)
+            yield layer, ground, ((points - (left, top)) // layer.step).reshape(-1, 1, 2), ink
 
     def dot(self, x: float, y: float, radius: int, colour: Colour) -> None:
         """A disc around a point."""

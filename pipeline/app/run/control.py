@@ -107,17 +107,7 @@ def _done(request: object, supervisor: Supervisor) -> Json:
 
 
 def _in_json(status: SourceStatus) -> dict[str, Json]:
-    return {
-        "name": status.name,
-        "state": status.state.name,
-        "reason": status.state.reason,
-        "since": status.state.since_unix_seconds,
-        "paused": status.is_paused,
-        "captured": status.num_captured,
-        "delivered": status.num_delivered,
-        "dropped": status.num_dropped,
-        "model": status.model,
-    }
+    return {**status.as_json(), "model": status.model}
 
 
 def refuse_socket(path: Path) -> None:

@@ -65,19 +65,7 @@ class LiveRun:
 
     def sources(self) -> list[dict[str, Json]]:
         """The sources with their states and counts, and how their pictures come to viewers."""
-        return [
-            {
-                "name": status.name,
-                "state": status.state.name,
-                "reason": status.state.reason,
-                "since": status.state.since_unix_seconds,
-                "paused": status.is_paused,
-                "captured": status.num_captured,
-                "delivered": status.num_delivered,
-                "dropped": status.num_dropped,
-            }
-            for status in self._supervisor.sources()
-        ]
+        return [status.as_json() for status in self._supervisor.sources()]
 
     def stats(self) -> dict[str, Json]:
         """The numbers of the run: all sources together, each node of the flow, the engine."""

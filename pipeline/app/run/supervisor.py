@@ -13,6 +13,7 @@ from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
 from pipeline.flow.graph import Flow, Node
 from pipeline.flow.running import Running
+from pipeline.json_values import Json
 from pipeline.picture.detections import Result
 from pipeline.sources.states import SourceState
 from pipeline.stages.capture import Capture
@@ -29,6 +30,19 @@ class SourceStatus:
     num_delivered: int
     num_dropped: int
     model: str  # what reports call it
+
+    def as_json(self) -> dict[str, Json]:
+        """As `ctl list` and the live view give it, but for what each of them adds."""
+        return {
+            "name": self.name,
+            "state": self.state.name,
+            "reason": self.state.reason,
+            "since": self.state.since_unix_seconds,
+            "paused": self.is_paused,
+            "captured": self.num_captured,
+            "delivered": self.num_delivered,
+            "dropped": self.num_dropped,
+        }
 
 
 def _with_source(branches: Sequence[ModelBranch], branch: ModelBranch, name: str) -> tuple[ModelBranch, ...]:
