@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import IO
 
 # The folder does not let it be exchanged, which says nothing about the file itself.
 _NOT_EXCHANGEABLE = frozenset(
@@ -91,6 +92,16 @@ class WholeFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def write_all(file: IO[bytes], content: bytes) -> None:
+    """Write all of it to an unbuffered file, of which a disk that gets full takes a part without an error.
+
+    Raises OSError; the part stays, for the caller to cut off.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from pipeline.whole_file import write_all
+
 
 class MuxedFile:
     """What PyAV's muxer writes into, instead of opening a path itself.
@@ -22,13 +24,12 @@ class MuxedFile:
 
     def write(self, data: bytes) -> int:
         """Write all of it. Returns its length, or libav's number of an error, which is negative; raises nothing."""
-        num_bytes = 0
         try:
-            while self.failure is None and num_bytes < len(data):  # a full disk takes a part first
-                num_bytes += self._file.write(data[num_bytes:])
+            if self.failure is None:
+                write_all(self._file, data)
         except OSError as error:
             self.failure = error
-        return num_bytes if self.failure is None else -(self.failure.errno or errno.EIO)
+        return len(data) if self.failure is None else -(self.failure.errno or errno.EIO)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As of any file."""

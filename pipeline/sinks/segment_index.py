@@ -13,13 +13,14 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import IO
 
 from pipeline.errors import SinkError, reason_of
+from pipeline.whole_file import write_all
 
 logger = logging.getLogger(__name__)
 
@@ -110,27 +111,32 @@ class SegmentIndex:
         if self._is_stale or self._num_lines > 2 * len(self.segments) + _MOST_DEAD_LINES:
             self._write_anew()
             return
+        num_bytes = os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(json.dumps(values).encode() + b"\n")
+            write_all(self._file, json.dumps(values).encode() + b"\n")
             self._num_lines += 1
         except OSError as error:
-            self._is_stale = True  # a part of the line may be there; the next change writes all of it again
+            self._is_stale = True  # the next change writes all of it again
+            with suppress(OSError):
+                self._file.truncate(num_bytes)  # of the line, a part may be there, which the next one would follow
             logger.warning("%s: cannot be written: %s", self.path, reason_of(error))
 
     def _write_anew(self) -> None:
         """Exchange the file for one that has a line for each segment. A failure leaves the old one."""
         beside = self.path.with_name(f".{self.path.name}.part")
-        try:
-            file = beside.open("wb", buffering=0)
-            _lock(file)
-            file.write(b"".join(json.dumps(asdict(segment)).encode() + b"\n" for segment in self.segments.values()))
-            beside.replace(self.path)
-        except OSError as error:
-            self._is_stale = True
-            logger.warning("%s: cannot be written: %s", self.path, reason_of(error))
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
-            return
+        lines = b"".join(json.dumps(asdict(segment)).encode() + b"\n" for segment in self.segments.values())
+        with ExitStack() as on_failure:
+            try:
+                file = on_failure.enter_context(beside.open("wb", buffering=0))
+                on_failure.callback(beside.unlink, missing_ok=True)
+                _lock(file)
+                write_all(file, lines)
+                beside.replace(self.path)
+            except OSError as error:
+                self._is_stale = True
+                logger.warning("%s: cannot be written: %s", self.path, reason_of(error))
+                return
+            on_failure.pop_all()
         self._file.close()
         self._file, self._num_lines, self._is_stale = file, len(self.segments), False
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.app.config import LabelFormat
+from pipeline.app.config.output import LabelFormat
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame

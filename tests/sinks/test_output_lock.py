@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.errors import SinkError
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame

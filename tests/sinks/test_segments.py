@@ -349,6 +349,23 @@ def test_an_index_torn_by_a_kill_is_read_and_written_whole_again(tmp_path: Path)
     assert lines_of(index) == whole
 
 
+def test_an_index_on_a_disk_that_takes_a_part_of_a_line_has_whole_lines_and_none_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "cam.segments.jsonl"
+    index = SegmentIndex(path)
+    segments = [
+        Segment(f"{name}.mp4", "door", "2026-11-27T10:15:00.000Z", 0.0) for name in ("first", "second", "third")
+    ]
+    index.put(segments[0])
+    with no_file_above(path.stat().st_size + 20):
+        index.put(segments[1])
+        assert list(lines_of(path)) == ["first.mp4"]
+        index.put(segments[2])  # all of it is written anew, which fails as well
+        assert list(lines_of(path)) == ["first.mp4"]
+    index.remove("second.mp4")
+    index.close()
+    assert list(lines_of(path)) == ["first.mp4", "third.mp4"]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_file_that_a_full_disk_tore_holds_as_many_frames_as_can_be_decoded(tmp_path: Path, suffix: str) -> None:
     path, torn = tmp_path / f"o{suffix}", tmp_path / f"torn{suffix}"
