@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.measure_apart import Case, measure_apart
 from pipeline.detector.engine import on_host
 from pipeline.detector.installation import load_runtime

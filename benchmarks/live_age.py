@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
 from benchmarks.network_camera import network_camera
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
 from pipeline.measure.measured import Measured, Percentiles
 

@@ -27,7 +27,7 @@ from benchmarks.drawn_video import write_street
 from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.machine import describe_machine
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.process import prepare_process
 from pipeline.flow.running import Running
 from pipeline.measure.processor import memory_mb

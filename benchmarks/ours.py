@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from benchmarks.job import IOU_THRESHOLD, SCORE_THRESHOLD, Job, Outcome, Stopwatch, do_job
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
 from pipeline.flow.running import Running

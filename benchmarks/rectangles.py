@@ -23,7 +23,7 @@ from export.proof.other_size import prove_size
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.detection_run import MAX_DETECTIONS, SCORE_THRESHOLD
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import Case, measure_apart

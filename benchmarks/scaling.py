@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from benchmarks.drawn_video import write_street
 from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.machine import describe_machine
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import RECORDING, Case, measure_apart
 from pipeline.errors import ConfigError

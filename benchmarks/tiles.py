@@ -21,7 +21,7 @@ from benchmarks.machine import describe_machine
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
 from pipeline.app.assemble import model_of
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.detection_run import SCORE_THRESHOLD, detect_all
 from pipeline.app.labelled_data import labelled
 from pipeline.picture.detections import Detections

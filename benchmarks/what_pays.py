@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.machine import describe_machine
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.measure_apart import RECORDING, Case, measure
 from pipeline.measure.measured import Measured
 

@@ -15,8 +15,8 @@ from typer.core import TyperCommand, TyperGroup
 
 import streamdet
 from pipeline.app.cli import app
-from pipeline.app.config_keys import ConfigKey, sections, yaml_value
-from pipeline.app.config_loading import preset_folder, preset_names
+from pipeline.app.config.keys import ConfigKey, sections, yaml_value
+from pipeline.app.config.loading import preset_folder, preset_names
 
 
 def write_reference(folder: Path) -> None:

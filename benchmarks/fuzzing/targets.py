@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from benchmarks.fuzzing.mutations import Draw, broken_bytes, broken_value, words
 from pipeline.accuracy.opening import open_labelled, with_images
 from pipeline.accuracy.result_file import read_result_file
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.ctl.command import reply_of
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.options import comma_separated, duration, size, triple

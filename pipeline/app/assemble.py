@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from pipeline.app.certificates import certificate_mismatch
-from pipeline.app.config import DetectionConfig, RunConfig, SourceConfig
+from pipeline.app.config.detection import DetectionConfig
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.counting import CountedShapes, counted_shapes, counts_something, with_tracking
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores

@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, get_args, get_origin
 
-from pipeline.app.config import marked_keys
+from pipeline.app.config.flags import marked_keys
 from pipeline.app.options import Flag, TypeForm, flag_names
 
 

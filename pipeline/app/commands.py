@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 
 import typer
 
-from pipeline.app.config import marked_keys
-from pipeline.app.config_loading import ConfigRequest, preset_names
+from pipeline.app.config.flags import marked_keys
+from pipeline.app.config.loading import ConfigRequest, preset_names
 from pipeline.app.logs import log_to_stderr
 from pipeline.app.options import Argument, ConfigFlags, Flag, TypeForm, flag_names
 from pipeline.app.signals import exit_code_of

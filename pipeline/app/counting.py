@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.app.config import LineConfig, RunConfig, SourceConfig, ZoneConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.counting import LineConfig, ZoneConfig
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.thresholds import class_ids_of
 from pipeline.errors import ConfigError
 from pipeline.picture.counting.counter import CounterOptions

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from functools import cache, partial
 from pathlib import Path
 
-from pipeline.app.config import EngineConfig, RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.engine import EngineConfig
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.gpu_settings import MOST_BATCH, FixedSettings, GpuSettings, best_settings, blank_rate
 from pipeline.app.machine import versions
 from pipeline.app.output_paths import files_of_model

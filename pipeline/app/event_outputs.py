@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.app.config import EventsConfig, RunConfig
+from pipeline.app.config.events import EventsConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import counts_something
 from pipeline.app.output import Feed, Output, SinkRequest, frame_ids_of
 from pipeline.errors import ConfigError, SinkError

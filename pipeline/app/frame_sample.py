@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from pipeline.app.assemble import assemble, open_sources
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
 from pipeline.measure.sampling import Sample, take_sample

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.json_values import Json
 from pipeline.masking import masked_text

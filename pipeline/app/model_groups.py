@@ -6,7 +6,9 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.app.config import HintsConfig, RunConfig, SourceConfig
+from pipeline.app.config.hints import HintsConfig
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.model_files import DEMO, DEMO_MODEL, known_file
 from pipeline.errors import ConfigError
 

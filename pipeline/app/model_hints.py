@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-from pipeline.app.config import HintsConfig
+from pipeline.app.config.hints import HintsConfig
 from pipeline.app.options import size
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.heads.ssd_readings import read_anchors

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.detector.facts import image_input, read_facts
 from pipeline.detector.heads.hints import Hints

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipeline.app import outputs
-from pipeline.app.config import OutputConfig, RunConfig
+from pipeline.app.config.output import OutputConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.event_outputs import refuse_useless_events
 from pipeline.app.output import Feed, Output, Overlay, SinkRequest, is_folder
 from pipeline.app.output_paths import inputs_of, refuse_folder_of_inputs, refuse_overwriting

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.app.assemble import model_of, warn_of_doubts
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, EngineDetector

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.model_files import known_file
 from pipeline.detector.onnx_file import weight_files
 from pipeline.errors import ConfigError, SinkError, reason_of

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.app.config import LabelFormat, RunConfig
+from pipeline.app.config.output import LabelFormat
+from pipeline.app.config.run import RunConfig
 from pipeline.app.event_outputs import CLIPS, COMMANDS, EVENT_FILE, MQTT, SNAPSHOTS, WEBHOOK, private_packets
 from pipeline.app.extras import load
 from pipeline.app.output import Feed, Output, SinkRequest

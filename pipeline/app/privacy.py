@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.thresholds import class_ids_of
 from pipeline.errors import ConfigError
 from pipeline.picture.concealing import Manner

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.app.class_names import some_of
-from pipeline.app.config import RunConfig, ThenConfig
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.then import ThenConfig
 from pipeline.app.machine import available_cores
 from pipeline.app.model_hints import read_class_names
 from pipeline.app.options import size

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import CountedShapes, counter_options, counts_something
 from pipeline.app.thresholds import tracker_options
 from pipeline.flow.graph import Flow

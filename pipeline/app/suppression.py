@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from pipeline.app.config import DetectionConfig, RunConfig, SourceConfig
+from pipeline.app.config.detection import DetectionConfig
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.privacy import Privacy
 from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
 from pipeline.errors import ConfigError

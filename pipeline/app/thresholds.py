@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from pipeline.app.config import DetectionConfig, SourceConfig, TrackConfig
+from pipeline.app.config.detection import DetectionConfig
+from pipeline.app.config.source import SourceConfig
+from pipeline.app.config.track import TrackConfig
 from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.suppression import SuppressionOptions

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pipeline.app.config import RunConfig, TilesConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.tiles import TilesConfig
 from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.tiling import Tiling

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.output import Feed, Output, SinkRequest, frame_ids_of, is_annotated, is_folder, recording_paths
 from pipeline.app.output_paths import make_folder
 from pipeline.app.stages import Limit

@@ -13,8 +13,9 @@ import pytest
 
 from pipeline.app import outputs, stages
 from pipeline.app.assemble import assemble
-from pipeline.app.config import LabelFormat, RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.output import LabelFormat
+from pipeline.app.config.run import RunConfig
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.output import Output, SinkRequest

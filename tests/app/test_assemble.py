@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
-from pipeline.app.config_loading import load_config, preset_names
+from pipeline.app.config.loading import load_config, preset_names
 from pipeline.app.output import Feed, recording_paths
 from pipeline.app.outputs import WINDOW
 from pipeline.errors import ConfigError, SourceError

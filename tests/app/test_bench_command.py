@@ -20,8 +20,8 @@ from rich.console import Console
 from pipeline.app.bench.command import candidates_of, highest_rate_held, run_bench
 from pipeline.app.bench.options import BenchOptions
 from pipeline.app.bench.report import Bench, Candidate, Machine, print_bench, print_table, report_of_bench
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
 from pipeline.app.roles import colours
 from pipeline.errors import ConfigError

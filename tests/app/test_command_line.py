@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pipeline.app import cli
-from pipeline.app.config import FLAGS
+from pipeline.app.config.flags import FLAGS
 from tests.support.command_line import STREAMDET, Streamdet, refused, run_streamdet
 
 

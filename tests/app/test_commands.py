@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from pipeline.app.cli import COMMANDS
 from pipeline.app.commands import Command, collect, config_options, options_of
-from pipeline.app.config_loading import ConfigRequest
+from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.options import Argument, ConfigFlags, Flag, comma_separated, duration
 from pipeline.errors import ConfigError
 

@@ -19,7 +19,7 @@ from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import no_truth, table_of_candidates
 from pipeline.app.compare.result import Candidate
 from pipeline.app.compare.verdict import Row, verdict
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.measure_apart import Case, Measure
 from pipeline.app.terminal import print_numbers
 from pipeline.errors import ConfigError

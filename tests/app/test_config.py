@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import checked_detector
-from pipeline.app.config import OutputConfig
-from pipeline.app.config_loading import load_config, preset_names
+from pipeline.app.config.loading import load_config, preset_names
+from pipeline.app.config.output import OutputConfig
 from pipeline.errors import ConfigError
 
 

@@ -13,9 +13,9 @@ import yaml
 from typer.testing import CliRunner
 
 from pipeline.app.cli import app
-from pipeline.app.config import RunConfig
-from pipeline.app.config_keys import config_keys, config_schema, select_keys
-from pipeline.app.config_loading import load_config, preset_names
+from pipeline.app.config.keys import config_keys, config_schema, select_keys
+from pipeline.app.config.loading import load_config, preset_names
+from pipeline.app.config.run import RunConfig
 from pipeline.app.settings.command import listed
 from pipeline.app.settings.template import template
 from pipeline.errors import ConfigError

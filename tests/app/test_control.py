@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import SourceConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.ctl.command import ask, reply_of
 from pipeline.app.run.control import Control, answer, refuse_socket
 from pipeline.app.run.supervisor import Supervisor

@@ -12,8 +12,8 @@ from rich.console import Console
 
 import pipeline
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import counted_shapes, with_tracking
 from pipeline.app.run.count_tally import CountTally
 from pipeline.app.run.counts_in_words import count_line, print_line_and_zone_counts

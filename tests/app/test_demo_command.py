@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.app.config_loading import ConfigRequest
+from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.run.command import NEXT_COMMAND, run_demo
 from pipeline.app.run.options import DemoOptions
 from pipeline.errors import SinkError

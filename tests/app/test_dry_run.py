@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.config_keys import config_keys
-from pipeline.app.config_loading import ConfigRequest
-from pipeline.app.config_origins import lines_of_keys, origin_of, origins_of
+from pipeline.app.config.keys import config_keys
+from pipeline.app.config.loading import ConfigRequest
+from pipeline.app.config.origins import lines_of_keys, origin_of, origins_of
 from pipeline.app.run.dry_run import Setting, settings_of
 from tests.support.command_line import run_streamdet
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.output import Feed
 from pipeline.app.video_outputs import MOSAIC
 from pipeline.errors import ConfigError

@@ -18,7 +18,7 @@ import pytest
 from pipeline.accuracy.opening import open_labelled, with_images
 from pipeline.accuracy.truth import LabelledData
 from pipeline.app.class_names import names_of
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.detection_run import detect_all
 from pipeline.app.labelled_data import drawn_data
 from pipeline.detector.recognise import recognise

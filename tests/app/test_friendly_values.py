@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.app.cli import app
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.foreign_words import option_hint
 from pipeline.app.thresholds import suppression_options
 from pipeline.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.run.health import Health, Verdict, allowed_silence_seconds
 from pipeline.app.run.systemd import Systemd
 from pipeline.events import FIELDS

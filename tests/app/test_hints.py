@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.app.config import HintsConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.hints import HintsConfig
+from pipeline.app.config.loading import load_config
 from pipeline.app.model_hints import hints_of, read_class_names
 from pipeline.app.options import size, triple
 from pipeline.detector.heads.hints import Hints

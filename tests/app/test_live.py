@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.run.live import TOKEN_VARIABLE, Live, LiveRun
 from pipeline.app.run.service import Service
 from pipeline.app.run.supervisor import Supervisor

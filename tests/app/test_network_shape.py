@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from tests.support.videos import write_video
 
 pytest.importorskip("onnx", reason="writes an ONNX file")

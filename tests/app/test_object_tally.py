@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipeline.app.config import DetectionConfig
+from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.run.object_tally import NO_OBJECTS, ClassCount, ObjectCounts, ObjectTally
 from pipeline.app.run.objects_in_words import counts_line, print_counts, why_nothing
 from pipeline.detector.recognise import recognise

@@ -16,8 +16,8 @@ pytest.importorskip("pycocotools", reason="AP needs pycocotools")
 
 import av
 
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.measure_apart import Case
 from pipeline.app.optimise.candidates import Candidate, ModelVariant
 from pipeline.app.optimise.command import run_optimise

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input, refuse_overwriting
 from pipeline.errors import SinkError
 from pipeline.sources.opening import files_of

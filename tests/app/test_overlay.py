@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.open_outputs import _overlays
 from pipeline.app.output import Feed
 from pipeline.picture.detections import Detections, Result

@@ -12,7 +12,7 @@ import pytest
 import streamdet
 from pipeline.app import outputs
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.output import Output
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running

@@ -11,8 +11,9 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
-from pipeline.app.config import RunConfig, SourceConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.model_groups import ModelChoice
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, StreamdetError

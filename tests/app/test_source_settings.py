@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
 from tests.support.command_line import Streamdet

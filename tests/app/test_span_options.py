@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.errors import ConfigError
 from tests.support.command_line import Streamdet
 

@@ -14,7 +14,7 @@ import pytest
 
 import streamdet
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.detector.classifier import Classifier
 from pipeline.flow.running import Running
 from pipeline.picture.boxes import FloatArray

@@ -10,7 +10,7 @@ import pytest
 
 import streamdet
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.tiles import tiling_of
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ConfigError

@@ -10,8 +10,8 @@ import pytest
 
 import pipeline
 from pipeline.app.bare_flags import with_bare_values
-from pipeline.app.config import TrackConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.track import TrackConfig
 from pipeline.app.thresholds import tracked_options, tracker_options
 from pipeline.picture.suppression import SuppressionOptions
 from tests.support.command_line import Streamdet, refused

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.run.command import run_and_report
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.picture.detections import Detections, Result

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import ConfigRequest, load_config
+from pipeline.app.config.loading import ConfigRequest, load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.measure_apart import Case
 from pipeline.app.model_files import DEMO_MODEL
 from pipeline.app.options import duration

@@ -166,7 +166,7 @@ def test_metrics_are_those_of_the_run(small_video: Path, small_detector: Path) -
     from prometheus_client.parser import text_string_to_metric_families
 
     from pipeline.app.assemble import assemble
-    from pipeline.app.config_loading import load_config
+    from pipeline.app.config.loading import load_config
     from pipeline.app.run.service import Service
     from pipeline.app.run.supervisor import Supervisor
     from pipeline.flow.running import Running

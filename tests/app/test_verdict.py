@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.run.verdict import ProcessorUse, Setup, judge
 from pipeline.flow.ledger import Ledger
 from pipeline.flow.meters import StageMeter, StageStatistics

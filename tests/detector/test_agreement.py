@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.engines import known_agreements, model_digest, open_engine
 from pipeline.app.model_files import DEMO_MODEL
 from pipeline.app.proof_pictures import proof_pictures

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from pipeline.app import engines
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.detector.devices import Device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.installation import load_runtime, opencv_conflict, runtime_distribution

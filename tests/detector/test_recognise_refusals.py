@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.app.config import FLAGS as FLAGS_OF_KEYS
+from pipeline.app.config.flags import FLAGS as FLAGS_OF_KEYS
 from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS

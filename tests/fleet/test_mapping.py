@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.map.work import OpenMapWork
 from pipeline.errors import ConfigError, FlowError, ModelError, SinkError
 from pipeline.fleet.local_workers import LocalWorkers

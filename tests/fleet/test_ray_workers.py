@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.map.work import OpenMapWork
 from pipeline.errors import ConfigError
 from pipeline.fleet.map_folder import MapFolder

@@ -143,7 +143,7 @@ from export.exporting import Exported, export_detector  # noqa: E402
 from export.graph.forms import FitNv12  # noqa: E402
 from export.proof.images import ProofImage, as_decoded  # noqa: E402
 from pipeline.app.assemble import assemble  # noqa: E402
-from pipeline.app.config_loading import load_config  # noqa: E402
+from pipeline.app.config.loading import load_config  # noqa: E402
 from pipeline.app.model_files import DEMO_MODEL  # noqa: E402
 from pipeline.app.models.inspect import print_model  # noqa: E402
 from pipeline.detector.detector import EngineDetector  # noqa: E402

@@ -22,7 +22,7 @@ import pytest
 
 import pipeline
 from benchmarks.fixed_detector import write_fixed_detector
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from tests.support.published import publish_in_children, row_for
 from tests.support.tiny_classifier import write_classifier
 from tools.figures import source_files

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.app.bench.report import Bench, Candidate, Machine, report_of_bench
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
 from pipeline.app.output import recording_paths
 from pipeline.app.standard_streams import Outlet
 from pipeline.errors import ConfigError, SinkError, SourceError

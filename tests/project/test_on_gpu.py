@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.model_files import DEMO_MODEL
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.probe_devices import probe_providers

@@ -34,7 +34,7 @@ def test_it_holds_the_packages_the_presets_and_the_detector(wheel: Path) -> None
 
 def test_installed_it_finds_its_presets(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    program = "from pipeline.app import config_loading as c; print(c.__file__, c.load_config('webcam').flow.mode)"
+    program = "from pipeline.app.config import loading as c; print(c.__file__, c.load_config('webcam').flow.mode)"
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )

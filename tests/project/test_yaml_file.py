@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.errors import ConfigError
 from pipeline.yaml_file import NotYamlError, parse_yaml, read_yaml
 

@@ -13,7 +13,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.detector.bound_run import BoundRun
 from pipeline.errors import DeviceError, SourceError
 from pipeline.picture.frame import Picture

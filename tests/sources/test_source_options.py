@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.app.config_loading import load_config, with_keys
+from pipeline.app.config.loading import load_config, with_keys
 from pipeline.errors import ConfigError
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions, SourceOptions
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.output_paths import inputs_of
 from pipeline.errors import SourceError
 from pipeline.picture.detections import Detections

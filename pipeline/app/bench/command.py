@@ -23,7 +23,7 @@ from pipeline.app.bench.report import (
     print_checks,
     report_of_bench,
 )
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.detection_run import average_precision
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart

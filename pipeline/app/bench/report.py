@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import without_secrets
+from pipeline.app.config.loading import without_secrets
+from pipeline.app.config.run import RunConfig
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import print_numbers, table_of_numbers, tell
 from pipeline.json_values import Json

@@ -16,8 +16,8 @@ from pipeline.app.class_names import names_of, some_of
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import print_comparison, report_of_comparison
 from pipeline.app.compare.result import Candidate, Comparison, Teacher
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.extras import load
 from pipeline.app.frame_sample import detections_in_sample, sample_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.app.config_loading import ConfigRequest
+from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.options import OR_NAME, OVERWRITE, REPORT, Argument, ConfigFlags, Flag
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.app.compare.verdict import Row, verdict
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.machine import available_cores
 from pipeline.measure.summary import Summary, disturbances
 from pipeline.measure.teacher import Labels, TeacherAgreement

@@ -17,7 +17,7 @@ from pipeline.accuracy.truth import LabelledData
 from pipeline.accuracy.voc import voc_precisions
 from pipeline.app.assemble import checked_detector
 from pipeline.app.class_names import names_of, some_of
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.detection_run import MAX_DETECTIONS, SCORE_THRESHOLD, ModelRun, detect_all
 from pipeline.app.evaluate.options import EvalOptions
 from pipeline.app.evaluate.report import FileSubject, Judged, RunSubject, draw_charts, print_eval, report_of_eval

@@ -15,7 +15,7 @@ from pipeline.accuracy.streaming import Answer, latest_finished, simulate, strea
 from pipeline.accuracy.tracking import TrackingAccuracy, tracking_accuracy, with_track_ids
 from pipeline.accuracy.truth import LabelledData
 from pipeline.app.assemble import assemble, default_threads, model_of
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.options import duration
 from pipeline.detector.detector import EngineDetector

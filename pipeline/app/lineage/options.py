@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pipeline.app.config_loading import ConfigRequest
+from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.options import OR_NAME, OVERWRITE, Argument, ConfigFlags, Flag
 
 Idea = Literal["iou", "nms", "pr", "anchors", "fpn"]

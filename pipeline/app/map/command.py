@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.app.assemble import checked_detector
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import model_digest
 from pipeline.app.machine import available_cores
 from pipeline.app.map.options import MapOptions

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from pipeline.accuracy.coco import precision_against
-from pipeline.app.config import HintsConfig, RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.hints import HintsConfig
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.extras import load
 from pipeline.app.frame_sample import detections_in_sample
 from pipeline.app.network_shape import leaves_size_open

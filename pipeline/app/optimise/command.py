@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.app.assemble import checked_detector
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.frame_sample import sample_of
 from pipeline.app.measure_apart import Case, Measure, measure_apart
 from pipeline.app.optimise.candidates import Candidate, Making, ModelVariant, candidates_of, judge

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.optimise.candidates import Candidate
 from pipeline.app.optimise.result import Optimised

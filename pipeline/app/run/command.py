@@ -12,8 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.app.assemble import Assembly, assemble
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import ConfigRequest
+from pipeline.app.config.loading import ConfigRequest
+from pipeline.app.config.run import RunConfig
 from pipeline.app.logs import is_verbose, log_as_json
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.app.config_loading import source_of
+from pipeline.app.config.loading import source_of
 from pipeline.app.run.supervisor import SourceStatus, Supervisor
 from pipeline.errors import ConfigError, StreamdetError, reason_of
 from pipeline.json_values import Json

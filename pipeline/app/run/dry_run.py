@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.app.assemble import Assembly
-from pipeline.app.config import RunConfig
-from pipeline.app.config_keys import config_keys, yaml_value
-from pipeline.app.config_loading import ConfigRequest, without_secrets
-from pipeline.app.config_origins import origin_of, origins_of
+from pipeline.app.config.keys import config_keys, yaml_value
+from pipeline.app.config.loading import ConfigRequest, without_secrets
+from pipeline.app.config.origins import origin_of, origins_of
+from pipeline.app.config.run import RunConfig
 from pipeline.app.model_files import DEMO
 from pipeline.app.terminal import tell
 from pipeline.json_values import Json

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.events import event
 from pipeline.flow.running import RunStatistics
 from pipeline.sources.states import SourceState, StateName

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from pipeline.app.assemble import ModelBranch
-from pipeline.app.config_loading import detection_of, source_of
+from pipeline.app.config.loading import detection_of, source_of
 from pipeline.app.extras import load
 from pipeline.app.run.endpoint import Address, Page
 from pipeline.app.run.service import Service

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.app.class_names import some_of
-from pipeline.app.config import DetectionConfig
+from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.run.object_tally import ClassCount, ImageCounts, ImageDetections, ObjectCounts
 from pipeline.app.terminal import short_name, tell
 from pipeline.app.thresholds import suppression_options

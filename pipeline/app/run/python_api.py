@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config import FLAGS
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.flags import FLAGS
+from pipeline.app.config.loading import load_config
 from pipeline.app.options import comma_separated
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import recognise as recognise_file

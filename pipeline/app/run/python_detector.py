@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar, Unpack, overload
 import numpy as np
 
 from pipeline.app.assemble import default_threads, model_of, warn_of_doubts
-from pipeline.app.config_loading import load_config
+from pipeline.app.config.loading import load_config
 from pipeline.app.engines import open_engine
 from pipeline.app.run.python_api import ArrayOrImage, Keywords, in_python, options_of
 from pipeline.app.thresholds import suppression_options

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Unpack
 
 from pipeline.app.assemble import assemble
-from pipeline.app.config_loading import load_config, source_of
+from pipeline.app.config.loading import load_config, source_of
 from pipeline.app.run.python_api import Keywords, in_python, options_of
 from pipeline.app.run.supervisor import SourceStatus, Supervisor
 from pipeline.errors import ConfigError, StreamdetError

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.extras import load
 from pipeline.app.run.endpoint import Address, Endpoint, Page
 from pipeline.app.run.health import Health, allowed_silence_seconds

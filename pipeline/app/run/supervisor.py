@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from pipeline.app.assemble import Assembly, ModelBranch, added_source
-from pipeline.app.config import SourceConfig
+from pipeline.app.config.source import SourceConfig
 from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
 from pipeline.flow.graph import Flow, Node

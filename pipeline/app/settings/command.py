@@ -8,8 +8,8 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from pipeline.app.config_keys import ConfigKey, Section, config_keys, config_schema, sections, select_keys, yaml_value
-from pipeline.app.config_loading import find_preset, preset_folder, preset_names
+from pipeline.app.config.keys import ConfigKey, Section, config_keys, config_schema, sections, select_keys, yaml_value
+from pipeline.app.config.loading import find_preset, preset_folder, preset_names
 from pipeline.app.settings.options import ConfigOptions
 from pipeline.app.settings.template import template
 from pipeline.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from pipeline.app.config_keys import ConfigKey, Section, sections, yaml_value
+from pipeline.app.config.keys import ConfigKey, Section, sections, yaml_value
 
 _WIDTH = 100
 _HEAD = """\

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.measure_apart import Measure, measure_apart
 from pipeline.app.output_paths import files_of_model, inputs_of, refuse_overwriting
 from pipeline.app.process import prepare_process

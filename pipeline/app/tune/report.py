@@ -11,8 +11,8 @@ from dataclasses import asdict
 import yaml
 from rich.table import Table
 
-from pipeline.app.config import RunConfig
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
+from pipeline.app.config.run import RunConfig
 from pipeline.app.machine import available_cores, processor_name, versions
 from pipeline.app.terminal import table_of_numbers, tell, wide_console
 from pipeline.app.tune.result import Search

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 
-from pipeline.app.config_loading import with_keys
+from pipeline.app.config.loading import with_keys
 from pipeline.app.measure_apart import Case, Measure
 from pipeline.app.progress import Say
 from pipeline.app.tune.promise import Promise, promise_of

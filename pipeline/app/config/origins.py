@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from pipeline.app.config import FLAGS
-from pipeline.app.config_loading import COMMAND_LINE, ConfigRequest, find_config, preset_folder
+from pipeline.app.config.flags import FLAGS
+from pipeline.app.config.loading import COMMAND_LINE, ConfigRequest, find_config, preset_folder
 
 
 def origins_of(request: ConfigRequest) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from pipeline.app.config import RunConfig
+from pipeline.app.config.run import RunConfig
 from pipeline.app.options import Argument, Flag, flag_names
 from pipeline.errors import ConfigError
 from pipeline.json_values import Json

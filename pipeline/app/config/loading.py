@@ -21,7 +21,11 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from pipeline.app.config import FLAGS, SETTINGS_FORM, WORD_FORM, DetectionConfig, RunConfig, SourceConfig, _Section
+from pipeline.app.config.detection import DetectionConfig
+from pipeline.app.config.flags import FLAGS
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SETTINGS_FORM, WORD_FORM, SourceConfig
+from pipeline.app.config.values import Section
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import MASK, masked_address
@@ -103,8 +107,8 @@ def with_keys(config: RunConfig, changes: Mapping[str, object]) -> RunConfig:
 
 def preset_folder() -> Path:
     """Where the presets are: inside the installed package, or in the repository that it is run from."""
-    inside = Path(__file__).parents[1] / "configs"
-    return inside if inside.is_dir() else Path(__file__).parents[2] / "configs"
+    inside = Path(__file__).parents[2] / "configs"
+    return inside if inside.is_dir() else Path(__file__).parents[3] / "configs"
 
 
 def preset_names() -> list[str]:
@@ -152,7 +156,7 @@ def _read(path: Path) -> dict[str, object]:
 def _section_names() -> set[str]:
     """The keys that hold keys: one without any, such as `output:` alone, leaves all of its own as they are."""
     fields_of_run = RunConfig.model_fields.items()
-    return {name for name, info in fields_of_run if isinstance(info.default, _Section) or is_dataclass(info.default)}
+    return {name for name, info in fields_of_run if isinstance(info.default, Section) or is_dataclass(info.default)}
 
 
 def _setting(text: str) -> dict[str, object]:
