@@ -1,6 +1,6 @@
 """Soak: a run on failing cameras for half an hour → what each fault cost, and whether anything leaked or hung.
 
-    python -m benchmarks.soak [--minutes 30] [--cameras 4] [--seed 0] [--json FILE]
+    python -m benchmarks.soak [--minutes 30] [--cameras 4] [--seed 0] [--json FILE] [--only FAULT]…
     python -m benchmarks.soak --simulated-days 7
 
 The run is a `streamdet run` in a process of its own; its cameras (RTSP, MJPEG and HLS over HTTP, MPEG-TS over TCP) are
@@ -26,7 +26,7 @@ from tempfile import mkdtemp
 
 from benchmarks.machine import describe_machine
 from benchmarks.soaking.camera import Camera
-from benchmarks.soaking.faults import FaultKind, Scene, SlowReader, schedule
+from benchmarks.soaking.faults import FAULTS, FaultKind, Scene, SlowReader, schedule
 from benchmarks.soaking.over_http import HlsCamera, MjpegCamera
 from benchmarks.soaking.rtsp import RtspCamera
 from benchmarks.soaking.samples import Usual, recovery
@@ -107,7 +107,9 @@ def _inflict(options: argparse.Namespace, scene: Scene, run: SoakedRun) -> list[
     time.sleep(min(MOST_QUIET_SECONDS, QUIET_SHARE * seconds))
     usual = Usual.of(run.watch.samples[run.warm_up_samples :])
     records: list[_Inflicted] = []
-    for planned in schedule(scene.randomness, list(scene.cameras), has_disk=scene.disk is not None):
+    for planned in schedule(
+        scene.randomness, list(scene.cameras), has_disk=scene.disk is not None, only=options.only or FAULTS
+    ):
         if time.monotonic() > until or run.has_died:
             return records
         began = time.monotonic()
@@ -169,10 +171,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=30.0, help="of the first run")
     parser.add_argument("--cameras", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--only", type=_kind, action="append", metavar="FAULT", help="its name; all by default")
     parser.add_argument("--json", type=Path, help="write all that was measured")
     parser.add_argument("--simulated-days", type=float, default=0.0, help="run on a simulated clock instead")
     parser.add_argument("--keep", action="store_true", help="keep the folder with all that the runs wrote")
     return parser.parse_args()
+
+
+def _kind(name: str) -> FaultKind:
+    kinds = {kind.name: kind for kind in FAULTS}
+    if name not in kinds:
+        raise argparse.ArgumentTypeError(f"{name!r} is not a fault; the faults are: {'; '.join(kinds)}")
+    return kinds[name]
 
 
 if __name__ == "__main__":

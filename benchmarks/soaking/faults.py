@@ -234,9 +234,13 @@ class PlannedFault:
     cameras: Sequence[str]
 
 
-def schedule(randomness: random.Random, cameras: Sequence[str], *, has_disk: bool) -> Iterator[PlannedFault]:
+def schedule(
+    randomness: random.Random, cameras: Sequence[str], *, has_disk: bool, only: Sequence[FaultKind] = FAULTS
+) -> Iterator[PlannedFault]:
     """Kinds in random order, each once before any of them comes again, and each on another camera each time."""
-    kinds = [kind for kind in FAULTS if has_disk or not kind.needs_disk]
+    kinds = [kind for kind in only if has_disk or not kind.needs_disk]
+    if not kinds:
+        raise ValueError("no fault is left: there is no disk to fill; choose another one by --only")
     turns = {kind.name: _shuffled(randomness, [name for name in cameras if name not in kind.spares]) for kind in kinds}
     number = 0
     while True:

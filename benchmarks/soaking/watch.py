@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -115,15 +115,30 @@ class SegmentCheck:
             self.num_frames += num_frames
             if num_frames != line["frames"]:
                 self.unplayable.append(f"{path.name}: {num_frames} frames play, the index says {line['frames']}")
+        torn = [f"{self._index.name}: no JSON: {line}" for line in torn_index_lines(self._index)]
+        self.unplayable += [line for line in torn if line not in self.unplayable]
 
 
 def index_lines(index: Path) -> Sequence[dict[str, object]]:
-    """The lines of an index, but for one that is being written."""
+    """The lines of an index, but for those that are torn: one that is being written, or `torn_index_lines`."""
+    return [line for _, line in _parsed(index) if line is not None]
+
+
+def torn_index_lines(index: Path) -> Sequence[str]:
+    """Lines that are no JSON although others follow them."""
+    return [repr(text[:100]) for text, line in _parsed(index) if line is None]
+
+
+def _parsed(index: Path) -> Iterator[tuple[bytes, dict[str, object] | None]]:
     try:
         lines = index.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
-        return ()
-    return [json.loads(line) for line in lines]
+        return
+    for line in lines:
+        try:
+            yield line, json.loads(line)
+        except ValueError:
+            yield line, None
 
 
 def played(path: Path) -> tuple[int, float]:

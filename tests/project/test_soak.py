@@ -115,6 +115,14 @@ def test_each_kind_of_fault_comes_once_before_any_comes_again_and_spares_whom_it
     assert {name for fault in first if fault.kind.name == "garbage" for name in fault.cameras} == set(names)
 
 
+def test_a_schedule_of_chosen_faults_has_no_other() -> None:
+    chosen = [kind for kind in FAULTS if kind.name in ("garbage", "full disk")]
+    some = itertools.islice(schedule(random.Random(5), ["rtsp", "hls"], has_disk=False, only=chosen), 10)
+    assert {fault.kind.name for fault in some} == {"garbage"}
+    with pytest.raises(ValueError, match="no disk to fill"):
+        next(schedule(random.Random(5), ["rtsp"], has_disk=False, only=[kind for kind in chosen if kind.needs_disk]))
+
+
 def test_the_failing_detector_fails_in_white_pictures_alone(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(str(write_failing_detector(tmp_path / "d.onnx")))
     pictures = np.stack([np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255, 200)])
@@ -160,6 +168,19 @@ def test_a_segment_that_lacks_frames_is_told_once(tmp_path: Path) -> None:
     check.look()
     assert check.unplayable == ["torn.mp4: 0 frames play, the index says 9"]
     assert (check.num_played, check.num_gone) == (1, 1)
+
+
+def test_a_torn_line_of_an_index_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    index = tmp_path / "cam.segments.jsonl"
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+    index.write_text('{"file": "a.mp4", "fr{"file": "a.mp4", "frames": 9}\n{"file": "b.mp4", "frames": 9}\n')
+    check = SegmentCheck(index)
+    check.look()
+    check.look()
+    assert check.unplayable == [
+        "b.mp4: 0 frames play, the index says 9",
+        """cam.segments.jsonl: no JSON: b'{"file": "a.mp4", "fr{"file": "a.mp4", "frames": 9}'""",
+    ]
 
 
 def test_a_row_has_the_sum_of_what_was_lost_and_the_worst_return() -> None:

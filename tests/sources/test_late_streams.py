@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
@@ -157,12 +158,59 @@ def test_a_stream_whose_times_are_too_slow_is_not_skipped_for_ever(clock: StepCl
     assert "its times go slower than the clock" in reader.catch_up.damage[-1]
 
 
-def test_a_playlist_is_played_at_the_pace_of_its_times(clock: StepClock) -> None:
+def play(clock: StepClock, playlist: PlaylistClock, media_seconds: Iterable[float]) -> list[float]:
+    """Read packets one after another, each when the picture before it was due; returns when each is due."""
+    due = []
+    for seconds in media_seconds:
+        assert playlist.arrive(seconds) == pytest.approx(0.0, abs=1e-9)
+        at_seconds = playlist.given_at_seconds(seconds)
+        assert at_seconds is not None
+        due.append(at_seconds)
+        clock.now_seconds = max(clock.now_seconds, at_seconds)
+    return due
+
+
+def test_a_playlist_is_played_a_little_faster_than_its_times(clock: StepClock) -> None:
+    due = play(clock, PlaylistClock(clock=clock), [7 + index * STEP for index in range(251)])
+    assert due[0] == 1000.0
+    assert due[-1] == pytest.approx(1000.0 + 0.95 * 250 * STEP)
+    assert max(later - due for due, later in itertools.pairwise(due)) == pytest.approx(0.95 * STEP)
+
+
+def test_a_playlist_whose_segment_was_waited_for_is_played_at_the_pace_of_its_times_for_a_while(
+    clock: StepClock,
+) -> None:
     playlist = PlaylistClock(clock=clock)
-    for index in range(25):
-        assert playlist.arrive(7 + index * STEP) == 0
-    assert playlist.given_at_seconds(7.0) == 1000.0
-    assert playlist.given_at_seconds(7.8) == pytest.approx(1000.8)
+    playlist.arrive(0.0)
+    clock.advance(1.0)
+    playlist.arrive(0.5, waited_seconds=1.0)
+    due = play(clock, playlist, [0.5 + index * STEP for index in range(1, 1001)])
+    assert due[int(19 / STEP)] - due[0] == pytest.approx(int(19 / STEP) * STEP)
+    assert due[-1] - due[int(21 / STEP)] == pytest.approx(0.95 * (999 - int(21 / STEP)) * STEP)
+
+
+@pytest.mark.parametrize("leap_seconds", [1.5, 3.0, 60.0])
+def test_what_is_missing_from_a_playlist_is_not_waited_for(clock: StepClock, leap_seconds: float) -> None:
+    playlist = PlaylistClock(clock=clock)
+    before = [index * STEP for index in range(50)]
+    due = play(clock, playlist, [*before, *(leap_seconds + index * STEP for index in range(50, 100))])
+    assert due[50] - due[49] == pytest.approx(STEP)
+    assert playlist.given_at_seconds(49 * STEP) == due[49]  # the age of what the decoder still has is not changed
+    assert playlist.given_at_seconds(leap_seconds + 51 * STEP) == pytest.approx(due[50] + STEP, abs=0.1)
+
+
+def test_a_playlist_that_comes_after_a_silence_has_no_second_one(clock: StepClock) -> None:
+    playlist = PlaylistClock(clock=clock)
+    play(clock, playlist, [index * STEP for index in range(50)])
+    clock.advance(4.0)
+    play_again = 3.0 + 50 * STEP  # the camera gave nothing for 3 s, and the segment came a second after that
+    assert playlist.arrive(play_again, waited_seconds=4.0) == pytest.approx(0.0)
+    assert playlist.given_at_seconds(play_again) == pytest.approx(clock())
+
+
+def test_a_playlist_of_few_pictures_is_not_hurried(clock: StepClock) -> None:
+    due = play(clock, PlaylistClock(clock=clock), [0.0, 5.0, 10.0, 15.0, 20.0])
+    assert [round(later - due, 2) for due, later in itertools.pairwise(due)] == [4.75] * 4
 
 
 def test_a_segment_that_comes_late_delays_what_follows(clock: StepClock) -> None:
