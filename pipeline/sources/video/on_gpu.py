@@ -19,6 +19,7 @@ from av.video.frame import VideoFrame
 from pipeline.cuda_driver import primary_context
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ColourOrder, PixelArray
+from pipeline.picture.gate.luma import LumaArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.nv12 import DevicePlane, Nv12
 from pipeline.picture.pixel_aspect import SQUARE
@@ -72,6 +73,9 @@ class GpuPicture:
 
     def copy_i420(self) -> I420 | None:
         return self._on_host().copy_i420()
+
+    def luma(self, step: int) -> LumaArray | None:
+        return self._on_host().luma(step)
 
     def resized(self, size_wh: tuple[int, int], *, colour: ColourOrder) -> PixelArray:
         return self._on_host().resized(size_wh, colour=colour)

@@ -21,6 +21,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import ArrayPicture, ColourOrder, PixelArray
+from pipeline.picture.gate.luma import LumaArray
 from pipeline.picture.i420 import I420, Matrix
 from pipeline.picture.nv12 import BT601, BT709, BT2020, LumaWeights, Nv12, yuv_to_bgr
 from pipeline.picture.pixel_aspect import SQUARE
@@ -107,6 +108,21 @@ class VideoPicture:
             return ArrayPicture(self.pixels).resized(size_wh, colour=colour)
         small = _resized(frame, self._orientation.apply_wh(size_wh))
         return self._orientation.apply(_converted(small, colour, tags_of=self._frame))
+
+    def luma(self, step: int) -> LumaArray | None:
+        kind = self._frame.format.name
+        num_bytes = 1 if kind in _PLANAR and kind.startswith("nv") else _bytes_a_sample(kind)
+        frame = self._frame
+        if kind in _PLANAR and not num_bytes:  # whose 16 bits are filled from the top
+            with self._lock:
+                frame, num_bytes = self._in_planes(), 2
+        if not num_bytes:
+            return None
+        samples = rows_of(frame.planes[0]).view(f"u{num_bytes}")[:, : frame.width]
+        rows = samples[:, ::step] if self._orientation.is_transposed else samples[::step]
+        if num_bytes == 2:
+            rows = (rows >> (frame.format.components[0].bits - 8)).astype(np.uint8)
+        return self._orientation.apply(rows)
 
     def nv12(self) -> Nv12:
         kind = self._frame.format.name

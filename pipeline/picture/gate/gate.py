@@ -1,0 +1,184 @@
+"""Gate: the frames of a camera, as cells of brightness → whether a network must look at them, why, and where.
+
+Where nothing has changed since a network last looked, it would say the same again, but for noise. What it says is not
+taken on trust: now and then a frame is looked at although nothing has changed, and where an object turns out to be
+missing more often than is allowed, every frame is looked at until that is no longer so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from pipeline.picture.boxes import FloatArray
+from pipeline.picture.gate.change import Cells, Change, ChangeDetector
+from pipeline.picture.gate.luma import LumaArray
+from pipeline.picture.gate.misses import MissRate
+from pipeline.picture.gate.regions import cells_of
+from pipeline.picture.gate.restless import RestlessCells
+
+Reason = Literal["start", "lost", "misses", "scan", "camera", "light", "change", "check", "image", "nothing"]
+"""Why a frame is looked at: the gate still learns the noise; a frame that was to be looked at never was; too much was
+missed; the time for a full scan has come; the camera moves; all has changed at once; something has changed; nothing
+has, to check the gate; it is an image of its own. Nothing: it is not looked at."""
+
+REASONS: dict[Reason, str] = {
+    "start": "while the gate learnt the noise",
+    "lost": "after frames that were dropped",
+    "misses": "because too much was missed",
+    "scan": "in full scans",
+    "camera": "because the camera moved",
+    "light": "because all changed at once",
+    "change": "because something changed",
+    "check": "to check the gate",
+    "image": "as images of their own",
+}
+"""How a person is told of each."""
+
+_NEIGHBOURS = 2  # of the 3 × 3 cells around a changed one must have changed, itself included; at the border one
+
+
+@dataclass(frozen=True, slots=True)
+class GateOptions:
+    """What a gate leaves out.
+
+    full_scan_seconds: media time after which a frame is looked at whatever there is. check_share: of the frames
+    without change, those that are looked at all the same. max_miss: the share of them in which an object may be
+    missing.
+    has_parts: whether a network may look at the changed parts of a frame alone.
+
+    Raises ValueError for values that cannot work.
+    """
+
+    full_scan_seconds: float = 5.0
+    check_share: float = 0.01
+    max_miss: float = 0.05
+    has_parts: bool = False
+
+    def __post_init__(self) -> None:
+        if not (self.full_scan_seconds > 0 and 0 <= self.check_share <= 1 and 0 < self.max_miss <= 1):
+            raise ValueError(
+                "full_scan_seconds must be above 0, check_share within [0, 1] and max_miss within (0, 1], got "
+                f"{self.full_scan_seconds:g}, {self.check_share:g} and {self.max_miss:g}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is to be done with a frame. Without `cells`, [h, w], a network looks at all of it, or at nothing."""
+
+    reason: Reason
+    cells: Cells | None = None  # that have changed, where that is the reason
+    is_check: bool = False  # nothing has changed: whatever object is missing would have been missed
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether a network looks at the frame."""
+        return self.reason != "nothing"
+
+
+class Gate:
+    """Decides about the frames of one camera, in order.
+
+    Raises ValueError, from `decide`, for frames of different sizes.
+    """
+
+    def __init__(self, options: GateOptions, *, seed: int = 0) -> None:
+        self._options = options
+        self._full_scan_seconds = options.full_scan_seconds - 1e-6  # media times are not exact
+        self._change = ChangeDetector()
+        self._restless: RestlessCells | None = None
+        self._random = np.random.default_rng(seed)
+        self._scanned_at: float | None = None
+        self._seconds = 0.0  # of the last frame
+        self._is_lost = False
+        self._phase = MissRate()  # since the gate last began, or ceased, to leave frames out
+        self._all = MissRate()
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every frame is looked at, because too much was missed."""
+        return self._is_open
+
+    @property
+    def misses(self) -> MissRate:
+        """Of all frames that were checked."""
+        return self._all
+
+    def decide(self, luma: LumaArray, seconds: float) -> Look:
+        """What is to be done with a frame [h, w]; it is taken for looked at, if it needs to be.
+
+        seconds: media time, rising.
+        """
+        change = self._change.update(luma)
+        self._restless = self._restless or RestlessCells(luma.shape)
+        cells = _without_specks(change.cells & ~self._restless.update(change.restless, seconds))
+        look = self._look(change, cells, seconds)
+        self._seconds = seconds
+        if look.cells is not None:
+            self._change.look(luma, _wider(look.cells))
+        elif look.is_needed:
+            self.look_at_all(luma)
+        return look
+
+    def look_at_all(self, luma: LumaArray) -> None:
+        """Say that a network looks at all of the last frame."""
+        self._change.look(luma)
+        self._scanned_at, self._is_lost = self._seconds, False
+
+    def _look(self, change: Change, cells: Cells, seconds: float) -> Look:
+        is_still = not cells.any()
+        reasons: dict[Reason, bool] = {
+            "start": change.is_learning,
+            "lost": self._is_lost,
+            "misses": self._is_open,
+            "scan": self._scanned_at is None or seconds - self._scanned_at >= self._full_scan_seconds,
+            "camera": change.is_moving,
+            "light": change.is_global,
+        }
+        reason = next((name for name, holds in reasons.items() if holds), None)
+        if reason is not None:
+            return Look(reason, is_check=is_still and reason in ("misses", "scan"))
+        if not is_still:
+            return Look("change", cells if self._options.has_parts else None)
+        is_check = self._options.check_share > 0 and self._random.random() < self._options.check_share
+        return Look("check", is_check=True) if is_check else Look("nothing")
+
+    def lose(self) -> None:
+        """Say that a frame which was to be looked at never was: the next one is looked at as a whole."""
+        self._is_lost = True
+
+    def keep_awake(self, boxes_xyxy: FloatArray, size_wh: tuple[int, int], seconds: float) -> None:
+        """Say where objects were detected, boxes [N, 4] in pixels of a frame of that size; it is not learnt away."""
+        if self._restless is not None:
+            for box in boxes_xyxy.tolist():
+                self._restless.keep_awake(cells_of(box, size_wh, self._restless.shape), seconds)
+
+    def check(self, *, has_missed: bool) -> None:
+        """Say what came of a frame that was looked at although nothing had changed."""
+        self._all = self._all.with_check(has_missed=has_missed)
+        self._phase = self._phase.with_check(has_missed=has_missed)
+        target = self._options.max_miss
+        is_good = self._phase.interval[1] <= target
+        if self._is_open and (is_good or has_missed):
+            self._phase, self._is_open = MissRate(), not is_good
+        elif not self._is_open and self._phase.passes(target):
+            self._phase, self._is_open = MissRate(), True
+
+
+def _without_specks(cells: Cells) -> Cells:
+    """The changed cells [h, w] that have a changed neighbour, or lie at the border, where objects come in."""
+    count = cv2.boxFilter(cells.astype(np.uint8), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    kept = cells & (count >= _NEIGHBOURS)  # [h, w]
+    for edge in (np.s_[:1], np.s_[-1:], np.s_[:, :1], np.s_[:, -1:]):
+        kept[edge] = cells[edge]
+    return np.asarray(kept, np.bool_)
+
+
+def _wider(cells: Cells) -> Cells:
+    """With the cells [h, w] around them."""
+    return np.asarray(cv2.dilate(cells.astype(np.uint8), np.ones((3, 3), np.uint8)), np.bool_)
