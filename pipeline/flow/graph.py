@@ -61,6 +61,7 @@ class Node:
     in_main_thread: bool = False
     watches: bool = False  # a sink for whose sake no run goes on
     observers: tuple[Callable[[Any], None], ...] = ()  # see every item that it sends on
+    past: tuple[type, ...] = ()  # items of these types go past the stage as they are, in their order
 
     def __post_init__(self) -> None:
         for key, number in (
@@ -180,6 +181,7 @@ class Flow(Generic[A]):
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
         max_age_seconds: float | None = None,
+        past: tuple[type, ...] = (),
     ) -> Flow[B]:
         """Let every item go through a stage next.
 
@@ -189,11 +191,14 @@ class Flow(Generic[A]):
             without it an item for which `process` returns nothing ends there.
         capacity, overflow: the queue before the stage.
         max_age_seconds: items of live sources that are older when their turn comes are dropped as stale.
+        past: items of these types go past the stage, in their order; it neither sees nor counts them.
         """
-        if holds and workers > 1:
-            raise FlowError("a stage that holds items must have one worker, because it gives them back in order")
+        if holds and (workers > 1 or past):
+            raise FlowError(
+                "a stage that holds items must have one worker and all items, because it gives them in order"
+            )
         edge = Edge(capacity, overflow, max_age_seconds)
-        node = replace(self._node("stage", stage, name, role, edge), workers=workers, holds=holds)
+        node = replace(self._node("stage", stage, name, role, edge), workers=workers, holds=holds, past=past)
         return Flow((*self.nodes, node), (node.name,))
 
     def then_per_source(
@@ -229,6 +234,7 @@ class Flow(Generic[A]):
         overflow: EdgeOverflow = "by_source",
         max_age_seconds: float | None = None,
         max_latency_seconds: float | None = None,
+        past: tuple[type, ...] = (),
     ) -> Flow[B]:
         """Let items go through a stage in batches: as many as wait, up to `max_batch`.
 
@@ -242,6 +248,7 @@ class Flow(Generic[A]):
             workers=workers,
             max_batch=max_batch,
             max_latency_seconds=max_latency_seconds,
+            past=past,
         )
         return Flow((*self.nodes, node), (node.name,))
 

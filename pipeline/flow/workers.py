@@ -20,6 +20,7 @@ from pipeline.flow.wiring import Closable, Item, Wiring
 Taken = TypeVar("Taken")
 
 _POLL_SECONDS = 0.01  # how long a main-thread sink waits for an item before it is polled
+_MOST_PAST = 32  # items that go past a batch while it is filled
 _END = object()
 
 
@@ -174,6 +175,8 @@ class StageWorker(_OrderedWorker[Item]):
         return self._wiring.receive(self._node)
 
     def _work(self, taken: Item) -> list[Item]:
+        if isinstance(taken.payload, self._node.past):
+            return [taken]
         ticket = taken.ticket
         self._wiring.calls.begin(self._node.name)
         try:
@@ -240,15 +243,28 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
 
     def _take(self) -> list[Item]:
         items = [self._wiring.receive(self._node)]
-        while len(items) < self._node.max_batch:
+        while self._has_room(items):
             try:
                 items.append(self._wiring.receive(self._node, timeout=self._patience_seconds(items)))
             except (TimeoutError, QueueEnded):
                 break
         return items
 
+    def _has_room(self, items: list[Item]) -> bool:
+        """Whether more items may come, those that go past among them, which are light."""
+        num_past = sum(self._goes_past(item) for item in items)
+        return len(items) - num_past < self._node.max_batch and num_past < _MOST_PAST
+
+    def _goes_past(self, item: Item) -> bool:
+        return isinstance(item.payload, self._node.past)
+
     def _patience_seconds(self, items: list[Item]) -> float:
-        """How long the batch may wait; recorded items age by nobody's clock, and come without being waited for."""
+        """How long the batch may wait; recorded items age by nobody's clock, and come without being waited for.
+
+        One that goes past need not wait for anything.
+        """
+        if any(map(self._goes_past, items)):
+            return 0.0
         captured = [item.ticket.captured_at_seconds for item in items if self._wiring.is_live[item.ticket.source_id]]
         if not captured:
             return 0.0
@@ -257,6 +273,12 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
         )
 
     def _work(self, taken: list[Item]) -> list[Item]:
+        done = {item.ticket: item for item in self._work_batch([item for item in taken if not self._goes_past(item)])}
+        return [done.get(item.ticket, item) for item in taken if item.ticket in done or self._goes_past(item)]
+
+    def _work_batch(self, taken: list[Item]) -> list[Item]:
+        if not taken:
+            return []
         self._wiring.calls.begin(self._node.name)
         try:
             payloads = self._stage.process_batch([item.payload for item in taken])

@@ -81,7 +81,7 @@ def test_settings_that_cannot_work_are_refused_with_the_reason() -> None:
         Flow.from_sources(ItemSource([1]), ItemSource([2]))
     with pytest.raises(FlowError, match="workers must be at least 1, got 0"):
         flow.then(stage, workers=0)
-    with pytest.raises(FlowError, match="holds items must have one worker"):
+    with pytest.raises(FlowError, match="holds items must have one worker and all items"):
         flow.then(stage, workers=2, holds=True)
     with pytest.raises(FlowError, match=r"must name sources of the flow, got \['door'\]"):
         flow.to(CollectingSink(), only_sources=["door"])

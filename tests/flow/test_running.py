@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import FlowError
+from pipeline.errors import FlowError, OutputError
+from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running
 from pipeline.flow.stage import Stop
@@ -524,3 +525,46 @@ def test_a_run_tells_the_threads_of_its_nodes() -> None:
         gate.set()
         running.wait()
     assert sorted(names) == ["items", "work", "work"]
+
+
+@pytest.mark.parametrize("batches", [False, True])
+def test_items_of_some_types_go_past_a_stage_in_order_and_uncounted(batches: bool) -> None:
+    items = [index if index % 3 == 0 else str(index) for index in range(1, 41)]
+    sink: CollectingSink[object] = CollectingSink()
+    flow: Flow[object] = Flow.from_sources(ItemSource[object](items))
+    if batches:
+        flow = flow.then_batched(_Negating(), max_batch=3, workers=2, name="negate", past=(str,))
+    else:
+        flow = flow.then(FunctionStage(_Negating().process), workers=3, name="negate", past=(str,))
+    with Running(flow.to(sink)) as running:
+        running.wait()
+    assert sink.got == [-item if isinstance(item, int) else item for item in items]
+    (node,) = (node for node in running.statistics().nodes if node.name == "negate")
+    assert node.service.num == 13
+    assert running.statistics().frames.delivered == 40
+
+
+def test_items_that_go_past_are_delivered_where_their_batch_fails() -> None:
+    sink: CollectingSink[object] = CollectingSink()
+    flow: Flow[object] = Flow.from_sources(ItemSource[object]([1, "a", 0, "b", 2]))
+    flow = flow.then_batched(_Negating(), max_batch=1, name="negate", past=(str,))
+    with Running(flow.to(sink), on_error=OnError(frame="continue")) as running:
+        running.wait()
+    assert sink.got == [-1, "a", "b", -2]
+    assert (running.statistics().frames.delivered, running.statistics().frames.failed) == (4, 1)
+
+
+class _Negating:
+    """Gives each number with the other sign, and fails on 0."""
+
+    def process(self, item: object) -> Sequence[object]:
+        return self.process_batch([item])
+
+    def process_batch(self, items: Sequence[object]) -> Sequence[object]:
+        numbers = [item for item in items if isinstance(item, int)]
+        assert len(numbers) == len(items)
+        if 0 in numbers:
+            raise OutputError("no number is opposite to 0")
+        return [-number for number in numbers]
+
+    def close(self) -> None: ...
