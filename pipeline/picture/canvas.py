@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420, Matrix, yuv_of
+from pipeline.picture.strokes import InkedPixels, Strokes, inked_pixels
 
 Colour = tuple[int, int, int]
 """Blue, green, red, each 0..255."""
@@ -136,6 +137,21 @@ class Canvas:
             drawn = ground.copy()
             cv2.polylines(drawn, [line], False, ink, max(1, thickness // layer.step), cv2.LINE_AA)
             cv2.addWeighted(drawn, opacity, ground, 1 - opacity, 0, dst=ground)
+
+    def strokes(self, strokes: Strokes, thickness: int) -> None:
+        """Many segments of lines, all mixed into what is under them at once."""
+        inks = strokes.colours if self._matrix is None else yuv_of(strokes.colours[None], self._matrix)[0]  # [S, 3]
+        pixels_by_step: dict[int, InkedPixels] = {}  # of both layers of chroma they are the same
+        for number, layer in enumerate(self._layers):
+            height, width = layer.samples.shape[:2]
+            if layer.step not in pixels_by_step:
+                width_of_line = max(1, thickness / layer.step)
+                pixels_by_step[layer.step] = inked_pixels(strokes, width_of_line, (width, height), step=layer.step)
+            pixels = pixels_by_step[layer.step]
+            ground = layer.samples[pixels.rows, pixels.columns].astype(np.float32)  # [P] or [P, 3]
+            ink = (inks if self._matrix is None else inks[:, number])[pixels.segments]
+            opacities = pixels.opacities if self._matrix is not None else pixels.opacities[:, None]
+            layer.samples[pixels.rows, pixels.columns] = (ground + (ink - ground) * opacities + 0.5).astype(np.uint8)
 
     def polygon(self, corners_xy: npt.NDArray[np.floating], thickness: int, colour: Colour) -> None:
         """The edge of a polygon [P, 2], in continuous pixels, its line half inside and half outside."""

@@ -26,11 +26,13 @@ from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
 from pipeline.picture.masks import Masks
+from pipeline.picture.strokes import Strokes
 
 Side = Literal["top", "bottom", "centre"]
 
 _NO_TRACK = -1
-_TRAIL_PIECES = 5  # of a trail, each of one opacity
+_MOST_POINTS = 24  # of a trail
+_FAINTEST = 0.1  # the opacity of a trail's end
 _WHITE: Colour = (255, 255, 255)
 _DARK: Colour = (40, 36, 32)  # behind what a second model says
 
@@ -158,20 +160,21 @@ def _draw_trails(
     """The way of each object that is followed and seen, fading with its age."""
     if detections.track_ids is None or len(trail) < 2:
         return
+    colour_of = dict(zip(detections.track_ids.tolist(), colours, strict=True))
     numbers = np.concatenate([frame.track_ids for frame in trail])  # [R]
-    centres = np.concatenate([frame.centres_xy for frame in trail])  # [R, 2]
-    seconds = np.repeat([frame.pts_seconds for frame in trail], [len(frame.track_ids) for frame in trail])  # [R]
+    chosen = np.flatnonzero(np.isin(numbers, [track_id for track_id in colour_of if track_id != _NO_TRACK]))
+    chosen = chosen[np.argsort(numbers[chosen], kind="stable")]  # track by track, the oldest first
+    numbers, centres = numbers[chosen], np.concatenate([frame.centres_xy for frame in trail])[chosen].astype(np.float64)
+    seconds = np.repeat([frame.pts_seconds for frame in trail], [len(frame.track_ids) for frame in trail])[chosen]
+    from_newest = np.searchsorted(numbers, numbers, side="right") - 1 - np.arange(len(numbers))  # [R]
+    kept = from_newest % -(-len(trail) // _MOST_POINTS) == 0
+    numbers, centres, seconds = numbers[kept], centres[kept], seconds[kept]
     begin, end = trail[0].pts_seconds, trail[-1].pts_seconds
-    piece = np.minimum((seconds - begin) / max(end - begin, 1e-9) * _TRAIL_PIECES, _TRAIL_PIECES - 1).astype(int)  # [R]
-    for track_id, colour in zip(detections.track_ids.tolist(), colours, strict=True):
-        if track_id == _NO_TRACK:
-            continue
-        rows = np.flatnonzero(numbers == track_id)
-        for number in range(_TRAIL_PIECES):
-            part = np.flatnonzero(piece[rows] == number)
-            if len(part):
-                points = centres[rows[part[0] : part[-1] + 2]]  # the first of the next piece too
-                canvas.path(points, thickness, colour, (number + 1) / _TRAIL_PIECES)
+    opacities = _FAINTEST + (1 - _FAINTEST) * (seconds - begin) / max(end - begin, 1e-9)  # [R]
+    first = np.flatnonzero(numbers[:-1] == numbers[1:])  # [S], where a segment begins
+    pairs = np.stack([opacities[first], opacities[first + 1]], axis=1)
+    inks = np.array([colour_of[number] for number in numbers[first].tolist()], np.uint8).reshape(-1, 3)
+    canvas.strokes(Strokes(centres[first], centres[first + 1], pairs, inks), thickness)
 
 
 def _draw_predicted(
