@@ -17,7 +17,7 @@ from pipeline.picture.counting.crossings import Crossing, Crossings
 from pipeline.picture.counting.event import Event
 from pipeline.picture.counting.geometry import BoolArray, Points
 from pipeline.picture.counting.homography import Homography, ground_points
-from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, is_in_picture
+from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, continued, is_in_picture
 from pipeline.picture.counting.speeds import Speeds
 from pipeline.picture.counting.stays import Change, Stays
 from pipeline.picture.counting.unconfirmed import Unconfirmed
@@ -27,6 +27,8 @@ from pipeline.picture.frame import Frame
 from pipeline.picture.tracking.tracker import NO_TRACK, track_ids_of
 
 logger = logging.getLogger(__name__)
+
+LineTally = dict[Direction, Tally[str]]
 
 _TYPICAL_AFTER = 50  # boxes of objects, after which the size of a typical one is known
 _CLOCK_ERROR_SECONDS = 1e-6  # media times are rounded to it
@@ -73,15 +75,15 @@ class Counter:
         class_name: Callable[[int], str] = str,
         unix_seconds: Callable[[Frame], float | None] = lambda frame: None,
     ) -> None:
-        names = [shape.name for shape in (*lines, *zones)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"lines and zones must have names of their own, got {', '.join(names)}")
+        _refuse_same_names(lines, zones)
         self._lines, self._options = lines, options or CounterOptions()
         self._zones = [ZoneTally(zone, Stays(zone.dwell_seconds)) for zone in zones]
-        self._line_tallies: list[dict[Direction, Tally[str]]] = [{"in": Tally(), "out": Tally()} for _ in lines]
+        self._line_tallies: list[LineTally] = [{"in": Tally(), "out": Tally()} for _ in lines]
         self._homography, self._class_name, self._unix_seconds = homography, class_name, unix_seconds
         self._size_wh: tuple[int, int] | None = None
         self._sizes_seen: list[tuple[float, float]] = []
+        self._typical_wh: tuple[float, float] | None = None  # of a box; None: not known yet
+        self._unreachable: tuple[str, ...] = ()  # names
         self._frame: Frame | None = None
         self._events: list[Event] = []
         self._ids = np.zeros(0, np.int64)  # [T]
@@ -99,7 +101,6 @@ class Counter:
         detections: with `track_ids`; those of -1 do not count. Where the media time goes back, or the frame is of
         another source, as of the next file of a folder, every object has left, and the counts go on.
         """
-        self._events = []
         if self._frame is not None and not self._continues(self._frame, frame):
             self._end(np.ones(len(self._ids), np.bool_))
             self._unconfirmed.forget()
@@ -125,12 +126,42 @@ class Counter:
         self._unconfirmed.move_on(unconfirmed.boxes_xyxy.astype(np.float64), unconfirmed.class_ids, frame.pts_seconds)
         for zone in self._zones:
             self._announce(zone)
-        self._warn_of_unreachable(boxes)
+        self._learn_typical_size(boxes)
         speeds = None
         if self._homography is not None:
             speeds = np.full(len(detections), np.nan, np.float32)
             speeds[tracked] = self._speeds.of(rows)
-        return tuple(sorted(self._events, key=lambda event: event.pts_seconds)), self._counts(speeds)
+        events, self._events = self._events, []
+        return tuple(sorted(events, key=lambda event: event.pts_seconds)), self._counts(speeds)
+
+    def reshape(self, lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+        """Count at other lines and zones from the next frame on.
+
+        One that is as it was, but perhaps for its name, goes on with its counts; any other begins at 0, and objects
+        that are in a new zone have appeared there. Raises ValueError for two of one name.
+        """
+        _refuse_same_names(lines, zones)
+        before, old_zones, tallies = self._lines, self._zones, self._line_tallies
+        kept, kept_zones = continued(before, lines), continued([zone.shape for zone in old_zones], zones)
+        self._lines = lines
+        self._line_tallies = [{"in": Tally(), "out": Tally()} if old is None else tallies[old] for old in kept]
+        self._zones = [
+            ZoneTally(zone, Stays(zone.dwell_seconds)) if old is None else old_zones[old]
+            for old, zone in zip(kept_zones, zones, strict=True)
+        ]
+        for tally, zone in zip(self._zones, zones, strict=True):
+            tally.shape = zone
+        if self._size_wh is None:
+            self._crossings = Crossings(len(lines))
+            return
+        self._take_to_pixels(self._size_wh)
+        self._crossings = self._crossings.reshaped(
+            kept, self._line_points(self._boxes), self._segments[:, 0], self._segments[:, 1]
+        )
+        for old, tally in zip(kept_zones, self._zones, strict=True):
+            if old is None:
+                self._populate(tally, 0, self._boxes, self._seconds)
+        self._look_for_unreachable()
 
     @staticmethod
     def _continues(before: Frame, frame: Frame) -> bool:
@@ -144,11 +175,15 @@ class Counter:
             self._end(np.ones(len(self._ids), np.bool_))
             self._unconfirmed.forget()
         self._size_wh = size_wh
+        self._matrix = None if self._homography is None else self._homography.matrix(size_wh)
+        self._take_to_pixels(size_wh)
+        self._look_for_unreachable()
+
+    def _take_to_pixels(self, size_wh: tuple[int, int]) -> None:
         self._segments = np.array([line.points(size_wh) for line in self._lines]).reshape(-1, 2, 2)  # [L, 2, 2]
         for zone in self._zones:
             zone.polygon = zone.shape.points(size_wh)
-        self._matrix = None if self._homography is None else self._homography.matrix(size_wh)
-        for shape in (*self._lines, *(zone.shape for zone in self._zones)):
+        for shape in self._shapes():
             if not is_in_picture(shape.points(size_wh), size_wh):
                 logger.warning("%s is outside of the picture of %d×%d, and counts nothing", shape.name, *size_wh)
 
@@ -173,11 +208,15 @@ class Counter:
         self._crossings.grow(self._line_points(boxes), self._segments[:, 0], self._segments[:, 1])
         self._speeds.grow(len(track_ids))
         for zone in self._zones:
-            is_inside = zone.stays.grow(_anchors(boxes, zone.shape.anchor), zone.polygon, seconds)
-            for row in (first + np.flatnonzero(is_inside)).tolist():
-                if self._counts_in(zone.shape, row):
-                    self._happen("appeared", zone.shape.name, row, float(self._seconds[row]))
-                    zone.appeared[self._class_of(row)] += 1
+            self._populate(zone, first, boxes, seconds)
+
+    def _populate(self, zone: ZoneTally, first: int, boxes: Points, seconds: Points) -> None:
+        """Add objects, of rows from `first` on, with boxes [K, 4] and media times [K], to a zone."""
+        is_inside = zone.stays.grow(_anchors(boxes, zone.shape.anchor), zone.polygon, seconds)
+        for row in (first + np.flatnonzero(is_inside)).tolist():
+            if self._counts_in(zone.shape, row):
+                self._happen("appeared", zone.shape.name, row, float(self._seconds[row]))
+                zone.appeared[self._class_of(row)] += 1
 
     def _move(self, rows: npt.NDArray[np.intp], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:
         """Move objects rows [K] to their boxes [K, 4] in this frame."""
@@ -301,31 +340,49 @@ class Counter:
             ),
             tuple(zone.counts(self._inside(zone)) for zone in self._zones),
             speeds,
+            self._unreachable,
         )
 
-    def _warn_of_unreachable(self, boxes: Points) -> None:
-        """Once, when the size of a typical box is known, name the lines and zones to which no anchor can get."""
-        num_before = len(self._sizes_seen)
-        if num_before >= _TYPICAL_AFTER or self._size_wh is None:
+    def _shapes(self) -> tuple[Line | Zone, ...]:
+        return (*self._lines, *(zone.shape for zone in self._zones))
+
+    def _learn_typical_size(self, boxes: Points) -> None:
+        """Take in boxes [K, 4] until the size of a typical one is known."""
+        if self._typical_wh is not None:
             return
         self._sizes_seen += [(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes.tolist()]
-        if len(self._sizes_seen) < _TYPICAL_AFTER:
+        if len(self._sizes_seen) >= _TYPICAL_AFTER:
+            width, height = np.median(np.array(self._sizes_seen), axis=0).tolist()
+            self._typical_wh = width, height
+            self._look_for_unreachable()
+
+    def _look_for_unreachable(self) -> None:
+        """Name the lines and zones to which no anchor can get, each once while it lasts."""
+        if self._typical_wh is None or self._size_wh is None:
             return
-        width, height = np.median(np.array(self._sizes_seen), axis=0).tolist()
+        (width, height), size_wh, before = self._typical_wh, self._size_wh, self._unreachable
         margin = self._options.hysteresis * math.sqrt(width * height)
-        for shape in (*self._lines, *(zone.shape for zone in self._zones)):
-            points = shape.points(self._size_wh)
-            is_inside, box_wh = is_in_picture(points, self._size_wh), (width, height)
-            if is_inside and not can_be_reached(
-                points, shape.anchor, size_wh=self._size_wh, box_wh=box_wh, margin=margin
-            ):
+        self._unreachable = tuple(
+            shape.name
+            for shape in self._shapes()
+            if is_in_picture(points := shape.points(size_wh), size_wh)
+            and not can_be_reached(points, shape.anchor, size_wh=size_wh, box_wh=self._typical_wh, margin=margin)
+        )
+        for name in self._unreachable:
+            if name not in before:
                 logger.warning(
                     "%s is nearer to the picture's edge than half a typical box of %.0f×%.0f, so hardly an object gets "
                     "there; move it inwards",
-                    shape.name,
+                    name,
                     width,
                     height,
                 )
+
+
+def _refuse_same_names(lines: Sequence[Line], zones: Sequence[Zone]) -> None:
+    names = [shape.name for shape in (*lines, *zones)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"lines and zones must have names of their own, got {', '.join(names)}")
 
 
 def _direction(is_in: bool) -> Direction:

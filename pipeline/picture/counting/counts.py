@@ -50,3 +50,4 @@ class Counts:
     zones: tuple[ZoneCounts, ...]
     # [N], metres a second of each detection; NaN: not known. None: there is no homography.
     speeds_mps: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    unreachable: tuple[str, ...] = ()  # names of those so near to the picture's edge that hardly an object gets there

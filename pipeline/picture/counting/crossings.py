@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,20 @@ class Crossings:
         self._is_right = np.concatenate([self._is_right, is_right])
         self._net = np.concatenate([self._net, np.zeros(is_right.shape, np.int64)])
         self._seconds = np.concatenate([self._seconds, np.zeros((*is_right.shape, 2))])
+
+    def reshaped(self, columns: Sequence[int | None], points: Points, starts: Points, ends: Points) -> Crossings:
+        """The same objects at other lines [L].
+
+        columns: the line before that each goes on; None: it is new, and objects are on its sides by their points
+        [T, L, 2].
+        """
+        other = Crossings(len(columns))
+        other.grow(points, starts, ends)
+        for column, old in enumerate(columns):
+            if old is not None:
+                other._is_right[:, column], other._net[:, column] = self._is_right[:, old], self._net[:, old]
+                other._seconds[:, column] = self._seconds[:, old]
+        return other
 
     def keep(self, is_kept: BoolArray) -> None:
         """Keep some of the rows [T]."""

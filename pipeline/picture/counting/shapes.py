@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,6 +102,24 @@ class Zone(_Shape):
             raise ValueError("must not have a point twice in a row; the last is joined to the first by itself")
         if crosses_itself(points):
             raise ValueError(f"must not cross or touch itself, got {_words(self.coordinates)}; reorder its points")
+
+
+def continued(before: Sequence[_Shape], after: Sequence[_Shape]) -> list[int | None]:
+    """For each shape the index of the one before that it goes on, which differs in nothing but perhaps its name.
+
+    One of the same name goes first; a renamed one goes on one that has gone. None: it is new.
+
+    >>> a, b = Line("a", (0, 0, 1, 1)), Line("b", (0, 1, 1, 0))
+    >>> continued([a, b], [Line("c", (0, 1, 1, 0)), a, Line("d", (0, 0.5, 1, 1))])
+    [1, 0, None]
+    """
+    index_of = {shape: index for index, shape in enumerate(before)}
+    indexes = [index_of.get(shape) for shape in after]
+    gone = {replace(shape, name=""): index for shape, index in index_of.items() if index not in indexes}
+    return [
+        gone.pop(replace(shape, name=""), None) if index is None else index
+        for shape, index in zip(after, indexes, strict=True)
+    ]
 
 
 def _words(coordinates: Sequence[float]) -> str:

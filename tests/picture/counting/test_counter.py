@@ -309,3 +309,95 @@ def test_one_unconfirmed_detection_is_the_first_of_one_new_track_only() -> None:
 def test_an_unconfirmed_detection_that_is_not_seen_in_the_next_frame_is_forgotten() -> None:
     sights: list[tuple[float, Sight]] = [(0, {-1: (200, 95)}), (0.1, {}), (0.2, {1: (200, 105)})]
     assert counted(sights, GATE)[0] == []
+
+
+SLOPE = Line("slope", (40.0, 20.0, 380.0, 180.0))
+TRIANGLE = Zone("triangle", (150.0, 20.0, 390.0, 120.0, 60.0, 190.0), dwell_seconds=0.4)
+
+
+def random_sights(seed: int, num: int = 40, num_objects: int = 4) -> list[tuple[float, Sight]]:
+    """Objects that wander over the picture, all of them seen in each frame."""
+    steps = np.random.default_rng(seed).normal(0, 22, (num, num_objects, 2))
+    ways = np.clip(np.array([200, 100]) + np.cumsum(steps, axis=0), 12, [388, 190])
+    return [(0.1 * number, dict(enumerate(map(tuple, points.tolist()), 1))) for number, points in enumerate(ways)]
+
+
+def counter_of(*shapes: Line | Zone) -> Counter:
+    lines = [shape for shape in shapes if isinstance(shape, Line)]
+    return Counter(
+        lines, [shape for shape in shapes if isinstance(shape, Zone)], class_name=("person", "car").__getitem__
+    )
+
+
+def seen(counter: Counter, sights: Iterable[tuple[float, Sight]]) -> tuple[list[Event], Counts]:
+    events: list[Event] = []
+    for second, sight in sights:
+        new, counts = counter.update(*frame_of(second, sight))
+        events += new
+    return events, counts
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_other_shapes_count_as_if_they_had_been_there_and_those_that_stay_go_on(seed: int) -> None:
+    sights, at = random_sights(seed), 17
+    counter = counter_of(GATE, SLOPE, YARD)
+    early, _ = seen(counter, sights[:at])
+    counter.reshape([SLOPE], [TRIANGLE, YARD])
+    late, counts = seen(counter, sights[at:])
+    stay_events, stay_counts = seen(counter_of(SLOPE, YARD), sights)
+    assert [event for event in early + late if event.name in ("slope", "yard")] == stay_events
+    new_events, new_counts = seen(counter_of(TRIANGLE), sights[at - 1 :])
+    new_events = [event for event in new_events if event.kind != "count_changed"]  # a number holds from now on only
+    assert [event for event in late if event.name == "triangle" and event.kind != "count_changed"] == new_events
+    assert [event for event in late if event.name == "gate"] == []
+    assert (counts.lines[0].num_in, counts.lines[0].num_out) == (
+        stay_counts.lines[0].num_in,
+        stay_counts.lines[0].num_out,
+    )
+    by_name = {zone.name: zone for zone in counts.zones}
+    for reference in (*stay_counts.zones, *new_counts.zones):
+        zone = by_name[reference.name]
+        assert (zone.inside, zone.num_entered, zone.num_left) == (
+            reference.inside,
+            reference.num_entered,
+            reference.num_left,
+        )
+        assert (zone.num_appeared, zone.longest_dwell_seconds) == (
+            reference.num_appeared,
+            reference.longest_dwell_seconds,
+        )
+
+
+def test_a_renamed_line_keeps_its_counts_and_a_moved_one_begins_at_0() -> None:
+    counter = counter_of(GATE, SLOPE)
+    _, counts = seen(counter, walk(60, 130, 60))
+    assert counts.lines[0].num_in == {"person": 1}
+    counter.reshape([Line("door", GATE.coordinates), Line("slope", (0.0, 100.0, 300.0, 100.0))], [])
+    _, counts = seen(counter, [(0.3, {1: (200, 130)})])
+    assert [(line.name, line.num_in, line.num_out) for line in counts.lines] == [
+        ("door", {"person": 2}, {"person": 1}),
+        ("slope", {"person": 1}, {}),
+    ]
+
+
+def test_shapes_can_change_before_the_first_frame_and_must_have_names_of_their_own() -> None:
+    counter = counter_of(GATE)
+    counter.reshape([SLOPE], [YARD])
+    events, counts = seen(counter, walk(100, x=200))
+    assert [line.name for line in counts.lines] == ["slope"]
+    assert [(event.kind, event.name) for event in events] == [("appeared", "yard")]
+    with pytest.raises(ValueError, match="names of their own"):
+        counter.reshape([GATE, Line("gate", (0, 0, 9, 9))], [])
+
+
+def test_a_new_line_where_hardly_an_object_gets_is_named_in_the_counts(caplog: pytest.LogCaptureFixture) -> None:
+    counter = counter_of(GATE)
+    _, counts = seen(counter, [(number / 10, {1: (100, 100)}) for number in range(60)])
+    assert counts.unreachable == ()
+    counter.reshape([GATE, Line("edge", (0.0, 2.0, 400.0, 2.0))], [])
+    _, counts = seen(counter, [(6.1, {1: (100, 100)})])
+    assert counts.unreachable == ("edge",)
+    assert "edge is nearer to the picture's edge than half a typical box of 20×20" in caplog.text
+    counter.reshape([GATE], [])
+    _, counts = seen(counter, [(6.2, {1: (100, 100)})])
+    assert counts.unreachable == ()
