@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -24,8 +25,9 @@ def make_parents(path: Path) -> None:
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file: a failure or a kill leaves what was there before. Raises OSError if it cannot be written.
 
-    A link stays, and the file that it leads to is written; a device or pipe is written to. Where the folder does not
-    let the file be exchanged, as one that is mounted by itself, it is written in place. Missing folders are made.
+    A link stays, and the file that it leads to is written, which keeps its permissions; a device or pipe is written to.
+    Where the folder does not let the file be exchanged, as one that is mounted by itself, it is written in place.
+    Missing folders are made.
     """
     path = path.resolve() if path.is_symlink() else path
     if path.exists() and not path.is_file():
@@ -34,7 +36,12 @@ def write_whole(path: Path, content: bytes) -> None:
     make_parents(path)
     beside = _beside(path)
     try:
+        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+        if mode is not None:
+            beside.touch(mode=mode & 0o700)  # nobody else reads it before it has the permissions of the file
         beside.write_bytes(content)
+        if mode is not None:
+            beside.chmod(mode)
         beside.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):

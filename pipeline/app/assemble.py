@@ -15,7 +15,14 @@ from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
-from pipeline.app.counting import CountedShapes, counted_shapes, counts_something, with_tracking
+from pipeline.app.counting import (
+    NEEDS_COUNTING,
+    CountedShapes,
+    can_count,
+    counted_shapes,
+    counts_something,
+    with_tracking,
+)
 from pipeline.app.engines import open_engine
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
@@ -142,7 +149,8 @@ class Assembly:
     config: RunConfig  # with what a trial on a GPU has settled, where there is one model
     feeds: tuple[Feed, ...]
     suppressions: dict[str, Suppression]  # by source; one that comes later is added
-    counted: dict[str, CountedShapes]  # the same
+    counted: dict[str, CountedShapes]  # the same, and read at each frame
+    entries: dict[str, SourceConfig]  # the same; none of a source that was open already
 
     @property
     def engine(self) -> OrtEngine:
@@ -246,6 +254,7 @@ def assemble(
             counted=lambda source_id: counted[source_id],
             unix_seconds=partial(_unix_seconds, sources, clock),
             spec=lambda source_id: suppressions[source_id].spec,
+            takes_shapes=takes_sources,
         )
         flow = with_added_stages(flow, config, facts)
         flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
@@ -254,7 +263,16 @@ def assemble(
         warn_of_doubts(branch.config, branch.engine.spec)
     targets = output_targets(config, feeds)
     return Assembly(
-        flow, sources, tuple(branches), all(is_live.values()), targets, config, tuple(feeds), suppressions, counted
+        flow,
+        sources,
+        tuple(branches),
+        all(is_live.values()),
+        targets,
+        config,
+        tuple(feeds),
+        suppressions,
+        counted,
+        settings,
     )
 
 
@@ -303,8 +321,8 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
         classes = {other.name: other.engine.spec.class_names for other in (*assembly.branches, branch)}
         refuse_different_classes(config, classes)
     (capture,) = _captures(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
-    if counts_something(RunConfig(sources=(entry,))) and not counts_something(config):
-        raise ConfigError(f"{name}: lines and zones need a run that counts: give it a --line or --zone at its start")
+    if counts_something(RunConfig(sources=(entry,))) and not can_count(config, takes_shapes=True):
+        raise ConfigError(f"{name}: lines and zones {NEEDS_COUNTING}")
     counted = counted_shapes(config, entry, branch.engine.spec, name, source.size_wh)
     feed = _feed(name, source, is_live=is_live, config=config)
     return AddedSource(name, capture, feed, branch, is_new_model, counted)

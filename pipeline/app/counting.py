@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pipeline.app.config.counting import LineConfig, ZoneConfig
 from pipeline.app.config.loading import with_keys
@@ -17,21 +17,36 @@ from pipeline.picture.counting.shapes import Line, Zone, is_in_picture
 from pipeline.picture.detector_spec import DetectorSpec
 
 DEFAULT_TRACKER = "bytetrack"
+NEEDS_COUNTING = "need a run that counts: give it a --line, a --zone or --track at its start"
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeSettings:
+    """The lines and zones of one source by name, as they are configured."""
+
+    lines: Mapping[str, LineConfig] = field(default_factory=dict)
+    zones: Mapping[str, ZoneConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class CountedShapes:
-    """What is counted in the pictures of one source."""
+    """What is counted in the pictures of one source. Another one takes its place where somebody draws."""
 
     lines: tuple[Line, ...] = ()
     zones: tuple[Zone, ...] = ()
     homography: Homography | None = None
+    settings: ShapeSettings = ShapeSettings()  # that they are made from
 
 
 def counts_something(config: RunConfig) -> bool:
     """Whether a run counts, or measures speeds, in one of its sources."""
     parts: tuple[RunConfig | SourceConfig, ...] = (config, *config.source_configs)
     return any(part.lines or part.zones or part.homography for part in parts)
+
+
+def can_count(config: RunConfig, *, takes_shapes: bool) -> bool:
+    """Whether a run has a stage that counts: it has something to count at, or follows objects, and that may come."""
+    return counts_something(config) or (takes_shapes and config.track.kind is not None)
 
 
 def with_tracking(config: RunConfig) -> RunConfig:
@@ -61,15 +76,36 @@ def counted_shapes(
 ) -> CountedShapes:
     """The lines and zones of a source: those of the run, and its own, which come in the place of those of their names.
 
-    spec: of its model. size_wh: of its pictures; None: not known.
+    spec: of its model. size_wh: of its pictures; None: not known. Raises as `checked_shapes`.
+    """
+    own = entry or SourceConfig.model_construct(url=source_id)
+    rows = own.homography or config.homography
+    homography = None if rows is None else Homography(rows)
+    return checked_shapes(shape_settings(config, own), config, spec, source_id, size_wh, homography=homography)
+
+
+def shape_settings(config: RunConfig, own: SourceConfig) -> ShapeSettings:
+    """The lines and zones of the run, and a source's own, which come in the place of those of their names."""
+    return ShapeSettings({**config.lines, **own.lines}, {**config.zones, **own.zones})
+
+
+def checked_shapes(
+    settings: ShapeSettings,
+    config: RunConfig,
+    spec: DetectorSpec,
+    source_id: str,
+    size_wh: tuple[int, int] | None,
+    *,
+    homography: Homography | None = None,
+) -> CountedShapes:
+    """What is counted in a source by its settings, beside those of the run's counting.
+
     Raises ConfigError for a name that a line and a zone have, a class that the model lacks, and a shape that is outside
     of the picture.
     """
-    own = entry or SourceConfig.model_construct(url=source_id)
-    lines, zones = {**config.lines, **own.lines}, {**config.zones, **own.zones}
+    lines, zones = settings.lines, settings.zones
     for name in lines.keys() & zones.keys():
         raise ConfigError(f"zones.{name} must have a name that no line has; rename one of the two")
-    rows = own.homography or config.homography
     shapes = CountedShapes(
         tuple(
             Line(name, line.points, line.anchor or config.counting.anchor, _class_ids(line, spec, f"lines.{name}"))
@@ -85,7 +121,8 @@ def counted_shapes(
             )
             for name, zone in zones.items()
         ),
-        None if rows is None else Homography(rows),
+        homography,
+        settings,
     )
     if size_wh is not None:
         _refuse_outside(shapes.lines, "line", source_id, size_wh)

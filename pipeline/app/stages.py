@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.app.config.run import RunConfig
-from pipeline.app.counting import CountedShapes, counter_options, counts_something
+from pipeline.app.counting import CountedShapes, can_count, counter_options
 from pipeline.app.thresholds import tracker_options
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
@@ -41,6 +41,7 @@ class SourceFacts:
     counted: Callable[[str], CountedShapes]
     unix_seconds: Callable[[Frame], float | None]  # the wall time of a frame; None where it is not known
     spec: Callable[[str], DetectorSpec]  # of the model that detects in it
+    takes_shapes: bool  # whether lines and zones may come later
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def _with_attributes(flow: Flow[Result], config: RunConfig, facts: SourceFacts) 
 def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> Flow[Result]:
     from pipeline.stages.count import Count
 
-    if not counts_something(config):
+    if not can_count(config, takes_shapes=facts.takes_shapes):
         return flow
     options = counter_options(config)
 
@@ -116,6 +117,7 @@ def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> F
             options,
             homography=shapes.homography,
             unix_seconds=facts.unix_seconds,
+            shapes=lambda: facts.counted(source_id),
         )
 
     return flow.then_per_source(count_of, name=COUNT.role, capacity=config.flow.queue_capacity)

@@ -14,6 +14,25 @@ _SETTINGS: dict[str, Any] = {
         "classes": {"type": "array", "items": {"type": "string"}, "description": "Names; empty: all."},
     },
 }
+_SHAPE: dict[str, Any] = {
+    "type": "object",
+    "required": ["points"],
+    "properties": {
+        "points": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2},
+            "description": "[x, y] each; shares of the picture where none is above 1, else pixels.",
+        },
+        "anchor": {"enum": ["bottom", "centre"]},
+        "classes": {"type": "array", "items": {"type": "string"}, "description": "Names; empty: all."},
+        "dwell_s": {"type": "number", "exclusiveMinimum": 0, "description": "Of a zone."},
+    },
+}
+_SHAPES: dict[str, Any] = {
+    "type": "object",
+    "required": ["lines", "zones"],
+    "properties": {kind: {"type": "object", "additionalProperties": _SHAPE} for kind in ("lines", "zones")},
+}
 _ERROR = {"description": "One line that says why.", "content": {"application/json": {"schema": {"type": "object"}}}}
 _EVENT_PARAMETER = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _SOURCE_PARAMETER = {"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -64,6 +83,17 @@ DOCUMENT: dict[str, Any] = {
                 of_source=True,
             ),
             "delete": _operation("Remove a source; what it has captured still goes through.", of_source=True),
+        },
+        "/api/sources/{source}/shapes": {
+            "get": _operation("The lines and zones of a source, and whether they can be changed.", of_source=True),
+            "put": _operation(
+                "Count at others from the next frame on; all that there are to be.", body=_SHAPES, of_source=True
+            ),
+        },
+        "/api/sources/{source}/shapes/saved": {
+            "post": _operation(
+                "Write them to the configuration file of the run.", body={"type": "object"}, of_source=True
+            ),
         },
         "/api/stats": {"get": _operation("The numbers of the run.")},
         "/api/events": {

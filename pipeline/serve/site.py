@@ -52,6 +52,9 @@ class Site:
             Route("/api", lambda _: JSONResponse(DOCUMENT)),
             Route("/api/sources", _answers(self._sources), methods=["GET"]),
             Route("/api/sources", _answers(self._add), methods=["POST"]),
+            Route("/api/sources/{source:path}/shapes", _answers(self._shapes), methods=["GET"]),
+            Route("/api/sources/{source:path}/shapes", _answers(self._change_shapes), methods=["PUT"]),
+            Route("/api/sources/{source:path}/shapes/saved", _answers(self._save_shapes), methods=["POST"]),
             Route("/api/sources/{source:path}", _answers(self._pause), methods=["PATCH"]),
             Route("/api/sources/{source:path}", _answers(self._remove), methods=["DELETE"]),
             Route("/api/stats", _answers(self._stats), methods=["GET"]),
@@ -90,6 +93,19 @@ class Site:
             raise FlowError('a change of a source must be {"paused": true} or {"paused": false}')
         await asyncio.to_thread(self._surface.pause, name, is_paused=is_paused)
         return {"name": _shown(name), "paused": is_paused}
+
+    async def _shapes(self, request: Request) -> Json:
+        return await asyncio.to_thread(self._surface.shapes, self._name(request.path_params["source"]))
+
+    async def _change_shapes(self, request: Request) -> Json:
+        name, values = self._name(request.path_params["source"]), await _values(request)
+        return await asyncio.to_thread(self._surface.change_shapes, name, values)
+
+    async def _save_shapes(self, request: Request) -> Json:
+        name, values = self._name(request.path_params["source"]), await _values(request)
+        if values:
+            raise FlowError("to save is to POST {}, because what is saved is what is in effect")
+        return {"file": await asyncio.to_thread(self._surface.save_shapes, name)}
 
     async def _remove(self, request: Request) -> Json:
         name = self._name(request.path_params["source"])

@@ -40,6 +40,15 @@ class Surface(Protocol):
     def change_settings(self, values: Mapping[str, Json]) -> dict[str, Json]:
         """Keep others from the next frame on; returns all settings."""
 
+    def shapes(self, name: str) -> dict[str, Json]:
+        """The lines and zones of a source."""
+
+    def change_shapes(self, name: str, values: Mapping[str, Json]) -> dict[str, Json]:
+        """Count at others from the next frame on; returns all that `shapes` does."""
+
+    def save_shapes(self, name: str) -> str:
+        """Write them to the run's configuration; returns the name of its file."""
+
     def add(self, values: Mapping[str, Json]) -> str:
         """Start a source; returns its name."""
 

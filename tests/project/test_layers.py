@@ -32,6 +32,7 @@ LAYERS = {
     "pipeline.web_file": 2,
     "pipeline.whole_file": 1,
     "pipeline.yaml_file": 2,
+    "pipeline.yaml_edit": 3,
     "pipeline.accuracy": 3,
     "pipeline.flow": 2,
     "pipeline.picture": 2,

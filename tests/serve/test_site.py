@@ -229,6 +229,48 @@ def test_the_document_of_the_api_has_every_route(surface: FakeSurface) -> None:
     assert {"/api/sources", "/api/settings", "/api/stats", "/snapshot/{source}.jpg", "/metrics"} <= set(paths)
 
 
+# Lines and zones.
+
+
+def test_lines_and_zones_are_read_put_and_saved(surface: FakeSurface) -> None:
+    visitor, address = client(surface), "/api/sources/front_door/shapes"
+    shapes = {"lines": {"gate": {"points": [[0, 0.5], [1, 0.5]]}}, "zones": {}}
+    assert visitor.get(address).json()["file"] == "cameras.yaml"
+    answer = visitor.put(address, json=shapes)
+    assert (answer.status_code, answer.json()["lines"]) == (200, shapes["lines"])
+    assert visitor.get(address).json()["is_saved"] is False
+    assert visitor.post(f"{address}/saved", json={}).json() == {"file": "cameras.yaml"}
+    assert surface.calls == [("shapes", ("front door", shapes)), ("save", "front door")]
+
+
+def test_what_a_source_may_not_have_is_one_line(surface: FakeSurface) -> None:
+    visitor, address = client(surface), "/api/sources/front_door/shapes"
+    answer = visitor.put(address, json={"lines": {"bad": {"points": []}}, "zones": {}})
+    assert (answer.status_code, answer.json()) == (400, {"error": "line bad must lie within the picture"})
+    for request in (
+        visitor.put("/api/sources/nowhere/shapes", json={"lines": {}, "zones": {}}),
+        visitor.put(address, content=b"[]", headers={"Content-Type": "application/json"}),
+        visitor.put(address, content=b"{}", headers={"Content-Type": "text/plain"}),
+        visitor.post(f"{address}/saved", json={"file": "/etc/passwd"}),
+    ):
+        assert request.status_code == 400
+        assert list(request.json()) == ["error"]
+    assert visitor.put(address, content=b" " * 70_000, headers={"Content-Type": "application/json"}).status_code == 413
+    assert [kind for kind, _ in surface.calls] == ["shapes"]
+
+
+def test_shapes_are_changed_by_nobody_without_the_token_and_by_no_other_site(surface: FakeSurface) -> None:
+    address = "/api/sources/front_door/shapes"
+    shapes: dict[str, dict[str, object]] = {"lines": {}, "zones": {}}
+    assert client(surface, REMOTE).get(address).status_code == 401
+    assert client(surface, REMOTE).put(address, json=shapes).status_code == 401
+    assert client(surface, REMOTE).post(f"{address}/saved", json={}).status_code == 401
+    other = {"Origin": "http://evil.example"}
+    assert client(surface).put(address, json=shapes, headers=other).status_code == 403
+    assert client(surface).post(f"{address}/saved", json={}, headers=other).status_code == 403
+    assert surface.calls == []
+
+
 # WebSockets.
 
 

@@ -22,6 +22,15 @@ class FakeSurface:
     def __init__(self, views: Mapping[str, LiveView]) -> None:
         self._views = dict(views)
         self.calls: list[tuple[str, object]] = []
+        self.shapes_now: dict[str, Json] = {
+            "lines": {},
+            "zones": {},
+            "obstacle": None,
+            "file": "cameras.yaml",
+            "file_obstacle": None,
+            "is_saved": True,
+            "yaml": "",
+        }
         self.files: dict[EventFileKind, EventFiles] = {"clip": EventFiles(), "snapshot": EventFiles()}
 
     def views(self) -> Mapping[str, LiveView]:
@@ -50,6 +59,21 @@ class FakeSurface:
             raise ConfigError("settings must be some of score_threshold, got rtsp://admin:secret@door/")
         self.calls.append(("change", dict(values)))
         return self.settings() | dict(values)
+
+    def shapes(self, name: str) -> dict[str, Json]:
+        return self.shapes_now
+
+    def change_shapes(self, name: str, values: Mapping[str, Json]) -> dict[str, Json]:
+        self.calls.append(("shapes", (name, dict(values))))
+        if "bad" in str(values):
+            raise ConfigError("line bad must lie within the picture")
+        self.shapes_now = {**self.shapes_now, **values, "is_saved": False}
+        return self.shapes_now
+
+    def save_shapes(self, name: str) -> str:
+        self.calls.append(("save", name))
+        self.shapes_now = {**self.shapes_now, "is_saved": True}
+        return "cameras.yaml"
 
     def add(self, values: Mapping[str, Json]) -> str:
         self.calls.append(("add", dict(values)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from pipeline.app.config.counting import Lines, Zones
 from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.config.flags import FLAGS
 from pipeline.app.config.run import RunConfig
@@ -138,9 +139,19 @@ def find_preset(name: str, *, must: str = "--preset must be one of the presets")
     raise ConfigError(f"{must} ({', '.join(names)}), got {name!r}{_did_you_mean(name, names)}")
 
 
+def config_of_text(text: str, where: str) -> RunConfig:
+    """The settings of a YAML file alone. where: its name, for the error. Raises ConfigError."""
+    return _validate(_values_of(lambda: parse_yaml(text), where), where)
+
+
 def _read(path: Path) -> dict[str, object]:
+    return _values_of(lambda: read_yaml(path), str(path))
+
+
+def _values_of(read: Callable[[], object], path: str) -> dict[str, object]:
+    """Keys and values of a file. path: its name, for the error. Raises ConfigError."""
     try:
-        values = read_yaml(path)
+        values = read()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {reason_of(error)}") from error
     except NotYamlError as error:
@@ -204,6 +215,12 @@ def source_of(value: object, where: str) -> SourceConfig:
 def detection_of(values: Mapping[str, object], where: str) -> DetectionConfig:
     """The section `detection` of keys and values. where: they stand, for the error. Raises ConfigError."""
     return _validate({"detection": dict(values)}, where).detection
+
+
+def shapes_of(values: Mapping[str, object], where: str) -> tuple[Lines, Zones]:
+    """Lines and zones by name, as the keys `lines` and `zones` have them. where: they stand. Raises ConfigError."""
+    config = _validate({key: values[key] for key in ("lines", "zones") if key in values}, where)
+    return config.lines, config.zones
 
 
 def _explain(problem: ErrorDetails, where: str) -> str:

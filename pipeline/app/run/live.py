@@ -151,6 +151,18 @@ class LiveRun:
             assembly.change_detection(detection_of(values, "the request"))
         return self.settings()
 
+    def shapes(self, name: str) -> dict[str, Json]:
+        """The lines and zones of a source. Raises FlowError for one that the run does not have."""
+        return self._supervisor.shapes.of(name)
+
+    def change_shapes(self, name: str, values: Mapping[str, Json]) -> dict[str, Json]:
+        """Count at others from the next frame on; returns them. Raises ConfigError as a configuration with them."""
+        return self._supervisor.shapes.change(name, values)
+
+    def save_shapes(self, name: str) -> str:
+        """Write them to the file of the run's configuration; returns its name. Raises ConfigError where it cannot."""
+        return self._supervisor.shapes.save(name).name
+
     def add(self, values: Mapping[str, Json]) -> str:
         """Start a source: url, and if need be name, weight, classes, score_threshold. Returns its name."""
         return self._supervisor.add(source_of(values, "the request"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike, fspath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Unpack
 
@@ -13,6 +14,7 @@ from pipeline.app.run.python_api import Keywords, in_python, options_of
 from pipeline.app.run.supervisor import SourceStatus, Supervisor
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
+from pipeline.json_values import Json
 from pipeline.picture.detections import Result
 
 
@@ -107,6 +109,38 @@ class Run:
     def resume(self, name: str) -> None:
         """Let a source go on. Raises FlowError as `remove`."""
         self._supervisor.pause(name, is_paused=False)
+
+    def shapes(self, name: str) -> dict[str, Json]:
+        """The `lines` and `zones` of a source by name, and whether they are saved. Raises FlowError as `remove`."""
+        return self._supervisor.shapes.of(name)
+
+    def change_shapes(
+        self, name: str, *, lines: Mapping[str, Any] | None = None, zones: Mapping[str, Any] | None = None
+    ) -> dict[str, Json]:
+        """Count at other lines and zones of a source from its next frame on; None: at those that it has of the kind.
+
+            run.change_shapes("door", lines={"gate": "0,0.5,1,0.5"}, zones={})
+
+        A shape that is as it was, but perhaps for its name, keeps its counts. Needs a run that counts or tracks:
+        `settings={"track.kind": "bytetrack"}`. Returns as `shapes`; raises ConfigError for what cannot be.
+        """
+        before = self.shapes(name)
+        try:
+            new = {"lines": lines, "zones": zones}
+            values = {kind: before[kind] if shapes is None else dict(shapes) for kind, shapes in new.items()}
+            return self._supervisor.shapes.change(name, values)
+        except StreamdetError as error:
+            raise in_python(error) from error
+
+    def save_shapes(self, name: str) -> Path:
+        """Write the lines and zones of a source to the file of `config`, in which all else stays; returns its path.
+
+        Raises ConfigError where there is none.
+        """
+        try:
+            return self._supervisor.shapes.save(name)
+        except StreamdetError as error:
+            raise in_python(error) from error
 
     def sources(self) -> list[SourceStatus]:
         """All sources that there are or were, with their states and numbers of frames."""

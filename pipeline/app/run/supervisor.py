@@ -11,6 +11,7 @@ from pipeline.app.assemble import Assembly, ModelBranch, added_source
 from pipeline.app.config.source import SourceConfig
 from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
+from pipeline.app.run.source_shapes import SourceShapes
 from pipeline.flow.graph import Flow, Node
 from pipeline.flow.running import Running
 from pipeline.json_values import Json
@@ -59,6 +60,8 @@ def _with_source(branches: Sequence[ModelBranch], branch: ModelBranch, name: str
 class Supervisor:
     """Adds, removes, pauses and lists the sources of a run. Every method may be called from any thread.
 
+    `shapes` has the lines and zones of each.
+
         with Running(assembly.flow, stays_open=True) as running:
             supervisor = Supervisor(running, assembly)
             supervisor.add(SourceConfig(url="rtsp://door/stream", name="door"))
@@ -70,6 +73,7 @@ class Supervisor:
         self._running = running
         self._assembly = assembly
         self._adding = threading.Lock()
+        self.shapes = SourceShapes(lambda: self._assembly)
         self._captures = captures_of(running.flow.nodes)
         self._nodes: dict[str, Node] = {node.name: node for node in assembly.flow.nodes}
 
@@ -98,7 +102,7 @@ class Supervisor:
             flow, targets = with_outputs_of_source(joined, assembly.config, added.feed, assembly.feeds, undo=undo)
             added.branch.suppression.keep(name, entry)
             assembly.suppressions[name] = added.branch.suppression
-            assembly.counted[name] = added.counted
+            assembly.counted[name], assembly.entries[name] = added.counted, entry
             self._running.extend(Flow(flow.nodes, joined.tip))
             undo.pop_all()
             self._keep(name, added.capture, flow)
