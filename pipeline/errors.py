@@ -3,7 +3,8 @@
     StreamdetError
     ├── ConfigError        (ValueError)    a configuration file, key, value or option is wrong
     ├── SourceError        (OSError)       a source cannot be opened, or broke while it was read
-    │   └── SourceRefusedError             a server that answers gives none: wrong password or path, no video
+    │   ├── SourceRefusedError             a server that answers gives none: wrong password or path, no video
+    │   └── LostFramingError               a connection that is there gives bytes that are no packets
     ├── ModelError         (ValueError)    an ONNX file cannot be used as a detector
     │   └── OutputError                    what a network returned for one frame means nothing, such as NaN for scores
     ├── DeviceError        (RuntimeError)  the device that was asked for cannot run the model
@@ -50,6 +51,10 @@ class SourceError(StreamdetError, OSError):
 
 class SourceRefusedError(SourceError):
     """A server that answers does not give the source, for a wrong password or path, or sends something else."""
+
+
+class LostFramingError(SourceError):
+    """A connection that is there gives bytes that are no packets; the source can be opened again at once."""
 
 
 class ModelError(StreamdetError, ValueError):

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 
-from pipeline.errors import SourceError
+from pipeline.errors import LostFramingError, SourceError
 from pipeline.events import event
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import TimedPicture
@@ -95,7 +95,7 @@ class ReconnectingSource:
         shift_seconds: float | None = 0.0
         last_pts_seconds, last_at_seconds = 0.0, self._clock()
         while True:
-            reason, began_at_seconds = f"{self.source_id}: the stream ended", self._clock()
+            reason, began_at_seconds, is_there = f"{self.source_id}: the stream ended", self._clock(), False
             try:
                 for timed in self._stream.pictures(stop, every=every):
                     if shift_seconds is None:
@@ -107,24 +107,27 @@ class ReconnectingSource:
                 if not self.is_endless:
                     return
             except self.breaks as error:
-                reason = str(error)
+                reason, is_there = str(error), isinstance(error, LostFramingError)
             # A stream that fell silent was well until its last picture, not until that was noticed.
             is_healthy = last_at_seconds - began_at_seconds >= HEALTHY_SECONDS
             self._num_short_lives = 0 if is_healthy else self._num_short_lives + 1
-            if stop.is_set() or not self._reconnect(reason, stop):
+            if stop.is_set() or not self._reconnect(reason, stop, at_once=is_there and is_healthy):
                 return
             shift_seconds = None
 
     def close(self) -> None:
         self._stream.close()
 
-    def _reconnect(self, reason: str, stop: Stop) -> bool:
-        """Whether the stream is open again; False if the run ends, or the stream was a recording."""
+    def _reconnect(self, reason: str, stop: Stop, *, at_once: bool) -> bool:
+        """Whether the stream is open again; False if the run ends, or the stream was a recording.
+
+        at_once: there is no reason to wait before the first attempt.
+        """
         self._stream.close()
         self._num_breaks += 1
         broke_at_seconds, num_attempts = self._clock(), 0
         while self._clock() - broke_at_seconds < self._reconnect_seconds:
-            delay = self._delay_seconds(num_attempts)
+            delay = 0.0 if at_once and not num_attempts else self._delay_seconds(num_attempts)
             logger.warning(
                 "%s; trying again in %.2g s",
                 reason,

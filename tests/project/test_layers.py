@@ -186,7 +186,8 @@ def test_only_the_app_prints() -> None:
 
 
 def test_only_running_starts_threads() -> None:
-    """But for a process that measures, a stop, which sets events, monitors, sockets, deliveries, signals, and openings.
+    """But for a process that measures, a stop, which sets events, monitors, sockets, deliveries, signals, openings,
+    and connections, of which libav is read meanwhile.
 
     Signals must be answered while the main thread is in native code; so must a stop while a mute camera is opened.
     """
@@ -194,6 +195,7 @@ def test_only_running_starts_threads() -> None:
     may = {package / "flow" / "running.py", package / "flow" / "stop_request.py", package / "app" / "measure_apart.py"}
     may |= {package / "fleet" / "local_workers.py"}  # a process that ends with its parent
     may |= {package / "app" / "signals.py", package / "sources" / "absent.py"}
+    may |= {package / "sources" / "video" / "lost_framing.py"}
     may |= {package / "serve" / "server.py", package / "sinks" / "events" / "delivery.py"}
     may |= {package / "app" / "run" / name for name in ("control.py", "endpoint.py")}
     for path in modules():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.errors import LostFramingError, SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
 from pipeline.sources.reconnecting import ReconnectingSource, StreamOver
@@ -83,6 +83,32 @@ def test_media_time_goes_on_by_as_much_as_was_lost(clock: StepClock, stop: Waiti
         times.extend(timed.pts_seconds for timed in source.pictures(stop))  # keeps what came before the break
     # Lost: half a second until the first attempt, one more until the second, and a tenth to the first picture.
     assert times == pytest.approx([5.0, 5.1, 5.2, 6.8, 6.9, 7.0])
+
+
+class Garbled(Stream):
+    """One that gives a picture after a while, and then bytes that are no packets."""
+
+    def __init__(self, clock: StepClock, *, after_seconds: float) -> None:
+        super().__init__(clock, breaks=True)
+        self.after_seconds = after_seconds
+
+    def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
+        self.clock.advance(self.after_seconds)
+        yield TimedPicture(PICTURE, 5.0)
+        raise LostFramingError("rtsp://camera: bytes come that are no packets")
+
+
+@pytest.mark.parametrize(("after_seconds", "first_wait"), [(12.0, 0.0), (2.0, 0.5)])
+def test_a_camera_that_is_still_there_is_tried_at_once_unless_it_has_only_just_come(
+    clock: StepClock, stop: WaitingStop, after_seconds: float, first_wait: float
+) -> None:
+    source = ReconnectingSource(
+        Garbled(clock, after_seconds=after_seconds), refuse, clock=clock, randomness=lambda: 0.5
+    )
+    with pytest.raises(SourceError, match="Connection refused; gave up"):
+        list(source.pictures(stop))
+    assert stop.waits[0] == first_wait
+    assert stop.waits[1] == 1.0
 
 
 def test_it_gives_up_when_the_stream_stays_away(clock: StepClock, stop: WaitingStop) -> None:

@@ -24,7 +24,9 @@ from pipeline.sources.download import sends_something
 from pipeline.sources.options import DecodeOptions, NetworkOptions
 from pipeline.sources.pipe import PipeReader, open_pipe
 from pipeline.sources.video.input import open_input
+from pipeline.sources.video.lost_framing import RTSP_SCHEMES, WatchedConnection, port_of
 from pipeline.sources.video.on_gpu import gpu_decoder, what_is_missing
+from pipeline.sources.video.tcp_sockets import sockets_to
 
 USE_CPU = "set decode.device=cpu"
 TEXT_CODECS = frozenset({"ansi", "bintext", "xbin", "idf"})  # libav plays any .txt and .bin as ANSI art
@@ -73,8 +75,11 @@ class OpenVideo:
         self._undo = ExitStack()
         with ExitStack() as undo:
             undo.callback(self._undo.close)
+            is_framed = self.scheme in RTSP_SCHEMES and network.rtsp_transport == "tcp"
+            before = sockets_to(port_of(str(address))) if is_framed else frozenset()
             self.container = self._container_with_pictures()
             self.stream = self._largest_stream()
+            self.connection = WatchedConnection(str(address), source_id=source_id, before=before) if is_framed else None
             undo.pop_all()
 
     def close(self) -> None:
@@ -166,8 +171,12 @@ class OpenVideo:
     def _demuxer_options(self, as_format: str | None) -> dict[str, str]:
         # Missing times are filled in by VideoSource: libav would hold packets back for it, and gets it wrong.
         options = {"fflags": "-genpts"}
-        if self.scheme in ("rtsp", "rtsps"):
+        if self.scheme in RTSP_SCHEMES:
             options["rtsp_transport"] = self._network.rtsp_transport
+            if self._is_again:
+                options["analyzeduration"] = (
+                    "1"  # µs; else libav decodes seven pictures to see whether some are reordered
+                )
         if self._is_again:
             options["fpsprobesize"] = "0"
         if as_format is not None:

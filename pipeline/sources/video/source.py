@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain, islice, tee
 from math import ceil
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 import av.error
 from av.codec.context import ThreadType
@@ -21,7 +21,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.cuda_driver import tolerate_capture
-from pipeline.errors import SourceError
+from pipeline.errors import LostFramingError, SourceError
 from pipeline.flow.stage import Stop
 from pipeline.masking import masked_address
 from pipeline.picture.frame import TimedPicture
@@ -34,6 +34,7 @@ from pipeline.sources.video.damage import Damage
 from pipeline.sources.video.forward_times import ForwardTimes
 from pipeline.sources.video.header import Header
 from pipeline.sources.video.liveness import declared_liveness, glance
+from pipeline.sources.video.lost_framing import LOST_FRAMING, WatchedConnection
 from pipeline.sources.video.needed_packets import MOST_WAITING, NeededPackets
 from pipeline.sources.video.on_gpu import GpuPicture
 from pipeline.sources.video.opening import USE_CPU, OpenVideo
@@ -118,6 +119,8 @@ class VideoSource:
                 is_again=seen is not None and seen.was_open,
             )
             undo.callback(self._video.close)
+            if self._video.connection is not None:
+                undo.callback(self._video.connection.close)
             is_live = declared_liveness(
                 self._video.container, scheme=self._video.scheme, is_multipart=self._video.is_multipart
             )
@@ -508,14 +511,35 @@ class VideoSource:
         yield None
 
     def _reads(self) -> Iterator[tuple[Packet[VideoStream], float]]:
-        """Every packet, and the seconds for which it was waited."""
-        packets = self._video.container.demux(self._video.stream)
+        """Every packet, and the seconds for which it was waited. Raises SourceError where the framing is lost."""
+        connection = self._video.connection
+        packets = self._video.container.demux(self._video.stream) if connection is None else self._framed(connection)
         while True:
             asked_at_seconds = self._clock()
             packet = next(packets, None)
             if packet is None:
                 return
             yield packet, self._clock() - asked_at_seconds
+
+    def _framed(self, connection: WatchedConnection) -> Iterator[Packet[VideoStream]]:
+        """The packets of the video; those of other streams show as well that the framing is right."""
+        framing, video = connection.framing, self._video.stream
+        packets = self._video.container.demux()
+        while True:
+            framing.ask()
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:
+                packet = None
+                if not framing.has_lost:
+                    raise
+            if framing.has_lost:
+                raise LostFramingError(f"{self.source_id}: {LOST_FRAMING}")
+            if packet is None:
+                return
+            framing.take(packet.size)
+            if packet.stream_index == video.index:
+                yield cast("Packet[VideoStream]", packet)
 
     def _refuse_silence(self, waited_seconds: float) -> None:
         """Raise SourceError where libav answered a timeout with the picture that it had held back."""
