@@ -432,7 +432,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     try:
         case = Case(**json.loads(sys.stdin.readline()))
-        threading.Thread(target=_end_with_stdin, daemon=True).start()
+        threading.Thread(target=_end_with_stdin, name="lifeline", daemon=True).start()
         measured = measure(case).to_json() if case.kind == "pipeline" else asdict(measure_floor(case))
         print(json.dumps(measured, allow_nan=False))
     except StreamdetError as error:

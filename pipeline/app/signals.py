@@ -155,7 +155,7 @@ class Signals:
             if answer is not None:
                 answer()
             try:
-                threading.Thread(target=self._end_unless_back, args=(number,), daemon=True).start()
+                threading.Thread(target=self._end_unless_back, args=(number,), name="grace", daemon=True).start()
             except (RuntimeError, MemoryError):  # no further thread can be started
                 self._end_unless_back(number)
 

@@ -79,7 +79,7 @@ def _begin(open_work: OpenWork) -> str | None:
     global _work
     with suppress(ValueError):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_driver, daemon=True).start()
+    threading.Thread(target=_end_with_driver, name="lifeline", daemon=True).start()
     try:
         _work = open_work()
     except StreamdetError as error:

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import FlowError
 from pipeline.events import event
 from pipeline.flow.calls import THREAD_NAME
+from pipeline.flow.cycles import CycleCollector
 from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Edge, Flow, Node
 from pipeline.flow.ledger import FrameCounts, LatencyCounts
@@ -77,6 +78,7 @@ class Running(Generic[T]):
     on_error: what happens where a sink fails, or a stage fails on one frame.
     stays_open: sources may come later, so that the run ends with `stop` and not with its last source.
     ends_with_sources: with `stays_open` and `results`: it ends where the reader waits and no source is left.
+    collects_cycles: while it runs, Python's cycles are collected every few seconds; for runs that go on for long.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Running(Generic[T]):
         on_error: OnError = OnError(),
         stays_open: bool = False,
         ends_with_sources: bool = False,
+        collects_cycles: bool = False,
     ) -> None:
         self._flow = flow
         self._ends_with_sources = ends_with_sources
@@ -104,8 +107,11 @@ class Running(Generic[T]):
         self._threads: dict[str, list[threading.Thread]] = {}
         self._measured_from_seconds = 0.0
         self._ended_at_seconds: float | None = None
+        self._cycles = CycleCollector(clock=clock) if collects_cycles else None
 
     def __enter__(self) -> Running[T]:
+        if self._cycles is not None:
+            self._cycles.begin()
         self._measured_from_seconds = self._clock()
         self._start([node for node in self._flow.nodes if not node.in_main_thread])
         return self
@@ -115,6 +121,8 @@ class Running(Generic[T]):
     ) -> None:
         self.abandon()
         self._join_all()
+        if self._cycles is not None:
+            self._cycles.end()
         if error is None:
             self._wiring.failure.raise_once()
 
@@ -125,6 +133,7 @@ class Running(Generic[T]):
         has_ended = False
         try:
             while True:
+                self._collect_cycles()
                 try:
                     item = self._wiring.receive(self._results, timeout=self._look_seconds)
                 except TimeoutError:
@@ -150,6 +159,7 @@ class Running(Generic[T]):
         next_tick = self._clock() + tick_seconds
         try:
             while self._poll_once():
+                self._collect_cycles()
                 if on_tick is not None and self._clock() >= next_tick:
                     on_tick()
                     next_tick = self._clock() + tick_seconds
@@ -298,6 +308,10 @@ class Running(Generic[T]):
         if not open_windows:
             self._join_one()
         return bool(open_windows or self._alive())
+
+    def _collect_cycles(self) -> None:
+        if self._cycles is not None:
+            self._cycles.look()
 
     def _alive(self) -> list[threading.Thread]:
         return [thread for threads in self._threads.values() for thread in threads if thread.is_alive()]

@@ -25,17 +25,17 @@ _LOOK_SECONDS = 0.1  # between two looks at whether the run wants to end
 class Opening:
     """The opening of a source in a thread of its own, because a mute camera is waited for and others are not to be.
 
-    open: opens it, or raises.
+    open_source: opens it, or raises. source_id: its name, without secrets.
     """
 
-    def __init__(self, open_source: Callable[[], FrameSource]) -> None:
+    def __init__(self, open_source: Callable[[], FrameSource], *, source_id: str) -> None:
         self._open = open_source
         self._source: FrameSource | None = None
         self._failure: BaseException | None = None
         self._is_over = threading.Event()
         self._is_abandoned = False
         self._lock = threading.Lock()
-        threading.Thread(target=self._run, name="opening a source", daemon=True).start()
+        threading.Thread(target=self._run, name=f"opening {source_id}", daemon=True).start()
 
     def wait(self, timeout_seconds: float) -> bool:
         """Whether it has opened or failed within that time."""
@@ -152,7 +152,7 @@ class AbsentSource:
         """The source, once it can be opened; None: the run ends."""
         began_at_seconds, num_attempts = self._clock(), 0
         while True:
-            opening = self._opening = self._opening or Opening(self._open)
+            opening = self._opening = self._opening or Opening(self._open, source_id=self.source_id)
             while not opening.wait(_LOOK_SECONDS):
                 if stop.is_set():
                     return None

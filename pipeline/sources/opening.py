@@ -136,7 +136,10 @@ def open_sources_abreast(
     """
     from pipeline.sources.absent import AbsentSource, Opening
 
-    openings = [Opening(partial(open_one, word)) if kind_of(word).may_come_later else None for word in words]
+    openings = [
+        Opening(partial(open_one, word), source_id=masked_address(word)) if kind_of(word).may_come_later else None
+        for word in words
+    ]
     deadline = time.monotonic() + first_wait_seconds
     sources: list[FrameSource] = []
     with ExitStack() as undo:

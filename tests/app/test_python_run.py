@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_a_source_can_be_added_and_removed_in_the_loop(small_video: Path, small_
 def test_one_that_stays_open_ends_when_it_is_stopped(small_video: Path, small_detector: Path) -> None:
     settings = {"flow.max_frames": 1}
     with streamdet.Run(small_video, model=small_detector, device="cpu", settings=settings, stays_open=True) as run:
+        assert gc.get_freeze_count() > 0  # as in `streamdet run`, cycles are collected
         results = iter(run)
         next(results)
         run.add("sim:traffic?size=64x48&seed=1&fps=100", name="street", model="demo")

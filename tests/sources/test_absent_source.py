@@ -141,10 +141,27 @@ def test_a_source_that_opens_after_it_was_given_up_is_closed() -> None:
         gate.wait()
         return Late()
 
-    opening = Opening(open_late)
+    opening = Opening(open_late, source_id="rtsp://camera")
     AbsentSource(ADDRESS, refuse, opening=opening).close()
     gate.set()
     assert is_closed.wait(10)
+
+
+def test_the_thread_of_an_opening_bears_the_name_of_its_source_without_secrets() -> None:
+    gate = threading.Event()
+
+    def open_late(word: str) -> FrameSource:
+        gate.wait()
+        return Pictures()
+
+    sources = open_sources_abreast(
+        ["rtsp://me:secret@door/1", "rtsp://yard/1"], options=SourceOptions(), open_one=open_late, first_wait_seconds=0
+    )
+    names = {thread.name for thread in threading.enumerate()}
+    gate.set()
+    assert names >= {"opening rtsp://***@door/1", "opening rtsp://yard/1"}
+    for source in sources:
+        source.close()
 
 
 def test_an_error_that_is_not_the_cameras_is_raised_at_once(clock: StepClock, stop: WaitingStop) -> None:

@@ -17,7 +17,7 @@ from pipeline.app.config.run import RunConfig
 from pipeline.app.logs import is_verbose, log_as_json
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
-from pipeline.app.process import collecting_often, prepare_process
+from pipeline.app.process import prepare_process
 from pipeline.app.report_file import write_report
 from pipeline.app.run.control import Control, refuse_socket
 from pipeline.app.run.count_tally import CountTally
@@ -188,7 +188,9 @@ def _run_assembly(
     flow = flow.observe(objects).observe(counting)
     on_error = OnError(sink=config.output.on_error, frame="continue" if config.strict is False else "stop")
     stays_open = config.control is not None
-    running = Running(flow, grace_seconds=config.flow.grace_s, on_error=on_error, stays_open=stays_open)
+    running = Running(
+        flow, grace_seconds=config.flow.grace_s, on_error=on_error, stays_open=stays_open, collects_cycles=True
+    )
     supervisor = Supervisor(running, assembly)
     overlay.statistics = running.statistics
     view = RunView(
@@ -198,7 +200,6 @@ def _run_assembly(
     try:
         with (
             signals.answered_by(running.stop),
-            collecting_often() as collect,  # before frames come, which would wait for it
             running,
             _control_of(config, supervisor),
             nullcontext() if live is None else live.serving(LiveRun(running, supervisor, service)),
@@ -208,7 +209,6 @@ def _run_assembly(
 
             def on_tick() -> None:
                 panel.update()
-                collect()
                 service.observe(is_stopping=bool(signals.numbers))
 
             running.wait(on_tick=on_tick)

@@ -47,7 +47,13 @@ class Run:
             self._assembly = assemble(load_config(config, options=options, origin="Run()"), takes_sources=True)
         except StreamdetError as error:
             raise in_python(error) from error
-        self._running = Running(self._assembly.flow, results=True, stays_open=True, ends_with_sources=not stays_open)
+        self._running = Running(
+            self._assembly.flow,
+            results=True,
+            stays_open=True,
+            ends_with_sources=not stays_open,
+            collects_cycles=True,
+        )
         self._supervisor = Supervisor(self._running, self._assembly)
 
     def __enter__(self) -> Run:
