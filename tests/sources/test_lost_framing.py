@@ -27,7 +27,7 @@ class Line:
     def __init__(self) -> None:
         self.clock = StepClock(1000.0)
         self.num_bytes = 0
-        self.watch = FramingWatch(lambda: self.num_bytes, clock=self.clock)
+        self.watch = FramingWatch(clock=self.clock)
         self._next_look_seconds = self.clock()
 
     def pass_time(self, seconds: float, *, num_bytes: int = 0) -> float | None:
@@ -39,7 +39,7 @@ class Line:
             )
             if self.clock() >= self._next_look_seconds:
                 self._next_look_seconds += LOOK_SECONDS
-                if self.watch.look():
+                if self.watch.look(self.num_bytes):
                     return (step + 1) * 0.01
         return None
 
@@ -91,7 +91,7 @@ def test_a_process_that_was_stopped_looks_again_before_it_decides() -> None:
     assert line.pass_time(0.5) is None
     line.clock.advance(20.0)
     line.num_bytes += 500_000
-    assert not line.watch.look()
+    assert not line.watch.look(line.num_bytes)
     line.watch.take(1000)
     line.bring(50)
 

@@ -34,11 +34,10 @@ RTSP_SCHEMES = frozenset(_PORTS)
 class FramingWatch:
     """Compares packets and bytes. `ask` and `take` are called by the thread that reads, `look` by another one.
 
-    clock: monotonic seconds. num_received: the bytes of the connection so far; None: not known.
+    clock: monotonic seconds.
     """
 
-    def __init__(self, num_received: Callable[[], int | None], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._num_received = num_received
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._gaps_seconds: deque[float] = deque(maxlen=_NUM_KEPT)
@@ -66,9 +65,12 @@ class FramingWatch:
             self.num_bytes += num_bytes
             self._took_at_seconds, self._is_asking = now, False
 
-    def look(self) -> bool:
-        """Whether more bytes have come for longer than any packet takes; to be called each LOOK_SECONDS."""
-        num_received, now = self._num_received(), self._clock()
+    def look(self, num_received: int | None) -> bool:
+        """Whether more bytes have come for longer than any packet takes; to be called each LOOK_SECONDS.
+
+        num_received: the bytes of the connection so far; None: not known.
+        """
+        now = self._clock()
         with self._lock:
             elapsed = LOOK_SECONDS if self._looked_at_seconds is None else now - self._looked_at_seconds
             self._looked_at_seconds = now
@@ -96,7 +98,7 @@ class WatchedConnection:
 
     def __init__(self, address: str, *, source_id: str, before: frozenset[TcpSocket]) -> None:
         self._candidates: Sequence[TcpSocket] = tuple(sockets_to(port_of(address)) - before)
-        self.framing = FramingWatch(self._num_received)
+        self.framing = FramingWatch()
         self._is_over = threading.Event()
         if self._candidates:
             threading.Thread(target=self._run, name=f"framing of {source_id}", daemon=True).start()
@@ -113,7 +115,7 @@ class WatchedConnection:
 
     def _run(self) -> None:
         while not self._is_over.wait(LOOK_SECONDS):
-            if self.framing.look():
+            if self.framing.look(self._num_received()):
                 self._candidates[0].shut_down()
                 return
 
