@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
+from pipeline.picture.detections import Detections
 from pipeline.picture.frame import PixelArray
+from pipeline.picture.tracking.tracker import track_ids_of
 from pipeline.sources.source import FrameSource
 from pipeline.sources.street.camera import NEAR_M, Camera, cut_at_near
 from pipeline.sources.street.scene import KIND_LENGTH_M, RoadUser, Street
@@ -210,6 +212,28 @@ def test_what_is_hidden_is_not_labelled_and_what_is_half_hidden_gets_the_box_of_
     assert sorted(CLASS_NAMES[class_id] for class_id in seen.class_ids) == ["bus", "car"]
     box = seen.boxes_xyxy[CLASS_NAMES.index("car") == seen.class_ids][0]
     assert 0.2 < (box[2] - box[0]) / (whole_box[2] - whole_box[0]) < 0.9
+
+
+def test_an_outline_encloses_what_is_visible_and_is_there_for_the_hidden_too() -> None:
+    source = TrafficSource(TrafficOptions(seed=4, density=2))
+    num_hidden = 0
+    for frame_index in (0, 90):
+        visible = (source.truth(frame_index), source.ignored(frame_index))
+        outlines = source.outlines(frame_index)
+        box_of = dict(zip(identities(outlines), outlines.boxes_xyxy.tolist(), strict=True))
+        for detections in visible:
+            for identity, (x0, y0, x1, y1) in zip(identities(detections), detections.boxes_xyxy.tolist(), strict=True):
+                left, top, right, bottom = box_of[identity]
+                assert min(x0 - left, y0 - top, right - x1, bottom - y1) >= -2  # pixels
+        num_hidden += len(outlines) - sum(map(len, visible))
+        assert (outlines.boxes_xyxy == outlines.boxes_xyxy.clip(0, (640, 360, 640, 360))).all()
+    assert num_hidden > 0
+    assert len(TrafficSource(TrafficOptions(density=0)).outlines(0)) == 0
+
+
+def identities(detections: Detections) -> list[tuple[int, int]]:
+    """Cyclist and bicycle share a track id."""
+    return list(zip(track_ids_of(detections).tolist(), detections.class_ids.tolist(), strict=True))
 
 
 def test_a_cyclist_is_a_bicycle_and_a_person() -> None:

@@ -176,6 +176,13 @@ class TrafficSource:
         """
         return self._view.visible(self._pts_seconds(frame_index))[1]
 
+    def outlines(self, frame_index: int) -> Detections:
+        """The objects of a frame, however hidden, with boxes of their complete outlines, clipped to the picture.
+
+        Where an object stands, also when something passes in front of it; for what counts and measures speeds.
+        """
+        return self._view.outlines(self._pts_seconds(frame_index))
+
     def _pts_seconds(self, frame_index: int) -> float:
         return frame_index / self._options.fps
 

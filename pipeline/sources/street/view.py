@@ -114,6 +114,16 @@ class StreetView:
         """
         return self._visible(seconds)
 
+    def outlines(self, seconds: float) -> Detections:
+        """All objects at that moment, however hidden, with boxes of what of their outlines lies within the picture."""
+        figures = [layer for layer in self._layers(seconds) if isinstance(layer, Figure)]
+        boxes = np.array([figure.box_xyxy for figure in figures], np.float32).reshape(-1, 4)
+        boxes = boxes.clip(0, np.array(self.size_wh * 2, np.float32))
+        is_inside = np.asarray((boxes[:, 2:] > boxes[:, :2]).all(axis=1), np.bool_)
+        return replace(_as_detections([(figure, (0, 0, 0, 0)) for figure in figures]), boxes_xyxy=boxes).select(
+            is_inside
+        )
+
     def _visible_at(self, seconds: float) -> tuple[Detections, Detections]:
         width, height = self.size_wh
         owners = np.zeros((height, width), np.int32)  # number of the figure in a pixel; 0 for none
