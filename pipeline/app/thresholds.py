@@ -80,6 +80,7 @@ def tracker_options(track: TrackConfig, shown: SuppressionOptions) -> TrackerOpt
         low_match_iou=track.low_match_iou,
         confirm_hits=track.confirm_hits,
         memory_seconds=track.memory_s,
+        rejoins=track.rejoins,
         by_class=track.by_class,
     )
 

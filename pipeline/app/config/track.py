@@ -47,4 +47,7 @@ class TrackConfig(Section):
             "0: always."
         ),
     ] = 0.5
+    rejoins: Annotated[
+        bool, Meaning("Let an object that was hidden go on where it must be by its motion and size; ByteTrack only.")
+    ] = True
     by_class: Annotated[bool, Meaning("Keep the class of a track; false: it may go on as another.")] = True

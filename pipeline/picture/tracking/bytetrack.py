@@ -9,6 +9,7 @@ come at 30 a second, and differs on purpose in that
 * after a gap of more than 1/15 s, sure detections that are left are matched once more with boxes that are widened on
   all sides (Yang et al., "C-BIoU", WACV 2023, https://arxiv.org/abs/2211.14317), because fast objects move on by more
   than their size before their velocity is known;
+* a track that is confirmed where a lost one must be by its motion and size goes on with its id, with `rejoins`;
 * a detection below `low_score` is ignored, as in the paper;
 * a track keeps its class, unless `by_class` is off; and
 * with `confirm_hits` of 1 a track has its id from its first detection on, not from its second.
@@ -33,6 +34,7 @@ from pipeline.picture.tracking.box_filters import (
     new_filters,
     predict,
 )
+from pipeline.picture.tracking.rejoining import Motions
 from pipeline.picture.tracking.tracker import NO_TRACK, TrackerOptions
 
 _CLOCK_ERROR_SECONDS = 1e-6  # media times are rounded to it
@@ -60,6 +62,7 @@ class ByteTrack:
         self._scores = np.zeros(0, np.float32)  # [T], of the last detection
         # [T, 3]: track id, class id, detections in consecutive frames.
         self._facts = np.zeros((0, 3), np.int64)
+        self._motions = Motions()
 
     def update(self, detections: Detections, pts_seconds: float, picture: Picture | None = None) -> Detections:
         """See `Tracker`."""
@@ -79,8 +82,10 @@ class ByteTrack:
             track_of[columns] = rows
             is_free[rows] = False
         self._take(detections, track_of)
-        self._drop_unconfirmed(is_free, track_of)
         self._begin(detections, np.flatnonzero(is_high & (track_of < 0) & (scores >= start_scores)), track_of)
+        is_unseen = np.concatenate([is_free, np.zeros(len(self._filters) - len(is_free), np.bool_)])
+        self._confirm(track_of[track_of >= 0], np.flatnonzero(is_unseen))
+        self._drop_unconfirmed(is_unseen, track_of)
         track_ids = np.full(len(detections), NO_TRACK, np.int64)
         has_track = track_of >= 0
         track_ids[has_track] = self._facts[track_of[has_track], 0]
@@ -134,14 +139,16 @@ class ByteTrack:
 
     def _take(self, detections: Detections, track_of: Indices) -> None:
         """Let every track that has a detection see it."""
+        pts_seconds = self._pts_seconds
+        assert pts_seconds is not None
         matched = np.flatnonzero(track_of >= 0)  # [P]
         rows = track_of[matched]
         correct(self._filters, rows, detections.boxes_xyxy[matched])
-        self._seen_seconds[rows] = self._pts_seconds
+        self._seen_seconds[rows] = pts_seconds
         self._scores[rows] = detections.scores[matched]
         self._facts[rows, 1] = detections.class_ids[matched]
         self._facts[rows, 2] += 1
-        self._name(rows[self._facts[rows, 2] >= self._options.confirm_hits])
+        self._motions.take(rows, detections.boxes_xyxy[matched], pts_seconds)
 
     def _drop_unconfirmed(self, is_unseen: BoolArray, track_of: Indices) -> None:
         """End the tracks that were not seen before they were confirmed; the rows of the others change."""
@@ -155,27 +162,38 @@ class ByteTrack:
         """A new track for each of the chosen detections."""
         if not len(chosen):
             return
-        first = len(self._filters)
+        first, pts_seconds = len(self._filters), self._pts_seconds
+        assert pts_seconds is not None
         self._filters = np.concatenate([self._filters, new_filters(detections.boxes_xyxy[chosen])])
-        self._seen_seconds = np.concatenate([self._seen_seconds, np.full(len(chosen), self._pts_seconds)])
+        self._seen_seconds = np.concatenate([self._seen_seconds, np.full(len(chosen), pts_seconds)])
+        self._motions.grow(detections.boxes_xyxy[chosen], pts_seconds)
         self._scores = np.concatenate([self._scores, detections.scores[chosen]])
         facts = np.full((len(chosen), 3), NO_TRACK, np.int64)
         facts[:, 1], facts[:, 2] = detections.class_ids[chosen], 1
         self._facts = np.concatenate([self._facts, facts])
         track_of[chosen] = np.arange(first, len(self._filters))
-        if self._options.confirm_hits == 1:
-            self._name(track_of[chosen])
 
-    def _name(self, rows: Indices) -> None:
-        """Give tracks that have none yet an id of their own, from 1 on."""
-        nameless = rows[self._facts[rows, 0] == NO_TRACK]
+    def _confirm(self, seen: Indices, unseen: Indices) -> None:
+        """Give the seen tracks that have been seen often enough an id: that of a lost one, or a new one, from 1 on."""
+        confirmed = seen[(self._facts[seen, 2] >= self._options.confirm_hits) & (self._facts[seen, 0] == NO_TRACK)]
+        if self._options.rejoins and len(confirmed):
+            self._rejoin(unseen[self._facts[unseen, 0] != NO_TRACK], confirmed)
+        nameless = confirmed[self._facts[confirmed, 0] == NO_TRACK]
         self._facts[nameless, 0] = self._num_ids + 1 + np.arange(len(nameless))
         self._num_ids += len(nameless)
+
+    def _rejoin(self, lost: Indices, new: Indices) -> None:
+        """Let new tracks take over the ids of lost ones, which are dropped then."""
+        is_alike = self._facts[lost, 1][:, None] == self._facts[new, 1]  # [L, K]
+        lost, new = self._motions.pairs(lost, new, is_alike | (not self._options.by_class))
+        self._facts[new, 0] = self._facts[lost, 0]
+        self._facts[lost, 0] = NO_TRACK
 
     def _keep(self, is_kept: BoolArray) -> None:
         if not is_kept.all():
             self._filters, self._seen_seconds = self._filters[is_kept], self._seen_seconds[is_kept]
             self._scores, self._facts = self._scores[is_kept], self._facts[is_kept]
+            self._motions.keep(is_kept)
 
 
 def _thresholds(options: TrackerOptions, class_ids: IntArray) -> tuple[npt.NDArray[np.float32], ...]:

@@ -26,6 +26,7 @@ class TrackerOptions:
     low_match_iou: float = 0.1  # the same of one below high_score
     confirm_hits: int = 2  # detections in consecutive frames that confirm a track, the first included
     memory_seconds: float = 2.0  # of media time, for which an unseen confirmed track is kept
+    rejoins: bool = True  # whether a track that begins where a lost one must be goes on with its id; ByteTrack only
     by_class: bool = True  # whether a track keeps its class; otherwise it may go on as another
 
     def __post_init__(self) -> None:

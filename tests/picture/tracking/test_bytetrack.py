@@ -18,7 +18,13 @@ from tests.support.walking_boxes import walking_boxes
 
 RATE = 30.0
 OPTIONS = TrackerOptions(
-    high_score=0.5, low_score=0.0, start_score=0.6, low_match_iou=0.1, memory_seconds=0.51, by_class=False
+    high_score=0.5,
+    low_score=0.0,
+    start_score=0.6,
+    low_match_iou=0.1,
+    memory_seconds=0.51,
+    by_class=False,
+    rejoins=False,
 )
 
 
