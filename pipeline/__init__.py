@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.picture.detector_spec import DetectorSpec as DetectorSpec
     from pipeline.picture.frame import Frame as Frame
     from pipeline.picture.letterbox import Letterbox as Letterbox
+    from pipeline.picture.look import Look as Look
     from pipeline.picture.suppression import SuppressionOptions as SuppressionOptions
     from pipeline.picture.suppression import suppress as suppress
     from pipeline.sinks.jsonl import JsonLines as JsonLines
@@ -65,6 +66,7 @@ _HOMES = {
     "DetectorSpec": "pipeline.picture.detector_spec",
     "Frame": "pipeline.picture.frame",
     "Letterbox": "pipeline.picture.letterbox",
+    "Look": "pipeline.picture.look",
     "SuppressionOptions": "pipeline.picture.suppression",
     "suppress": "pipeline.picture.suppression",
     "JsonLines": "pipeline.sinks.jsonl",

@@ -114,7 +114,7 @@ def _open_commands(request: SinkRequest) -> Sink[Result]:
 def _open_snapshots(request: SinkRequest) -> Sink[Result]:
     from pipeline.sinks.events.snapshots import Snapshots
 
-    return Snapshots(request.target, names=request.picture_names())
+    return Snapshots(request.target, names=request.picture_names(), look=request.config.render.look())
 
 
 def _open_clips(request: SinkRequest) -> Sink[Result]:

@@ -217,8 +217,9 @@ def _rendered(
         overlay=overlay,
         labels=config.render.labels,
         scores=config.render.scores,
-        colour_by=config.render.colour_by,
         predicted=config.render.predicted,
+        boxes=config.render.boxes,
+        look=config.render.look(),
         in_planes=in_planes,
     )
     return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)

@@ -43,7 +43,8 @@ def _open_saved_frames(request: SinkRequest) -> Sink[Result]:
 
     output = request.config.output
     condition = frame_condition(output.save_frames or "", request.class_names, flag="--save-frames")
-    return SavedFrames(request.target, condition, names=request.picture_names(), drawn=output.draw_frames)
+    look = request.config.render.look() if output.draw_frames else None
+    return SavedFrames(request.target, condition, names=request.picture_names(), look=look)
 
 
 def _open_window(request: SinkRequest) -> Sink[RenderedFrame]:

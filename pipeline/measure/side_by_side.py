@@ -9,8 +9,9 @@ import numpy as np
 
 from pipeline.measure.teacher import Disagreement, Labels
 from pipeline.picture.canvas import Colour
+from pipeline.picture.colours import text_colour
 from pipeline.picture.detections import Detections
-from pipeline.picture.drawing import drawable, text_colour
+from pipeline.picture.drawing import drawable
 from pipeline.picture.frame import PixelArray
 
 _AGREED: Colour = (96, 174, 39)

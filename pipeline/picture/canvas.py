@@ -107,10 +107,23 @@ class Canvas:
                 (left, upper, left + thickness, lower),
                 (right - thickness, upper, right, lower),
             ]
-        sides = [side for side in map(self._clipped, sides) if side[0] < side[2] and side[1] < side[3]]
-        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
-            for side in sides:
-                layer.fill(side, ink)
+        self._fill_areas(sides, colour)
+
+    def brackets(self, box: Sequence[int], thickness: int, length: int, colour: Colour) -> None:
+        """The corners of a box as `outline` has them, each of two lines of a length."""
+        out = thickness // 2
+        left, top, right, bottom = box[0] - out, box[1] - out, box[2] + out, box[3] + out
+        length += out
+        areas = [
+            area
+            for start, end in ((left, left + length), (right - length, right))
+            for area in ((start, top, end, top + thickness), (start, bottom - thickness, end, bottom))
+        ] + [
+            area
+            for start, end in ((top, top + length), (bottom - length, bottom))
+            for area in ((left, start, left + thickness, end), (right - thickness, start, right, end))
+        ]
+        self._fill_areas(areas, colour)
 
     def dashes(self, box: Sequence[int], thickness: int, colour: Colour) -> None:
         """The edge of a box as `outline` has it, dashed from its corners on."""
@@ -126,10 +139,7 @@ class Canvas:
             for start, end in _dashes(top, bottom, length)
             for area in ((left, start, left + thickness, end), (right - thickness, start, right, end))
         ]
-        clipped = [area for area in map(self._clipped, areas) if area[0] < area[2] and area[1] < area[3]]
-        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
-            for area in clipped:
-                layer.fill(area, ink)
+        self._fill_areas(areas, colour)
 
     def path(self, points_xy: npt.NDArray[np.floating], thickness: int, colour: Colour, opacity: float) -> None:
         """A line through points [P, 2], mixed into what is under it by its opacity, above 0 and at most 1."""
@@ -140,6 +150,8 @@ class Canvas:
 
     def strokes(self, strokes: Strokes, thickness: int) -> None:
         """Many segments of lines, all mixed into what is under them at once."""
+        if not len(strokes.starts_xy):
+            return
         inks = strokes.colours if self._matrix is None else yuv_of(strokes.colours[None], self._matrix)[0]  # [S, 3]
         pixels_by_step: dict[int, InkedPixels] = {}  # of both layers of chroma they are the same
         for number, layer in enumerate(self._layers):
@@ -153,13 +165,15 @@ class Canvas:
             opacities = pixels.opacities if self._matrix is not None else pixels.opacities[:, None]
             layer.samples[pixels.rows, pixels.columns] = (ground + (ink - ground) * opacities + 0.5).astype(np.uint8)
 
-    def polygon(self, corners_xy: npt.NDArray[np.floating], thickness: int, colour: Colour) -> None:
+    def polygon(
+        self, corners_xy: npt.NDArray[np.floating], thickness: int, colour: Colour, *, is_closed: bool = True
+    ) -> None:
         """The edge of a polygon [P, 2], in continuous pixels, its line half inside and half outside."""
         corners = np.clip(corners_xy, -9999, 99999)
         for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
             sixteenths = np.rint((corners / layer.step - 0.5) * (1 << _SHIFT)).astype(np.int32).reshape(-1, 1, 2)
             width = -(-thickness // layer.step)
-            cv2.polylines(layer.samples, [sixteenths], True, ink, width, cv2.LINE_AA, _SHIFT)
+            cv2.polylines(layer.samples, [sixteenths], is_closed, ink, width, cv2.LINE_AA, _SHIFT)
 
     def fill(self, polygon_xy: npt.NDArray[np.floating], colour: Colour, opacity: float) -> None:
         """Mix a colour into the inside of a polygon [P, 2], by its opacity."""
@@ -224,6 +238,12 @@ class Canvas:
             (layer.window(area), samples)
             for layer, samples in zip(self._layers, plate.layers(self._matrix), strict=True)
         ]
+
+    def _fill_areas(self, areas: Sequence[Rectangle], colour: Colour) -> None:
+        clipped = [area for area in map(self._clipped, areas) if area[0] < area[2] and area[1] < area[3]]
+        for layer, ink in zip(self._layers, _ink(colour, self._matrix), strict=True):
+            for area in clipped:
+                layer.fill(area, ink)
 
     def _clipped(self, area: Rectangle) -> Rectangle:
         (left, top, right, bottom), (width, height) = area, self.size_wh

@@ -1,4 +1,4 @@
-"""Choices: the words that say how objects are followed, counted and coloured."""
+"""Choices: the words that say how objects are followed, counted, coloured and drawn."""
 
 from __future__ import annotations
 
@@ -7,5 +7,7 @@ from typing import Literal
 Anchor = Literal["bottom", "centre"]
 Direction = Literal["in", "out"]
 EventKind = Literal["crossed", "appeared", "entered", "dwelt", "left", "count_changed"]
+BoxStyle = Literal["box", "corners", "rounded"]
 ColourBy = Literal["class", "track"]
 TrackerKind = Literal["bytetrack", "ocsort", "botsort", "sort"]
+ThemeName = Literal["plain", "colour-blind", "soft", "dark", "high-contrast", "print"]

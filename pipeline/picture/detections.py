@@ -23,6 +23,7 @@ from pipeline.picture.drawing import draw_result, drawable
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.image_file import write_image
+from pipeline.picture.look import PLAIN, Look
 from pipeline.picture.masks import Masks
 from pipeline.picture.notebook import html_of, in_notebook, jpeg_of, show_in_cell
 from pipeline.picture.quadrilaterals import quadrilateral_iou
@@ -218,10 +219,10 @@ class Result:
             counts[self.class_name(class_id)] = counts.get(self.class_name(class_id), 0) + num
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
-    def plot(self, *, labels: bool = True, scores: bool = True) -> PixelArray:
+    def plot(self, *, labels: bool = True, scores: bool = True, look: Look = PLAIN) -> PixelArray:
         """The picture with its detections drawn on it: a new array uint8 [H, W, 3] BGR."""
         canvas = self.frame.picture.copy_pixels()
-        draw_result(canvas, self, labels=labels, scores=scores)
+        draw_result(canvas, self, labels=labels, scores=scores, look=look)
         return canvas
 
     def crops(self) -> list[PixelArray]:
@@ -231,21 +232,21 @@ class Result:
         """
         return crops_of(self.frame.pixels, self.detections.boxes_xyxy)
 
-    def save(self, path: str | PathLike[str], *, labels: bool = True, scores: bool = True) -> Path:
+    def save(self, path: str | PathLike[str], *, labels: bool = True, scores: bool = True, look: Look = PLAIN) -> Path:
         """Write the picture with its detections drawn on it, in the format of the suffix, and the folders above it.
 
         Returns the path. Raises SinkError for a suffix that is none of an image, for what cannot be written there,
         and for the file that the picture was read from.
         """
-        return write_image(path, self.plot(labels=labels, scores=scores), source=self.frame.image)
+        return write_image(path, self.plot(labels=labels, scores=scores, look=look), source=self.frame.image)
 
-    def show(self, *, labels: bool = True, scores: bool = True) -> None:
+    def show(self, *, labels: bool = True, scores: bool = True, look: Look = PLAIN) -> None:
         """Show the picture with its detections drawn on it: in a notebook below the cell, else in a window.
 
         Returns when a key is pressed or the window is closed. In the main thread only. Raises SinkError without
         a display.
         """
-        pixels = self.plot(labels=labels, scores=scores)
+        pixels = self.plot(labels=labels, scores=scores, look=look)
         if in_notebook():
             show_in_cell(pixels, str(self))
         else:

@@ -6,9 +6,8 @@ a copy costs a few microseconds, the text of a label more than its box.
 
 from __future__ import annotations
 
-import colorsys
-import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, Protocol
 
@@ -16,25 +15,25 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.picture.box_outlines import brackets, corner_length, corners_of, rounded
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.canvas import Canvas, Colour, Plate, Rectangle
-from pipeline.picture.choices import ColourBy
-from pipeline.picture.coco import COCO_80
+from pipeline.picture.colours import BLACK, WHITE, text_colour
 from pipeline.picture.counting.counts import Counts
 from pipeline.picture.counting.drawn import Caption, captions, draw_counted_shapes
 from pipeline.picture.frame import PixelArray
 from pipeline.picture.i420 import I420
 from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
+from pipeline.picture.look import PLAIN, Look
 from pipeline.picture.masks import Masks
 from pipeline.picture.strokes import Strokes
 
 Side = Literal["top", "bottom", "centre"]
+FloatCorners = npt.NDArray[np.float64]
 
 _NO_TRACK = -1
 _MOST_POINTS = 24  # of a trail
 _FAINTEST = 0.1  # the opacity of a trail's end
-_WHITE: Colour = (255, 255, 255)
-_DARK: Colour = (40, 36, 32)  # behind what a second model says
 
 
 class DrawnDetections(Protocol):
@@ -97,36 +96,53 @@ def draw_result(
     labels: bool = True,
     scores: bool = True,
     overlay: Sequence[str] = (),
-    colour_by: ColourBy = "class",
     predicted: bool = True,
+    boxes: bool = True,
+    look: Look = PLAIN,
 ) -> None:
     """Draw every detection onto uint8 [H, W, 3] BGR or planes, the surest on top, and the overlay's lines top left.
 
-    Colours go by class name, the same in every run, or by track; line and text grow with the picture. Labels keep
+    Colours go by class name, the same in every run, or by track, and sizes by the picture: see `Look`. Labels keep
     inside the picture and, where there is room, off each other and off the overlay. Objects that are followed have
     their number, their trail below everything, and, while they are not seen, dashed boxes where they are supposed.
     Lines and zones are below the boxes, an arrow points to the side of a line that is in; their numbers are on top.
     """
     canvas = Canvas(target)
+    pen = _Pen(canvas, look, look.thickness(canvas.size_wh), look.text_px(canvas.size_wh))
     order = _inside_first_surest(canvas, result)
-    boxes = np.clip(np.rint(result.detections.boxes_xyxy), -9999, 99999).astype(int).tolist()
-    thickness = max(2, round(sum(canvas.size_wh) * 0.001))
-    colours = _colours(result, result.detections, colour_by)
+    sides = _whole(result.detections.boxes_xyxy)
+    colours = _colours(result, result.detections, look)
     if result.counting is not None:
-        draw_counted_shapes(canvas, result.counting, thickness)
+        draw_counted_shapes(canvas, result.counting, pen.thickness)
     if result.tracks is not None:
-        _draw_trails(canvas, result.detections, result.tracks.trail, colours, thickness)
+        _draw_trails(canvas, result.detections, result.tracks.trail, colours, pen.thickness)
         if predicted:
-            _draw_predicted(canvas, result, result.tracks.predicted, colour_by, thickness)
-    _draw_shapes(canvas, result.detections, order, boxes, thickness, colours)
+            _draw_predicted(pen, result, result.tracks.predicted)
+    _draw_shapes(pen, result.detections, order, sides if boxes else None, colours)
     taken = _Taken(canvas.size_wh)
     taken.add(_draw_overlay(canvas, overlay))
-    beside = [] if result.counting is None else captions(result.counting, canvas.size_wh, thickness)
-    plates = _placed_captions(canvas, beside, taken)
+    beside = [] if result.counting is None else captions(result.counting, canvas.size_wh, pen.thickness)
+    plates = _placed_captions(pen, beside, taken)
     if labels:
-        _draw_labels(canvas, result, order, boxes, thickness, taken, colours, scores=scores)
+        _draw_labels(pen, result, order, sides, taken, colours, scores=scores)
     for plate, left, top in plates:
         canvas.paste(plate, left, top)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """A canvas with a look, and its sizes there in pixels."""
+
+    canvas: Canvas
+    look: Look
+    thickness: int
+    text_px: int
+
+
+def _whole(boxes_xyxy: FloatArray) -> list[list[int]]:
+    """Boxes [N, 4] in whole pixels."""
+    sides: list[list[int]] = np.clip(np.rint(boxes_xyxy), -9999, 99999).astype(int).tolist()
+    return sides
 
 
 def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
@@ -139,15 +155,10 @@ def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
     return chosen
 
 
-def _colours(result: Drawable, detections: DrawnDetections, colour_by: ColourBy) -> list[Colour]:
+def _colours(result: Drawable, detections: DrawnDetections, look: Look) -> list[Colour]:
     """The colour of each detection [N]."""
-    colours = [class_colour(result.class_name(class_id)) for class_id in detections.class_ids.tolist()]
-    if colour_by == "track" and detections.track_ids is not None:
-        colours = [
-            colour if track_id == _NO_TRACK else track_colour(track_id)
-            for track_id, colour in zip(detections.track_ids.tolist(), colours, strict=True)
-        ]
-    return colours
+    names = [result.class_name(class_id) for class_id in detections.class_ids.tolist()]
+    return look.colours(names, None if detections.track_ids is None else detections.track_ids.tolist())
 
 
 def _draw_trails(
@@ -177,35 +188,53 @@ def _draw_trails(
     canvas.strokes(Strokes(centres[first], centres[first + 1], pairs, inks), thickness)
 
 
-def _draw_predicted(
-    canvas: Canvas, result: Drawable, predicted: DrawnDetections, colour_by: ColourBy, thickness: int
-) -> None:
+def _draw_predicted(pen: _Pen, result: Drawable, predicted: DrawnDetections) -> None:
     """Dashed boxes of objects that are lost, with a thinner line."""
-    boxes = np.clip(np.rint(predicted.boxes_xyxy), -9999, 99999).astype(int).tolist()
-    for box, colour in zip(boxes, _colours(result, predicted, colour_by), strict=True):
-        canvas.dashes(box, max(1, thickness - 1), colour)
+    for box, colour in zip(_whole(predicted.boxes_xyxy), _colours(result, predicted, pen.look), strict=True):
+        pen.canvas.dashes(box, max(1, pen.thickness - 1), colour)
 
 
 def _draw_shapes(
-    canvas: Canvas,
-    detections: DrawnDetections,
-    order: list[int],
-    boxes: list[list[int]],
-    thickness: int,
-    colours: Sequence[Colour],
+    pen: _Pen, detections: DrawnDetections, order: list[int], boxes: list[list[int]] | None, colours: Sequence[Colour]
 ) -> None:
-    """Masks, boxes, which may be oriented, and keypoints, the surest last."""
+    """Masks, boxes, which may be oriented, and keypoints, the surest last; without boxes [N, 4] none of them."""
     if detections.masks is not None:
         for index in reversed(order):
-            canvas.tint(detections.masks.crop(index), detections.masks.left_tops[index], colours[index])
+            pen.canvas.tint(detections.masks.crop(index), detections.masks.left_tops[index], colours[index])
     for index in reversed(order):
-        colour = colours[index]
-        if detections.corners is None:
-            canvas.outline(boxes[index], thickness, colour)
-        else:
-            canvas.polygon(detections.corners[index], thickness, colour)
+        if boxes is not None:
+            corners = None if detections.corners is None else detections.corners[index].astype(np.float64)
+            _draw_box(pen, boxes[index], corners, colours[index])
         if detections.keypoints is not None:
-            _draw_skeleton(canvas, detections.keypoints[index], colour, thickness)
+            _draw_skeleton(pen.canvas, detections.keypoints[index], colours[index], pen.thickness)
+
+
+def _draw_box(pen: _Pen, box: list[int], corners: FloatCorners | None, colour: Colour) -> None:
+    """A box, or the oriented one of corners [4, 2], in the style of the look."""
+    style, thickness = pen.look.style, pen.thickness
+    if style.fill:
+        outline = corners_of(box) if corners is None else corners
+        inside = rounded(outline, thickness) if pen.look.shape == "rounded" else outline
+        pen.canvas.fill(inside, colour, style.fill)
+    if style.edge is not None:
+        _draw_outline(pen, box, corners, thickness + 2 * max(1, thickness // 2), style.edge)
+    _draw_outline(pen, box, corners, thickness, colour)
+
+
+def _draw_outline(pen: _Pen, box: list[int], corners: FloatCorners | None, thickness: int, colour: Colour) -> None:
+    if corners is None and pen.look.shape == "box":
+        pen.canvas.outline(box, thickness, colour)
+        return
+    outline = corners_of(box) if corners is None else corners
+    if pen.look.shape == "rounded":
+        pen.canvas.polygon(rounded(outline, pen.thickness), thickness, colour)
+    elif pen.look.shape == "box":
+        pen.canvas.polygon(outline, thickness, colour)
+    elif corners is None:
+        pen.canvas.brackets(box, thickness, round(corner_length(outline, pen.thickness)), colour)
+    else:
+        for bracket in brackets(outline, corner_length(outline, pen.thickness)):
+            pen.canvas.polygon(bracket, thickness, colour, is_closed=False)
 
 
 def _draw_skeleton(canvas: Canvas, keypoints: FloatArray, colour: Colour, thickness: int) -> None:
@@ -219,23 +248,22 @@ def _draw_skeleton(canvas: Canvas, keypoints: FloatArray, colour: Colour, thickn
             canvas.line(points[start][:2], points[end][:2], thickness, colour)
     for (x, y, _), is_shown in zip(points, shown, strict=True):
         if is_shown:
-            canvas.dot(x, y, thickness + 2, _WHITE)
+            canvas.dot(x, y, thickness + 2, WHITE)
             canvas.dot(x, y, thickness + 1, colour)
 
 
 def _draw_labels(
-    canvas: Canvas,
+    pen: _Pen,
     result: Drawable,
     order: list[int],
     boxes: list[list[int]],
-    thickness: int,
     taken: _Taken,
     colours: Sequence[Colour],
     *,
     scores: bool,
 ) -> None:
     """The surest chooses its place first and is pasted last."""
-    detections, size = result.detections, _text_size(canvas)
+    detections, size = result.detections, pen.text_px
     labels = []
     for index in order:
         name = result.class_name(int(detections.class_ids[index]))
@@ -245,22 +273,23 @@ def _draw_labels(
         if scores:
             words.append(f"{detections.scores[index]:.0%}")
         # Plates of their own: there are as many scores as percents, but many more of names and scores together.
-        plates = [_plate(word, size, colours[index]) for word in words]
+        plates = [_plate(word, size, *pen.look.label(colours[index])) for word in words]
         for name, score in () if detections.attributes is None else detections.attributes[index]:
-            plates += [_plate(word, size, _DARK) for word in ([name, f"{score:.0%}"] if scores else [name])]
+            grounds = pen.look.attribute_label()
+            plates += [_plate(word, size, *grounds) for word in ([name, f"{score:.0%}"] if scores else [name])]
         width = sum(plate.width for plate in plates)
-        labels.append((plates, taken.place((width, plates[0].height), boxes[index], thickness)))
+        labels.append((plates, taken.place((width, plates[0].height), boxes[index], pen.thickness)))
     for plates, (left, top) in reversed(labels):
         for plate in plates:
-            canvas.paste(plate, left, top)
+            pen.canvas.paste(plate, left, top)
             left += plate.width
 
 
-def _placed_captions(canvas: Canvas, shown: Sequence[Caption], taken: _Taken) -> list[tuple[Plate, int, int]]:
+def _placed_captions(pen: _Pen, shown: Sequence[Caption], taken: _Taken) -> list[tuple[Plate, int, int]]:
     """Plates with their left and top, each around its middle, moved into the picture and off those before it."""
     placed = []
     for caption in shown:
-        plate = _plate(caption.text, _text_size(canvas), caption.colour)
+        plate = _plate(caption.text, pen.text_px, caption.colour, text_colour(caption.colour))
         left, top = caption.left_top(plate.width, plate.height)
         box = [left, top + plate.height, left + plate.width, top + plate.height]
         placed.append((plate, *taken.place((plate.width, plate.height), box, 0)))
@@ -274,11 +303,11 @@ def draw_lines(target: PixelArray, lines: Sequence[str], *, at: Side = "top") ->
 
 def _draw_overlay(canvas: Canvas, lines: Sequence[str], *, at: Side = "top") -> Rectangle:
     """Write lines on a darkened ground; returns the area that they take."""
-    size = _text_size(canvas)
+    size = PLAIN.text_px(canvas.size_wh)
     left = first = top = size // 4 * 2
     right = left
     if at != "top":
-        plates = [_plate(line, size, (0, 0, 0)) for line in lines]
+        plates = [_plate(line, size, BLACK, WHITE) for line in lines]
         rest_wh = (
             canvas.size_wh[0] - max((plate.width for plate in plates), default=0),
             canvas.size_wh[1] - sum(plate.height for plate in plates),
@@ -286,40 +315,12 @@ def _draw_overlay(canvas: Canvas, lines: Sequence[str], *, at: Side = "top") -> 
         first = top = max(0, rest_wh[1] - left if at == "bottom" else rest_wh[1] // 2) // 2 * 2
         left = right = left if at == "bottom" else max(0, rest_wh[0] // 2) // 2 * 2
     for line in lines:
-        plate = _plate(line, size, (0, 0, 0))  # white on black
+        plate = _plate(line, size, BLACK, WHITE)  # white on black
         if top < canvas.size_wh[1] and left < canvas.size_wh[0]:
             canvas.write_on_glass(plate, left, top)
         top += plate.height
         right = max(right, left + plate.width)
     return (left, first, right, top)
-
-
-@lru_cache(maxsize=4096)
-def class_colour(name: str) -> Colour:
-    """A strong colour that belongs to a class name, whatever model or run it comes from."""
-    # COCO's names follow each other by the golden ratio, so that no two of them look alike; others go by a checksum.
-    number = COCO_80.index(name) if name in COCO_80 else zlib.crc32(name.encode(errors="replace"))
-    hue, lightness = (number * 0.618034 + 0.95) % 1, (0.45, 0.55, 0.65)[number % 3]
-    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
-    return round(255 * blue), round(255 * green), round(255 * red)
-
-
-@lru_cache(maxsize=4096)
-def track_colour(track_id: int) -> Colour:
-    """A strong colour that belongs to a track id; those of tracks that follow each other differ most."""
-    red, green, blue = colorsys.hls_to_rgb(track_id * 0.618034 % 1, (0.45, 0.55, 0.65)[track_id % 3], 0.85)
-    return round(255 * blue), round(255 * green), round(255 * red)
-
-
-def text_colour(ground: Colour) -> Colour:
-    """Black or white, whichever reads better on a ground (relative luminance of WCAG 2.1, contrast even at 0.18)."""
-    blue, green, red = ((channel / 255) ** 2.2 for channel in ground)
-    return (0, 0, 0) if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else (255, 255, 255)
-
-
-def _text_size(canvas: Canvas) -> int:
-    """Pixels; 20 on 1080p."""
-    return int(np.clip(round(sum(canvas.size_wh) * 0.0068), 11, 48))
 
 
 @lru_cache(maxsize=1)
@@ -333,7 +334,7 @@ def drawable(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _plate(text: str, size: int, ground: Colour) -> Plate:
+def _plate(text: str, size: int, ground: Colour, ink: Colour) -> Plate:
     """Text on a coloured ground."""
     text = drawable(text)
     padding = max(2, size // 4)
@@ -341,7 +342,7 @@ def _plate(text: str, size: int, ground: Colour) -> Plate:
     height, width = size + size // 3 + 2, width + 2 * padding
     pixels = np.empty((height + height % 2, width + width % 2, 3), np.uint8)
     pixels[:] = ground
-    cv2.putText(pixels, text, (padding, size + size // 6 - size // 8), text_colour(ground), _font(), size, 500)
+    cv2.putText(pixels, text, (padding, size + size // 6 - size // 8), ink, _font(), size, 500)
     return Plate(pixels)
 
 

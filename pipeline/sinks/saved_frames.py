@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.picture.detections import Result
+from pipeline.picture.look import Look
 from pipeline.sinks.frame_condition import Condition
 from pipeline.sinks.picture_file import writable_names, write_picture
 from pipeline.sinks.picture_names import PictureNames
@@ -14,11 +15,14 @@ from pipeline.sinks.writable import refuse_unwritable_folder
 class SavedFrames:
     """Writes `folder/street-000012.jpg` for a frame that meets the condition; an image keeps its name.
 
-    drawn: whether the detections are drawn on it. Raises SinkError where nothing can be written into the folder.
+    look: how the detections are drawn on it; None: not at all. Raises SinkError where nothing can be written into
+    the folder.
     """
 
-    def __init__(self, folder: str | Path, condition: Condition, *, names: PictureNames, drawn: bool = False) -> None:
-        self._folder, self._condition, self._names, self._drawn = Path(folder), condition, names, drawn
+    def __init__(
+        self, folder: str | Path, condition: Condition, *, names: PictureNames, look: Look | None = None
+    ) -> None:
+        self._folder, self._condition, self._names, self._look = Path(folder), condition, names, look
         refuse_unwritable_folder(self._folder, "saved frames")
 
     def write(self, item: Result) -> None:
@@ -27,7 +31,8 @@ class SavedFrames:
             return
         name = self._names.name_of(item.frame)
         path = self._folder / writable_names([name])[name]
-        write_picture(path, item.plot() if self._drawn else item.frame.pixels, what="a saved frame")
+        pixels = item.frame.pixels if self._look is None else item.plot(look=self._look)
+        write_picture(path, pixels, what="a saved frame")
 
     def close(self) -> None:
         """Do nothing: every frame was written at once."""

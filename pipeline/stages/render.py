@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from pipeline.picture.choices import ColourBy
 from pipeline.picture.detections import RenderedFrame, Result
 from pipeline.picture.drawing import draw_result
 from pipeline.picture.i420 import HasI420
+from pipeline.picture.look import PLAIN, Look
 
 
 class Render:
@@ -24,15 +24,17 @@ class Render:
         overlay: Callable[[Result], Sequence[str]] | None = None,
         labels: bool = True,
         scores: bool = True,
-        colour_by: ColourBy = "class",
         predicted: bool = True,
+        boxes: bool = True,
+        look: Look = PLAIN,
         in_planes: bool = False,
     ) -> None:
         self._overlay = overlay
         self._labels = labels
         self._scores = scores
-        self._colour_by = colour_by
         self._predicted = predicted
+        self._boxes = boxes
+        self._look = look
         self._in_planes = in_planes
 
     def process(self, result: Result) -> Iterable[RenderedFrame]:
@@ -47,8 +49,9 @@ class Render:
             labels=self._labels,
             scores=self._scores,
             overlay=lines,
-            colour_by=self._colour_by,
             predicted=self._predicted,
+            boxes=self._boxes,
+            look=self._look,
         )
         return (RenderedFrame(result, canvas),)
 

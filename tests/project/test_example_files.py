@@ -20,6 +20,7 @@ import pytest
 
 import streamdet
 from pipeline.errors import SinkError
+from pipeline.sources.images import read_image
 from tests.support.assets import ASSETS, MODELS, needs_assets
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -68,6 +69,13 @@ def run_own_drawing() -> None:
     video = cv2.VideoCapture("drawn.mp4")
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) == 30
     assert video.read()[1].max() > 100  # of a black street
+
+
+def run_looks() -> None:
+    assert run("looks.py", "photos/a.png", "cats.onnx") == "written looks.png\n"
+    sheet = read_image(Path("looks.png"))
+    assert sheet.shape == (3 * 48, 2 * 64, 3)
+    assert len({sheet[top : top + 48, left : left + 64].tobytes() for top in (0, 48, 96) for left in (0, 64)}) == 6
 
 
 def run_own_sink() -> None:
@@ -165,6 +173,7 @@ def value_of(program: str, names: dict[str, Any]) -> Any:
 RUNS: dict[str, Callable[[], None]] = {
     "one_picture.py": run_one_picture,
     "folder_of_pictures.py": run_folder_of_pictures,
+    "looks.py": run_looks,
     "own_drawing.py": run_own_drawing,
     "own_sink.py": run_own_sink,
     "counting_per_class.py": run_counting_per_class,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ConfigError, SinkError
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
+from pipeline.picture.look import Look
 from pipeline.sinks.frame_condition import frame_condition
 from pipeline.sinks.picture_names import PictureNames
 from pipeline.sinks.saved_frames import SavedFrames
@@ -123,7 +124,7 @@ def test_frames_that_meet_the_condition_are_saved_as_they_are(tmp_path: Path) ->
 
 def test_frames_are_drawn_on_where_that_is_chosen(tmp_path: Path) -> None:
     condition = frame_condition("any", NAMES, flag="--save-frames")
-    sink = SavedFrames(tmp_path, condition, names=PictureNames(), drawn=True)
+    sink = SavedFrames(tmp_path, condition, names=PictureNames(), look=Look(theme="dark"))
     sink.write(result(0, num_persons=1))
     assert difference(read_image(tmp_path / "street-000000.jpg"), smooth(96, 64)) > 4
 

@@ -1,15 +1,18 @@
-"""What is drawn: labels, scores, colours, trails."""
+"""What is drawn: labels, scores, trails; and how: theme, colours, sizes, box style."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from pipeline.app.config.values import Section
 from pipeline.app.options import Flag
 from pipeline.meaning import Meaning
-from pipeline.picture.choices import ColourBy
+from pipeline.picture.choices import BoxStyle, ColourBy, ThemeName
+
+if TYPE_CHECKING:
+    from pipeline.picture.look import Look
 
 
 class RenderConfig(Section):
@@ -17,9 +20,28 @@ class RenderConfig(Section):
 
     labels: Annotated[bool, Meaning("Write the class above each box.")] = True
     scores: Annotated[bool, Meaning("Write the score behind the class.")] = True
-    colour_by: Annotated[ColourBy, Meaning("What has a colour of its own: a class, or an object that is followed.")] = (
-        "class"
-    )
+    boxes: Annotated[bool, Meaning("Draw the box of each object.")] = True
+    theme: Annotated[
+        ThemeName,
+        Flag(
+            "How it all looks: colour-blind has colours that everyone can tell apart, soft tinted boxes with rounded "
+            "corners, dark dark labels and corners instead of boxes, print dark lines and white labels for paper."
+        ),
+    ] = "plain"
+    box_style: Annotated[
+        BoxStyle | None, Flag("Draw whole boxes, their corners alone, or rounded ones; by default as the theme has it.")
+    ] = None
+    colour_by: Annotated[
+        ColourBy, Flag("What has a colour of its own: a class, or, with --track, an object that is followed.")
+    ] = "class"
+    line_width: Annotated[
+        Annotated[int, Field(ge=1, le=100)] | None,
+        Flag("The width of lines in pixels; by default it grows with the picture, 3 on 1080p.", metavar="PIXELS"),
+    ] = None
+    text_size: Annotated[
+        Annotated[int, Field(ge=6, le=300)] | None,
+        Flag("The size of text in pixels; by default it grows with the picture, 20 on 1080p.", metavar="PIXELS"),
+    ] = None
     trail_s: Annotated[
         Annotated[float, Field(ge=0, le=60)], Meaning("Seconds of the way behind an object that is followed; 0: none.")
     ] = 1.5
@@ -33,3 +55,15 @@ class RenderConfig(Section):
             ("--overlay/--no-overlay",),
         ),
     ] = None
+
+    def look(self) -> Look:
+        """How it is drawn."""
+        from pipeline.picture.look import Look
+
+        return Look(
+            theme=self.theme,
+            box_style=self.box_style,
+            line_width=self.line_width,
+            text_size=self.text_size,
+            colour_by=self.colour_by,
+        )

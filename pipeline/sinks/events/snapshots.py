@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.picture.counting.event import Event
 from pipeline.picture.crops import crops_of
 from pipeline.picture.detections import Result
+from pipeline.picture.look import PLAIN, Look
 from pipeline.sinks.events.files import EventFileKind, EventFiles
 from pipeline.sinks.events.names import event_stem
 from pipeline.sinks.picture_file import write_picture
@@ -20,13 +21,14 @@ from pipeline.sinks.writable import refuse_unwritable_folder
 class Snapshots:
     """Writes `folder/street-000012-crossed-gate-ID.jpg` and, of an event of one object, the same with `-crop`.
 
-    names: those of the run's pictures. Raises SinkError where nothing can be written into the folder.
+    names: those of the run's pictures. look: how they are drawn. Raises SinkError where nothing can be written into
+    the folder.
     """
 
     event_file_kind: EventFileKind = "snapshot"
 
-    def __init__(self, folder: str | Path, *, names: PictureNames | None = None) -> None:
-        self._folder, self._names = Path(folder), names or PictureNames()
+    def __init__(self, folder: str | Path, *, names: PictureNames | None = None, look: Look = PLAIN) -> None:
+        self._folder, self._names, self._look = Path(folder), names or PictureNames(), look
         refuse_unwritable_folder(self._folder, "snapshots")
         self.event_files = EventFiles()
 
@@ -34,7 +36,7 @@ class Snapshots:
         """Write the pictures of a frame's events, drawn once. Raises SinkError."""
         if not item.events:
             return
-        plot = item.plot()
+        plot = item.plot(look=self._look)
         for event in item.events:
             stem = Path(self._names.name_of(item.frame, suffix=".jpg")).stem
             path = self._folder / event_stem(stem, event, ending=".jpg")

@@ -1,0 +1,44 @@
+"""The options of the look: every picture that leaves a run has it, and a look that there is not is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import streamdet as package
+from pipeline.sources.images import read_image
+from tests.support.command_line import Streamdet, refused
+
+
+def test_images_snapshots_and_saved_frames_have_the_look_that_is_chosen(
+    tmp_path: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    photo = tmp_path / "a.png"
+    cv2.imwrite(str(photo), np.zeros((64, 96, 3), np.uint8))
+    look = package.Look(theme="print", box_style="rounded", line_width=4, text_size=9)
+    flags = ("--theme", "print", "--box-style", "rounded", "--line-width", 4, "--text-size", 9)
+    outputs = ("-o", f"{tmp_path}/out/", "--save-frames", "any", "--draw-frames", "--frames", f"{tmp_path}/saved")
+    done = streamdet("run", photo, "-m", small_detector, "--device", "cpu", *outputs, *flags)
+    assert done.returncode == 0, done.stderr
+    with package.Detector(small_detector, device="cpu") as detector:
+        expected, plain = detector(photo).plot(look=look), detector(photo).plot()
+    assert (expected != plain).any()
+    for folder in ("out", "saved"):
+        np.testing.assert_array_equal(read_image(tmp_path / folder / "a.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--line-width", "0"), ("--line-width", "greater than or equal to 1, got 0")),
+        (("--set", "render.theme=darc"), ("render.theme", "did you mean", "dark")),
+        (("--set", "render.text_size=400"), ("render.text_size", "300")),
+    ],
+)
+def test_a_look_that_there_is_not_is_refused(
+    words: tuple[str, ...], parts: tuple[str, ...], small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    assert refused(streamdet("run", small_video, "-m", small_detector, "--no-show", *words), *parts)
