@@ -90,7 +90,8 @@ def _drawable(counts: Counts) -> dict[str, Json]:
     """The counts of lines and zones by name, with their points in source pixels."""
     points: dict[str, Json] = {line.name: line.points_xy.round(1).tolist() for line in counts.lines}
     points |= {zone.name: zone.points_xy.round(1).tolist() for zone in counts.zones}
-    return {
+    unreachable: dict[str, Json] = {"unreachable": [*counts.unreachable]} if counts.unreachable else {}
+    return unreachable | {
         kind: {name: {"points": points[name], **numbers} for name, numbers in shapes.items()}
         for kind, shapes in counts_as_json(counts).items()
         if isinstance(shapes, dict)

@@ -2,120 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
-from pipeline.picture.counting.counts import Counts, LineCounts
-from pipeline.picture.counting.event import Event
-from pipeline.picture.detections import Detections, Result
-from pipeline.picture.frame import Frame
+from pipeline.picture.counting.counts import Counts, LineCounts, ZoneCounts
 from pipeline.serve.encode import jpeg_of
 from pipeline.serve.trust import Policy
 from pipeline.serve.view import LiveView, ViewOptions
-from tests.support.chromium import Tab, opened_tab
+from tests.support.chromium import Tab, opened_tab, press, until
 from tests.support.coded_videos import coded_video
 from tests.support.events import crossing
-from tests.support.live_surface import FakeSurface, served
+from tests.support.live_surface import FakeSurface, Writer, cat_or_dog, served
 
 CONTROLS = frozenset(("button", "link", "slider", "checkbox", "textbox", "searchbox", "DisclosureTriangle", "dialog"))
-COUNTS = {
-    "lines": {"gate": {"points": [[0, 30], [90, 30]], "in": {"cat": 2, "dog": 1}, "out": {"cat": 4}}},
-    "zones": {
-        "<b>yard": {"points": [[0, 0], [90, 0], [90, 60]], "inside": {"cat": 5}, "entered": {"cat": 7}, "left": {}}
-    },
-}
-EVENT = {"kind": "crossed", "name": "gate", "class_name": "cat", "track_id": 8, "direction": "in"}
-
-
-def result(number: int, *events: Event) -> Result:
-    frame = Frame.from_pixels(
-        np.full((64, 96, 3), 40 + number % 200, np.uint8), index=number, pts_seconds=0.02 * number
-    )
-    boxes = np.array([[10, 10, 40, 50]], np.float32)
-    return Result(
-        frame, Detections(boxes, np.full(1, 0.5, np.float32), np.ones(1, np.int64)), ("cat", "dog"), events=events
-    )
-
-
-class Writer:
-    """A source that gives 50 pictures a second to its view, until it is stopped."""
-
-    def __init__(self, view: LiveView) -> None:
-        self._view = view
-        self.events: list[Event] = []  # of the next picture
-        self.counts: Counts | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def _write(self) -> None:
-        number = 0
-        while not self._stop.wait(0.02):
-            events, self.events = self.events, []
-            self._view.write(replace(result(number, *events), counting=self.counts))
-            number += 1
-
-    def __enter__(self) -> Writer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-
-def until(tab: Tab, condition: str) -> Any:
-    """The first value of an expression that holds; None where none does for 15 seconds."""
-    script = """new Promise((done) => {
-      const ends = performance.now() + 15000;
-      const look = () => {
-        const value = (() => %s)();
-        if (value || performance.now() > ends) done(value instanceof Node || value || null);
-        else setTimeout(look, 20);
-      };
-      look();
-    })"""
-    return tab.run(script % condition)
-
-
-def press(tab: Tab, key: str) -> None:
-    for kind in ("rawKeyDown", "char", "keyUp") if key == "Enter" else ("rawKeyDown", "keyUp"):
-        codes = {"Enter": 13, "Tab": 9, "Escape": 27}
-        text = {"text": "\r"} if kind == "char" else {}
-        tab.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text)
-
-
-@pytest.fixture(scope="module")
-def view() -> LiveView:
-    return LiveView(ViewOptions("door", ("cat", "dog")))
-
-
-@pytest.fixture(scope="module")
-def surface(view: LiveView) -> FakeSurface:
-    return FakeSurface({"door": view, "yard": LiveView(ViewOptions("yard", ("cat", "dog")))})
-
-
-@pytest.fixture(scope="module")
-def writer(view: LiveView) -> Iterator[Writer]:
-    with Writer(view) as writer:
-        yield writer
-
-
-@pytest.fixture(scope="module")
-def tab(surface: FakeSurface, writer: Writer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with served(surface) as url, opened_tab(url, tmp_path_factory.mktemp("profile")) as tab:
-        assert until(tab, "document.querySelectorAll('#class-list input').length === 2")
-        assert until(tab, "document.querySelector('#detections tbody tr')")
-        yield tab
 
 
 def test_every_control_has_a_name(tab: Tab) -> None:
@@ -159,8 +63,8 @@ def test_enter_enlarges_a_source_and_escape_goes_back(tab: Tab) -> None:
     assert tab.run("document.activeElement.getAttribute('aria-label')") == "Enlarge yard"
 
 
-def test_the_controls_change_the_run(tab: Tab, surface: FakeSurface) -> None:
-    surface.calls.clear()
+def test_the_controls_change_the_run(tab: Tab, page_surface: FakeSurface) -> None:
+    page_surface.calls.clear()
     tab.run(
         "const slider = document.getElementById('score'); slider.value = 0.7; slider.dispatchEvent(new Event('input'))"
     )
@@ -172,10 +76,10 @@ def test_the_controls_change_the_run(tab: Tab, surface: FakeSurface) -> None:
     assert until(tab, "!document.getElementById('add').open")
     tab.run("document.querySelectorAll('.remove')[1].click()")
     assert until(tab, "performance.getEntriesByType('resource').some(({name}) => name.endsWith('/api/sources/yard'))")
-    assert ("change", {"score_threshold": 0.7}) in surface.calls
-    assert ("pause", ("door", True)) in surface.calls
-    assert ("add", {"url": "rtsp://gate/stream"}) in surface.calls
-    assert ("remove", "yard") in surface.calls
+    assert ("change", {"score_threshold": 0.7}) in page_surface.calls
+    assert ("pause", ("door", True)) in page_surface.calls
+    assert ("add", {"url": "rtsp://gate/stream"}) in page_surface.calls
+    assert ("remove", "yard") in page_surface.calls
 
 
 def test_what_the_run_refuses_stands_on_the_page_without_a_password(tab: Tab) -> None:
@@ -186,29 +90,26 @@ def test_what_the_run_refuses_stands_on_the_page_without_a_password(tab: Tab) ->
     assert until(tab, "!document.querySelector('#class-list input').checked")  # as the run has it
 
 
-def test_counts_and_events_of_messages_are_shown_as_text(tab: Tab, view: LiveView) -> None:
-    boxes = {
-        "t": "boxes",
-        "pts": 1e6,
-        "frame": 1,
-        "capture": 1,
-        "age_ms": 1,
-        "dets": [],
-        "counts": COUNTS,
-        "events": [EVENT],
-    }
-    assert view._loop is not None
-    view._loop.call_soon_threadsafe(view.put_text, json.dumps(boxes))
+COUNTS = Counts(
+    (LineCounts("gate", np.array([[0.0, 30], [90, 30]]), {"cat": 2, "dog": 1}, {"cat": 4}),),
+    (ZoneCounts("<b>yard", np.array([[0.0, 0], [90, 0], [90, 60]]), {"cat": 5}, {}, {"cat": 7}, {}, None, None),),
+)
+
+
+def test_counts_and_events_of_messages_are_shown_as_text(tab: Tab, writer: Writer) -> None:
+    writer.counts, writer.events = COUNTS, [crossing(1.0, track_id=8, class_name="cat")]
     assert until(tab, "!document.getElementById('counts').hidden && !document.getElementById('events').hidden")
     rows = tab.run(
         "[...document.querySelectorAll('#counts tbody tr')].map((row) => [...row.cells].map((c) => c.innerText))"
     )
     assert rows == [["door: gate", "3", "4", ""], ["door: <b>yard", "7", "0", "5"]]
     assert "cat #8 crossed gate in · door" in tab.run("document.querySelector('#events li').textContent")
+    writer.counts = None
+    assert until(tab, "document.getElementById('counts').hidden")
 
 
 def test_an_event_gets_its_snapshot_and_its_clip_when_they_are_there(
-    tab: Tab, writer: Writer, surface: FakeSurface, tmp_path: Path
+    tab: Tab, writer: Writer, page_surface: FakeSurface, tmp_path: Path
 ) -> None:
     event = crossing(3.0, source_id="door", class_name="dog")
     writer.events = [event]
@@ -216,10 +117,10 @@ def test_an_event_gets_its_snapshot_and_its_clip_when_they_are_there(
     assert until(tab, item)
     assert tab.run(f"{item}.querySelector('img, button')") is None
     snapshot, clip = tmp_path / "door.jpg", tmp_path / "door.mp4"
-    snapshot.write_bytes(jpeg_of(result(1)))
+    snapshot.write_bytes(jpeg_of(cat_or_dog(1)))
     clip.write_bytes(coded_video("mp4", size_wh=(320, 96), num_frames=5))
-    surface.files["snapshot"].keep([event.id], snapshot)
-    surface.files["clip"].keep([event.id], clip)
+    page_surface.files["snapshot"].keep([event.id], snapshot)
+    page_surface.files["clip"].keep([event.id], clip)
     assert until(tab, f"{item}.querySelector('img')?.naturalWidth === 96")
     tab.run(f"{item}.querySelector('button').click()")
     assert until(tab, "document.querySelector('#clip video').videoWidth === 320")

@@ -84,3 +84,25 @@ def opened_tab(url: str, profile: Path, *, size_wh: tuple[int, int] = (1100, 900
     finally:
         process.kill()
         process.communicate()
+
+
+def until(tab: Tab, condition: str) -> Any:
+    """The first value of an expression that holds; None where none does for 15 seconds."""
+    script = """new Promise((done) => {
+      const ends = performance.now() + 15000;
+      const look = () => {
+        const value = (() => %s)();
+        if (value || performance.now() > ends) done(value instanceof Node || value || null);
+        else setTimeout(look, 20);
+      };
+      look();
+    })"""
+    return tab.run(script % condition)
+
+
+def press(tab: Tab, key: str) -> None:
+    """A key, as a keyboard sends it."""
+    for kind in ("rawKeyDown", "char", "keyUp") if key == "Enter" else ("rawKeyDown", "keyUp"):
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, "Delete": 46, "ArrowLeft": 37, "ArrowDown": 40}
+        text = {"text": "\r"} if kind == "char" else {}
+        tab.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=codes[key], **text)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipeline.errors import ConfigError, FlowError
 from pipeline.json_values import Json
+from pipeline.picture.counting.counts import Counts
+from pipeline.picture.counting.event import Event
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame
 from pipeline.sinks.events.files import EventFileKind, EventFiles
 
 if TYPE_CHECKING:
@@ -98,3 +106,40 @@ def served(surface: FakeSurface, policy: Policy | None = None, *, port: int = 0)
     port = listening.getsockname()[1]
     with LiveServer(listening, surface, policy or Policy(port=port)):
         yield f"http://127.0.0.1:{port}/"
+
+
+def cat_or_dog(number: int, *events: Event) -> Result:
+    """A dog in a picture of 96 × 64 that is brighter than the one before; 50 of them are a second."""
+    frame = Frame.from_pixels(
+        np.full((64, 96, 3), 40 + number % 200, np.uint8), index=number, pts_seconds=0.02 * number
+    )
+    boxes = np.array([[10, 10, 40, 50]], np.float32)
+    return Result(
+        frame, Detections(boxes, np.full(1, 0.5, np.float32), np.ones(1, np.int64)), ("cat", "dog"), events=events
+    )
+
+
+class Writer:
+    """A source that gives 50 pictures a second to its view, until it is stopped."""
+
+    def __init__(self, view: LiveView) -> None:
+        self._view = view
+        self.events: list[Event] = []  # of the next picture
+        self.counts: Counts | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def _write(self) -> None:
+        number = 0
+        while not self._stop.wait(0.02):
+            events, self.events = self.events, []
+            self._view.write(replace(cat_or_dog(number, *events), counting=self.counts))
+            number += 1
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()

@@ -49,6 +49,8 @@ from pipeline.sources.source import HasGroundTruth, HasImages, HasParts
 logger = logging.getLogger(__name__)
 
 NEXT_COMMAND = "streamdet run VIDEO.mp4 -m yolox-nano -o out.mp4"
+_DEMO_LINES = {"road": "0.42,0.98,0.62,0.4"}
+_DEMO_ZONES = {"pavement": "0.02,0.62,0.3,0.45,0.42,0.55,0.2,0.98,0.02,0.98"}
 NEXT_MODEL = "on a video of your own, with YOLOX-Nano (80 classes, Apache-2.0, 3.7 MB download)"
 
 
@@ -93,9 +95,9 @@ def run_demo(options: DemoOptions) -> int:
 
 
 def _serve_demo(options: DemoOptions) -> int:
-    """The same video again and again at its own pace, in a browser; nothing is written."""
+    """The same video again and again at its own pace, in a browser, with a line and a zone; nothing is written."""
     request = replace(options.config, file="demo")
-    config = request.load(output__show=options.show, flow__mode="live")
+    config = request.load(output__show=options.show, flow__mode="live", lines=_DEMO_LINES, zones=_DEMO_ZONES)
     with Service(config) as service:
         return run_and_report(config, service=service, loops=True)
 

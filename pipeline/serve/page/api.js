@@ -29,4 +29,7 @@ export const settings = () => call("GET", "/api/settings");
 export const changeSettings = (values) => call("PATCH", "/api/settings", values);
 export const addSource = (values) => call("POST", "/api/sources", values);
 export const pauseSource = (key, paused) => call("PATCH", `/api/sources/${encodeURIComponent(key)}`, { paused });
+export const shapes = (key) => call("GET", `/api/sources/${encodeURIComponent(key)}/shapes`);
+export const changeShapes = (key, values) => call("PUT", `/api/sources/${encodeURIComponent(key)}/shapes`, values);
+export const saveShapes = (key) => call("POST", `/api/sources/${encodeURIComponent(key)}/shapes/saved`, {});
 export const removeSource = (key) => call("DELETE", `/api/sources/${encodeURIComponent(key)}`);

@@ -39,6 +39,9 @@ function link(state, text) {
 function add(source) {
   const tile = new Tile(source);
   tile.addEventListener("enlarge", () => enlarge(large === tile ? null : tile));
+  tile.addEventListener("edit", () => {
+    if (large !== tile) enlarge(tile);
+  });
   tile.addEventListener("error", ({ detail }) => trouble(tile.key, detail));
   tile.addEventListener("changed", () => {
     trouble(tile.key, "");
@@ -64,6 +67,7 @@ function drop(tile) {
 }
 
 function enlarge(tile) {
+  if (large !== tile) large?.editor.close();
   large?.setLarge(false);
   const before = large;
   large = tile;
@@ -173,5 +177,6 @@ setInterval(() => {
   const shown = large ? [large] : [...tiles.values()];
   detections.show(shown.filter((tile) => !tile.hasEnded));
   counts.show(shown);
+  for (const tile of shown) if (tile.editor.isOpen) tile.editor.showWarnings();
 }, TABLE_MS);
 lookForever();

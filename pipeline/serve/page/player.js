@@ -37,6 +37,7 @@ export class Player extends EventTarget {
   #initData = null; // the init segment
   #recorder = null;
   glass = null; // { picture, dets, init }: what shows: an element, the boxes on it, and in which pixels they are
+  hidesShapes = false; // whether lines and zones are left out, because others draw them
   counts = null; // of lines and zones, in the newest message that has them
   shown = []; // [media time of the picture, pts of its boxes or null, age in ms]: what was drawn, for tests
 
@@ -57,6 +58,11 @@ export class Player extends EventTarget {
     this.#timers.forEach(clearInterval);
     this.stopRecording();
     this.#leave();
+  }
+
+  // The message with which the stream began; null: none has.
+  get init() {
+    return this.#init;
   }
 
   get isEnded() {
@@ -168,7 +174,7 @@ export class Player extends EventTarget {
     message.heardAtMs = performance.now();
     this.#boxesAtMs = message.heardAtMs;
     this.#boxes.add(message);
-    if (message.counts) this.counts = message.counts;
+    this.counts = message.counts ?? null;
     if (message.events?.length) this.#tell("events", message.events);
     if (this.#redraw && Math.abs(message.pts - this.#shownSeconds) < 0.002) this.#redraw(); // late, but still its picture
   }
@@ -223,7 +229,7 @@ export class Player extends EventTarget {
     const { message, lateSeconds } = nearest;
     const isLate = lateSeconds > 1.5 * this.#step + 0.01;
     const rect = contentRect(element, width, height);
-    this.#overlay.draw(message.dets, this.#init, rect, { isLate, lateSeconds, counts: message.counts });
+    this.#overlay.draw(message.dets, this.#init, rect, { isLate, lateSeconds, counts: this.hidesShapes ? null : message.counts });
     this.#note(mediaTime, message, message.age_ms + performance.now() - message.heardAtMs);
   }
 

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { Chart, number } from "./charts.js";
+import { ShapeEditor } from "./editor.js";
 import { Player } from "./player.js";
 import { fileName, save } from "./recorder.js";
 
@@ -17,7 +18,7 @@ const DROPS = [
   ["dropped_for_viewer", "for this browser, which was too slow"],
 ];
 
-// Events: "enlarge", "error" (detail: a line), "stats", "events".
+// Events: "enlarge", "edit", "error" (detail: a line), "stats", "events".
 export class Tile extends EventTarget {
   #part;
   #isPaused = false;
@@ -47,11 +48,20 @@ export class Tile extends EventTarget {
       canvas: this.#part("canvas.jpeg"),
       overlay: this.#part("canvas.overlay"),
     });
+    this.editor = new ShapeEditor(this.key, {
+      svg: this.#part(".editor"),
+      panel: this.#part(".shapes"),
+      picture: () => this.#picture(),
+      counts: () => this.player.counts,
+    });
     this.#listen();
     this.#addButtons();
     this.setLarge(false);
     this.showState(source);
-    new ResizeObserver(() => this.player.redraw()).observe(this.#part(".screen"));
+    new ResizeObserver(() => {
+      this.player.redraw();
+      this.editor.redraw();
+    }).observe(this.#part(".screen"));
   }
 
   get hasEnded() {
@@ -74,7 +84,7 @@ export class Tile extends EventTarget {
     this.element.classList.toggle("is-old", ["stalled", "lost", "failed", "ended"].includes(this.#state));
     const isOver = state === "ended" || state === "failed";
     this.#part(".pause").textContent = paused ? "Go on" : "Pause";
-    this.#part(".pause").disabled = isOver;
+    this.#part(".pause").disabled = this.#part(".edit").disabled = isOver;
     this.#part(".remove").textContent = isOver ? "Hide" : "Remove";
     if (["stalled", "lost"].includes(this.#state)) this.#notice(`no picture: ${reason || this.#state}`);
     else if (this.#part(".notice").textContent.startsWith("no picture")) this.#notice("");
@@ -112,6 +122,13 @@ export class Tile extends EventTarget {
     });
   }
 
+  // The element that shows pictures, and their size.
+  #picture() {
+    const canvas = this.#part("canvas.jpeg");
+    const { w, h } = this.player.init ?? { w: 16, h: 9 };
+    return { element: canvas.hidden ? this.#part("video") : canvas, width: w, height: h };
+  }
+
   #addButtons() {
     const named = (selector, words) => this.#part(selector).setAttribute("aria-label", `${words} ${this.name}`);
     this.#part(".enlarge").addEventListener("click", () => this.#tell("enlarge", null));
@@ -126,6 +143,16 @@ export class Tile extends EventTarget {
     snapshot.addEventListener("click", () => {
       snapshot.download = fileName(this.key, "jpg");
     });
+    named(".edit", "Lines and zones of");
+    this.#part(".edit").addEventListener("click", () => {
+      if (this.editor.isOpen) this.editor.close();
+      else this.#edit();
+    });
+    this.editor.addEventListener("close", () => {
+      this.player.hidesShapes = false;
+      this.#part(".edit").setAttribute("aria-pressed", false);
+      this.#part(".edit").focus();
+    });
     named(".record", "Record");
     this.#part(".record").disabled = true;
     this.#part(".record").title = "Saves the pictures as they come, without boxes, to this device";
@@ -136,6 +163,13 @@ export class Tile extends EventTarget {
         this.#showRecording(true);
       }
     });
+  }
+
+  #edit() {
+    this.#tell("edit", null);
+    this.player.hidesShapes = true; // the editor draws them
+    this.#part(".edit").setAttribute("aria-pressed", true);
+    this.editor.open();
   }
 
   #showRecording(isRecording) {
