@@ -28,12 +28,12 @@ class Driver:
     whichever worker is free; one that killed `MOST_DEATHS` is given up, which is its answer.
     """
 
-    workers: Sequence[Worker]
+    workers: Sequence[Worker[Task, Answer]]
     deaths: tuple[type[BaseException], ...]
     on_answer: OnAnswer
     _pending: deque[Task] = field(default_factory=deque)
-    _futures: dict[Future[object], tuple[Worker, Task | None]] = field(default_factory=dict)
-    _idle: list[Worker] = field(default_factory=list)
+    _futures: dict[Future[object], tuple[Worker[Task, Answer], Task | None]] = field(default_factory=dict)
+    _idle: list[Worker[Task, Answer]] = field(default_factory=list)
     _killed: Counter[Task] = field(default_factory=Counter)
     _num_stillborn: int = 0  # workers, in a row
 
@@ -66,7 +66,7 @@ class Driver:
         for worker in unused[: max(0, len(self._pending) - num_coming)]:
             self._futures[cast("Future[object]", worker.start())] = (worker, None)
 
-    def _take(self, future: Future[object], worker: Worker, task: Task | None) -> None:
+    def _take(self, future: Future[object], worker: Worker[Task, Answer], task: Task | None) -> None:
         try:
             answer = future.result()
         except self.deaths as error:

@@ -10,26 +10,27 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import connection
 from types import TracebackType
+from typing import Any, Generic
 
 from pipeline.errors import StreamdetError
-from pipeline.fleet.workers import Answer, OpenWork, Task, Work
+from pipeline.fleet.workers import OpenWork, Outcome, Piece
 
 
-class LocalWorkers:
+class LocalWorkers(Generic[Piece, Outcome]):
     """As many processes, started when their first work comes."""
 
     deaths: tuple[type[BaseException], ...] = (BrokenProcessPool,)
 
-    def __init__(self, open_work: OpenWork, num: int) -> None:
+    def __init__(self, open_work: OpenWork[Piece, Outcome], num: int) -> None:
         self._workers = [_LocalWorker(open_work) for _ in range(num)]
 
-    def __enter__(self) -> Sequence[_LocalWorker]:
+    def __enter__(self) -> Sequence[_LocalWorker[Piece, Outcome]]:
         return self._workers
 
     def __exit__(
@@ -43,8 +44,8 @@ class LocalWorkers:
             worker.close()
 
 
-class _LocalWorker:
-    def __init__(self, open_work: OpenWork) -> None:
+class _LocalWorker(Generic[Piece, Outcome]):
+    def __init__(self, open_work: OpenWork[Piece, Outcome]) -> None:
         self._open_work = open_work
         self._executor: ProcessPoolExecutor | None = None
         self.pid: int | None = None
@@ -58,9 +59,9 @@ class _LocalWorker:
         self.pid = new.pop() if new else None
         return future
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, piece: Piece) -> Future[Outcome]:
         assert self._executor is not None, "start comes first"
-        return self._executor.submit(_do, task)
+        return self._executor.submit(_do, piece)
 
     def close(self) -> None:
         if self._executor is not None:
@@ -68,10 +69,10 @@ class _LocalWorker:
         self._executor = None
 
 
-_work: Work | None = None  # of this process, which is a worker
+_work: Callable[[Any], Any] | None = None  # of this process, which is a worker
 
 
-def _begin(open_work: OpenWork) -> str | None:
+def _begin(open_work: Callable[[], Callable[[Any], Any]]) -> str | None:
     """Make this process a worker: it ends with its driver, in whatever way that ends, and not by the user's Ctrl-C.
 
     Returns why it cannot be one.
@@ -87,9 +88,9 @@ def _begin(open_work: OpenWork) -> str | None:
     return None
 
 
-def _do(task: Task) -> Answer:
+def _do(piece: Any) -> Any:
     assert _work is not None, "_begin comes first"
-    return _work(task)
+    return _work(piece)
 
 
 def _end_with_driver() -> None:

@@ -36,7 +36,7 @@ class MapRun:
     """
 
     folder: MapFolder
-    workers: Callable[[], Workers]
+    workers: Callable[[], Workers[Task, Answer]]
     on_step: OnStep = lambda *_: None
     failures: list[Failure] = field(default_factory=list)
     num_frames: int = 0  # that were done in this run

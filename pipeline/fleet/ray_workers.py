@@ -6,13 +6,13 @@ for ever, or give the whole job up for it. Only segments and compressed rows tra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic
 
 from pipeline.errors import ConfigError, FlowError, MissingExtraError, StreamdetError, first_line
-from pipeline.fleet.workers import Answer, OpenWork, Task, Work
+from pipeline.fleet.workers import OpenWork, Outcome, Piece
 from pipeline.telemetry import opt_out
 
 _CLIENT_PORT = 10001  # of ray://HOST, where none is given
@@ -28,7 +28,7 @@ def ray_address(word: str) -> str | None:
     return f"ray://{host}" if ":" in host else f"ray://{host}:{_CLIENT_PORT}"
 
 
-class RayWorkers:
+class RayWorkers(Generic[Piece, Outcome]):
     """As many actors as `num`, by default one for each processor of the cluster; each has one processor.
 
     address: as `ray_address` gives it; None: a cluster that Ray finds on this machine, or one of this machine alone.
@@ -36,7 +36,7 @@ class RayWorkers:
     cluster that does not answer.
     """
 
-    def __init__(self, open_work: OpenWork, num: int | None, address: str | None) -> None:
+    def __init__(self, open_work: OpenWork[Piece, Outcome], num: int | None, address: str | None) -> None:
         opt_out()
         try:
             import ray
@@ -52,10 +52,10 @@ class RayWorkers:
             errors.OutOfMemoryError,
         )
         self._open_work, self._num, self._address = open_work, num, address
-        self._workers: list[_RayWorker] = []
+        self._workers: list[_RayWorker[Piece, Outcome]] = []
         self._is_ours = False
 
-    def __enter__(self) -> Sequence[_RayWorker]:
+    def __enter__(self) -> Sequence[_RayWorker[Piece, Outcome]]:
         ray = self._ray
         if not ray.is_initialized():
             try:
@@ -82,9 +82,9 @@ class _Actor:
     """What runs in the cluster."""
 
     def __init__(self) -> None:
-        self._work: Work | None = None
+        self._work: Callable[[Any], Any] | None = None
 
-    def begin(self, open_work: OpenWork) -> str | None:
+    def begin(self, open_work: Callable[[], Callable[[Any], Any]]) -> str | None:
         """Load the network here; returns why it cannot be."""
         try:
             self._work = open_work()
@@ -92,13 +92,13 @@ class _Actor:
             return str(error)
         return None
 
-    def answer(self, task: Task) -> Answer:
+    def answer(self, piece: Any) -> Any:
         assert self._work is not None, "begin comes first"
-        return self._work(task)
+        return self._work(piece)
 
 
-class _RayWorker:
-    def __init__(self, ray: Any, actor: Any, open_work: OpenWork) -> None:
+class _RayWorker(Generic[Piece, Outcome]):
+    def __init__(self, ray: Any, actor: Any, open_work: OpenWork[Piece, Outcome]) -> None:
         self._ray, self._actor, self._open_work = ray, actor, open_work
         self._handle: Any = None
 
@@ -108,8 +108,8 @@ class _RayWorker:
         future: Future[str | None] = self._handle.begin.remote(self._open_work).future()
         return future
 
-    def submit(self, task: Task) -> Future[Answer]:
-        future: Future[Answer] = self._handle.answer.remote(task).future()
+    def submit(self, piece: Piece) -> Future[Outcome]:
+        future: Future[Outcome] = self._handle.answer.remote(piece).future()
         return future
 
     def close(self) -> None:

@@ -48,10 +48,11 @@ class FileSet:
         return cls(tuple(images), tuple(videos), tuple(file for file in ordered if file not in read))
 
     @classmethod
-    def of_list(cls, path: Path) -> FileSet:
+    def of_list(cls, path: Path, *, keeps_missing: bool = False) -> FileSet:
         """The files that a text file names, as `list_entries` reads it, in its order, each once.
 
-        A folder or a glob stands for its images and videos. Raises SourceError, with the line, for anything else.
+        A folder or a glob stands for its images and videos. keeps_missing: a path with the suffix of a video is a video
+        where no such file is, too. Raises SourceError, with the line, for anything else.
         """
         images: list[Path] = []
         videos: list[Path] = []
@@ -67,6 +68,8 @@ class FileSet:
                 (images if file.suffix.lower() in IMAGE_SUFFIXES else videos).append(file)
                 continue
             files = cls.of(file)
+            if keeps_missing and not exists(file) and not files.videos and file.suffix.lower() in VIDEO_SUFFIXES:
+                files = cls(videos=(file,))
             if not files.images and not files.videos:
                 raise SourceError(f"{where}: there is no image or video {entry}")
             images, videos, others = [*images, *files.images], [*videos, *files.videos], [*others, *files.others]

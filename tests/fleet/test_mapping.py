@@ -13,8 +13,9 @@ import pytest
 
 import pipeline
 from pipeline.app.config.loading import load_config
+from pipeline.app.map.command import input_files
 from pipeline.app.map.work import OpenMapWork
-from pipeline.errors import ConfigError, FlowError, ModelError, SinkError
+from pipeline.errors import ConfigError, FlowError, ModelError, SinkError, SourceError
 from pipeline.fleet.local_workers import LocalWorkers
 from pipeline.fleet.map_folder import MapFolder
 from pipeline.fleet.mapping import MapRun
@@ -76,7 +77,9 @@ def mapped(out: Path) -> Rows:
     )
 
 
-def run_map(out: Path, paths: Sequence[Path], workers: Workers, *, settings: Mapping[str, object] = SETTINGS) -> MapRun:
+def run_map(
+    out: Path, paths: Sequence[Path], workers: Workers[Task, Answer], *, settings: Mapping[str, object] = SETTINGS
+) -> MapRun:
     with MapFolder(out, settings) as folder:
         run = MapRun(folder, lambda: workers)
         run.run(paths)
@@ -183,6 +186,18 @@ def test_inputs_that_cannot_be_done_are_listed_and_the_rest_is_done(desk: Path, 
     assert mapped(tmp_path / "out") == serial(desk, videos(desk))
 
 
+def test_a_file_of_a_list_that_is_missing_is_a_failure_and_no_end_of_all(desk: Path, tmp_path: Path) -> None:
+    (tmp_path / "files.txt").write_text(f"{desk}/a.mp4\ngone.mp4\n{desk}/b.mp4\n")
+    paths = input_files((str(tmp_path / "files.txt"),))
+    run = run_map(tmp_path / "out", paths, InlineWorkers(open_work(desk)))
+    (failure,) = run.failures
+    assert (failure.file, failure.reason) == (str(tmp_path / "gone.mp4"), "cannot be opened: No such file or directory")
+    assert mapped(tmp_path / "out") == serial(desk, videos(desk))
+    (tmp_path / "files.txt").write_text("gone.mp5\n")
+    with pytest.raises(SourceError, match="line 1: there is no image or video"):
+        input_files((str(tmp_path / "files.txt"),))
+
+
 def test_a_file_whose_damage_moves_its_seams_is_done_again_as_a_whole(desk: Path, tmp_path: Path) -> None:
     path = write_gop_video(tmp_path / "damaged.mp4", options=OPEN_H264)
     content = bytearray(path.read_bytes())
@@ -247,7 +262,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(
 class DeadlyWork:
     """Opened in a real process: kills it at one segment, once, after which a file says so."""
 
-    def __init__(self, open_work: OpenWork, mark: Path) -> None:
+    def __init__(self, open_work: OpenWork[Task, Answer], mark: Path) -> None:
         self._open_work, self._mark = open_work, mark
 
     def __call__(self) -> Callable[[Task], Answer]:

@@ -17,6 +17,7 @@ from benchmarks.contender import Contender, measure_in_turns
 from benchmarks.drawn_video import write_street
 from benchmarks.fixed_detector import write_fixed_detector
 from benchmarks.job import ContenderError, Job, Outcome, run_apart
+from benchmarks.mapping.simulated import Calibration, SimulatedRun, amdahl, segments_of_files, store_bytes_a_frame
 from benchmarks.memory import over_frames, over_sources
 from benchmarks.ours import run_pipeline
 from benchmarks.tracking_cost import cost
@@ -28,7 +29,7 @@ from tests.support.tiny_detector import write_detector
 ROOT = Path(__file__).parents[2]
 SCRIPTS = (
     *("competitors.rearranged", "end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling"),
-    *("export_table", "start_up", "tracking_cost", "tracking_truth", "what_pays"),
+    *("export_table", "start_up", "scale", "tracking_cost", "tracking_truth", "what_pays"),
 )
 
 
@@ -61,6 +62,22 @@ def test_a_rearranged_detector_gives_the_same_boxes_and_the_product_of_its_score
     about = session.get_modelmeta().custom_metadata_map
     assert about["imgsz"] == "[32, 64]"
     assert about["names"].startswith("{0: 'person', 1: 'bicycle'")
+
+
+def test_amdahls_law_is_fitted_to_the_times_that_it_gives() -> None:
+    runs = [SimulatedRun(num, 64, wall_seconds=0.5 + 40 / num, sleep_seconds=40) for num in (1, 2, 4, 8, 16)]
+    assert amdahl(runs) == pytest.approx((0.5, 40))
+    assert runs[-1].efficiency == pytest.approx(40 / 16 / 3)
+    assert runs[-1].overhead_ms == pytest.approx(1000 * 16 * 0.5 / 64)
+
+
+def test_simulated_segments_are_of_a_minute_and_their_rows_of_the_measured_size() -> None:
+    calibration = Calibration(bytes(600), num_frames=100, seconds_a_frame=0.01, frames_per_second=30)
+    segments = segments_of_files(10, calibration)
+    assert [segment.seconds for segment in segments[:4]] == [60] * 4
+    assert 30 <= segments[4].seconds <= 90
+    assert len({segment.name for segment in segments}) == 10
+    assert 6 <= store_bytes_a_frame(calibration) < 6.5  # the row, and a few hundred bytes for 1800 frames
 
 
 @needs_assets

@@ -24,7 +24,7 @@ class InlineWorkers:
 
     def __init__(
         self,
-        open_work: OpenWork,
+        open_work: OpenWork[Task, Answer],
         num: int = 2,
         *,
         deaths_of: Mapping[str, int] | None = None,
@@ -44,7 +44,7 @@ class InlineWorkers:
 
 
 class _InlineWorker:
-    def __init__(self, open_work: OpenWork, owner: InlineWorkers) -> None:
+    def __init__(self, open_work: OpenWork[Task, Answer], owner: InlineWorkers) -> None:
         self._open_work, self._owner = open_work, owner
         self._work: Work | None = None
 
@@ -54,15 +54,15 @@ class _InlineWorker:
         future.set_result(None)
         return future
 
-    def submit(self, task: Task) -> Future[Answer]:
+    def submit(self, piece: Task) -> Future[Answer]:
         future: Future[Answer] = Future()
-        name = getattr(task, "name", "")
-        self._owner.before(task)
+        name = getattr(piece, "name", "")
+        self._owner.before(piece)
         if self._owner.left[name] > 0:
             self._owner.left[name] -= 1
             future.set_exception(DeathError())
         else:
             assert self._work is not None
             self._owner.done += [name] if name else []
-            future.set_result(self._work(task))
+            future.set_result(self._work(piece))
         return future

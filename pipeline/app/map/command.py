@@ -24,7 +24,7 @@ from pipeline.fleet.map_folder import MapFolder
 from pipeline.fleet.mapping import MapRun
 from pipeline.fleet.ray_workers import RayWorkers, ray_address
 from pipeline.fleet.table import require_pyarrow
-from pipeline.fleet.workers import OpenWork, Workers
+from pipeline.fleet.workers import Answer, OpenWork, Task, Workers
 from pipeline.json_values import JsonObject
 from pipeline.picture.tracking.kinds import refuse_tracker
 from pipeline.sources.file_sets import IMAGE_SUFFIXES, FileSet
@@ -64,7 +64,7 @@ def input_files(words: tuple[str, ...]) -> list[Path]:
         if path.suffix == ".parquet" and is_file(path):
             paths += [Path(segment.file.path) for segment in read_manifest(path)]
         elif path.suffix == ".txt" and is_file(path):
-            paths += FileSet.of_list(path).videos
+            paths += FileSet.of_list(path, keeps_missing=True).videos  # which are failures, one by one
         elif is_file(path):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 raise ConfigError(f"{path}: map takes videos; of images use streamdet run")
@@ -79,7 +79,9 @@ def input_files(words: tuple[str, ...]) -> list[Path]:
     return list(dict.fromkeys(path.absolute() for path in paths))
 
 
-def workers_of(engine: str, open_work: OpenWork, options: MapOptions) -> Callable[[], Workers]:
+def workers_of(
+    engine: str, open_work: OpenWork[Task, Answer], options: MapOptions
+) -> Callable[[], Workers[Task, Answer]]:
     """What opens the workers of an engine. Raises ConfigError for a word that means none."""
     if engine == "local":
         return partial(LocalWorkers, open_work, options.workers or available_cores())
