@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config.detection import DetectionConfig
@@ -24,6 +24,7 @@ from pipeline.app.counting import (
     with_tracking,
 )
 from pipeline.app.engines import open_engine
+from pipeline.app.gating import gating_of, refuse_gate
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_groups import ModelChoice, ModelGroup, free_label, model_groups
@@ -38,7 +39,7 @@ from pipeline.app.open_outputs import (
 )
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.second_model import refuse_second_model
-from pipeline.app.stages import CONCEAL, DETECT, NMS, PREPROCESS, SourceFacts, with_added_stages
+from pipeline.app.stages import CONCEAL, DETECT, GATE, NMS, PREPROCESS, SourceFacts, with_added_stages
 from pipeline.app.suppression import Suppression
 from pipeline.app.thresholds import suppression_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
@@ -48,6 +49,7 @@ from pipeline.detector.published import published_models
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
+from pipeline.flow.stage import Stage
 from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
@@ -62,6 +64,7 @@ from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
+from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating
 from pipeline.stages.preprocess import Preprocess
 from pipeline.stages.tiles import DetectTiles, PreprocessTiles, TiledDetections
 
@@ -114,6 +117,7 @@ class ModelBranch:
     source_ids: tuple[str, ...]  # that there are or were
     threads: int  # of one inference
     inflight: int  # inferences at once
+    gating: Gating | None = None  # None: the network looks at every frame
 
     @property
     def name(self) -> str:
@@ -123,6 +127,8 @@ class ModelBranch:
     @property
     def first_node(self) -> str:
         """The name of the stage that takes its frames."""
+        if self.gating is not None:
+            return _labelled(GATE.role, self.label)
         takes_planes = self.engine.spec.pixels == "nv12"  # resizing and colours are in the graph
         return _labelled(DETECT.role if takes_planes else PREPROCESS.role, self.label)
 
@@ -164,6 +170,11 @@ class Assembly:
     def model_of_source(self) -> dict[str, str]:
         """The name of the model of each source."""
         return {name: branch.name for branch in self.branches for name in branch.source_ids}
+
+    def gates(self) -> dict[str, GateStatistics]:
+        """What the gate of each source let through; of a run without gates, nothing."""
+        gatings = [branch.gating for branch in self.branches if branch.gating is not None]
+        return {name: gate for gating in gatings for name, gate in gating.statistics().items()}
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
@@ -214,6 +225,7 @@ def assemble(
     with ExitStack() as undo:
         entries = [] if source else source_entries(config)
         config = with_tracking(config)
+        refuse_gate(config)
         opened = {source.source_id: source} if source else None
         sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
@@ -599,7 +611,10 @@ def _branch(
     )
     inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
     threads = config.engine.threads or threads
-    return ModelBranch(group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight)
+    gating = gating_of(config, suppression, workers=inflight)
+    return ModelBranch(
+        group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight, gating
+    )
 
 
 def _joined(captures: Sequence[Capture], branches: Sequence[ModelBranch]) -> Flow[Result]:
@@ -617,7 +632,7 @@ def _labelled(role: str, label: str) -> str:
 
 
 def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
-    """frames → preprocess → detect → nms."""
+    """frames → preprocess → detect → nms; with a gate before them, and frames that go past them."""
     config, engine, suppression, label = branch.config, branch.engine, branch.suppression, branch.label
     spec = engine.spec
     tiling = tiling_of(config.tiles, spec)
@@ -630,7 +645,12 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     max_age_seconds = None if config.flow.max_age_ms is None else config.flow.max_age_ms / 1000
     capacity = config.flow.queue_capacity
     lowest = suppression.lowest_score_threshold
+    past = () if branch.gating is None else (CarriedFrame,)
+    if branch.gating is not None:
+        gate, gate_of = _labelled(GATE.role, label), cast("Callable[[str], Stage[Frame, Frame]]", branch.gating.gate_of)
+        frames = frames.then_per_source(gate_of, name=gate, role=GATE.role, capacity=capacity)  # or they go past
     settings: dict[str, Any] = {
+        "past": past,
         "name": _labelled(DETECT.role, label),
         "role": DETECT.role,
         "workers": branch.inflight,
@@ -640,7 +660,7 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     if tiling is not None:  # a frame is a batch of its own
         most_at_once = max(batch, spec.batch or 1)
         name = _labelled(PREPROCESS.role, label)
-        cut = frames.then(PreprocessTiles(spec, tiling), name=name, role=PREPROCESS.role, capacity=capacity)
+        cut = frames.then(PreprocessTiles(spec, tiling), name=name, role=PREPROCESS.role, capacity=capacity, past=past)
         detect_tiles = DetectTiles(engine, score_threshold=lowest, most_at_once=most_at_once)
         suppression.take_effect_in(detect_tiles)
         return _suppressed(cut.then(detect_tiles, **settings), branch)
@@ -657,7 +677,11 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     else:
         detect = Detect(engine, score_threshold=lowest)
         prepared = frames.then(
-            Preprocess(spec), name=_labelled(PREPROCESS.role, label), role=PREPROCESS.role, capacity=capacity
+            Preprocess(spec),
+            name=_labelled(PREPROCESS.role, label),
+            role=PREPROCESS.role,
+            capacity=capacity,
+            past=past,
         )
         suppression.take_effect_in(detect)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
@@ -679,6 +703,15 @@ def _private(flow: Flow[Result], config: RunConfig, suppressions: Mapping[str, S
 
 def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:
     suppression, capacity = branch.suppression, branch.config.flow.queue_capacity
+    gating = branch.gating
+    if gating is not None:
+        names = branch.engine.spec.class_names
+        return detected.then_per_source(
+            lambda source_id: gating.carry_of(source_id, _NmsOfSource(suppression, source_id), names),
+            name=branch.last_node,
+            role=NMS.role,
+            capacity=capacity,
+        )
     if suppression.is_per_source:
         return detected.then_per_source(
             partial(_NmsOfSource, suppression), name=branch.last_node, role=NMS.role, capacity=capacity

@@ -53,7 +53,7 @@ def detect_all(
     """
     paths = [image.path for image in data.images if image.path is not None]
     source = ImagesSource(data.origin, paths=paths) if paths else None
-    assembly = assemble(config, source=source)
+    assembly = assemble(config.without_gate(), source=source)
     classes = match_classes(spec.class_names, data.class_names)
     by_index: dict[int, Detections] = {}
     with ExitStack() as stack:

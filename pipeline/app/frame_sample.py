@@ -51,7 +51,7 @@ def detections_in_sample(
         "flow.max_frames": None,
         "detection.score_threshold": score_threshold,
     }
-    assembly = assemble(with_keys(config, changes).without_outputs(), source=sample)
+    assembly = assemble(with_keys(config, changes).without_outputs().without_gate(), source=sample)
     with ExitStack() as stack:
         stack.callback(assembly.engine.close)
         running = stack.enter_context(Running(assembly.flow, results=True))

@@ -220,10 +220,12 @@ class _PipelineWatch:
         if self._is_over:
             self._running.stop()
 
-    def num_inferred(self) -> int:
-        """How many frames the network saw between the stopwatch's readings."""
+    def num_frames(self, *, is_gated: bool) -> int:
+        """How many frames the network saw between the stopwatch's readings; with a gate, how many were delivered."""
         from pipeline.app.stages import DETECT
 
+        if is_gated and self._statistics is not None:
+            return self._statistics.frames.delivered
         detect = None if self._statistics is None else self._statistics.of_role(DETECT.role)
         assert detect is not None
         return detect.service.num
@@ -259,7 +261,7 @@ def _measure_pipeline(case: Case, config: RunConfig) -> Measured:
         "precision": assembly.engine.precision,
         "network_wh": list(assembly.engine.spec.network_wh),
         "latency_percentiles_ms": [round(1000 * seconds, 3) for seconds in running.latency_percentiles_seconds()],
-        **_cost(usage, spent_on, watch.num_inferred()),
+        **_cost(usage, spent_on, watch.num_frames(is_gated=config.gate.kind is not None)),
         "memory_mb": {**memory, "peak": peak_memory_mb()},
     }
     return Measured.from_json({**_report(assembly, statistics, usage, spent_on, config), **measured})

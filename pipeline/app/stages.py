@@ -1,7 +1,7 @@
 """Stages: a table of the steps between sources and outputs, with everything that is said about each.
 
-Sources, preprocessing, detection, suppression, privacy and rendering get their places from `assemble` and `outputs`. A
-stage that takes results and gives results, such as a tracker, needs a row with `add` and runs after NMS.
+Sources, the gate, preprocessing, detection, suppression, privacy and rendering get their places from `assemble` and
+`outputs`. A stage that takes results and gives results, such as a tracker, needs a row with `add` and runs after NMS.
 """
 
 from __future__ import annotations
@@ -125,6 +125,7 @@ def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> F
 
 SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
 PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
+GATE = StageKind(role="gate", advice="give it smaller pictures", colour="#3a6b7e")
 DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")
 CONCEAL = StageKind(role="conceal", advice="conceal fewer classes, or smaller pictures", colour="#59a14f")
@@ -143,7 +144,7 @@ CLASSIFY = StageKind(
 
 COUNT = StageKind(role="count", advice="count at fewer lines and zones", colour="#8c6d31", add=_with_counts)
 
-STAGES: tuple[StageKind, ...] = (SOURCE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
+STAGES: tuple[StageKind, ...] = (SOURCE, GATE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
 """In the order of the flow."""
 
 

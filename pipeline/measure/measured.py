@@ -100,7 +100,7 @@ class Measured:
     latency_percentiles_ms: Sequence[float]  # 0 to 100
     cpu_ms_per_frame: float
     cpu_ms_by_role: Mapping[str, float]  # they add up to `cpu_ms_per_frame`
-    num_frames: int  # that the network saw
+    num_frames: int  # that the network saw, or that a gate carried past it
     measured_seconds: float
     cores_used: float
     other_cores: float  # how many cores other processes kept busy

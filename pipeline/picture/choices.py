@@ -1,4 +1,4 @@
-"""Choices: the words that say how objects are followed, counted, coloured and drawn."""
+"""Choices: the words that say how objects are followed, counted, coloured and drawn, and what a network looks at."""
 
 from __future__ import annotations
 
@@ -9,5 +9,6 @@ Direction = Literal["in", "out"]
 EventKind = Literal["crossed", "appeared", "entered", "dwelt", "left", "count_changed"]
 BoxStyle = Literal["box", "corners", "rounded"]
 ColourBy = Literal["class", "track"]
+GateKind = Literal["frames"]
 TrackerKind = Literal["bytetrack", "ocsort", "botsort", "sort"]
 ThemeName = Literal["plain", "colour-blind", "soft", "dark", "high-contrast", "print"]

@@ -23,6 +23,7 @@ class DetectionRow(NamedTuple):
     track_id: int | None
     attribute: str | None = None  # the best that a second model gave
     attribute_score: float | None = None
+    carried: bool | None = None  # True: of an earlier frame, because nothing had changed since
 
     @property
     def box(self) -> list[float]:
@@ -53,6 +54,7 @@ COLUMN_TYPES = dict.fromkeys(DetectionRow._fields, _NUMBER) | {
     "track_id": ColumnType("int64", "Int64"),  # what may be missing is pandas' own
     "attribute": ColumnType("string", "string"),
     "attribute_score": ColumnType("float64", "Float64"),
+    "carried": ColumnType("bool", "boolean"),
 }
 """The columns of a table, in order."""
 

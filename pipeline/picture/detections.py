@@ -62,6 +62,7 @@ class Detections:
     track_ids: IntArray | None = None  # [N]; -1: of no confirmed track
     corners: FloatArray | None = None  # [N, 4, 2]: x, y, of oriented boxes, whose bounds in the picture the boxes are
     attributes: tuple[tuple[Attribute, ...], ...] | None = None  # [N], of a second model, the best of each first
+    carried: npt.NDArray[np.bool_] | None = None  # [N], those of an earlier frame; None: all are of this one
 
     def __post_init__(self) -> None:
         num = len(self.scores)
@@ -77,7 +78,7 @@ class Detections:
             )
         if self.masks is not None and not isinstance(self.masks, Masks):
             raise ValueError(f"masks must be Masks, of an array with Masks.of, got {type(self.masks).__name__}")
-        for name in ("masks", "keypoints", "track_ids", "corners", "attributes"):
+        for name in ("masks", "keypoints", "track_ids", "corners", "attributes", "carried"):
             array = getattr(self, name)
             if array is not None and len(array) != num:
                 raise ValueError(f"{name} must have one entry for each of the {num} boxes, got {len(array)}")
@@ -105,6 +106,7 @@ class Detections:
             None if self.track_ids is None else self.track_ids[chosen],
             None if self.corners is None else self.corners[chosen],
             None if self.attributes is None else self._attributes_of(chosen),
+            None if self.carried is None else self.carried[chosen],
         )
 
     def overlaps(self, other: Detections) -> FloatArray:
@@ -170,6 +172,7 @@ class Result:
     tracks: Tracks | None = None  # None: nothing is tracked
     events: tuple[Event, ...] = ()  # at lines and in zones, that this frame shows, the earliest first
     counting: Counts | None = None  # of lines and zones, up to this frame; None: there are none
+    is_carried: bool = False  # no network looked at the frame, because nothing had changed since one last did
 
     def class_name(self, class_id: int) -> str:
         """The name of a class, or `class 7` where the model has none for it."""
@@ -182,15 +185,18 @@ class Result:
         pts = round_time(frame.pts_seconds)
         attributes = detections.attributes or ((),) * len(detections)
         best = [chosen[0] if chosen else (None, None) for chosen in attributes]
+        carried = [False] * len(detections) if detections.carried is None else detections.carried.tolist()
         columns = (
             *(detections.boxes_xyxy.tolist(), detections.scores.tolist(), detections.class_ids.tolist()),
-            *(track_ids, best),
+            *(track_ids, best, carried),
         )
-        for box, score, class_id, track_id, (attribute, attribute_score) in zip(*columns, strict=True):
+        for box, score, class_id, track_id, (attribute, attribute_score), is_carried in zip(*columns, strict=True):
             of_frame = (frame.source_id, frame.image, frame.index, pts)
             x1, y1, x2, y2 = (round(side, 2) for side in box)
             of_class = (class_id, self.class_name(class_id), round(score, 4))
-            yield DetectionRow(*of_frame, *of_class, x1, y1, x2, y2, track_id, attribute, attribute_score)
+            yield DetectionRow(
+                *of_frame, *of_class, x1, y1, x2, y2, track_id, attribute, attribute_score, is_carried or None
+            )
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a DataFrame with the columns and types of the Parquet table; no detections, no rows.

@@ -55,6 +55,8 @@ class DrawnDetections(Protocol):
     def corners(self) -> FloatArray | None: ...
     @property
     def attributes(self) -> Sequence[Sequence[tuple[str, float]]] | None: ...
+    @property
+    def carried(self) -> npt.NDArray[np.bool_] | None: ...
 
 
 class DrawnCentres(Protocol):
@@ -158,7 +160,15 @@ def _inside_first_surest(canvas: Canvas, result: Drawable) -> list[int]:
 def _colours(result: Drawable, detections: DrawnDetections, look: Look) -> list[Colour]:
     """The colour of each detection [N]."""
     names = [result.class_name(class_id) for class_id in detections.class_ids.tolist()]
-    return look.colours(names, None if detections.track_ids is None else detections.track_ids.tolist())
+    colours = look.colours(names, None if detections.track_ids is None else detections.track_ids.tolist())
+    carried = [False] * len(colours) if detections.carried is None else detections.carried.tolist()
+    return [_lighter(colour) if is_old else colour for is_old, colour in zip(carried, colours, strict=True)]
+
+
+def _lighter(colour: Colour) -> Colour:
+    """Half way to white, for objects of an earlier frame."""
+    blue, green, red = ((channel + 255) // 2 for channel in colour)
+    return blue, green, red
 
 
 def _draw_trails(

@@ -1,9 +1,10 @@
 """CSV: results → a table with one row a detection, RFC 4180, in UTF-8.
 
-    source,image,frame,pts,class_id,class_name,score,x1,y1,x2,y2,track_id,attribute,attribute_score
-    street.mp4,,0,0.0,0,person,0.8716,12.5,30.0,64.25,180.0,,,
+    source,image,frame,pts,class_id,class_name,score,x1,y1,x2,y2,track_id,attribute,attribute_score,carried
+    street.mp4,,0,0.0,0,person,0.8716,12.5,30.0,64.25,180.0,,,,
 
-`image` is empty for frames of a video, `track_id` where nothing is tracked, `attribute` where no second model gave one.
+`image` is empty for frames of a video, `track_id` where nothing is tracked, `attribute` where no second model gave one;
+`carried` is True of an object of an earlier frame, where a gate left the network out, and else empty.
 A run without detections leaves the header.
 """
 

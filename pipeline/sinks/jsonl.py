@@ -5,9 +5,10 @@
 
 Boxes are in source pixels, x right, y down. `"image"`, the file or address, is there where the frame is an image of
 its own. `"predicted"` is there where a tracker has lost objects: a list of box, class and `track_id` of where they are
-supposed to be. Some fields of a detection depend on the run: `track_id`, of a confirmed track; `corners`, the four
-[x, y] of an oriented box along its edge, whose bounds `box` is; `attributes`, of a second model, a list of
-{"name": str, "score": f}, the best first; `keypoints`, a list of [x, y, score]; `mask`, COCO's
+supposed to be. `"carried": true` is there where a gate saw nothing new in a frame, so that no network looked at it, and
+in each detection that is one of an earlier frame. Some fields of a detection depend on the run: `track_id`, of a
+confirmed track; `corners`, the four [x, y] of an oriented box along its edge, whose bounds `box` is; `attributes`, of a
+second model, a list of {"name": str, "score": f}, the best first; `keypoints`, a list of [x, y, score]; `mask`, COCO's
 compressed RLE {"size": [height, width], "counts": str}, as pycocotools decodes it; `speed_mps`, metres a second on the
 ground.
 
@@ -70,9 +71,11 @@ def as_json(result: Result) -> dict[str, object]:
         **({} if result.frame.image is None else {"image": result.frame.image}),
         "frame": result.frame.index,
         "pts": round_time(result.frame.pts_seconds),
+        **({"carried": True} if result.is_carried else {}),
         "detections": [
             {"box": row.box, "score": row.score, "class_id": row.class_id, "class_name": row.class_name}
             | ({} if row.track_id is None else {"track_id": row.track_id})
+            | ({"carried": True} if row.carried else {})
             | _attributes_of(result.detections, index)
             | _shape_of(result.detections, index)
             | _speed_of(result, index)

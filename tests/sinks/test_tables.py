@@ -15,7 +15,7 @@ from pipeline.picture.frame import Frame
 from pipeline.sinks.csv_table import CsvTable
 from pipeline.sinks.parquet import ParquetTable
 
-HEADER = "source,image,frame,pts,class_id,class_name,score,x1,y1,x2,y2,track_id,attribute,attribute_score"
+HEADER = "source,image,frame,pts,class_id,class_name,score,x1,y1,x2,y2,track_id,attribute,attribute_score,carried"
 
 
 def result(
@@ -54,10 +54,10 @@ def test_csv_has_one_header_and_a_row_a_detection(tmp_path: Path) -> None:
     write(CsvTable(tmp_path / "o.csv"), nothing(), result(1), result(2, image="p/bus.jpg", track_ids=[5, -1]))
     assert (tmp_path / "o.csv").read_bytes().decode().split("\r\n") == [
         HEADER,
-        "a.mp4,,1,0.033333,0,person,0.8765,1.0,2.0,3.14,4.0,,,",
-        "a.mp4,,1,0.033333,9,class 9,0.5,0.0,0.0,9.0,9.0,,,",
-        "a.mp4,p/bus.jpg,2,0.066667,0,person,0.8765,1.0,2.0,3.14,4.0,5,,",
-        "a.mp4,p/bus.jpg,2,0.066667,9,class 9,0.5,0.0,0.0,9.0,9.0,,,",
+        "a.mp4,,1,0.033333,0,person,0.8765,1.0,2.0,3.14,4.0,,,,",
+        "a.mp4,,1,0.033333,9,class 9,0.5,0.0,0.0,9.0,9.0,,,,",
+        "a.mp4,p/bus.jpg,2,0.066667,0,person,0.8765,1.0,2.0,3.14,4.0,5,,,",
+        "a.mp4,p/bus.jpg,2,0.066667,9,class 9,0.5,0.0,0.0,9.0,9.0,,,,",
         "",
     ]
 
@@ -101,6 +101,7 @@ def test_parquet_has_the_columns_of_the_csv_with_types(tmp_path: Path) -> None:
         **dict.fromkeys(("source", "image", "class_name", "attribute"), "string"),
         **dict.fromkeys(("frame", "class_id", "track_id"), "int64"),
         **dict.fromkeys(("pts", "score", "x1", "y1", "x2", "y2", "attribute_score"), "double"),
+        "carried": "bool",
     }
     assert table["image"].to_pylist() == [None, None, "café.jpg", "café.jpg"]
     assert table["track_id"].to_pylist() == [None, None, 5, None]

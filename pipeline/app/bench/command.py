@@ -25,6 +25,7 @@ from pipeline.app.bench.report import (
 )
 from pipeline.app.config.run import RunConfig
 from pipeline.app.detection_run import average_precision
+from pipeline.app.gating import refuse_gated
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
 from pipeline.app.output_paths import Inputs, inputs_of, refuse_overwriting
@@ -52,6 +53,7 @@ def run_bench(options: BenchOptions) -> int:
         raise ConfigError("the sources are read several times, which stdin does not allow; save it as a file")
     candidates = candidates_of(options) if options.sources else []
     for candidate in candidates:
+        refuse_gated(candidate.config, "bench")
         checked_detector(candidate.config)
     data = None if options.data is None else labelled(options.data)
     _refuse_outputs(options, candidates, data)

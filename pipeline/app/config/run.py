@@ -10,6 +10,7 @@ from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.config.engine import EngineConfig
 from pipeline.app.config.events import EventsConfig
 from pipeline.app.config.flow import FlowConfig
+from pipeline.app.config.gate import GateConfig
 from pipeline.app.config.hints import HintsConfig
 from pipeline.app.config.output import OutputConfig
 from pipeline.app.config.privacy import PrivacyConfig
@@ -94,6 +95,7 @@ class RunConfig(Section):
     detection: DetectionConfig = DetectionConfig()
     track: TrackConfig = TrackConfig()
     counting: CountingConfig = CountingConfig()
+    gate: GateConfig = GateConfig()
     tiles: TilesConfig = TilesConfig()
     then: ThenConfig = ThenConfig()
     privacy: PrivacyConfig = PrivacyConfig()
@@ -124,6 +126,10 @@ class RunConfig(Section):
     def file(self) -> Path | None:
         """The file that it was read from, beside what the command line says; None without one."""
         return self._file
+
+    def without_gate(self) -> RunConfig:
+        """The same run whose network looks at every frame, as all do that judge a model."""
+        return self.model_copy(update={"gate": GateConfig()})
 
     def without_outputs(self) -> RunConfig:
         """The same run that writes and shows nothing, whatever outputs there are."""

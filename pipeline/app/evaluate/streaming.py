@@ -69,7 +69,7 @@ def pretended(
 def run_live(config: RunConfig, data: LabelledData) -> Streaming:
     """Let the pipeline run at the pace of the video, on this machine now, and judge what it shows when."""
     flow = config.flow.model_copy(update={"mode": "live"})
-    assembly = assemble(config.model_copy(update={"flow": flow}))
+    assembly = assemble(config.without_gate().model_copy(update={"flow": flow}))
     classes = match_classes(assembly.engine.spec.class_names, data.class_names)
     by_index: dict[int, Detections] = {}
     stamps: list[tuple[int, float, float, float]] = []  # index, media time, captured, finished

@@ -292,6 +292,7 @@ def _report(
         counting=tallies.counting.counts_by_source(),
         streams=_streams(assembly),
         deliveries=_deliveries(assembly),
+        gates=assembly.gates(),
         states={name: capture.states for name, capture in supervisor.captures.items()},
     )
     service.observe()  # for the sources' last states

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
@@ -20,6 +20,7 @@ from pipeline.flow.ledger import LatencyCounts
 from pipeline.flow.running import RunStatistics
 from pipeline.picture.counting.counts import Counts
 from pipeline.sources.states import StateName
+from pipeline.stages.gate import GateStatistics
 from pipeline.version import __version__
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -45,6 +46,7 @@ class RunSnapshot:
     states: Mapping[str, StateName]
     models: Sequence[ModelInfo]
     counting: Mapping[str, Counts]  # by source; of those with lines or zones
+    gates: Mapping[str, GateStatistics] = field(default_factory=dict)  # by source; of those with a gate
 
 
 class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
@@ -81,6 +83,7 @@ class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra m
         yield from _nodes(run.statistics)
         yield _states(run.states)
         yield from count_metrics(run.counting)
+        yield from gate_metrics(run.gates)
 
 
 def _frames(statistics: RunStatistics) -> Iterator[Metric]:
@@ -154,6 +157,35 @@ def count_metrics(by_source: Mapping[str, Counts]) -> Iterator[Metric]:
                 inside.add_metric((_text(source), zone.name, _text(name)), zone.inside.get(name, 0))
     if by_source:
         yield from (crossings, inside)
+
+
+def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
+    """What gates let through and missed; nothing of a run without gates."""
+    frames = CounterMetricFamily(
+        "streamdet_gate_frames", "Frames that a network looked at, and that were carried.", labels=("source", "kind")
+    )
+    checks = CounterMetricFamily(
+        "streamdet_gate_checks", "Frames without change that were looked at, by result.", labels=("source", "result")
+    )
+    rate = GaugeMetricFamily(
+        "streamdet_gate_miss_ratio", "Checks that missed an object, and its 95 % interval.", labels=("source", "end")
+    )
+    is_open = GaugeMetricFamily(
+        "streamdet_gate_open", "1 while every frame is looked at, for too much was missed.", labels=("source",)
+    )
+    for name, gate in by_source.items():
+        source, misses = _text(name), gate.misses
+        frames.add_metric((source, "inferred"), gate.num_inferred)
+        frames.add_metric((source, "carried"), gate.num_carried)
+        checks.add_metric((source, "good"), misses.num_checked - misses.num_missed)
+        checks.add_metric((source, "missed"), misses.num_missed)
+        low, high = misses.interval
+        for end, share in (("low", low), ("estimate", misses.share), ("high", high)):
+            if share is not None:
+                rate.add_metric((source, end), share)
+        is_open.add_metric((source,), gate.num_open)
+    if by_source:
+        yield from (frames, checks, rate, is_open)
 
 
 def _text(name: str) -> str:

@@ -23,7 +23,7 @@ _FIRST = (
 )
 _PANELS = {
     "Input": ("flow", "strict"),
-    "Model": ("detection", "track", "tiles", "then", "engine.precision", "engine.shape"),
+    "Model": ("detection", "track", "gate", "tiles", "then", "engine.precision", "engine.shape"),
     "Counting": ("lines", "zones"),
     "Output": ("output", "render", "privacy"),
     "Events": ("events",),

@@ -24,6 +24,7 @@ from pipeline.picture.counting.counts import Counts
 from pipeline.sinks.events.delivery import DeliveryStatistics
 from pipeline.sinks.network.statistics import SendStatistics
 from pipeline.sources.states import SourceStates, StateName
+from pipeline.stages.gate import GateStatistics
 
 _FEWEST_IMAGES = 4  # of fewer, a rate says nothing
 _TABLE_WIDTH = 80  # of the table of stages, with 14 columns for a name
@@ -92,8 +93,25 @@ class ModelReport(TypedDict):
     sources: list[str]  # whose pictures it got
 
 
+class GateReport(TypedDict):
+    """What a gate let through to the network, and how often it missed something."""
+
+    inferred: int  # frames that the network looked at
+    carried: int  # frames that carry on the objects of the last of those
+    duty: float | None  # the share of inferred frames
+    carried_fps: float | None
+    reasons: dict[str, int]  # inferred frames by why
+    checked: int  # frames that were looked at although nothing had changed
+    missed: int  # of those, frames with an object that would have been missing
+    miss_rate: float | None
+    miss_rate_95: tuple[float, float]  # its 95 % interval, of Wilson
+    open: int  # sources of which the network looks at every frame, because too much was missed
+
+
 class SourceReport(FramesReport, ObjectsReport):
     """One source's part of a run."""
+
+    gate: NotRequired[GateReport]
 
     model: NotRequired[str]
     state: NotRequired[StateReport]
@@ -130,6 +148,7 @@ class RunReport(FramesReport, ObjectsReport):
     limited_by: str
     advice: str
     every: NotRequired[int]  # one of this number of frames was captured; left out where 1
+    gate: NotRequired[GateReport]  # left out where the network looks at every frame
     model: str  # of several, all with commas between them, as of the next two
     device: str
     agreement: str | None
@@ -157,6 +176,7 @@ def report_of(
     deliveries: Mapping[str, DeliveryStatistics] | None = None,
     states: Mapping[str, SourceStates] | None = None,
     models: Mapping[str, ModelReport] | None = None,
+    gates: Mapping[str, GateStatistics] | None = None,
 ) -> RunReport:
     """The report of a run.
 
@@ -168,6 +188,7 @@ def report_of(
     deliveries: what became of the events that were to be delivered, by receiver.
     states: what the sources were doing, by source.
     models: by name, where the run says it of each.
+    gates: what they let through to the network, by source; None, or empty: everything.
     """
     by_source: dict[str, float | None] = {}
     for node in statistics.nodes:
@@ -202,6 +223,10 @@ def report_of(
                 report["sources"][source_id]["model"] = name
     if every != 1:
         report["every"] = every
+    if gates:
+        report["gate"] = _gate(sum(gates.values(), GateStatistics()), statistics.elapsed_seconds)
+        for source_id in report["sources"].keys() & gates.keys():
+            report["sources"][source_id]["gate"] = _gate(gates[source_id], statistics.elapsed_seconds)
     if objects is not None:
         _add_objects(report, objects.counts())
         counts_by_source = objects.counts_by_source()
@@ -246,10 +271,13 @@ def print_report(report: RunReport, console: Console, *, is_verbose: bool = Fals
     share = f" (1 of every {report['every']})" if "every" in report else ""
     console.print(f"frames   {frames['captured']} captured{share} = {' + '.join(ends)}, in {report['seconds']:.1f} s")
     if has_rates:
+        carried = f"carried {_number(report['gate']['carried_fps'])}, " if "gate" in report else ""
         console.print(
-            f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, "
+            f"FPS      captured {_number(fps['captured'])}, inferred {_number(fps['inferred'])}, {carried}"
             f"delivered {_number(fps['delivered'])}"
         )
+    if "gate" in report:
+        tell(console, f"gate     {_gate_in_words(report['gate'])}", "yellow" if report["gate"]["open"] else None)
     if frames["delivered"]:
         console.print(f"latency  {_latency_in_words(latency, frames['delivered'])}, capture to sink")
     _print_streams(report, console)
@@ -266,6 +294,34 @@ def _print_streams(report: RunReport, console: Console) -> None:
     for name, counted in report.get("deliveries", {}).items():
         has_losses = bool(counted["given_up"] or counted["waiting"])
         tell(console, f"events   {_delivery_in_words(name, counted)}", "yellow" if has_losses else None)
+
+
+def _gate(gate: GateStatistics, seconds: float) -> GateReport:
+    misses = gate.misses
+    low, high = misses.interval
+    return {
+        "inferred": gate.num_inferred,
+        "carried": gate.num_carried,
+        "duty": None if gate.duty is None else round(gate.duty, 6),
+        "carried_fps": _rounded(gate.num_carried / seconds if seconds > 0 else None),
+        "reasons": {str(reason): num for reason, num in sorted(gate.num_looks.items())},
+        "checked": misses.num_checked,
+        "missed": misses.num_missed,
+        "miss_rate": None if misses.share is None else round(misses.share, 6),
+        "miss_rate_95": (round(low, 6), round(high, 6)),
+        "open": gate.num_open,
+    }
+
+
+def _gate_in_words(gate: GateReport) -> str:
+    """How much was inferred, and, always beside it, how much was missed."""
+    num = gate["inferred"] + gate["carried"]
+    share = f" ({gate['inferred'] / num:.0%})" if num else ""
+    low, high = gate["miss_rate_95"]
+    checks = f"{gate['missed']} of {gate['checked']} checks missed an object (95 %: {low:.1%} to {high:.1%})"
+    looked = f"{gate['inferred']} of {num} frames inferred{share}, {gate['carried']} carried"
+    too_much = "; too much was missed, so that every frame is inferred" if gate["open"] else ""
+    return f"{looked}; {checks if gate['checked'] else 'nothing was checked'}{too_much}"
 
 
 def _delivery_in_words(name: str, counted: DeliveryReport) -> str:

@@ -141,6 +141,7 @@ class Service:
                     for branch in supervisor.assembly.branches
                 ],
                 self._counting(),
+                supervisor.assembly.gates(),
             )
 
         metrics = RunMetrics(snapshot)

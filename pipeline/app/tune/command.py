@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from pipeline.app.config.run import RunConfig
+from pipeline.app.gating import refuse_gated
 from pipeline.app.measure_apart import Measure, measure_apart
 from pipeline.app.output_paths import files_of_model, inputs_of, refuse_overwriting
 from pipeline.app.process import prepare_process
@@ -35,6 +36,7 @@ def run_tune(options: TuneOptions, *, measure: Measure = measure_apart) -> int:
     ends_at_seconds = time.monotonic() + options.budget_seconds
     prepare_process()
     config = _config(options)
+    refuse_gated(config, "tune")
     _refuse_outputs(options, config)
     say = WorkProgress()
     start = start_of(config, options.models)

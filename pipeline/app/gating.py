@@ -1,0 +1,49 @@
+"""Gating of a run: a configuration and one of its models → the gates of its sources, and what they may not be with."""
+
+from __future__ import annotations
+
+from pipeline.app.config.gate import GateConfig
+from pipeline.app.config.run import RunConfig
+from pipeline.app.suppression import Suppression
+from pipeline.errors import ConfigError
+from pipeline.picture.gate.gate import GateOptions
+from pipeline.stages.gate import Gating
+
+_NUM_STAGES = 4  # between the two halves of a gate: preprocessing, detection, NMS, and the gate itself
+
+
+def refuse_gate(config: RunConfig) -> None:
+    """Raise ConfigError for a gate in a run whose every frame must be looked at, and for its settings without it."""
+    if config.gate.kind is None:
+        changed = [name for name, value in config.gate if value != getattr(GateConfig(), name)]
+        if changed:
+            raise ConfigError(f"gate.{changed[0]} is for --gate, which is missing: add --gate, or leave it out")
+    elif config.privacy.is_requested:
+        raise ConfigError(
+            "--gate must not be used with --blur or --pixelate, because an object that it misses would be shown; leave "
+            "one of them out"
+        )
+
+
+def refuse_gated(config: RunConfig, command: str) -> None:
+    """Raise ConfigError for a gate where speed is measured without what it costs in accuracy."""
+    if config.gate.kind is not None:
+        raise ConfigError(
+            f"{command} lets the network look at every frame, got gate.kind={config.gate.kind}; leave it out, and see "
+            "what a gate gains and what it misses with `streamdet compare MODEL --on VIDEO --gated`"
+        )
+
+
+def gating_of(config: RunConfig, suppression: Suppression, *, workers: int) -> Gating | None:
+    """The gates of a model's sources; None: its network looks at every frame.
+
+    workers: inferences at once. `Gate` hears of a result when more frames have come than fit between it and that, in
+    the queues and in the stages, each of which takes at most twice as many items as it has workers.
+    """
+    section = config.gate
+    if section.kind is None:
+        return None
+    options = GateOptions(section.full_scan_s, section.check_share, section.max_miss)
+    batch = config.engine.batch or 1
+    lag = _NUM_STAGES * (max(config.flow.queue_capacity, batch) + 2) + 2 * workers * batch
+    return Gating(options, suppression.shown_of, lag=lag)

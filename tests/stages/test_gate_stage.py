@@ -1,0 +1,208 @@
+"""Gate stages: which frames a network sees, and what the others carry on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from pipeline.errors import OutputError
+from pipeline.flow.failure import OnError
+from pipeline.flow.graph import Flow
+from pipeline.flow.running import Running
+from pipeline.picture.detections import Detections, Result
+from pipeline.picture.frame import Frame, PixelArray
+from pipeline.picture.gate.gate import GateOptions
+from pipeline.picture.suppression import SuppressionOptions
+from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating, carried_on, missed
+from pipeline.testing import CollectingSink, FunctionStage, ItemSource
+
+FPS = 25
+NAMES = ("block",)
+SHOWN = SuppressionOptions(score_threshold=0.3)
+NO_CHECKS = GateOptions(full_scan_seconds=1000, check_share=0)
+
+
+def drawn(left: int | None, *, level: int = 90) -> PixelArray:
+    """A grey picture, with a white block where `left` says."""
+    pixels = np.full((48, 64, 3), level, np.uint8)
+    if left is not None:
+        pixels[20:30, left : left + 10] = 255
+    return pixels
+
+
+def film(num: int, left_of: Callable[[int], int | None], *, source_id: str = "cam") -> list[Frame]:
+    return [
+        Frame.from_pixels(drawn(left_of(index)), source_id=source_id, index=index, pts_seconds=index / FPS)
+        for index in range(num)
+    ]
+
+
+def bright_block(frame: Frame) -> Detections:
+    """What a network would detect: the bounds of all that is white."""
+    rows, columns = np.nonzero(frame.pixels[:, :, 0] == 255)
+    if not len(rows):
+        return Detections.empty()
+    box = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]], np.float32)
+    return Detections(box, np.array([0.9], np.float32), np.array([0]))
+
+
+class Network:
+    """Stands for all between the halves of a gate; keeps the numbers of the frames that it saw."""
+
+    def __init__(self, *, fails_on: Iterable[int] = (), detect: Callable[[Frame], Detections] = bright_block) -> None:
+        self.seen: list[int] = []
+        self._fails_on, self._detect = set(fails_on), detect
+
+    def process(self, frame: Frame) -> Iterable[Result]:
+        self.seen.append(frame.index)
+        if frame.index in self._fails_on:
+            raise OutputError("scores must be numbers, got NaN")
+        return (Result(frame, self._detect(frame), NAMES),)
+
+    def drain(self) -> Iterable[Result]:
+        return ()
+
+    def close(self) -> None: ...
+
+
+def nms() -> FunctionStage[Result, Result]:
+    return FunctionStage(lambda result: [result])
+
+
+def gated(
+    *films: Sequence[Frame],
+    network: Network | None = None,
+    options: GateOptions = NO_CHECKS,
+    lag: int = 40,
+    workers: int = 1,
+) -> tuple[list[Result], dict[str, GateStatistics], Network]:
+    """The results of a flow with a gate around a network, and what was counted."""
+    network, gating = network or Network(), Gating(options, lambda _: SHOWN, lag=lag)
+    sink: CollectingSink[Result] = CollectingSink()
+    sources = [ItemSource(frames, source_id=f"source {number}") for number, frames in enumerate(films)]
+    flow = (
+        Flow.from_sources(*sources)
+        .then_per_source(gating.gate_of, name="gate")
+        .then(cast(Any, network), name="network", workers=workers, past=(CarriedFrame,))
+        .then_per_source(lambda source_id: gating.carry_of(source_id, nms(), NAMES), name="carry")
+        .to(sink)
+    )
+    with Running(flow, on_error=OnError(frame="continue")) as running:
+        running.wait()
+    return sink.got, gating.statistics(), network
+
+
+def walk(index: int) -> int | None:
+    """Comes at frame 30, walks to the middle, stands, and goes at frame 90."""
+    return min(index - 30, 27) if 30 <= index < 90 else None
+
+
+def test_frames_without_change_carry_the_objects_on_and_are_marked() -> None:
+    results, statistics, network = gated(film(120, walk))
+    assert [result.frame.index for result in results] == list(range(120))
+    for result in results:
+        assert np.array_equal(result.detections.boxes_xyxy, bright_block(result.frame).boxes_xyxy)
+        assert result.is_carried == (result.frame.index not in network.seen)
+        assert (result.detections.carried is not None) == result.is_carried
+    assert network.seen[14:] == [*range(30, 58), 90]  # behind those of the learning, what moves, and its going
+    (counted,) = statistics.values()
+    assert dict(counted.num_looks) == {"start": 14, "change": 29}
+    assert (counted.num_inferred, counted.num_carried, counted.duty) == (43, 77, 43 / 120)
+
+
+def test_results_are_the_same_however_the_threads_run() -> None:
+    options = GateOptions(full_scan_seconds=1, check_share=0.2)
+    films = [film(150, lambda index: 20 + index // 5 % 2 * 3), film(150, walk)]
+    runs = []
+    for workers in (1, 4, 3, 2):
+        results, _, _ = gated(*films, options=options, workers=workers)
+        runs.append({(r.frame.source_id, r.frame.pixels.sum(), r.frame.index, r.is_carried) for r in results})
+    assert runs[0] == runs[1] == runs[2] == runs[3]
+
+
+def test_each_source_has_a_gate_of_its_own() -> None:
+    busy, still = film(80, lambda index: index, source_id="busy"), film(80, lambda _: 5, source_id="still")
+    results, statistics, _ = gated(busy, still)
+    carried = {name: sum(r.is_carried for r in results if r.frame.source_id == name) for name in ("busy", "still")}
+    assert carried == {"busy": 15, "still": 66}  # the block of the busy one has left the picture in frame 64
+    assert sum(statistics.values(), GateStatistics()).num_carried == 81
+
+
+def test_the_frame_behind_one_that_the_network_failed_on_is_looked_at() -> None:
+    network = Network(fails_on=[40])
+    results, _, _ = gated(film(60, lambda index: 20 if index >= 40 else None), network=network, lag=0)
+    lost = [index for index in network.seen if index > 40]
+    assert lost
+    assert results[-1].detections.boxes_xyxy.tolist() == [[20, 20, 30, 30]]
+    assert 40 not in [result.frame.index for result in results]
+
+
+def test_a_second_file_begins_anew_and_carries_nothing_of_the_first() -> None:
+    first, second = film(40, lambda _: 20, source_id="a.mp4"), film(40, lambda _: None, source_id="b.mp4")
+    results, _, network = gated([*first, *second])
+    assert network.seen == [*range(14), *range(14)]
+    assert [len(result.detections) for result in results] == [1] * 40 + [0] * 40
+
+
+def test_images_are_looked_at_one_by_one() -> None:
+    frames = [replace(frame, image=f"{frame.index}.jpg") for frame in film(40, lambda _: 20)]
+    results, statistics, _ = gated(frames)
+    assert not any(result.is_carried for result in results)
+    assert dict(statistics["source 0"].num_looks) == {"image": 40}
+
+
+def test_frames_whose_size_or_time_goes_back_are_compared_with_none_before() -> None:
+    small = [
+        Frame.from_pixels(np.full((1, 1, 3), 90, np.uint8), index=index, pts_seconds=index / FPS) for index in range(20)
+    ]
+    results, _, network = gated([*small, *film(20, lambda _: 9, source_id=""), *small])
+    assert network.seen == [*range(14)] * 3
+    assert len(results) == 60
+
+
+def test_checks_find_what_the_gate_misses_and_open_it() -> None:
+    def ghost(frame: Frame) -> Detections:  # an object that no pixel shows, from frame 40 on
+        box = np.array([[1, 1, 20, 20]], np.float32)
+        return Detections(box, np.array([0.9], np.float32), np.array([0])) if frame.index >= 40 else Detections.empty()
+
+    options = GateOptions(full_scan_seconds=1000, check_share=0.1)
+    results, statistics, network = gated(
+        film(400, lambda _: None), network=Network(detect=ghost), options=options, lag=1
+    )
+    misses = statistics["source 0"].misses
+    assert misses.num_missed == 1  # from the first check on it is carried
+    assert misses.num_checked > 73
+    assert statistics["source 0"].num_looks["misses"] >= 73  # looked at until as few are missed as may be
+    assert results[-1].detections.boxes_xyxy.tolist() == [[1, 1, 20, 20]]
+    assert len(network.seen) < 400
+
+
+@pytest.mark.parametrize(
+    ("score", "shift", "class_id", "is_missed"),
+    [(0.9, 0, 0, False), (0.9, 1, 0, False), (0.9, 6, 0, True), (0.9, 0, 1, True), (0.4, 6, 0, False)],
+    ids=["the same", "moved a little", "elsewhere", "of another class", "unsure"],
+)
+def test_an_object_is_missed_that_is_sure_and_not_among_those_carried(
+    score: float, shift: float, class_id: int, is_missed: bool
+) -> None:
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    carried = Detections(box, np.array([0.5], np.float32), np.array([0]))
+    detections = Detections(box + np.float32(shift), np.array([score], np.float32), np.array([class_id]))
+    assert missed(detections, carried, SHOWN).tolist() == [is_missed]
+    assert missed(Detections.empty(), carried, SHOWN).tolist() == []
+    assert missed(detections, Detections.empty(), SHOWN).tolist() == [score > 0.45]
+
+
+def test_a_frame_without_objects_carries_none() -> None:
+    assert carried_on(Detections.empty()).carried is not None
+    assert len(carried_on(Detections.empty())) == 0
+
+
+def test_statistics_add_up() -> None:
+    assert GateStatistics().duty is None
+    both = GateStatistics({"start": 2, "change": 1}, 7) + GateStatistics({"start": 1}, 9, num_open=1)
+    assert (both.num_inferred, both.num_carried, both.duty, both.num_open) == (4, 16, 0.2, 1)
