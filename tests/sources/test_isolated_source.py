@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +21,7 @@ import pytest
 from av.video.frame import VideoFrame
 
 from pipeline.errors import SourceError
+from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import host_plane, nv12_of
 from pipeline.picture.pixel_aspect import pixel_aspect_of
 from pipeline.sources.isolated import source as isolated
@@ -28,6 +31,8 @@ from pipeline.sources.isolated.ring import ReadRing, WrittenRing
 from pipeline.sources.isolated.source import IsolatedSource, ProcessLostError, RestartedSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.options import DecodeOptions, Isolation, NetworkOptions, SourceOptions, Span
+from pipeline.sources.video.picture import VideoPicture
+from pipeline.sources.video.planes import Outgoing, incoming
 from tests.support import child_source
 from tests.support.pictures import scene
 from tests.support.videos import read_all, write_video
@@ -66,7 +71,14 @@ def write_one(kind: str, folder: Path) -> Path:
     return write_odd_video(folder / "odd.mkv", pixel_format=pixel_format, size_wh=(width, height))
 
 
-KINDS = ("turned", "yuv420p 33x17", "yuv420p10le 130x2", "bgr0 50x20")
+KINDS = (
+    "turned",
+    "yuv420p 64x36",
+    "yuv420p 64x38",
+    "yuv420p 33x17",
+    "yuv420p10le 130x2",
+    "bgr0 50x20",
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,6 +101,46 @@ def test_the_pictures_and_times_are_those_of_a_source_that_is_read_here(kind: st
             np.testing.assert_array_equal(host_plane(theirs_nv12.y)[:, :, :33], host_plane(ours_nv12.y)[:, :, :33])
             np.testing.assert_array_equal(host_plane(theirs_nv12.uv)[:, :, :34], host_plane(ours_nv12.uv)[:, :, :34])
             np.testing.assert_array_equal(theirs_nv12.yuv_to_bgr, ours_nv12.yuv_to_bgr)
+
+
+def test_a_picture_stays_in_its_slot_until_nobody_has_it_any_longer() -> None:
+    frame = VideoFrame.from_ndarray(scene(1, (64, 36)), format="bgr24").reformat(format="yuv420p")
+    outgoing = Outgoing(VideoPicture(frame))
+    ring = WrittenRing(outgoing.num_bytes)
+    offset, memory = ring.take()
+    outgoing.write(memory)
+    reader = ReadRing(os.dup(ring.descriptor), ring.num_bytes)
+    lent: list[weakref.ref[object]] = []
+    form = json.loads(json.dumps(outgoing.form))
+    picture = incoming(form, reader.slot(offset), lend=lambda array: lent.append(weakref.ref(array)))
+    copy = incoming(form, reader.slot(offset))
+    assert isinstance(picture, VideoPicture)
+    assert isinstance(copy, VideoPicture)
+    np.testing.assert_array_equal(copy.pixels, VideoPicture(frame).pixels)
+    memory[: 64 * 36] = 16  # black
+    assert np.asarray(picture.luma(1)).max() == 16
+    assert np.asarray(copy.luma(1)).max() > 16
+    rows = picture.luma(1)  # a view of the frame
+    del picture
+    assert lent[0]() is not None
+    del rows
+    assert lent[0]() is None
+    ring.close()
+
+
+@pytest.mark.parametrize("num_kept", [0, 2, 100])
+def test_whoever_keeps_pictures_keeps_them_as_they_are_and_stops_nothing(num_kept: int, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.mp4", num_frames=40, size_wh=(64, 36))
+    apart = open_source(str(path), options=ALL)
+    kept: list[Picture] = []
+    for ours, theirs in zip(read_all(open_source(str(path))), apart.pictures(NEVER), strict=True):
+        kept = [*kept, theirs.picture][-num_kept:] if num_kept else []
+        np.testing.assert_array_equal(theirs.picture.copy_pixels(), ours.picture.copy_pixels())
+    again = [timed.picture for timed in read_all(open_source(str(path)))]
+    apart.close()
+    for picture, own in zip(kept, again[-num_kept:] if num_kept else [], strict=True):
+        np.testing.assert_array_equal(picture.copy_pixels(), own.copy_pixels())
+    assert len(kept) == min(num_kept, 40)
 
 
 def test_a_part_and_every_nth_picture_are_chosen_as_they_would_be_here(tmp_path: Path) -> None:
@@ -198,7 +250,7 @@ RUBBISH = {
     "text": "s.send(b'nothing')",
     "a kind that does not exist": "s.send(b'[\"Nothing\", {}]')",
     "fields that do not exist": 's.send(b\'["Alive", {"x": 1}]\')',
-    "a picture before the source is open": "s.send(b'[\"Taken\", {}]')",
+    "a picture before the source is open": 's.send(b\'["Taken", {"ring": 0, "offset": 0}]\')',
     "a size of text": 's.send(b\'["Opened", {"source_id": "x", "is_live": true, "size_wh": ["1", 2]}]\')',
     "memory that is none": 'socket.send_fds(s, [b\'["RingMade", {"num_bytes": 9}]\'], [0])',
     "deep nesting": "s.send(b'[' * 50000)",
@@ -236,7 +288,7 @@ def test_a_picture_that_is_none_is_refused() -> None:
         sent = {"offset": 0, "form": {"format": None, "wh": [2, 2]}, "pts_seconds": 0.0, "number": 0, "image": None}
         sent |= {"captured_at_seconds": None, "num_skipped": 0, "damage": None} | change
         with pytest.raises(ProcessLostError, match="sent a picture that is none"):
-            source._copied(Sent(**sent))  # type: ignore[arg-type]
+            source._picture_of(Sent(**sent))  # type: ignore[arg-type]
     source.close()
 
 

@@ -37,7 +37,7 @@ from pipeline.sources.isolated.messages import (
     Sent,
     Taken,
 )
-from pipeline.sources.isolated.ring import NUM_SLOTS, WrittenRing
+from pipeline.sources.isolated.ring import WrittenRing
 from pipeline.sources.opening import open_source
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions, SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasImages, HasParts
@@ -68,7 +68,7 @@ class Run:
         self._connection = connection
         self._clock = clock
         self._is_over = False
-        self._num_on_the_way = 0
+        self.ring: WrittenRing | None = None  # that pictures are written to now
         self._alive_at_seconds = clock()
 
     def is_set(self) -> bool:
@@ -88,20 +88,9 @@ class Run:
 
     def wait_for_room(self) -> bool:
         """Wait until there is a free slot in the ring; False: the run is gone."""
-        while self._num_on_the_way >= NUM_SLOTS and not self._is_over:
+        while self.ring is not None and self.ring.is_full and not self._is_over:
             self._look(ALIVE_SECONDS)
         return not self._is_over
-
-    def wait_until_empty(self) -> bool:
-        """Wait until every picture in the ring was taken; False: the run is gone."""
-        while self._num_on_the_way and not self._is_over:
-            self._look(ALIVE_SECONDS)
-        return not self._is_over
-
-    def send(self, sent: Sent) -> None:
-        """Say that a picture is in the ring."""
-        self._connection.send(sent)
-        self._num_on_the_way += 1
 
     def _look(self, seconds: float) -> None:
         try:
@@ -109,8 +98,9 @@ class Run:
         except (EOFError, OSError):
             self._is_over = True
             return
-        if received is not None and isinstance(received[0], Taken):
-            self._num_on_the_way -= 1
+        taken = None if received is None else received[0]
+        if isinstance(taken, Taken) and self.ring is not None and taken.ring == self.ring.number:
+            self.ring.give_back(taken.offset)
 
     def _show_life(self) -> None:
         now = self._clock()
@@ -129,8 +119,6 @@ class Reading:
         self._connection = connection
         self._source = source
         self._run = Run(connection)
-        self._ring: WrittenRing | None = None
-        self._num_pictures = 0
         self._damage: tuple[str, ...] = ()
 
     def opened(self) -> Opened:
@@ -170,13 +158,12 @@ class Reading:
             given_at_seconds = time.monotonic()  # now: on its way it may have to wait
         damage, self._damage = self._damage, self.damage
         outgoing = Outgoing(timed.picture)
-        if not self._make_room(outgoing.num_bytes):
+        self._make_ring(outgoing.num_bytes)
+        if not self._run.wait_for_room() or self._run.ring is None:
             return False
-        assert self._ring is not None
-        offset, memory = self._ring.slot(self._num_pictures)
+        offset, memory = self._run.ring.take()
         outgoing.write(memory)
-        self._num_pictures += 1
-        self._run.send(
+        self._connection.send(
             Sent(
                 offset,
                 outgoing.form,
@@ -190,15 +177,15 @@ class Reading:
         )
         return True
 
-    def _make_room(self, num_bytes: int) -> bool:
-        if self._ring is not None and num_bytes <= self._ring.slot_bytes:
-            return self._run.wait_for_room()
-        if not self._run.wait_until_empty():
-            return False
-        self._ring = WrittenRing(num_bytes)
-        self._connection.send(RingMade(self._ring.num_bytes), descriptor=self._ring.descriptor)
-        self._ring.close()
-        return True
+    def _make_ring(self, num_bytes: int) -> None:
+        """Begin another ring where the slots are too small; the reader keeps the old one while it uses it."""
+        old = self._run.ring
+        if old is not None and num_bytes <= old.slot_bytes:
+            return
+        ring = WrittenRing(num_bytes, number=0 if old is None else old.number + 1)
+        self._connection.send(RingMade(ring.num_bytes), descriptor=ring.descriptor)
+        ring.close()
+        self._run.ring = ring
 
 
 class RelayedStates(SourceStates):

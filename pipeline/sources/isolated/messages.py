@@ -37,7 +37,10 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The oldest picture in the ring has been copied; its slot is free."""
+    """The slot at that offset of that ring, counted from 0, is free."""
+
+    ring: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +21,7 @@ from pipeline.masking import masked_address
 from pipeline.picture.frame import Picture, TimedPicture
 from pipeline.sources.isolated import messages
 from pipeline.sources.isolated.process import ChildProcess
-from pipeline.sources.isolated.ring import ReadRing
+from pipeline.sources.isolated.ring import MOST_LENT, Bytes, ReadRing
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.reconnecting import ReconnectingSource
 from pipeline.sources.source import FrameSource
@@ -61,6 +63,8 @@ class IsolatedSource:
         self._clock = clock
         self._read_seconds = options.network.read_timeout_s + MARGIN_SECONDS
         self._ring: ReadRing | None = None
+        self._num_lent = 0  # slots whose pictures are in use
+        self._freed: deque[messages.Taken] = deque()  # of these, that are so no longer; filled by any thread
         self._is_over = False
         try:
             self._process = ChildProcess(command)
@@ -94,8 +98,8 @@ class IsolatedSource:
         self._send(messages.Begin(every))
         while (sent := self._next(messages.Sent, patience_seconds=self._read_seconds, stop=stop)) is not None:
             self._count(sent)
-            picture = self._copied(sent)
-            self._send(messages.Taken())
+            picture = self._picture_of(sent)
+            self._give_back()
             yield TimedPicture(picture, sent.pts_seconds, sent.number, sent.image, sent.captured_at_seconds)
 
     def close(self) -> None:
@@ -106,15 +110,28 @@ class IsolatedSource:
         self.num_skipped = sent.num_skipped
         self.damage = self.damage if sent.damage is None else sent.damage
 
-    def _copied(self, sent: messages.Sent) -> Picture:
+    def _picture_of(self, sent: messages.Sent) -> Picture:
+        """The picture in its slot, which is lent until nobody has the picture; copied, where many slots are."""
         from pipeline.sources.video.planes import incoming
 
         try:
             if self._ring is None:
                 raise ValueError("a picture came before the memory that it lies in")
-            return incoming(sent.form, self._ring.slot(sent.offset))
+            lending = _Lending(messages.Taken(self._ring.number, sent.offset), self._freed)
+            may_lend = self._num_lent < MOST_LENT
+            picture = incoming(sent.form, self._ring.slot(sent.offset), lend=lending.begin if may_lend else None)
         except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
             raise self._lost(f"sent a picture that is none ({error})") from error
+        self._num_lent += 1
+        if not lending.has_begun:
+            self._freed.append(lending.taken)
+        return picture
+
+    def _give_back(self) -> None:
+        """Say which slots are free again."""
+        while self._freed:
+            self._send(self._freed.popleft())
+            self._num_lent -= 1
 
     def _send(self, message: object) -> None:
         try:
@@ -158,7 +175,8 @@ class IsolatedSource:
                 pass
             case messages.RingMade(num_bytes) if descriptor is not None:
                 try:
-                    self._ring = ReadRing(descriptor, int(num_bytes))
+                    number = 0 if self._ring is None else self._ring.number + 1
+                    self._ring = ReadRing(descriptor, int(num_bytes), number=number)
                 except (ValueError, TypeError) as error:
                     raise self._lost(f"gave no memory for pictures: {error}") from error
             case messages.Ended():
@@ -190,6 +208,19 @@ class IsolatedSource:
         how = self._process.end()
         what = what or (how if has_ended else "closed the connection")
         return ProcessLostError(f"{self.source_id}: the process that reads it {what}")
+
+
+class _Lending:
+    """A slot, which is in use until the array that it is lent as is gone."""
+
+    def __init__(self, taken: messages.Taken, freed: deque[messages.Taken]) -> None:
+        self.taken = taken
+        self.has_begun = False
+        self._freed = freed
+
+    def begin(self, array: Bytes) -> None:
+        self.has_begun = True
+        weakref.finalize(array, self._freed.append, self.taken).atexit = False
 
 
 class RestartedSource(ReconnectingSource):

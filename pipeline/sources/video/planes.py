@@ -5,6 +5,7 @@ Decoded video stays in the decoder's planes, and goes on to be converted as it w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.sources.video.picture import VideoPicture, rows_of
 
 Bytes = npt.NDArray[np.uint8]
 
+_I420 = ("yuv420p", "yuvj420p")
 _TAGS = ("colorspace", "color_range", "color_primaries", "color_trc")  # of a VideoFrame, which conversions look at
 
 
@@ -28,7 +30,9 @@ class Outgoing:
         frame = picture.decoded if isinstance(picture, VideoPicture) else None
         self._arrays: list[npt.NDArray[np.uint8]]
         if isinstance(picture, VideoPicture) and frame is not None:
-            self._arrays = [rows_of(plane) for plane in frame.planes]
+            # Without padding, 4:2:0 lies as I420 does, and need not be copied once more.
+            is_i420 = frame.format.name in _I420
+            self._arrays = [rows_of(plane)[:, : plane.width] if is_i420 else rows_of(plane) for plane in frame.planes]
             self.form: JsonObject = {
                 "format": frame.format.name,
                 "wh": (frame.width, frame.height),
@@ -51,23 +55,43 @@ class Outgoing:
             begin += array.size
 
 
-def incoming(form: JsonObject, memory: Bytes) -> Picture:
-    """The picture that was written there, copied. Raises ValueError, TypeError or KeyError for a form that is none."""
+def incoming(form: JsonObject, memory: Bytes, *, lend: Callable[[Bytes], None] | None = None) -> Picture:
+    """The picture that was written there, copied. Raises ValueError, TypeError or KeyError for a form that is none.
+
+    lend: takes an array in the memory that lives as long as the picture; then it is not copied, where it can be so.
+    """
     width, height = (int(side) for side in form["wh"])
     if width < 1 or height < 1 or width * height > 8 * len(memory):  # as many as there are with one bit each
         raise ValueError(f"a picture of {width} × {height} does not fit into {len(memory)} bytes")
     if form["format"] is None:
         return ArrayPicture(memory[: 3 * width * height].reshape(height, width, 3).copy())
-    return _video_picture(form, (width, height), memory)
+    return _video_picture(form, (width, height), memory, lend)
 
 
-def _video_picture(form: JsonObject, size_wh: tuple[int, int], memory: Bytes) -> Picture:
-    frame = VideoFrame(*size_wh, str(form["format"]))
-    _fill(frame, [(int(rows), int(pitch)) for rows, pitch in form["planes"]], memory)
+def _video_picture(
+    form: JsonObject, size_wh: tuple[int, int], memory: Bytes, lend: Callable[[Bytes], None] | None
+) -> Picture:
+    shapes = [(int(rows), int(pitch)) for rows, pitch in form["planes"]]
+    kind = str(form["format"])
+    if lend is not None and _lies_as_i420(kind, size_wh, shapes):
+        width, height = size_wh
+        planes = memory[: 3 * width * height // 2].reshape(3 * height // 2, width)
+        frame = VideoFrame.from_numpy_buffer(planes, format=kind)
+        lend(planes)
+    else:
+        frame = VideoFrame(*size_wh, kind)
+        _fill(frame, shapes, memory)
     for tag, value in zip(_TAGS, form["tags"], strict=True):
         setattr(frame, tag, int(value))
     aspect = Fraction(*(int(part) for part in form["aspect"]))
     return VideoPicture(frame, orientation=Orientation(*map(bool, form["flags"])), stored_pixel_aspect=aspect)
+
+
+def _lies_as_i420(kind: str, size_wh: tuple[int, int], shapes: list[tuple[int, int]]) -> bool:
+    """Whether PyAV takes the planes as one array; it drops rows unless their number is a multiple of 4."""
+    width, height = size_wh
+    half = (height // 2, width // 2)
+    return kind in _I420 and width % 2 == 0 and height % 4 == 0 and shapes == [(height, width), half, half]
 
 
 def _fill(frame: VideoFrame, shapes: list[tuple[int, int]], memory: Bytes) -> None:
