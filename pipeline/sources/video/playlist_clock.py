@@ -8,7 +8,7 @@ from collections.abc import Callable
 from statistics import median
 
 CATCH_UP_RATE = 0.05  # by which a playlist is played faster than its times, until a segment has to be waited for
-REST_SECONDS = 20.0  # after that, in which it is not, so that it does not stutter at every segment
+REST_SECONDS = 10.0  # after that, in which it is not, so that it does not stutter at every segment
 LONG_GAP_SECONDS = 1.0  # between two pictures: what is not there is not waited for
 _LONG_GAPS = 3.0  # times the usual gap, of a playlist of few pictures
 _SHORT_SECONDS = 0.03  # of waiting that says nothing
