@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import glob
+import io
 import re
 import sys
 import time
@@ -18,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, Literal
 from urllib.parse import urlsplit
 
-from pipeline.errors import SourceError, StreamdetError
+from pipeline.errors import SourceError, SourceRefusedError, StreamdetError
 from pipeline.masking import masked_address
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.file_sets import IMAGE_NAMES, IMAGE_SUFFIXES, VIDEO_NAMES, FileSet, list_entries
@@ -36,6 +37,7 @@ SMALL_PIXELS = 1280 * 720
 FIRST_WAIT_SECONDS = 2.0  # for the first answers of cameras, before the run starts without those that are away
 _CAMERA_NODES = ("/dev/video", "/dev/v4l/")
 _HEIF_HEAD_BYTES = 64
+_LACKS_RANGES = "partial file"  # what libav says of an MP4 in which it cannot go back to the first picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +365,32 @@ def _open_image_address(request: SourceRequest) -> FrameSource:
 
 
 def _open_address(request: SourceRequest) -> FrameSource:
-    return _open_video(with_escaped_user(request.word), request.word, request.options)
+    address = with_escaped_user(request.word)
+    try:
+        return _open_video(address, request.word, request.options)
+    except SourceError as error:
+        if not (_may_be_file(address) and _LACKS_RANGES in str(error)):
+            raise
+        return _open_downloaded(address, masked_address(request.word), request.options)
+
+
+def _open_downloaded(address: str, source_id: str, options: SourceOptions) -> FrameSource:
+    """A video whose index is at its end, on a server that gives no ranges; it is read once it is here.
+
+    Raises SourceRefusedError for one that is too large, or breaks off.
+    """
+    from pipeline.sources.download import MOST_BYTES, download
+
+    try:
+        content = download(address, timeout_seconds=options.network.open_timeout_s)
+    except TimeoutError as error:
+        raise SourceError(f"{source_id}: {options.network.no_answer}") from error
+    if content is None:
+        raise SourceRefusedError(
+            f"{source_id}: its index is at its end, its server gives no ranges, and it breaks off or has more than "
+            f"{MOST_BYTES >> 20} MB; download it, and read the file"
+        )
+    return _open_video(io.BytesIO(content), source_id, options)
 
 
 def _open_images(request: SourceRequest) -> FrameSource:

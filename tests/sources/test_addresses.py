@@ -22,7 +22,7 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, SourceRefusedError
 from pipeline.picture.frame import PixelArray, TimedPicture
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.images import StillSource
@@ -32,7 +32,7 @@ from pipeline.sources.reconnecting import ReconnectingSource, StreamOver
 from pipeline.sources.source import FrameSource
 from pipeline.sources.video.source import VideoSource
 from pipeline.testing import StepClock
-from tests.support.pictures import difference
+from tests.support.pictures import difference, noise
 
 NUM_FRAMES = 8
 FILES = {  # name → encoder, pixel format and container
@@ -273,6 +273,37 @@ def test_a_file_without_a_duration_is_read_once_and_whole(name: str, folder: str
     assert source.damage == ()
     assert set(server.requests) == {f"{folder}/{name}"}
     assert len(server.requests) <= 2  # it may be read again as JPEGs, but not again and again
+
+
+def mp4_with_its_index_at_the_end() -> bytes:
+    """Of more than libav keeps of what it has read."""
+    target = io.BytesIO()
+    with av.open(target, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", Fraction(25), options={"crf": "1"})
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for seed in range(NUM_FRAMES):
+            container.mux(stream.encode(VideoFrame.from_ndarray(noise(320, 240, seed=seed), format="bgr24")))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+def test_a_video_with_its_index_at_its_end_is_read_from_a_server_without_ranges(server: Server) -> None:
+    content = mp4_with_its_index_at_the_end()
+    address = server.at("/sized/film.mp4?token=s3cretPassw0rd", content)
+    source = open_source(address)
+    assert (source.is_live, source.num_frames, source.size_wh) == (False, NUM_FRAMES, (320, 240))
+    assert "s3cret" not in source.source_id
+    assert len(read(source)) == NUM_FRAMES
+
+
+def test_one_that_breaks_off_there_is_refused_with_the_way_out(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.download.MOST_BYTES", 100_000)
+    address = server.at("/sized/film.mp4", mp4_with_its_index_at_the_end())
+    with pytest.raises(
+        SourceRefusedError, match=r"gives no ranges, and it breaks off or has more than .*; download it"
+    ):
+        open_source(address)
 
 
 def test_a_stream_that_takes_its_time_is_live(server: Server) -> None:
