@@ -61,6 +61,7 @@ def counter_options(config: RunConfig) -> CounterOptions:
     counting = config.counting
     return CounterOptions(
         hysteresis=counting.hysteresis,
+        steady_seconds=counting.steady_s,
         memory_seconds=config.track.memory_s,
         hold_seconds=counting.hold_s,
         cooldown_seconds=counting.cooldown_s,

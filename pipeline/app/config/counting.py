@@ -106,7 +106,13 @@ class CountingConfig(Section):
     hysteresis: Annotated[
         Annotated[float, Field(ge=0, le=1)],
         Meaning("How far beyond a line or outline an object must be to have crossed it, as a share of its box's size."),
-    ] = 0.05
+    ] = 0.1
+    steady_s: Annotated[
+        Annotated[float, Field(ge=0, le=60)],
+        Meaning(
+            "Seconds over which boxes are steadied, and hidden lower edges made up for; 0: they count as detected."
+        ),
+    ] = 0.3
     dwell_s: Annotated[
         Positive | None, Meaning("Seconds in a zone after which an object has dwelt there; null: never.")
     ] = 10.0

@@ -20,6 +20,7 @@ from pipeline.picture.counting.homography import Homography, ground_points
 from pipeline.picture.counting.shapes import Line, Zone, can_be_reached, continued, is_in_picture
 from pipeline.picture.counting.speeds import Speeds
 from pipeline.picture.counting.stays import Change, Stays
+from pipeline.picture.counting.steadying import Steadying, are_hidden
 from pipeline.picture.counting.unconfirmed import Unconfirmed
 from pipeline.picture.counting.zone_tally import ZoneTally
 from pipeline.picture.detections import Detections
@@ -39,18 +40,20 @@ class CounterOptions:
     """How a counter counts. Raises ValueError for values that cannot work.
 
     hysteresis: how far from a line or an outline an object must be to have crossed it, as a share of the geometric mean
-    of its box's width and height. memory_seconds: of media time, for which an object that is not seen is still there;
+    of its box's width and height. steady_seconds: over which boxes are steadied, and hidden lower edges made up for;
+    0: they count as detected. memory_seconds: of media time, for which an object that is not seen is still there;
     the tracker's. hold_seconds: for which another number of objects must be in a zone to be an event, of which two of
     one zone are at least cooldown_seconds apart.
     """
 
-    hysteresis: float = 0.05
+    hysteresis: float = 0.1
+    steady_seconds: float = 0.0
     memory_seconds: float = 1.0
     hold_seconds: float = 0.5
     cooldown_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        for name in ("hysteresis", "memory_seconds", "hold_seconds", "cooldown_seconds"):
+        for name in ("hysteresis", "steady_seconds", "memory_seconds", "hold_seconds", "cooldown_seconds"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be finite and at least 0, got {value}")
@@ -88,10 +91,12 @@ class Counter:
         self._events: list[Event] = []
         self._ids = np.zeros(0, np.int64)  # [T]
         self._boxes = np.zeros((0, 4))  # [T, 4], in the frame that showed the object last
+        self._standing = np.zeros((0, 4))  # [T, 4], the same, steadied: what counts
         self._seconds = np.zeros(0)  # [T], media time of that frame
         self._class_ids = np.zeros(0, np.int64)  # [T]
         self._crossings = Crossings(len(self._lines))
         self._speeds = Speeds()
+        self._steadying = Steadying(self._options.steady_seconds)
         self._unconfirmed = Unconfirmed()
         self._seen_seconds = -math.inf  # media time of the last frame
 
@@ -117,11 +122,13 @@ class Counter:
         boxes = detections.boxes_xyxy[tracked].astype(np.float64)  # [K, 4]
         rows, is_new = self._rows(track_ids[tracked])
         class_ids = detections.class_ids[tracked]  # [K]
+        is_hidden = are_hidden(detections.boxes_xyxy.astype(np.float64), frame.size_wh)[tracked]  # [K]
         first_boxes, first_seconds = self._unconfirmed.first_sights(boxes[is_new], class_ids[is_new], frame.pts_seconds)
+        self._steadying.grow(first_boxes, is_hidden[is_new])
         self._begin(track_ids[tracked][is_new], first_boxes, class_ids[is_new], first_seconds)
         has_moved = ~is_new
         has_moved[is_new] = first_seconds < frame.pts_seconds
-        self._move(rows[has_moved], boxes[has_moved], class_ids[has_moved])
+        self._move(rows[has_moved], boxes[has_moved], class_ids[has_moved], is_hidden[has_moved])
         unconfirmed = detections.select(track_ids == NO_TRACK)
         self._unconfirmed.move_on(unconfirmed.boxes_xyxy.astype(np.float64), unconfirmed.class_ids, frame.pts_seconds)
         for zone in self._zones:
@@ -203,6 +210,7 @@ class Counter:
         first = len(self._ids)
         self._ids = np.concatenate([self._ids, track_ids])
         self._boxes = np.concatenate([self._boxes, boxes])
+        self._standing = np.concatenate([self._standing, boxes])
         self._seconds = np.concatenate([self._seconds, seconds])
         self._class_ids = np.concatenate([self._class_ids, class_ids])
         self._crossings.grow(self._line_points(boxes), self._segments[:, 0], self._segments[:, 1])
@@ -218,21 +226,25 @@ class Counter:
                 self._happen("appeared", zone.shape.name, row, float(self._seconds[row]))
                 zone.appeared[self._class_of(row)] += 1
 
-    def _move(self, rows: npt.NDArray[np.intp], boxes: Points, class_ids: npt.NDArray[np.int64]) -> None:
-        """Move objects rows [K] to their boxes [K, 4] in this frame."""
+    def _move(
+        self, rows: npt.NDArray[np.intp], boxes: Points, class_ids: npt.NDArray[np.int64], is_hidden: BoolArray
+    ) -> None:
+        """Move objects rows [K] to their boxes [K, 4] in this frame. is_hidden: whose lower edge is."""
         assert self._frame is not None
-        before, now = self._boxes[rows], self._frame.pts_seconds
+        before, now = self._standing[rows], self._frame.pts_seconds
         seconds = np.stack([self._seconds[rows], np.full(len(rows), now)], axis=1)  # [K, 2]
         bands = self._options.hysteresis * np.sqrt(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1).clip(0))  # [K]
         self._boxes[rows], self._seconds[rows], self._class_ids[rows] = boxes, now, class_ids
+        after = self._steadying.move(rows, boxes, is_hidden, np.ptp(seconds, axis=1), self._frame.size_wh)  # [K, 4]
+        self._standing[rows] = after
         if self._matrix is not None:
-            was, is_now = (ground_points(self._matrix, _anchors(side, "bottom")) for side in (before, boxes))
+            was, is_now = (ground_points(self._matrix, _anchors(side, "bottom")) for side in (before, after))
             self._speeds.move(rows, was, is_now, seconds[:, 1] - seconds[:, 0])
-        starts, ends = self._line_points(before), self._line_points(boxes)  # [K, L, 2], [K, L, 2]
+        starts, ends = self._line_points(before), self._line_points(after)  # [K, L, 2], [K, L, 2]
         for crossing in self._crossings.move(rows, starts, ends, seconds, bands, self._segments):
             self._cross(int(rows[crossing.position]), crossing)
         for zone in self._zones:
-            starts, ends = (_anchors(side, zone.shape.anchor) for side in (before, boxes))  # [K, 2], [K, 2]
+            starts, ends = (_anchors(side, zone.shape.anchor) for side in (before, after))  # [K, 2], [K, 2]
             for change in zone.stays.move(rows, starts, ends, seconds, bands, zone.polygon):
                 self._change(zone, int(rows[change.position]), change)
 
@@ -268,6 +280,8 @@ class Counter:
     def _keep(self, is_kept: BoolArray) -> None:
         self._ids, self._class_ids = self._ids[is_kept], self._class_ids[is_kept]
         self._boxes, self._seconds = self._boxes[is_kept], self._seconds[is_kept]
+        self._standing = self._standing[is_kept]
+        self._steadying.keep(is_kept)
         self._crossings.keep(is_kept)
         self._speeds.keep(is_kept)
         for zone in self._zones:
