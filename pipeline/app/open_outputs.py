@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.app import outputs
 from pipeline.app.config.output import OutputConfig
@@ -23,6 +23,9 @@ from pipeline.picture.detections import RenderedFrame, Result
 from pipeline.sinks.network.address import is_address
 from pipeline.sinks.output_lock import LockedSink, OutputLock
 from pipeline.sinks.writable import is_regular, refuse_unwritable
+
+if TYPE_CHECKING:
+    from pipeline.picture.annotators import Annotators
 
 T = TypeVar("T")
 
@@ -106,6 +109,7 @@ def _free_path(path: str) -> str:
 
 def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     """Raise SinkError for an output that would overwrite an input, another output, or, unasked, a file."""
+    _refuse_annotators(config)
     inputs, requests = inputs_of(config), _file_requests(config, feeds)
     folders = [(output.file_option or "", request.target) for output, request in requests if output.names_files]
     files = output_files(config, feeds)
@@ -213,16 +217,39 @@ def _rendered(
 ) -> Flow[RenderedFrame]:
     from pipeline.stages.render import Render
 
-    render = Render(
-        overlay=overlay,
-        labels=config.render.labels,
-        scores=config.render.scores,
-        predicted=config.render.predicted,
-        boxes=config.render.boxes,
-        look=config.render.look(),
-        in_planes=in_planes,
-    )
-    return results.then(render, name=RENDER.role, capacity=config.flow.queue_capacity)
+    requests = config.render.annotator_requests()
+
+    def render(annotators: Annotators | None = None) -> Render:
+        return Render(
+            overlay=overlay,
+            labels=config.render.labels,
+            scores=config.render.scores,
+            predicted=config.render.predicted,
+            boxes=config.render.boxes,
+            look=config.render.look(),
+            in_planes=in_planes,
+            annotators=annotators,
+        )
+
+    capacity = config.flow.queue_capacity
+    if not requests:
+        return results.then(render(), name=RENDER.role, capacity=capacity)
+    from pipeline.picture.annotators import Annotators
+
+    return results.then_per_source(lambda _: render(Annotators(requests)), name=RENDER.role, capacity=capacity)
+
+
+def _refuse_annotators(config: RunConfig) -> None:
+    """Raise a StreamdetError for annotators that cannot draw, before anything runs."""
+    requests = config.render.annotator_requests()
+    if not requests:
+        return
+    from pipeline.picture.annotators import Annotators, needs_tracks
+
+    Annotators(requests)
+    tracked = next((request.name for request in requests if needs_tracks(request)), None)
+    if tracked is not None and config.track.kind is None:
+        raise ConfigError(f"render.annotators: {tracked} draws objects that are followed: add --track, or leave it out")
 
 
 def _opened(output: Output, request: SinkRequest, locks: dict[str, OutputLock]) -> Sink[Any]:

@@ -30,15 +30,40 @@ def test_images_snapshots_and_saved_frames_have_the_look_that_is_chosen(
         np.testing.assert_array_equal(read_image(tmp_path / folder / "a.png"), expected)
 
 
+def test_annotators_of_supervision_draw_below_and_remember_each_source_apart(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    pytest.importorskip("supervision")
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 96, 3), np.uint8))
+    (tmp_path / "looks.yaml").write_text(
+        "render: {boxes: false, labels: false, annotators: [heatmap, {box: {thickness: 4}}]}"
+    )
+    words = ("-m", small_detector, "--config", tmp_path / "looks.yaml", "--device", "cpu", "-o", f"{tmp_path}/out/")
+    done = streamdet("run", small_video, tmp_path / "a.png", *words)
+    assert done.returncode == 0, done.stderr
+    assert read_image(tmp_path / "out" / "a.png")[14:18, 6:26].any(axis=2).all()
+    assert (tmp_path / "out" / "black.mp4").stat().st_size > 0
+    alone = streamdet("run", tmp_path / "a.png", *words[:-1], f"{tmp_path}/alone/")
+    assert alone.returncode == 0, alone.stderr
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "a.png"), read_image(tmp_path / "alone" / "a.png"))
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
         (("--line-width", "0"), ("--line-width", "greater than or equal to 1, got 0")),
         (("--set", "render.theme=darc"), ("render.theme", "did you mean", "dark")),
         (("--set", "render.text_size=400"), ("render.text_size", "300")),
+        (("--annotators", "traec"), ("supervision has no annotator 'traec'", "did you mean trace?")),
+        (("--annotators", "box,trace"), ("trace draws objects that are followed: add --track",)),
+        (("--set", "render.annotators=[{box: {thick: 3}}]"), ("box has no parameter 'thick'", "thickness")),
+        (("--set", "render.annotators=[3]"), ("render.annotators must have names, or a name with its parameters",)),
+        (("--set", "render.annotators=3"), ("render.annotators must be a list of names",)),
     ],
 )
 def test_a_look_that_there_is_not_is_refused(
     words: tuple[str, ...], parts: tuple[str, ...], small_video: Path, small_detector: Path, streamdet: Streamdet
 ) -> None:
+    if "annotators" in " ".join(words):
+        pytest.importorskip("supervision")
     assert refused(streamdet("run", small_video, "-m", small_detector, "--no-show", *words), *parts)

@@ -1,8 +1,8 @@
 """Docs: commands and programs of the pages run as written, and the reference pages cover the code.
 
 Words after a fence's language say what a block needs: `camera`, `network`, `gpu`, `install`, `flags` (files of the
-reader's own) and `slow` are checked only for commands and options that exist; `torch`, `measure`, `tables` and `pipe`
-run where that is installed.
+reader's own) and `slow` are checked only for commands and options that exist; `torch`, `measure`, `tables`,
+`supervision` and `pipe` run where that is installed.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ NEEDED_MODULES = {
     "measure": ("pycocotools",),
     "tables": ("pandas", "pyarrow"),
     "pipe": (),
+    "supervision": ("supervision",),
 }
 
 
