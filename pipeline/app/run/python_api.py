@@ -21,6 +21,7 @@ from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import recognise as recognise_file
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
+from pipeline.picture.choices import TrackerKind
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.arrays import ArraysSource
@@ -48,11 +49,18 @@ class Keywords(TypedDict, total=False):
     classes: str | Sequence[str]  # names; in one string, commas between them
 
 
+class RunKeywords(Keywords, total=False):
+    """Those of a run of frames that follow each other, too."""
+
+    track: bool | TrackerKind  # follow objects and number them; True: bytetrack
+
+
 KEYWORDS = {
-    **dict.fromkeys(("device", "precision", "batch"), "engine"),
-    **dict.fromkeys(("score_threshold", "iou_threshold", "max_detections", "classes"), "detection"),
+    **{name: f"engine.{name}" for name in ("device", "precision", "batch")},
+    **{name: f"detection.{name}" for name in ("score_threshold", "iou_threshold", "max_detections", "classes")},
+    "track": "track.kind",
 }
-"""The section of each keyword."""
+"""The key of each keyword."""
 
 # What the command line calls an option is a key of `settings` here, or a parameter.
 _KEYS = {
@@ -74,7 +82,7 @@ def detect(
     model: str | PathLike[str] | None = None,
     config: str | None = None,
     settings: Mapping[str, Any] | None = None,
-    **keywords: Unpack[Keywords],
+    **keywords: Unpack[RunKeywords],
 ) -> Iterator[Result]:
     """Yield a result for each frame of a source, or of several side by side, as they come.
 
@@ -88,7 +96,8 @@ def detect(
         street, is the detector that comes with streamdet.
     config: a YAML file or a preset.
     settings: dotted keys of the configuration, such as `{"flow.every": 3}`.
-    keywords: device, precision, batch, score_threshold, iou_threshold, max_detections, classes.
+    keywords: device, precision, batch, score_threshold, iou_threshold, max_detections, classes; track: True or the
+        name of a tracker, which gives `result.detections.track_ids`.
 
     Leaving the loop early ends the run. Raises a StreamdetError, at the call, for what cannot be opened,
     and in the loop, after the results before it, for what breaks on the way.
@@ -124,10 +133,10 @@ def options_of(
     for name, value in keywords.items():
         if name not in KEYWORDS:
             raise ConfigError(_unknown_keyword(name, caller))
-        key = f"{KEYWORDS[name]}.{name}"
+        key = KEYWORDS[name]
         if key in (settings or {}):
             raise ConfigError(f"{caller}: {name} must be set once, got the keyword and {key} in settings")
-        options[key] = _listed(value) if name == "classes" else value
+        options[key] = _VALUES[name](value) if name in _VALUES else value
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
 
 
@@ -145,6 +154,14 @@ def _listed(names: str | Sequence[str] | None) -> tuple[str, ...]:
     if names is not None and not listed:
         raise ConfigError(f"classes must name at least one, got {names!r}; leave it out to keep all")
     return listed
+
+
+def _tracker(value: object) -> object:
+    """The tracker that is meant: True is bytetrack, False none."""
+    return {True: "bytetrack", False: None}[value] if isinstance(value, bool) else value
+
+
+_VALUES: Mapping[str, Callable[[Any], object]] = {"classes": _listed, "track": _tracker}
 
 
 def recognise(path: str | PathLike[str], hints: Hints | None = None) -> DetectorSpec:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, TypeAlias, TypeVar, Unpack, get_args, overload
 
 import numpy as np
 
@@ -16,27 +17,38 @@ from pipeline.app.assemble import default_threads, model_of, warn_of_doubts
 from pipeline.app.config.loading import load_config
 from pipeline.app.engines import open_engine
 from pipeline.app.run.python_api import ArrayOrImage, Keywords, in_python, options_of
-from pipeline.app.thresholds import suppression_options
+from pipeline.app.thresholds import suppression_options, tracked_options, tracker_options
 from pipeline.app.tiles import tiling_of
 from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.tiled import TiledDetector
 from pipeline.errors import ConfigError, ModelError, SourceError, StreamdetError
 from pipeline.masking import masked_address
+from pipeline.picture.choices import TrackerKind
 from pipeline.picture.detections import Result
 from pipeline.picture.frame import ArrayPicture, Frame, TimedPicture
+from pipeline.picture.suppression import SuppressionOptions
+from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
 from pipeline.sources.arrays import picture_of
 from pipeline.sources.images import ImagesSource, StillSource, read_image
 from pipeline.sources.opening import kind_of, open_source
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.pil_images import file_of, is_pil_image
+from pipeline.stages.track import Track
 
 PictureSource: TypeAlias = "str | PathLike[str] | ArrayOrImage"
 """An image file, its address, an array uint8 [H, W, 3] in BGR or [H, W], or an image of PIL."""
 
 P = TypeVar("P", bound=PictureSource)
 
-_SECTIONS = ("hints", "detection", "tiles", "engine", "network")  # the others are of sources, flows and outputs
+_SECTIONS = (
+    "hints",
+    "detection",
+    "tiles",
+    "track",
+    "engine",
+    "network",
+)  # the others are of sources, flows and outputs
 
 
 class Detector:
@@ -51,8 +63,9 @@ class Detector:
     then stays warm. May be called from several threads at once; closed by `close`, or at the end of a `with`.
 
     model: an ONNX file; `demo` is the detector that comes with streamdet. config: a YAML file or a preset, of which
-    hints, detection, tiles, engine and network count. settings: dotted keys of those. keywords: device, precision,
-    batch, score_threshold, iou_threshold, max_detections, classes. Raises a StreamdetError for what cannot be loaded.
+    hints, detection, tiles, track, engine and network count. settings: dotted keys of those. keywords: device,
+    precision, batch, score_threshold, iou_threshold, max_detections, classes. Raises a StreamdetError for what cannot
+    be loaded.
     """
 
     def __init__(
@@ -66,6 +79,8 @@ class Detector:
         try:
             if model is None:
                 raise ConfigError("Detector() needs a model: an ONNX file, or demo, which knows drawn streets only")
+            if "track" in keywords:
+                raise ConfigError("Detector() has no keyword track; its method track() follows objects")
             options = options_of(model, config, settings, keywords, caller="Detector()")
             _refuse_keys_without_use(settings or {})
             loaded = load_config(config, options=options, origin="Detector()")
@@ -78,10 +93,10 @@ class Detector:
             raise in_python(error) from error
         self._engine: OrtEngine | None = engine
         self._batch = loaded.engine.batch or 1
-        self._detect: DetectFunction = EngineDetector(engine, suppression=suppression)
-        if tiling is not None:
-            most_at_once, self._batch = max(self._batch, spec.batch or 1), 1
-            self._detect = TiledDetector(self._detect, tiling, suppression, most_at_once=most_at_once)
+        self._shown, self._config = suppression, loaded
+        self._tiling, self._most_at_once = tiling, max(self._batch, spec.batch or 1)
+        self._detect = self._detecting(engine, suppression)
+        self._batch = 1 if tiling is not None else self._batch
         self._options = SourceOptions(network=loaded.network)
         self._description = engine.describe()
         self.class_names = spec.class_names
@@ -103,6 +118,63 @@ class Detector:
             return list(self._results(picture))
         (result,) = self._results([picture])
         return result
+
+    def track(
+        self, pictures: Iterable[PictureSource], *, frames_per_second: float, tracker: TrackerKind | None = None
+    ) -> Iterator[Result]:
+        """Follow objects from picture to picture, as they come: results in order, with `detections.track_ids`.
+
+            for result in detector.track(frames, frames_per_second=25):
+                print(result.detections.track_ids)
+
+        pictures: the frames of one video or camera, in order, each as a call takes one; a generator is read one by
+        one. Each call of `track` has numbers of its own. frames_per_second: of these pictures, for what is measured in
+        seconds. tracker: bytetrack unless the settings have another in track.kind. Raises ConfigError, at the call,
+        for a rate that is not above 0 and a tracker that there is not, and in the loop what a call raises.
+        """
+        try:
+            if not (isinstance(frames_per_second, int | float) and 0 < frames_per_second < float("inf")):
+                raise ConfigError(f"frames_per_second must be a number above 0, got {frames_per_second!r}")
+            if self._engine is None:
+                raise ModelError("this Detector is closed; make a new one")
+            kind = tracker or self._config.track.kind or "bytetrack"
+            if kind not in get_args(TrackerKind):
+                raise ConfigError(f"tracker must be one of {', '.join(get_args(TrackerKind))}, got {kind!r}")
+            refuse_tracker(kind)
+        except StreamdetError as error:
+            raise in_python(error) from error
+        track, shown = self._config.track.model_copy(update={"kind": kind}), self._shown
+        stage = Track(
+            lambda: new_tracker(kind, tracker_options(track, shown)),
+            lambda: shown,
+            sure_share=track.sure_share,
+            trail_seconds=self._config.render.trail_s,
+        )
+        return self._followed(
+            pictures, stage, self._detecting(self._engine, tracked_options(track, shown)), frames_per_second
+        )
+
+    def _followed(
+        self, pictures: Iterable[PictureSource], stage: Track, detect: DetectFunction, frames_per_second: float
+    ) -> Iterator[Result]:
+        source_id = None
+        for number, picture in enumerate(pictures):
+            if self._engine is None:
+                raise ModelError("this Detector is closed; make a new one")
+            try:
+                frame = self._frame(picture, number)
+                source_id = frame.source_id if source_id is None else source_id
+                frame = replace(frame, source_id=source_id, pts_seconds=number / frames_per_second)
+                (detections,) = detect([frame.picture])
+            except StreamdetError as error:
+                raise in_python(error) from error
+            yield from stage.process(Result(frame, detections, self.class_names))
+
+    def _detecting(self, engine: OrtEngine, suppression: SuppressionOptions) -> DetectFunction:
+        detect = EngineDetector(engine, suppression=suppression)
+        if self._tiling is None:
+            return detect
+        return TiledDetector(detect, self._tiling, suppression, most_at_once=self._most_at_once)
 
     def close(self) -> None:
         """Let go of the network. May be called more than once."""

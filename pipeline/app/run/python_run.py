@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config, source_of
-from pipeline.app.run.python_api import Keywords, in_python, options_of
+from pipeline.app.run.python_api import RunKeywords, in_python, options_of
 from pipeline.app.run.supervisor import SourceStatus, Supervisor
 from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
@@ -39,7 +39,7 @@ class Run:
         config: str | None = None,
         settings: Mapping[str, Any] | None = None,
         stays_open: bool = False,
-        **keywords: Unpack[Keywords],
+        **keywords: Unpack[RunKeywords],
     ) -> None:
         try:
             words = tuple(map(_word, sources))
