@@ -10,8 +10,9 @@ import contextlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,13 @@ from pipeline.accuracy.truth import LabelledData, Truth, marked
 from pipeline.errors import ConfigError, MissingExtraError
 from pipeline.picture.boxes import convert
 from pipeline.picture.detections import Detections, FloatArray
+from pipeline.picture.quadrilaterals import quadrilateral_areas, quadrilateral_iou
 
 COCO_NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """AP and AR over IoU .50 to .95 unless one is named; of small, medium and large objects (up to 32², 96², beyond);
 AR with 1, 10 or 100 detections an image and class."""
+
+IouType = Literal["bbox", "segm", "keypoints", "oriented"]
 
 RECALLS: npt.NDArray[np.float64] = np.linspace(0, 1, 101)
 """Where COCO reads precision off."""
@@ -180,9 +184,12 @@ def evaluation_of(
     images: Sequence[Mapping[str, object]],
     category_ids: Sequence[int],
     *,
-    iou_type: Literal["bbox", "segm", "keypoints"] = "bbox",
+    iou_type: IouType = "bbox",
 ) -> Evaluation:
-    """What COCOeval makes of rows as COCO has them. Raises MissingExtraError without pycocotools."""
+    """What COCOeval makes of rows as COCO has them; for `oriented` they have `corners` [4, 2] beside their boxes.
+
+    Raises MissingExtraError without pycocotools.
+    """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
@@ -200,12 +207,31 @@ def evaluation_of(
             }
             dataset.createIndex()
             datasets.append(dataset)
-        evaluation = COCOeval(*datasets, iou_type)
+        evaluation = COCOeval(*datasets, "bbox" if iou_type == "oriented" else iou_type)
+        if iou_type == "oriented":
+            evaluation.computeIoU = partial(_oriented_ious, evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     counts = evaluation.eval
     return Evaluation(evaluation.stats, counts["precision"][..., 0, -1], counts["recall"][..., 0, -1])
+
+
+def _oriented_ious(evaluation: Any, image_id: object, category_id: object) -> npt.NDArray[np.float64] | list[object]:
+    """As COCOeval.computeIoU: rotated IoU [D, G], best detections first; with crowds, the shared part of a detection.
+
+    evaluation: a COCOeval, which has no types.
+    """
+    objects, detections = (rows[image_id, category_id] for rows in (evaluation._gts, evaluation._dts))
+    if not objects and not detections:
+        return []
+    best = sorted(detections, key=lambda row: -row["score"])[: evaluation.params.maxDets[-1]]
+    corners = [np.array([row["corners"] for row in rows], np.float32).reshape(-1, 4, 2) for rows in (best, objects)]
+    ious = quadrilateral_iou(*corners).astype(np.float64)  # [D, G]
+    areas, object_areas = map(quadrilateral_areas, corners)
+    shared = ious * (areas[:, None] + object_areas) / (1 + ious)  # [D, G]
+    is_crowd = np.array([bool(row["iscrowd"]) for row in objects], np.bool_)  # [G]
+    return np.where(is_crowd, shared / np.maximum(areas[:, None], 1e-9), ious)
 
 
 def _number(value: float) -> float | None:

@@ -59,7 +59,7 @@ class Judged:
     subject: RunSubject | FileSubject
     streaming: tuple[Streaming, ...] = ()
     tracking: TrackingAccuracy | None = None
-    shapes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by `masks`, `keypoints`
+    shapes: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # by what they are of
 
 
 def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool) -> None:
@@ -81,10 +81,10 @@ def print_eval(judged: Sequence[Judged], data: LabelledData, *, per_class: bool)
             classes.add_row(data.class_names[row.class_id], str(row.num_objects), *map(_number, numbers))
         console.print()
         console.print(classes, markup=False, highlight=False)
-    for kind in ("masks", "keypoints"):
+    for kind in ("masks", "keypoints", "oriented_boxes"):
         having = [model for model in judged if kind in model.shapes]
         if having:
-            shapes = table_of_numbers(f"{kind}, COCO", *having[0].shapes[kind])
+            shapes = table_of_numbers(f"{kind.replace('_', ' ')}, COCO", *having[0].shapes[kind])
             for model in having:
                 shapes.add_row(model.name, *map(_number, model.shapes[kind].values()))
             console.print()
