@@ -57,16 +57,23 @@ def init_segment(avcc: bytes, size_wh: tuple[int, int]) -> bytes:
     return box(b"ftyp", b"iso5", bytes(4), b"iso5iso6mp41") + box(b"moov", movie, track, extends)
 
 
+# A fragment of one sample: `moof` with `mfhd` and a `traf` of `tfhd`, `tfdt` and `trun`, and the head of `mdat`.
+_FRAGMENT = struct.Struct(">I4s I4sII I4s I4sII I4sIQ I4sIIiIII I4s")
+_MOOF_BYTES = _FRAGMENT.size - 8
+_DEFAULT_BASE_IS_MOOF = 0x20000
+_HAS_OFFSET_DURATION_SIZE_FLAGS = 0x701
+
+
 def fragment(sample: bytes, *, number: int, ticks: int, duration_ticks: int, is_keyframe: bool) -> bytes:
     """`moof` and `mdat` of one sample, which is shown from `ticks` on. number: of the fragment, from 1 on."""
     flags = _KEY_FLAGS if is_keyframe else _OTHER_FLAGS
-
-    def movie_fragment(data_offset: int) -> bytes:
-        # 0x701: data offset, and of the sample duration, size and flags.
-        run = full_box(b"trun", 0x701, struct.pack(">IiIII", 1, data_offset, duration_ticks, len(sample), flags))
-        header = full_box(b"tfhd", 0x20000, struct.pack(">I", 1))  # default-base-is-moof
-        time = full_box(b"tfdt", 0, struct.pack(">Q", ticks), version=1)
-        return box(b"moof", full_box(b"mfhd", 0, struct.pack(">I", number)), box(b"traf", header, time, run))
-
-    length = len(movie_fragment(0))
-    return movie_fragment(length + 8) + box(b"mdat", sample)
+    head = _FRAGMENT.pack(
+        *(_MOOF_BYTES, b"moof"),
+        *(16, b"mfhd", 0, number),
+        *(_MOOF_BYTES - 24, b"traf"),
+        *(16, b"tfhd", _DEFAULT_BASE_IS_MOOF, 1),
+        *(20, b"tfdt", 1 << 24, ticks),
+        *(32, b"trun", _HAS_OFFSET_DURATION_SIZE_FLAGS, 1, _FRAGMENT.size, duration_ticks, len(sample), flags),
+        *(8 + len(sample), b"mdat"),
+    )
+    return head + sample

@@ -102,8 +102,12 @@ def sample_of(units: Sequence[bytes]) -> bytes:
 
 
 def has_b_slice(units: Iterable[bytes]) -> bool:
-    """Whether a picture may refer to later ones, so that it is not shown in the order of decoding."""
-    return any(_is_b_slice(unit) for unit in units if unit[0] & 0x1F in _SLICES)
+    """Whether a picture may refer to later ones, so that it is not shown in the order of decoding.
+
+    By its first slice: encoders that have B-pictures make all slices of one alike.
+    """
+    first = next((unit for unit in units if unit[0] & 0x1F in _SLICES), None)
+    return first is not None and _is_b_slice(first)
 
 
 def _is_b_slice(unit: bytes) -> bool:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
+
 from pipeline.json_values import Json
 from pipeline.picture.counting.as_json import counts_as_json, event_as_json
 from pipeline.picture.counting.counts import Counts
@@ -17,6 +19,7 @@ from pipeline.serve.remux import Init
 Mode = Literal["remux", "encode", "jpeg"]
 """How pictures come: the source's own packets, one encode for all viewers, or JPEGs."""
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _MOST_DETECTIONS = 1000  # in a message; more cannot be told apart on a screen
 _MOST_EVENTS = 100  # in a message
 
@@ -49,13 +52,13 @@ def boxes_message(
     ids = [None] * len(detections) if detections.track_ids is None else detections.track_ids.tolist()
     track_ids = [None if track_id == -1 else track_id for track_id in ids]  # -1: of no confirmed track
     rows = zip(
-        detections.boxes_xyxy.round(1).tolist(),
-        detections.scores.round(3).tolist(),
+        detections.boxes_xyxy.astype(np.float64).round(1).tolist(),  # float32 would have more digits
+        detections.scores.astype(np.float64).round(3).tolist(),
         detections.class_ids.tolist(),
         track_ids,
         strict=True,
     )
-    dets: list[Json] = [[*map(_short, box), _short(score), cls, track] for box, score, cls, track in rows]
+    dets: list[Json] = [[*box, score, cls, track] for box, score, cls, track in rows]
     events = result.events if events is None else events
     counting: dict[str, Json] = {} if result.counting is None else {"counts": _drawable(result.counting)}
     if events:
@@ -98,9 +101,14 @@ def _drawable(counts: Counts) -> dict[str, Json]:
     }
 
 
-def _short(number: float) -> float:
-    return round(number, 3)  # a float32 has more digits as a double than it means
-
-
 def _text(**values: Json) -> str:
-    return json.dumps(values, separators=(",", ":"))
+    return _ENCODER.encode(values)
+
+
+def media_message(media: bytes, texts: Sequence[str] = ()) -> bytes:
+    """Fragments, or an init segment, with texts before them, because sending costs more than what is sent.
+
+    A big-endian 32-bit number of bytes, and as many of an array of those texts in JSON, none where there are none.
+    """
+    data = f"[{','.join(texts)}]".encode() if texts else b""
+    return len(data).to_bytes(4, "big") + data + media

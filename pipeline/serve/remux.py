@@ -1,18 +1,18 @@
 """Remuxer: packets of H.264 → an init segment and a fragment for each, without decoding anything.
 
-A fragment lasts until the next one begins, so each is given out with the packet after it.
+A fragment is given out with its packet, so how long it lasts is not known yet: as long as the one before it. The next
+one begins at its own time in any case.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from pipeline.serve.fmp4 import TIMESCALE, fragment, init_segment
 from pipeline.serve.h264 import NalFormat, ParameterSets, has_b_slice, parameter_sets, sample_of
 
 _TYPICAL_TICKS = TIMESCALE // 25
-_MOST_TICKS = 10 * TIMESCALE  # that a picture is shown; a longer pause is a gap
+_MOST_TICKS = 10 * TIMESCALE  # that a picture is shown
 
 
 class NotRemuxable(ValueError):  # noqa: N818 - an answer: such a stream is encoded instead
@@ -43,14 +43,6 @@ class Init:
         return f'video/mp4; codecs="{self.codec_string}"'
 
 
-@dataclass(slots=True)
-class _Waiting:
-    sample: bytes
-    ticks: int
-    is_keyframe: bool
-    init: Init | None
-
-
 class Remuxer:
     """Turns packets into fragments at the media times of their pictures. For one thread.
 
@@ -65,13 +57,13 @@ class Remuxer:
         self._format = NalFormat(extradata)
         self._sets: ParameterSets | None = None
         self._new_init: Init | None = None
-        self._waiting: _Waiting | None = None
         self._number = 0
-        self._last_duration_ticks = _TYPICAL_TICKS
+        self._last_ticks: int | None = None
+        self._last_steps = (_TYPICAL_TICKS, _TYPICAL_TICKS)
         self._take_sets(self._format.header_units())
 
     def put(self, data: bytes, pts_seconds: float | None, *, is_keyframe: bool) -> Segment | None:
-        """Take a packet; the fragment of the packet before it, where that is complete."""
+        """The fragment of a packet; None: it has no picture, or none that a decoder could begin with."""
         if pts_seconds is None:
             raise NotRemuxable("the packets have no times")
         units = self._format.units(data)
@@ -80,37 +72,25 @@ class Remuxer:
         if has_b_slice(units):
             raise NotRemuxable("the stream has B-frames")
         sample = sample_of(units)
-        if not sample or (self._sets is None and self._waiting is None):
-            return None  # nothing to show, or nothing to show it by
-        ticks = round(Fraction(pts_seconds) * TIMESCALE)
-        if self._waiting is not None and ticks <= self._waiting.ticks:
-            raise NotRemuxable("the times of the stream go back")
-        segment = self._finished(ticks)
-        self._waiting = _Waiting(sample, ticks, is_keyframe, self._new_init)
-        self._new_init = None
-        return segment
-
-    def flush(self) -> Segment | None:
-        """The last fragment, which lasts as long as the one before it."""
-        segment = None if self._waiting is None else self._finished(self._waiting.ticks + self._last_duration_ticks)
-        self._waiting = None
-        return segment
-
-    def _finished(self, next_ticks: int) -> Segment | None:
-        waiting = self._waiting
-        if waiting is None:
+        if not sample or self._sets is None:
             return None
+        ticks = round(pts_seconds * TIMESCALE)
+        duration_ticks = self._duration_until(ticks)
         self._number += 1
-        duration = next_ticks - waiting.ticks
-        self._last_duration_ticks = duration = duration if duration <= _MOST_TICKS else self._last_duration_ticks
         data = fragment(
-            waiting.sample,
-            number=self._number,
-            ticks=waiting.ticks,
-            duration_ticks=duration,
-            is_keyframe=waiting.is_keyframe,
+            sample, number=self._number, ticks=ticks, duration_ticks=duration_ticks, is_keyframe=is_keyframe
         )
-        return Segment(data, waiting.ticks / TIMESCALE, waiting.is_keyframe, waiting.init)
+        init, self._new_init = self._new_init, None
+        return Segment(data, ticks / TIMESCALE, is_keyframe, init)
+
+    def _duration_until(self, ticks: int) -> int:
+        """How long a picture is probably shown: the shorter of the last two, one of which may have been a gap."""
+        if self._last_ticks is not None:
+            if ticks <= self._last_ticks:
+                raise NotRemuxable("the times of the stream go back")
+            self._last_steps = (self._last_steps[1], ticks - self._last_ticks)
+        self._last_ticks = ticks
+        return min(*self._last_steps, _MOST_TICKS)
 
     def _take_sets(self, units: list[bytes]) -> None:
         """Begin a new init segment where the parameter sets are others than before."""

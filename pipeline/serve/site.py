@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,8 +22,8 @@ from pipeline.masking import masked_text
 from pipeline.picture.counting.as_json import event_as_json
 from pipeline.picture.detections import Result
 from pipeline.serve.encode import jpeg_of
-from pipeline.serve.messages import stats_message
 from pipeline.serve.openapi import DOCUMENT
+from pipeline.serve.shared_statistics import SharedStatistics
 from pipeline.serve.surface import Page, Surface
 from pipeline.serve.trust import Guard, Policy
 from pipeline.serve.view import LiveView
@@ -48,6 +49,7 @@ class Site:
     def __init__(self, surface: Surface) -> None:
         self._surface = surface
         self._num_viewers = 0
+        self._statistics: dict[str, SharedStatistics] = {}  # by source
         routes: list[BaseRoute] = [
             Route("/api", lambda _: JSONResponse(DOCUMENT)),
             Route("/api/sources", _answers(self._sources), methods=["GET"]),
@@ -212,8 +214,8 @@ class Site:
 
     async def _tell_stats(self, name: str, viewer: Viewer) -> None:
         while True:
-            stats = await asyncio.to_thread(self._surface.stats_of, name)
-            viewer.put_text(stats_message({**stats, "dropped_for_viewer": viewer.num_dropped}))
+            statistics = self._statistics.setdefault(name, SharedStatistics(partial(self._surface.stats_of, name)))
+            viewer.put_text(await statistics.message(viewer.num_dropped))
             await asyncio.sleep(1.0)
 
     def _keys(self) -> dict[str, str]:

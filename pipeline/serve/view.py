@@ -13,16 +13,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pipeline.picture.counting.event import Event
 from pipeline.picture.detections import Result
 from pipeline.serve.encode import ViewEncoder, jpeg_of
-from pipeline.serve.messages import Mode, boxes_message, end_message, init_message
+from pipeline.serve.messages import Mode, boxes_message, end_message, init_message, media_message
 from pipeline.serve.remux import Init, NotRemuxable, Remuxer, Segment
-from pipeline.serve.viewer import Viewer
+from pipeline.serve.viewer import Unit, Viewer
 from pipeline.sources.packets import CodedPacket, CodedStream, HasPackets
 
 _MOST_PACKETS = 600  # of a GOP that is kept; of a longer one, viewers wait for the next
+_LEAST_SECONDS = 0.06  # between two messages of one remux: waking up and sending cost more than all that is in them
+_MOST_SECONDS = 0.1  # that packets wait for boxes that are to go with them
 _MOST_EVENTS = 100  # that are kept for who comes later
 _MOST_FPS = 30.0  # of a recorded source that is read as fast as it can be
 
@@ -39,6 +42,14 @@ class ViewOptions:
     class_names: Sequence[str] = ()
     is_paced: bool = True
     obstacle: str | None = None
+
+
+class _Shown(NamedTuple):
+    """A result, its media time in this view, and the events that are to be told with it."""
+
+    result: Result
+    pts_seconds: float
+    events: Sequence[Event]
 
 
 class _Gop:
@@ -67,32 +78,43 @@ class _Channel:
         self.gop: list[Segment] = []  # since the last key frame
         self._num_in_last_gop = 0
 
-    def put(self, segment: Segment, start_text: Callable[[Init], str]) -> None:
-        """Give a fragment to all viewers."""
-        if segment.init is not None:
-            self.init = segment.init
-        if segment.is_keyframe:
-            self._num_in_last_gop, self.gop = len(self.gop), []
-        self.gop.append(segment)
-        for viewer in self.viewers:
-            self._give(viewer, segment, start_text)
+    def put(self, segments: Sequence[Segment], start_text: Callable[[Init], str], texts: Sequence[str] = ()) -> None:
+        """Give fragments to all viewers, and texts with the last of them."""
+        if not segments:
+            return
+        begins = [index for index, segment in enumerate(segments) if index == 0 or segment.is_keyframe]
+        for begin, end in zip(begins, [*begins[1:], len(segments)], strict=True):
+            part = segments[begin:end]
+            if part[0].init is not None:
+                self.init = part[0].init
+            if part[0].is_keyframe:
+                self._num_in_last_gop, self.gop = len(self.gop), []
+            self.gop += part
+            unit = _unit(part, texts if end == len(segments) else ())
+            for viewer in self.viewers:
+                self._give(viewer, unit, start_text)
 
     def join(self, viewer: Viewer, start_text: Callable[[Init], str]) -> None:
         """Let a viewer begin with the last key frame."""
         self.viewers.add(viewer)
-        for segment in self.gop:
-            self._give(viewer, segment, start_text)
+        if self.gop:
+            self._give(viewer, _unit(self.gop), start_text)
 
     def forget(self) -> None:
         """Keep nothing of a stream that is over."""
         self.init, self.gop = None, []
 
-    def _give(self, viewer: Viewer, segment: Segment, start_text: Callable[[Init], str]) -> None:
+    def _give(self, viewer: Viewer, unit: Unit, start_text: Callable[[Init], str]) -> None:
         if self.init is None:
             return
-        if segment.is_keyframe and not viewer.has_start(self.init):
+        if unit.is_keyframe and not viewer.has_start(self.init):
             viewer.put_start(start_text(self.init), self.init)
-        viewer.put_segment(segment, gop=max(self._num_in_last_gop, len(self.gop)))
+        viewer.put_unit(unit, gop=max(self._num_in_last_gop, len(self.gop)))
+
+
+def _unit(segments: Sequence[Segment], texts: Sequence[str] = ()) -> Unit:
+    media = b"".join(segment.data for segment in segments)
+    return Unit(media_message(media, texts), len(segments), segments[0].is_keyframe, texts)
 
 
 class LiveView:
@@ -114,8 +136,11 @@ class LiveView:
         self._lock = threading.Lock()  # of the GOP and of who is told of packets
         self._gop = _Gop()
         self._has_packets = options.obstacle is None and options.is_paced and isinstance(packets, HasPackets)
-        self._is_remuxing = False
-        self._num_remuxes = 0  # tells packets of an earlier remux, which are still on their way to the loop
+        self._remuxed_stream: CodedStream | None = None  # whose packets are remuxed; None: nobody watches them
+        self._packets: list[tuple[CodedPacket, float | None]] = []  # that wait to be remuxed and sent
+        self._results: list[_Shown] = []  # that wait to be sent
+        self._sent_at_seconds = float("-inf")
+        self._has_to_encode = False  # so that every picture counts at once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_watched = False
         self._began_at_seconds: float | None = None
@@ -153,8 +178,12 @@ class LiveView:
         if not self.options.is_paced and seconds - self._last_put_seconds < 1 / _MOST_FPS:
             return
         self._last_put_seconds = seconds
-        self._call(self._take_result, result, seconds, tuple(self._unsent))
+        with self._lock:
+            self._results.append(_Shown(result, seconds, tuple(self._unsent)))
+            is_due = self._has_to_encode or self._is_due(_LEAST_SECONDS)
         self._unsent = []
+        if is_due:
+            self._call(self._send)
 
     def close(self) -> None:
         """The source has ended, and so do its viewers. May be called more than once."""
@@ -166,13 +195,28 @@ class LiveView:
     def begin(self, stream: CodedStream) -> None:
         with self._lock:
             self._gop.begin(stream)
+            self._packets = []
         self._call(self._begin_stream)
 
     def take(self, packet: CodedPacket, pts_seconds: float | None) -> None:
         with self._lock:
             self._gop.take(packet, pts_seconds)
-            if self._is_remuxing:
-                self._call(self._take_packet, self._num_remuxes, packet, pts_seconds)
+            if self._remuxed_stream is None or self._remuxed_stream is not self._gop.stream:
+                return
+            if packet.is_keyframe and len(self._packets) >= _MOST_PACKETS:  # the loop is busy for long
+                self._packets = []
+            self._packets.append((packet, pts_seconds))
+            is_due = self._is_due(_MOST_SECONDS)
+        if is_due:
+            self._call(self._send)
+
+    def _is_due(self, seconds: float) -> bool:
+        """Whether what waits is to be sent now, because nothing was for that long; to be called with the lock."""
+        now = self._clock()
+        if now - self._sent_at_seconds < seconds:
+            return False
+        self._sent_at_seconds = now
+        return True
 
     # The server, in its loop.
 
@@ -258,7 +302,10 @@ class LiveView:
 
     def _look_who_watches(self) -> None:
         self._is_watched = bool(self._viewers())
-        has_to_encode = bool(self._encoded.viewers or self._jpegs)
+        if not self._is_watched:
+            with self._lock:
+                self._results = []
+        has_to_encode = self._has_to_encode = bool(self._encoded.viewers or self._jpegs)
         if has_to_encode and self._encoding is None:
             self._encoding = asyncio.get_running_loop().create_task(self._encode_newest())
         elif not has_to_encode and self._encoding is not None:
@@ -282,8 +329,8 @@ class LiveView:
         """Let those who wait begin with the packets of the source, or where that cannot be, with an encode."""
         with self._lock:
             stream, packets = self._gop.stream, list(self._gop.packets)
-            if stream is not None and self._undecided and not stream.obstacle:
-                self._is_remuxing = True  # from here on, packets come through the loop
+            if stream is not None and self._undecided and not stream.obstacle and self._remuxer is None:
+                self._remuxed_stream, self._packets = stream, []  # from here on, packets wait to be remuxed
         if stream is None or not self._undecided:
             return
         viewers, self._undecided = self._undecided, set()
@@ -292,8 +339,7 @@ class LiveView:
                 raise NotRemuxable(stream.obstacle)
             if self._remuxer is None:
                 self._remuxer = Remuxer(stream.codec, stream.extradata)
-                for packet, pts_seconds in packets:
-                    self._put(self._remuxer, packet, pts_seconds)
+                self._remuxed.put(_remuxed(self._remuxer, packets), self._remux_text)
         except NotRemuxable as reason:
             self._remuxed.viewers |= viewers
             self._give_remuxing_up(reason)
@@ -301,18 +347,17 @@ class LiveView:
         for viewer in viewers:
             self._remuxed.join(viewer, self._remux_text)
 
-    def _take_packet(self, remux: int, packet: CodedPacket, pts_seconds: float | None) -> None:
-        if self._remuxer is None or remux != self._num_remuxes:
-            return  # of a stream before, or nobody watches any more
+    def _remux(self, packets: Sequence[tuple[CodedPacket, float | None]], texts: Sequence[str]) -> bool:
+        """Send packets, and texts with them; returns whether there was a picture in them."""
+        if self._remuxer is None or not packets:
+            return False
         try:
-            self._put(self._remuxer, packet, pts_seconds)
+            segments = _remuxed(self._remuxer, packets)
         except NotRemuxable as reason:
             self._give_remuxing_up(reason)
-
-    def _put(self, remuxer: Remuxer, packet: CodedPacket, pts_seconds: float | None) -> None:
-        segment = remuxer.put(bytes(packet), pts_seconds, is_keyframe=packet.is_keyframe)
-        if segment is not None:
-            self._remuxed.put(segment, self._remux_text)
+            return False
+        self._remuxed.put(segments, self._remux_text, texts)
+        return bool(segments)
 
     def _give_remuxing_up(self, reason: NotRemuxable) -> None:
         """Show the stream encoded from now on."""
@@ -325,20 +370,28 @@ class LiveView:
 
     def _stop_remuxing(self) -> None:
         with self._lock:
-            self._is_remuxing = False
-            self._num_remuxes += 1
+            self._remuxed_stream, self._packets = None, []
         self._remuxer = None
         self._remuxed.forget()
 
     # Boxes and encoding.
 
-    def _take_result(self, result: Result, pts_seconds: float, events: Sequence[Event]) -> None:
-        text = boxes_message(result, pts_seconds, now_seconds=self._clock(), events=events)
+    def _send(self) -> None:
+        """Send what waits: packets and boxes in one message where the packets are remuxed."""
+        with self._lock:
+            packets, self._packets = self._packets, []
+            results, self._results = self._results, []
+            is_current = self._remuxed_stream is self._gop.stream
+        now = self._clock()
+        texts = [boxes_message(result, seconds, now_seconds=now, events=events) for result, seconds, events in results]
         if self._jpegs:
-            self._events_for_jpegs.extend(events)
-        for viewer in self._remuxed.viewers | self._encoded.viewers:
-            viewer.put_text(text)
-        self._to_encode.set()
+            self._events_for_jpegs.extend(event for shown in results for event in shown.events)
+        are_sent = is_current and self._remux(packets, texts)
+        for viewer in self._encoded.viewers if are_sent else self._encoded.viewers | self._remuxed.viewers:
+            for text in texts:
+                viewer.put_text(text)
+        if results:
+            self._to_encode.set()
 
     async def _encode_newest(self) -> None:
         """Encode what came last, again and again, while someone watches it; what comes meanwhile is left out."""
@@ -352,8 +405,8 @@ class LiveView:
             last, seconds = result, self._view_seconds(result)
             if self._encoded.viewers:
                 self._encoder = self._encoder or ViewEncoder(self.options.name)
-                for segment in await asyncio.to_thread(self._encoder.encode, result, seconds):
-                    self._encoded.put(segment, self._encode_text)
+                segments = await asyncio.to_thread(self._encoder.encode, result, seconds)
+                self._encoded.put(segments, self._encode_text)
             if self._jpegs:
                 self._put_jpeg(await asyncio.to_thread(jpeg_of, result), result, seconds)
 
@@ -368,8 +421,15 @@ class LiveView:
             viewer.put_picture(data, text)
 
     def _end(self) -> None:
+        self._send()
         for viewer in self._viewers():
             viewer.end(end_message())
         if self._encoding is not None:
             self._encoding.cancel()
             self._encoding = None
+
+
+def _remuxed(remuxer: Remuxer, packets: Sequence[tuple[CodedPacket, float | None]]) -> list[Segment]:
+    """The fragments of packets. Raises NotRemuxable."""
+    segments = [remuxer.put(bytes(packet), seconds, is_keyframe=packet.is_keyframe) for packet, seconds in packets]
+    return [segment for segment in segments if segment is not None]

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.serve.messages import drop_message
-from pipeline.serve.remux import Init, Segment
+from pipeline.serve.messages import drop_message, media_message
+from pipeline.serve.remux import Init
 
 _LEAST_SEGMENTS = 50
 _MOST_ITEMS = 2000
 _MOST_BYTES = 16 << 20  # in the queue of one viewer; a GOP of a 4K camera is a few megabytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Fragments that are sent as one message, the same object to all viewers.
+
+    message: of `media_message`. texts: those in it, for a viewer that cannot take the fragments. is_keyframe: whether
+    decoding can begin with the first.
+    """
+
+    message: bytes
+    num_pictures: int
+    is_keyframe: bool
+    texts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,21 +66,23 @@ class Viewer:
         self._put(_Item(text, init=init))
         self._init = init
         if init is not None:
-            self._put(_Item(init.data, init=init))
+            self._put(_Item(media_message(init.data), init=init))
 
     def has_start(self, init: Init | None) -> bool:
         """Whether it has that init segment, or it waits in the queue."""
         return init is not None and self._init is init
 
-    def put_segment(self, segment: Segment, *, gop: int) -> None:
-        """A fragment. gop: how many the last GOP had, which the queue must have room for."""
+    def put_unit(self, unit: Unit, *, gop: int) -> None:
+        """Fragments. gop: how many the last GOP had, which the queue must have room for."""
         self._most_pictures = max(_LEAST_SEGMENTS, 2 * gop)
-        if self._needs_keyframe and not segment.is_keyframe:
-            self._num_left_out += self._is_cut
+        if self._needs_keyframe and not unit.is_keyframe:
+            self._num_left_out += self._is_cut * unit.num_pictures
+            for text in unit.texts:
+                self.put_text(text)
             return
         self._needs_keyframe = self._is_cut = False
         self._say_what_was_left_out()
-        self._put(_Item(segment.data, 1))
+        self._put(_Item(unit.message, unit.num_pictures))
 
     def put_picture(self, data: bytes, boxes: str) -> None:
         """A JPEG and its boxes, in place of one that still waits: the newest is enough."""

@@ -151,15 +151,17 @@ def test_a_line_of_a_message_is_drawn_on_its_source_alone(tab: Tab, writer: Writ
 def test_a_recording_begins_with_a_key_frame_and_plays(tab: Tab, tmp_path: Path) -> None:
     import av
 
-    saved = """import("/recorder.js").then(async ({ Recorder }) => {
+    saved = """Promise.all(["recorder", "player"].map((name) => import(`/${name}.js`))).then(async (modules) => {
+      const [{ Recorder }, { takenApart }] = modules;
       const socket = new WebSocket("ws://" + location.host + "/ws/view/door");
       socket.binaryType = "arraybuffer";
       return new Promise((done) => {
         let recorder = null, num = 0;
         socket.onmessage = async ({ data }) => {
           if (typeof data === "string") return;
-          if (!recorder) { recorder = new Recorder(data); return; }
-          recorder.take(data);
+          const { media } = takenApart(data);
+          if (!recorder) { recorder = new Recorder(media); return; }
+          recorder.take(media);
           if (++num < 40) return;
           socket.onmessage = null; socket.close();
           done([...new Uint8Array(await recorder.file().arrayBuffer())]);
@@ -170,7 +172,7 @@ def test_a_recording_begins_with_a_key_frame_and_plays(tab: Tab, tmp_path: Path)
     clip.write_bytes(bytes(tab.run(saved)))
     with av.open(str(clip)) as container:
         frames = list(container.decode(video=0))
-    assert len(frames) == 40
+    assert len(frames) == clip.read_bytes().count(b"moof") >= 40
     assert frames[0].key_frame
 
 

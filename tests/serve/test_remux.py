@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ def remuxed(content: bytes, *, shift_seconds: float = 0.0) -> list[Segment]:
         seconds = float(packet.pts * packet.time_base) + shift_seconds
         segments.append(remuxer.put(bytes(packet), seconds, is_keyframe=packet.is_keyframe))
     assert remuxer is not None
-    return [segment for segment in (*segments, remuxer.flush()) if segment is not None]
+    return [segment for segment in segments if segment is not None]
 
 
 def stream_of(segments: Sequence[Segment]) -> bytes:
@@ -44,7 +45,7 @@ def test_every_picture_comes_out_as_it_was_at_its_time(container: str) -> None:
         assert np.array_equal(picture, new_picture)
 
 
-def test_a_fragment_is_one_movie_fragment_and_lasts_until_the_next() -> None:
+def test_a_fragment_is_one_movie_fragment_and_lasts_as_long_as_the_one_before() -> None:
     segments = remuxed(coded_video("mp4"), shift_seconds=1000.0)
     assert all(segment.data[4:8] == b"moof" and segment.data.count(b"mdat") == 1 for segment in segments)
     assert [index for index, segment in enumerate(segments) if segment.is_keyframe] == [0, 10, 20]
@@ -90,6 +91,18 @@ def test_packets_without_times_are_refused() -> None:
         Remuxer("h264", b"").put(b"\0\0\1\x65\x88", None, is_keyframe=True)
 
 
+def test_a_fragment_begins_at_its_own_time_and_a_gap_makes_none_longer() -> None:
+    (_, packet) = next(packets_of(coded_video("mpegts")))
+    remuxer, times = Remuxer("h264", b""), [0.0, 0.1, 0.2, 5.2, 5.3, 5.5, 5.7]
+    segments = [remuxer.put(bytes(packet), time, is_keyframe=True) for time in times]
+    data = stream_of([segment for segment in segments if segment is not None])
+    fragments = [packet for _, packet in packets_of(data)]
+    assert [packet.pts for packet in fragments] == [round(90_000 * time) for time in times]
+    sizes = [data.index(b"trun", index) for index in [match.start() for match in re.finditer(b"moof", data)]]
+    durations = [int.from_bytes(data[at + 16 : at + 20], "big") / 90_000 for at in sizes]
+    assert durations == pytest.approx([0.04, 0.04, 0.1, 0.1, 0.1, 0.1, 0.2])
+
+
 def test_times_that_go_back_are_refused() -> None:
     remuxer = Remuxer("h264", b"")
     data = bytes(next(packets_of(coded_video("mpegts")))[1])
@@ -101,4 +114,3 @@ def test_times_that_go_back_are_refused() -> None:
 def test_what_comes_before_the_first_key_frame_is_left_out() -> None:
     remuxer = Remuxer("h264", b"")
     assert remuxer.put(b"\0\0\1\x41\x9a", 0.0, is_keyframe=False) is None
-    assert remuxer.flush() is None

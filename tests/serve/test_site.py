@@ -279,7 +279,18 @@ def messages(socket: Any) -> Iterator[dict[str, Any] | bytes]:
         message = socket.receive()
         if message["type"] == "websocket.close":
             return
-        yield json.loads(message["text"]) if message.get("text") else message["bytes"]
+        if message.get("text"):
+            yield json.loads(message["text"])
+        else:
+            yield from parts_of(message["bytes"])
+
+
+def parts_of(data: bytes) -> Iterator[dict[str, Any] | bytes]:
+    """The messages in a binary one, and its media; of a JPEG, which begins otherwise, all."""
+    length = int.from_bytes(data[:4], "big")
+    is_jpeg = data[8:10] == b"\xff\xd8"
+    yield from [] if is_jpeg or not length else json.loads(data[4 : 4 + length])
+    yield data if is_jpeg else data[4 + length :]
 
 
 def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None:
@@ -290,8 +301,14 @@ def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None
     coded = list(packets_of(coded_video("mp4")))
     stream = coded[0][0]
     source.listener.begin(CodedStream("h264", bytes(stream.codec_context.extradata or b""), (96, 64)))
-    for _, packet in coded[:15]:
+
+    def take(number: int) -> None:
+        packet = coded[number][1]
+        assert source.listener is not None
         source.listener.take(packet, float((packet.pts or 0) * packet.time_base))
+
+    for number in range(14):
+        take(number)
     with client(FakeSurface({"door": view})).websocket_connect("ws://127.0.0.1/ws/view/door") as socket:
         stream_of_messages = messages(socket)
         (init, segment) = _until_binary(stream_of_messages)
@@ -299,11 +316,14 @@ def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None
         assert init["mime"].startswith('video/mp4; codecs="avc1.64')
         assert (init["w"], init["h"], init["classes"]) == (96, 64, ["cat"])
         assert segment[4:8] == b"ftyp"
-        fragments = [next(stream_of_messages) for _ in range(4)]  # from the key frame 10 on; 14 waits for the next
-        assert all(isinstance(data, bytes) and data[4:8] == b"moof" for data in fragments if not isinstance(data, dict))
+        assert next(data for data in stream_of_messages if isinstance(data, bytes)).count(b"moof") == 4  # 10 to 13
+        take(14)
         view.write(result(14))
         boxes = next(message for message in stream_of_messages if isinstance(message, dict) and message["t"] == "boxes")
         assert boxes["dets"] == [[14.0, 1.0, 23.0, 11.0, 0.5, 0, None]]
+        fragment = next(stream_of_messages)  # of the same message
+        assert isinstance(fragment, bytes)
+        assert fragment.count(b"moof") == 1
         view.close()
         assert any(isinstance(message, dict) and message["t"] == "end" for message in stream_of_messages)
     assert eventually(lambda: view.num_viewers == 0)

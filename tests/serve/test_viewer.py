@@ -7,14 +7,14 @@ import json
 
 import pytest
 
-from pipeline.serve.remux import Init, Segment
-from pipeline.serve.viewer import Viewer
+from pipeline.serve.remux import Init
+from pipeline.serve.viewer import Unit, Viewer
 
 INIT = Init(b"init", "avc1.64001f", (96, 64))
 
 
-def segment(number: int, gop: int = 10) -> Segment:
-    return Segment(f"{number}".encode(), number / 25, number % gop == 0, INIT if number == 0 else None)
+def unit(number: int, gop: int = 10) -> Unit:
+    return Unit(f"{number}".encode(), 1, number % gop == 0)
 
 
 def taken(viewer: Viewer, num: int | None = None) -> list[str | bytes | None]:
@@ -38,25 +38,25 @@ def test_a_fast_browser_gets_everything_in_order() -> None:
     viewer = Viewer()
     viewer.put_start("start", INIT)
     for number in range(20):
-        viewer.put_segment(segment(number), gop=10)
-    assert taken(viewer) == ["start", b"init", *(str(number).encode() for number in range(20))]
+        viewer.put_unit(unit(number), gop=10)
+    assert taken(viewer) == ["start", b"\0\0\0\0init", *(str(number).encode() for number in range(20))]
 
 
 def test_it_begins_with_a_key_frame() -> None:
     viewer = Viewer()
     viewer.put_start("start", INIT)
     for number in range(5, 12):
-        viewer.put_segment(segment(number), gop=10)
-    assert taken(viewer) == ["start", b"init", b"10", b"11"]
+        viewer.put_unit(unit(number), gop=10)
+    assert taken(viewer) == ["start", b"\0\0\0\0init", b"10", b"11"]
 
 
 def test_a_slow_browser_goes_on_with_the_next_key_frame_and_hears_how_much_it_missed() -> None:
     viewer = Viewer()
     viewer.put_start("start", INIT)
-    viewer.put_segment(segment(0), gop=10)
-    assert taken(viewer, 3) == ["start", b"init", b"0"]
+    viewer.put_unit(unit(0), gop=10)
+    assert taken(viewer, 3) == ["start", b"\0\0\0\0init", b"0"]
     for number in range(1, 63):
-        viewer.put_segment(segment(number), gop=10)
+        viewer.put_unit(unit(number), gop=10)
     first, *rest = taken(viewer)
     assert isinstance(first, str)
     assert json.loads(first) == {"t": "drop", "n": 59}  # 1 to 51, which were too many, and those up to the key frame 60
@@ -69,7 +69,7 @@ def test_an_init_segment_that_was_left_out_is_missed() -> None:
     viewer = Viewer()
     viewer.put_start("start", INIT)
     for number in range(60):
-        viewer.put_segment(segment(number), gop=10)
+        viewer.put_unit(unit(number), gop=10)
     assert not viewer.has_start(INIT)
 
 
@@ -78,9 +78,21 @@ def test_the_queue_of_a_stuck_browser_is_bounded_by_its_gop(gop: int) -> None:
     viewer = Viewer()
     viewer.put_start("start", INIT)
     for number in range(5000):
-        viewer.put_segment(segment(number, gop), gop=gop)
+        viewer.put_unit(unit(number, gop), gop=gop)
         viewer.put_text("boxes")
     assert len(taken(viewer)) <= 2000
+
+
+def test_one_that_waits_for_a_key_frame_hears_of_boxes_and_several_pictures_are_left_out_at_once() -> None:
+    viewer = Viewer()
+    viewer.put_start("start", INIT)
+    viewer.put_unit(Unit(b"2 and 3", 2, False, ("boxes 2", "boxes 3")), gop=10)
+    viewer.put_unit(Unit(b"10 and 11", 2, True, ("boxes 10",)), gop=10)
+    assert taken(viewer, 5) == ["start", b"\0\0\0\0init", "boxes 2", "boxes 3", b"10 and 11"]
+    for _ in range(30):
+        viewer.put_unit(Unit(b"more", 2, False), gop=10)
+    viewer.put_unit(Unit(b"20", 1, True), gop=10)
+    assert taken(viewer) == ['{"t":"drop","n":60}', b"20"]
 
 
 def test_of_jpegs_the_newest_is_enough() -> None:

@@ -95,7 +95,7 @@ function joined(parts) {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.byteLength, 0));
   let offset = 0;
   for (const part of parts) {
-    whole.set(new Uint8Array(part), offset);
+    whole.set(part, offset);
     offset += part.byteLength;
   }
   return whole;

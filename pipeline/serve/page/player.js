@@ -12,8 +12,17 @@ const MODES = [null, "encode", "jpeg"]; // asked for, one after another, where t
 const LONGEST_DELAY_MS = 5000;
 const STALE_MS = 2000; // without boxes for longer, the newest picture counts
 const DEFAULT_STEP = 0.04;
-const LEAST_MARGIN = 0.06; // seconds that pictures wait for their boxes; more where boxes come late
+const LEAST_MARGIN = 0.08; // seconds that pictures wait for their boxes and for the next message; more where boxes come late
 const MOST_MARGIN = 0.5;
+
+const decoder = new TextDecoder();
+
+// A binary message: the messages in it, and its fragments, or init segment.
+export function takenApart(data) {
+  const length = new DataView(data).getUint32(0);
+  const messages = length ? JSON.parse(decoder.decode(new Uint8Array(data, 4, length))) : [];
+  return { messages, media: new Uint8Array(data, 4 + length) };
+}
 
 export class Player extends EventTarget {
   #key;
@@ -184,11 +193,13 @@ export class Player extends EventTarget {
       this.#show(data);
       return;
     }
+    const { messages, media } = takenApart(data);
+    for (const message of messages) this.#hear(message);
     if (!this.#initData) {
-      this.#initData = data;
+      this.#initData = media;
       this.#tell("recordable", null);
-    } else if (this.#recorder && !this.#recorder.take(data)) this.stopRecording();
-    this.#feed?.append(data);
+    } else if (this.#recorder && !this.#recorder.take(media)) this.stopRecording();
+    this.#feed?.append(media);
   }
 
   #chase() {

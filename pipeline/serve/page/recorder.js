@@ -2,9 +2,9 @@
 
 const MOST_BYTES = 1 << 30; // that a tab holds; then the file is saved
 
-// Whether a fragment, as pipeline/serve/fmp4.py writes it, begins with a key frame: sample_is_non_sync_sample is not set.
+// Whether fragments (Uint8Array), as pipeline/serve/fmp4.py writes them, begin with a key frame: sample_is_non_sync_sample is not set.
 export function isKeyframe(data) {
-  const view = new DataView(data);
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   let range = [0, data.byteLength];
   for (const kind of ["moof", "traf", "trun"]) range = contentOf(view, kind, range);
   return (view.getUint32(range[0] + 20) & 0x10000) === 0; // behind version, count, offset, duration and size
