@@ -46,7 +46,7 @@ class Driver:
         )
 
     def wait_for_results(self, num: int) -> None:
-        """Return once the ledger has so many lines. Raises RuntimeError where the map ends, or stands, before that."""
+        """Return once the ledger has that number of lines. Raises RuntimeError where the map ends or stands before."""
         ends_at_seconds = time.monotonic() + _PATIENCE_SECONDS
         while not self._ledger.exists() or self._ledger.read_bytes().count(b"\n") < num:
             if self._process.poll() is not None or time.monotonic() > ends_at_seconds:

@@ -33,6 +33,7 @@ from pipeline.app.models.options import (
     VerifyOptions,
 )
 from pipeline.app.optimise.options import OptimiseOptions
+from pipeline.app.run.fleet.options import FleetOptions
 from pipeline.app.run.options import DemoOptions, DoctorOptions, RunOptions
 from pipeline.app.settings.options import ConfigOptions
 from pipeline.app.signals import Signals, end_process
@@ -45,6 +46,7 @@ from pipeline.version import __version__
 COMMANDS = (
     Command("run", RunOptions, "pipeline.app.run.command:run_sources"),
     Command("map", MapOptions, "pipeline.app.map.command:run_map"),
+    Command("fleet", FleetOptions, "pipeline.app.run.fleet.command:run_fleet"),
     Command("ctl", CtlOptions, "pipeline.app.ctl.command:run_ctl"),
     Command("demo", DemoOptions, "pipeline.app.run.command:run_demo"),
     Command("doctor", DoctorOptions, "pipeline.app.doctor:run_doctor"),

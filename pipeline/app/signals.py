@@ -52,13 +52,20 @@ class Signals:
     thread that does not come back to Python within `grace_seconds`, end the process at once. What is ignored, as by
     nohup, stays so, except Ctrl-C.
 
-    end: takes the exit code and ends the process.
+    end: takes the exit code and ends the process. on_hangup: what SIGHUP does instead, in another thread.
     """
 
-    def __init__(self, *, grace_seconds: float = GRACE_SECONDS, end: Callable[[int], object] = os._exit) -> None:
+    def __init__(
+        self,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        end: Callable[[int], object] = os._exit,
+        on_hangup: Callable[[], object] | None = None,
+    ) -> None:
         self.numbers: list[int] = []  # of the signals that came
         self._grace_seconds = grace_seconds
         self._end = end
+        self._on_hangup = on_hangup
         self._answer: Callable[[], object] | None = None
         self._is_raised = False
         self._is_back = threading.Event()  # the main thread runs Python again
@@ -119,12 +126,17 @@ class Signals:
         return task.result()
 
     def _in_main_thread(self, number: int, _: FrameType | None) -> None:
+        if self._is_hangup(number):
+            return
         # Plain attributes and an event that this thread never waits for: a handler may come between any two steps.
         is_first = not self._is_raised
         self._is_raised = True
         self._is_back.set()
         if is_first and self._answer is None:
             raise Interrupted(number)
+
+    def _is_hangup(self, number: int) -> bool:
+        return self._on_hangup is not None and number == getattr(signal, "SIGHUP", None)
 
     def _hear_of_swallowed(self, unraisable: sys.UnraisableHookArgs) -> None:
         """Let `Interrupted` be raised anew where native code, such as pydantic's, swallowed it and goes on."""
@@ -143,6 +155,9 @@ class Signals:
                 _send_to_main_thread(number - _SWALLOWED)
                 continue
             if number not in self._handlers:
+                continue
+            if self._on_hangup is not None and self._is_hangup(number):
+                self._on_hangup()
                 continue
             if self._num_again:
                 self._num_again -= 1

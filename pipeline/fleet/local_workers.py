@@ -36,10 +36,6 @@ class LocalWorkers(Generic[Piece, Outcome]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        pids = {worker.pid for worker in self._workers}
-        for child in multiprocessing.active_children():
-            if child.pid in pids:
-                child.kill()
         for worker in self._workers:
             worker.close()
 
@@ -61,9 +57,18 @@ class _LocalWorker(Generic[Piece, Outcome]):
 
     def submit(self, piece: Piece) -> Future[Outcome]:
         assert self._executor is not None, "start comes first"
-        return self._executor.submit(_do, piece)
+        try:
+            return self._executor.submit(_do, piece)
+        except BrokenProcessPool as error:  # it died while it had nothing to do
+            future: Future[Outcome] = Future()
+            future.set_exception(error)
+            return future
 
     def close(self) -> None:
+        """End its process at once."""
+        for child in multiprocessing.active_children():
+            if child.pid is not None and child.pid == self.pid:
+                child.kill()
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = None

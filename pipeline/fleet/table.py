@@ -123,10 +123,16 @@ def read_detections(folder: Path) -> pyarrow.Table:
     return pyarrow.concat_tables([parquet.read_table(path) for path in paths]) if paths else schema().empty_table()
 
 
+def detections_type() -> pyarrow.DataType:
+    """The detections of a frame: a list of structs with `DETECTION_COLUMNS`."""
+    import pyarrow
+
+    return pyarrow.list_(
+        pyarrow.struct([(name, pyarrow.type_for_alias(COLUMN_TYPES[name].arrow)) for name in DETECTION_COLUMNS])
+    )
+
+
 def _frame_type() -> pyarrow.DataType:
     import pyarrow
 
-    detection = pyarrow.struct([(name, pyarrow.type_for_alias(COLUMN_TYPES[name].arrow)) for name in DETECTION_COLUMNS])
-    return pyarrow.struct(
-        [("frame", pyarrow.int64()), ("pts", pyarrow.float64()), ("detections", pyarrow.list_(detection))]
-    )
+    return pyarrow.struct([("frame", pyarrow.int64()), ("pts", pyarrow.float64()), ("detections", detections_type())])
