@@ -21,7 +21,7 @@ from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import source_of
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
-from pipeline.app.process import collecting_often, prepare_process
+from pipeline.app.process import prepare_process
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import FlowError, StreamdetError, first_line
 from pipeline.fleet.camera_messages import CameraStatus, Granted, Orders, Report, ResultLine
@@ -197,7 +197,12 @@ class _HostedRun:
         assembly: Assembly = assemble(config.model_copy(update={"sources": (first,)}), takes_sources=True)
         on_error = OnError(frame="continue" if config.strict is False else "stop")
         self._running = Running(
-            assembly.flow, results=True, stays_open=True, on_error=on_error, grace_seconds=config.flow.grace_s
+            assembly.flow,
+            results=True,
+            stays_open=True,
+            on_error=on_error,
+            grace_seconds=config.flow.grace_s,
+            collects_cycles=True,
         )
         self._supervisor = Supervisor(self._running, assembly)
         self._cameras = {_source_id(granted): granted}  # all that there are or were
@@ -264,10 +269,8 @@ class _HostedRun:
 
     def _read(self) -> None:
         try:
-            with collecting_often() as collect:
-                for result in self._running:
-                    self._on_result(result)
-                    collect()
+            for result in self._running:
+                self._on_result(result)
         except BaseException as error:
             self.failure = error
         else:
