@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.class_names import names_of, some_of
+from pipeline.app.compare.gated import run_compare_gated
 from pipeline.app.compare.options import CompareOptions
 from pipeline.app.compare.report import print_comparison, report_of_comparison
 from pipeline.app.compare.result import Candidate, Comparison, Teacher
@@ -21,6 +22,7 @@ from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.extras import load
 from pipeline.app.frame_sample import detections_in_sample, sample_of
+from pipeline.app.gating import refuse_gated
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
 from pipeline.app.options import size
@@ -55,6 +57,8 @@ _AP_SCORE = 0.05
 def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) -> int:
     """Label, judge, draw, measure, print and write; 0. Raises a StreamdetError for what cannot be compared."""
     prepare_process()
+    if options.gated:
+        return _run_gated(options, measure)
     tiles = tiles_of_text(options.tiles)
     names = names_of(options.models)
     configs = {name: _config(options, model) for name, model in zip(names, options.models, strict=True)}
@@ -102,6 +106,21 @@ def run_compare(options: CompareOptions, *, measure: Measure = measure_apart) ->
     return 0
 
 
+def _run_gated(options: CompareOptions, measure: Measure) -> int:
+    """Compare one model with itself behind a gate. Raises ConfigError for options that are of several models."""
+    if len(options.models) != 1 or options.teacher is not None:
+        raise ConfigError(
+            f"--gated compares one model with itself, got {len(options.models)} and "
+            f"{'no' if options.teacher is None else 'a'} --teacher; name one model"
+        )
+    config = _config(options, options.models[0])
+    refuse_overwriting([("--report", options.report)], inputs_of(config), overwrite=options.overwrite)
+    if options.report is not None:
+        refuse_unwritable(options.report, "the report")
+    checked_detector(config)
+    return run_compare_gated(options, config, measure=measure)
+
+
 def tiles_of_text(text: str) -> tuple[int, int]:
     """Rows and columns of ROWSxCOLUMNS. Raises ConfigError for anything else."""
     match = re.fullmatch("([1-9])x([1-9])", text.lower())
@@ -116,6 +135,7 @@ def _config(options: CompareOptions, model: str) -> RunConfig:
 
 def _refuse(options: CompareOptions, config: RunConfig) -> None:
     """Find out before the work whether it can be done."""
+    refuse_gated(config, "compare without --gated")
     if len(options.models) < 1 + (options.teacher is None):
         raise ConfigError("compare needs two models or more, or one and another as --teacher")
     models = [path for model in (*options.models, options.teacher) for path in files_of_model(model)]

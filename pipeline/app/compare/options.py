@@ -48,4 +48,8 @@ class CompareOptions:
     overwrite: Annotated[bool, OVERWRITE] = False
     seconds: Annotated[float, Flag("How long each speed measurement takes.", at_least=0.5)] = 3.0
     repeats: Annotated[int, Flag("How often the speed is measured, models interleaved.", at_least=1)] = 2
-    config: Annotated[ConfigRequest, ConfigFlags(("engine.device",), file=False)] = ConfigRequest()
+    gated: Annotated[
+        bool,
+        Flag("Compare one model with itself behind --gate, over the whole video: what that gains, and what it misses."),
+    ] = False
+    config: Annotated[ConfigRequest, ConfigFlags(("engine.device", "gate"), file=False)] = ConfigRequest()

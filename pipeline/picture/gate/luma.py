@@ -14,8 +14,9 @@ LumaArray = npt.NDArray[np.uint8]
 """uint8 [h, w]."""
 
 GRID_WH = (160, 90)
-"""The most cells; a picture that is smaller has a cell for each pixel."""
+"""The most cells, more or less; a picture that is smaller has a cell for each pixel."""
 
+_LEAST_SIDE = 0.8  # of a cell, as a share of what it would be without rounding
 _ROWS_IN_CELL = 3  # of the picture that are averaged; more cost memory bandwidth and see nothing else
 
 
@@ -28,14 +29,19 @@ class HasLuma(Protocol):
 
 
 def grid_wh(size_wh: tuple[int, int]) -> tuple[int, int]:
-    """The cells across and down that a picture has: about square, at most as many as `GRID_WH` has.
+    """The cells across and down that a picture has: about square, and at most as many as `GRID_WH` has.
 
-    >>> grid_wh((1920, 1080)), grid_wh((1080, 1920)), grid_wh((7, 1))
-    ((160, 90), (90, 160), (7, 1))
+    Where that makes them a whole number of pixels, which is cheaper to average, some more.
+
+    >>> grid_wh((1920, 1080)), grid_wh((1080, 1920)), grid_wh((768, 432)), grid_wh((7, 1))
+    ((160, 90), (90, 160), (192, 108), (7, 1))
     """
     width, height = size_wh
     num_across, num_down = GRID_WH if width >= height else GRID_WH[::-1]
     scale = min(1.0, num_across / width, num_down / height)
+    side = int(1 / scale)  # of a cell, in pixels
+    if width % side == height % side == 0 and side * scale >= _LEAST_SIDE:
+        return width // side, height // side
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 

@@ -221,7 +221,7 @@ def test_pictures_of_any_size_are_compared(width: int, height: int) -> None:
     cells = [luma_cells(picture) for picture in (dark, bright)]
     across, down = grid_wh((width, height))
     assert cells[0].shape == (down, across)
-    assert max(across, down) <= 160
+    assert max(across, down) <= 200
     assert abs(int(cells[1].mean()) - 180) <= 2
     gate = Gate(NO_CHECKS)
     got = [gate.decide(cells[0], index / FPS).reason for index in range(30)]
