@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import mmap
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +74,30 @@ def test_a_run_collects_them_while_its_end_is_waited_for() -> None:
         clock.advance(COLLECT_SECONDS)
         running.wait(on_tick=gate.set, tick_seconds=0)
         assert cycle() is None
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc_trim")
+def test_memory_that_a_moment_of_much_work_has_taken_goes_back_to_the_system() -> None:
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim"):
+        pytest.skip("another C library")
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    clock = StepClock()
+    cycles = CycleCollector(clock=clock)
+    blocks = [libc.malloc(65_536) for _ in range(1500)]
+    for block in blocks:
+        ctypes.memset(block, 1, 65_536)
+    much = _resident_bytes()
+    for number, block in enumerate(blocks):
+        if number % 100 != 99:  # those keep the heap from shrinking at its end
+            libc.free(block)
+    assert _resident_bytes() > much - 20_000_000
+    clock.advance(COLLECT_SECONDS)
+    cycles.look()
+    assert _resident_bytes() < much - 60_000_000
+    for block in blocks[99::100]:
+        libc.free(block)
