@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import NamedTuple
 
 from pipeline.picture.counting.event import Event
@@ -25,7 +26,10 @@ from pipeline.sources.packets import CodedPacket, CodedStream, HasPackets
 
 _MOST_PACKETS = 600  # of a GOP that is kept; of a longer one, viewers wait for the next
 _LEAST_SECONDS = 0.06  # between two messages of one remux: waking up and sending cost more than all that is in them
-_MOST_SECONDS = 0.1  # that packets wait for boxes that are to go with them
+_MOST_SECONDS = 0.1  # that packets wait for boxes that are to go with them,
+_MOST_SECONDS_OF_EACH = 0.5  # and where each picture has boxes of its own
+_STEP_OF_EACH_SECONDS = 0.1  # of media time between results, up to which each picture is taken to have some
+_SAME_SECONDS = 0.002  # media times may be rounded
 _MOST_EVENTS = 100  # that are kept for who comes later
 _MOST_FPS = 30.0  # of a recorded source that is read as fast as it can be
 
@@ -140,6 +144,8 @@ class LiveView:
         self._packets: list[tuple[CodedPacket, float | None]] = []  # that wait to be remuxed and sent
         self._results: list[_Shown] = []  # that wait to be sent
         self._sent_at_seconds = float("-inf")
+        self._result_seconds = float("-inf")  # media time of the newest result
+        self._step_seconds = 1.0  # between results, on average
         self._has_to_encode = False  # so that every picture counts at once
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_watched = False
@@ -179,6 +185,8 @@ class LiveView:
             return
         self._last_put_seconds = seconds
         with self._lock:
+            self._step_seconds += 0.1 * (min(1.0, max(0.0, seconds - self._result_seconds)) - self._step_seconds)
+            self._result_seconds = seconds
             self._results.append(_Shown(result, seconds, tuple(self._unsent)))
             is_due = self._has_to_encode or self._is_due(_LEAST_SECONDS)
         self._unsent = []
@@ -206,9 +214,13 @@ class LiveView:
             if packet.is_keyframe and len(self._packets) >= _MOST_PACKETS:  # the loop is busy for long
                 self._packets = []
             self._packets.append((packet, pts_seconds))
-            is_due = self._is_due(_MOST_SECONDS)
+            is_due = self._is_due(_MOST_SECONDS_OF_EACH if self._is_each_detected else _MOST_SECONDS)
         if is_due:
-            self._call(self._send)
+            self._call(self._send, True)
+
+    @property
+    def _is_each_detected(self) -> bool:
+        return self._step_seconds <= _STEP_OF_EACH_SECONDS
 
     def _is_due(self, seconds: float) -> bool:
         """Whether what waits is to be sent now, because nothing was for that long; to be called with the lock."""
@@ -376,10 +388,18 @@ class LiveView:
 
     # Boxes and encoding.
 
-    def _send(self) -> None:
-        """Send what waits: packets and boxes in one message where the packets are remuxed."""
+    def _send(self, sends_all: bool = False) -> None:
+        """Send what waits: packets and boxes in one message where the packets are remuxed.
+
+        sends_all: also packets whose boxes have not come. Where each picture has some, it waits for them, so that no
+        picture shows without its own.
+        """
         with self._lock:
-            packets, self._packets = self._packets, []
+            num = len(self._packets)
+            if self._is_each_detected and not sends_all:
+                newest = self._result_seconds + _SAME_SECONDS
+                num = sum(1 for _ in takewhile(lambda entry: (entry[1] or 0.0) <= newest, self._packets))
+            packets, self._packets = self._packets[:num], self._packets[num:]
             results, self._results = self._results, []
             is_current = self._remuxed_stream is self._gop.stream
         now = self._clock()
@@ -421,7 +441,7 @@ class LiveView:
             viewer.put_picture(data, text)
 
     def _end(self) -> None:
-        self._send()
+        self._send(True)
         for viewer in self._viewers():
             viewer.end(end_message())
         if self._encoding is not None:

@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from pipeline.picture.frame import Frame  # noqa: E402
 from pipeline.serve.site import site  # noqa: E402
 from pipeline.serve.trust import Bucket, Policy  # noqa: E402
 from pipeline.serve.view import LiveView, ViewOptions  # noqa: E402
+from pipeline.serve.viewer import Viewer  # noqa: E402
 from pipeline.sources.packets import CodedStream, HasPackets, PacketListener  # noqa: E402
 from pipeline.testing import StepClock  # noqa: E402
 from tests.support.coded_videos import coded_video, packets_of  # noqa: E402
@@ -327,6 +328,93 @@ def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None
         view.close()
         assert any(isinstance(message, dict) and message["t"] == "end" for message in stream_of_messages)
     assert eventually(lambda: view.num_viewers == 0)
+
+
+class Watching:
+    """A view of packets and its viewer, in a loop that runs when it is asked to; between frames time stands still."""
+
+    def __init__(self) -> None:
+        source, self._clock = PacketSource(), StepClock()
+        self._view = LiveView(ViewOptions("door", ("cat",)), packets=source, clock=self._clock)
+        coded = list(packets_of(coded_video("mp4", num_frames=70)))
+        self._coded, stream = [packet for _, packet in coded], coded[0][0]
+        self._loop = asyncio.new_event_loop()
+        self._view.attach(self._loop)
+        assert source.listener is not None
+        self._listener = source.listener
+        self._listener.begin(CodedStream("h264", bytes(stream.codec_context.extradata or b""), (96, 64)))
+        self._listener.take(self._coded[0], 0.0)
+        self._viewer = self._loop.run_until_complete(self._join())
+
+    async def _join(self) -> Viewer:
+        return self._view.join()
+
+    def packet(self, number: int) -> None:
+        """The packet of a frame, 40 ms after the one before it."""
+        self._clock.advance(0.04)
+        self._listener.take(self._coded[number], 0.04 * number)
+
+    def boxes(self, number: int) -> None:
+        item = result(number % 100)
+        self._view.write(replace(item, frame=replace(item.frame, index=number, pts_seconds=0.04 * number)))
+
+    def sent(self) -> tuple[int, list[int]]:
+        """How many pictures have been sent since it was asked last, and the frames whose boxes have."""
+        num, frames = 0, []
+
+        async def take() -> None:
+            nonlocal num
+            with suppress(TimeoutError):
+                while True:
+                    message = await asyncio.wait_for(self._viewer.next(), 0.005)
+                    for part in parts_of(message) if isinstance(message, bytes) else [json.loads(message or "{}")]:
+                        if isinstance(part, bytes):
+                            num += part.count(b"moof")
+                        elif part["t"] == "boxes":
+                            frames.append(part["frame"])
+
+        self._loop.run_until_complete(take())
+        return num, frames
+
+    def close(self) -> None:
+        self._view.close()
+        self._loop.close()
+
+
+def test_pictures_and_boxes_come_together_at_most_every_60_ms_and_each_picture_waits_for_its_own() -> None:
+    with closing(Watching()) as watching:
+        num, frames = watching.sent()
+        for number in range(1, 60):
+            watching.packet(number)
+            watching.boxes(number)
+            more, new = watching.sent()
+            assert more in (0, 1, 2) or number == 1
+            num, frames = num + more, frames + new
+        assert (num, frames) == (60, list(range(1, 60)))
+        watching.packet(60)
+        watching.packet(61)  # 60 ms and more have gone by, but there are no boxes
+        assert watching.sent() == (0, [])
+        watching.boxes(60)
+        assert watching.sent() == (1, [60])  # 61 waits for its own
+        watching.boxes(61)
+        assert watching.sent() == (0, [])  # at once would be too soon
+        watching.packet(62)
+        watching.packet(63)
+        watching.boxes(62)
+        assert watching.sent() == (2, [61, 62])
+
+
+def test_pictures_that_get_no_boxes_are_sent_half_a_second_later() -> None:
+    with closing(Watching()) as watching:
+        for number in range(1, 50):
+            watching.packet(number)
+            watching.boxes(number)
+            watching.sent()
+        for number in range(50, 66):  # the detector stands still
+            watching.packet(number)
+        num, frames = watching.sent()
+        assert num >= 12
+        assert frames == []
 
 
 def _until_binary(stream: Iterator[dict[str, Any] | bytes]) -> tuple[dict[str, Any], bytes]:

@@ -14,6 +14,8 @@ const STALE_MS = 2000; // without boxes for longer, the newest picture counts
 const DEFAULT_STEP = 0.04;
 const LEAST_MARGIN = 0.08; // seconds that pictures wait for their boxes and for the next message; more where boxes come late
 const MOST_MARGIN = 0.5;
+const EACH_STEP = 0.1; // seconds between messages, up to which every picture is expected to have boxes, and waits for them
+const MOST_HOLD_MS = 500; // that it waits
 
 const decoder = new TextDecoder();
 
@@ -39,6 +41,7 @@ export class Player extends EventTarget {
   #margin = LEAST_MARGIN;
   #shownSeconds = -Infinity; // the media time of the picture on the glass
   #redraw = null; // draws the boxes of the picture on the glass again
+  #heldAtMs = null; // since when the picture on the glass stays, because the next one has no boxes yet; null: it does not
   #step = DEFAULT_STEP; // seconds between messages with boxes
   #isClosed = false;
   #isEnded = false;
@@ -146,6 +149,7 @@ export class Player extends EventTarget {
     this.#delayMs = 500;
     this.#boxes.clear();
     this.#shownSeconds = -Infinity;
+    this.#heldAtMs = null;
     this.#redraw = null;
     this.#feed?.close();
     this.#feed = null;
@@ -183,6 +187,7 @@ export class Player extends EventTarget {
     message.heardAtMs = performance.now();
     this.#boxesAtMs = message.heardAtMs;
     this.#boxes.add(message);
+    this.#release();
     this.counts = message.counts ?? null;
     if (message.events?.length) this.#tell("events", message.events);
     if (this.#redraw && Math.abs(message.pts - this.#shownSeconds) < 0.002) this.#redraw(); // late, but still its picture
@@ -204,6 +209,8 @@ export class Player extends EventTarget {
 
   #chase() {
     if (!this.#feed) return;
+    if (this.#heldAtMs !== null && performance.now() - this.#heldAtMs < MOST_HOLD_MS) return;
+    this.#heldAtMs = null;
     const isStale = performance.now() - this.#boxesAtMs > STALE_MS;
     const newest = this.#boxes.newest;
     if (newest && !isStale) {
@@ -213,9 +220,27 @@ export class Player extends EventTarget {
 
   #watch() {
     this.#video.requestVideoFrameCallback((_, frame) => {
-      if (this.#feed && this.#init) this.#draw(frame.mediaTime, this.#video, frame.width, frame.height);
+      if (this.#feed && this.#init) {
+        this.#hold(frame.mediaTime);
+        this.#draw(frame.mediaTime, this.#video, frame.width, frame.height);
+      }
       if (!this.#isClosed) this.#watch();
     });
+  }
+
+  // Keep the picture on the glass where the next one would show before its boxes have come, and from now on play later.
+  #hold(mediaTime) {
+    const newest = this.#boxes.newest;
+    if (!newest || this.#step > EACH_STEP || this.#heldAtMs !== null || Math.abs(mediaTime - newest.pts) > 0.002) return;
+    this.#heldAtMs = performance.now();
+    this.#margin = Math.min(MOST_MARGIN, this.#margin + 0.02);
+    this.#video.pause();
+  }
+
+  #release() {
+    if (this.#heldAtMs === null) return;
+    this.#heldAtMs = null;
+    this.#video.play().catch(() => {});
   }
 
   async #show(data) {
