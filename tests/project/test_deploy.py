@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -79,3 +81,66 @@ def test_compose_mounts_what_exists_and_starts_again() -> None:
     assert mounted
     assert all((DEPLOY / path).exists() for path in mounted)
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def streamdet_words(text: str) -> list[str]:
+    """The words of a `streamdet` command in a comment or a shell line."""
+    return shlex.split(text.partition("streamdet ")[2].rstrip("'"))
+
+
+def kubernetes() -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text(encoding="utf-8")))
+
+
+def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
+    containers: list[dict[str, Any]] = document["spec"]["template"]["spec"]["containers"]
+    return containers
+
+
+def test_the_pods_run_commands_that_exist_as_no_root_and_mount_what_they_declare() -> None:
+    pods = [document for document in kubernetes() if "template" in document["spec"]]
+    assert [document["kind"] for document in pods] == ["Deployment", "Deployment", "Job", "Deployment"]
+    for document in pods:
+        spec = document["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        volumes = {volume["name"] for volume in spec["volumes"]}
+        for container in containers(document):
+            assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+            assert not any("subPath" in mount for mount in container["volumeMounts"])
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            name, *words = container.get("args", ["map"])
+            assert options_in(words) <= options_of(commands()[name])
+
+
+def test_labels_and_ports_of_the_cluster_agree() -> None:
+    documents = {(document["kind"], document["metadata"]["name"]): document for document in kubernetes()}
+    head = documents["Deployment", "streamdet-ray-head"]
+    ports = {port["port"] for port in documents["Service", "streamdet-ray-head"]["spec"]["ports"]}
+    (container,) = containers(head)
+    assert {int(number) for number in re.findall(r"port=(\d+)", " ".join(container["command"]))} == ports
+    assert 10001 in ports  # that of ray://HOST
+    assert documents["Service", "streamdet-ray-head"]["spec"]["selector"] == {"app": "streamdet-ray-head"}
+    for document in documents.values():
+        if document["kind"] == "Deployment":
+            labels = document["spec"]["template"]["metadata"]["labels"]
+            assert labels["app"] == document["metadata"]["name"]
+            assert labels["part-of"] == "streamdet"  # whom the network policy lets in
+            assert document["spec"]["selector"]["matchLabels"]["app"] == labels["app"]
+
+
+def test_ray_accepts_the_file_of_the_cluster_and_its_commands_exist() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    text = (DEPLOY / "ray-cluster.yaml").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("#") and "streamdet " in line and "ray exec" in line]
+    assert len(lines) == 2
+    for line in lines:
+        name, *words = streamdet_words(line)
+        assert options_in(words) <= options_of(commands()[name])
+    spec = importlib.util.find_spec("ray")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs ray's schema")
+    schema = json.loads((Path(spec.origin).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(text), schema)
