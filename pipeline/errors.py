@@ -18,6 +18,7 @@ Every message is one line that says what must hold, what came, where, and the wa
 
 from __future__ import annotations
 
+import errno
 import unicodedata
 
 _OF_MEMORY = (
@@ -100,6 +101,8 @@ def shortage(error: BaseException) -> str | None:
         return "there is not enough memory; close other programs, raise ulimit -v, or take smaller pictures and batches"
     if "can't start new thread" in text:
         return "no further thread can be started; raise ulimit -u or -v, or set engine.threads lower"
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return "no further file can be opened; raise ulimit -n, which must be at least some dozens"
     return None
 
 
