@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -38,11 +38,13 @@ from pipeline.app.open_outputs import (
     with_outputs,
 )
 from pipeline.app.output import Feed, Overlay
+from pipeline.app.packing import refuse_packing, small_detectors
 from pipeline.app.second_model import refuse_second_model
 from pipeline.app.stages import CONCEAL, DETECT, GATE, NMS, PREPROCESS, SourceFacts, with_added_stages
 from pipeline.app.suppression import Suppression
 from pipeline.app.thresholds import suppression_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
+from pipeline.detector.detector import EngineDetector
 from pipeline.detector.devices import refuse_device
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.published import published_models
@@ -54,6 +56,7 @@ from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
+from pipeline.picture.gate.packing import Size
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import is_drawn, kind_of, kinds_in_words, open_source, open_sources_abreast, source_words
@@ -65,6 +68,7 @@ from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating
+from pipeline.stages.pack import DetectParts, PreprocessParts
 from pipeline.stages.preprocess import Preprocess
 from pipeline.stages.tiles import DetectTiles, PreprocessTiles, TiledDetections
 
@@ -118,6 +122,7 @@ class ModelBranch:
     threads: int  # of one inference
     inflight: int  # inferences at once
     gating: Gating | None = None  # None: the network looks at every frame
+    parts: Mapping[Size, EngineDetector] = field(default_factory=dict)  # the same network, for packed parts of frames
 
     @property
     def name(self) -> str:
@@ -611,9 +616,13 @@ def _branch(
     )
     inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
     threads = config.engine.threads or threads
-    gating = gating_of(config, suppression, workers=inflight)
+    parts: Mapping[Size, EngineDetector] = {}
+    if config.gate.kind == "pack":
+        refuse_packing(config, spec)
+        parts = small_detectors(config, path, spec, engine, threads=threads, frame_wh=frame_wh)
+    gating = gating_of(config, suppression, workers=inflight, canvases_wh=tuple(parts))
     return ModelBranch(
-        group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight, gating
+        group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight, gating, parts
     )
 
 
@@ -675,9 +684,13 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         suppression.take_effect_in(planes)
         detected = frames.then_batched(planes, **settings) if batch > 1 else frames.then(planes, **settings)
     else:
-        detect = Detect(engine, score_threshold=lowest)
+        detect: Any = Detect(engine, score_threshold=lowest)
+        preprocess: Any = Preprocess(spec)
+        if branch.parts:
+            detect, preprocess = DetectParts(detect, branch.parts), PreprocessParts(spec)
+            detect.score_threshold = lowest
         prepared = frames.then(
-            Preprocess(spec),
+            preprocess,
             name=_labelled(PREPROCESS.role, label),
             role=PREPROCESS.role,
             capacity=capacity,

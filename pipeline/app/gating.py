@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.app.config.gate import GateConfig
 from pipeline.app.config.run import RunConfig
 from pipeline.app.suppression import Suppression
 from pipeline.errors import ConfigError
 from pipeline.picture.gate.gate import GateOptions
+from pipeline.picture.gate.packing import Packer, Size
 from pipeline.stages.gate import Gating
 
 _NUM_STAGES = 4  # between the two halves of a gate: preprocessing, detection, NMS, and the gate itself
@@ -34,11 +37,14 @@ def refuse_gated(config: RunConfig, command: str) -> None:
         )
 
 
-def gating_of(config: RunConfig, suppression: Suppression, *, workers: int) -> Gating | None:
+def gating_of(
+    config: RunConfig, suppression: Suppression, *, workers: int, canvases_wh: Sequence[Size] = ()
+) -> Gating | None:
     """The gates of a model's sources; None: its network looks at every frame.
 
-    workers: inferences at once. `Gate` hears of a result when more frames have come than fit between it and that, in
-    the queues and in the stages, each of which takes at most twice as many items as it has workers.
+    workers: inferences at once. canvases_wh: the images in which parts of a frame are packed; none: none are. `Gate`
+    hears of a result when more frames have come than fit between it and that, in the queues and in the stages, each of
+    which takes at most twice as many items as it has workers.
     """
     section = config.gate
     if section.kind is None:
@@ -46,4 +52,6 @@ def gating_of(config: RunConfig, suppression: Suppression, *, workers: int) -> G
     options = GateOptions(section.full_scan_s, section.check_share, section.max_miss)
     batch = config.engine.batch or 1
     lag = _NUM_STAGES * (max(config.flow.queue_capacity, batch) + 2) + 2 * workers * batch
-    return Gating(options, suppression.shown_of, lag=lag)
+    spec = suppression.spec
+    packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
+    return Gating(options, suppression.shown_of, packer=packer, resize=spec.resize, lag=lag)

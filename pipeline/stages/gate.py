@@ -21,10 +21,13 @@ from pipeline.flow.stage import Stage
 from pipeline.picture.boxes import FloatArray, intersection_over_union
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
+from pipeline.picture.gate.carrying import carried_on, merged
 from pipeline.picture.gate.gate import Gate as FrameGate
 from pipeline.picture.gate.gate import GateOptions, Look, Reason
 from pipeline.picture.gate.luma import luma_cells
 from pipeline.picture.gate.misses import MissRate
+from pipeline.picture.gate.packing import Packer, Packing
+from pipeline.picture.letterbox import Letterbox, ResizeMode
 from pipeline.picture.suppression import SuppressionOptions
 
 _SAME_IOU = 0.5
@@ -37,11 +40,13 @@ class GatedFrame(Frame):
     """A frame that a network is to look at.
 
     number: of the source's frames, from 0 on. num_looks: of the frames up to this one that were to be looked at.
+    packing: of the parts that are looked at; None: all of it is.
     """
 
     look: Look = _FIRST_LOOK
     number: int = 0
     num_looks: int = 0
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,7 @@ class GateStatistics:
 
     num_looks: Mapping[Reason, int] = field(default_factory=dict)  # frames that a network looked at, by why
     num_carried: int = 0
+    num_packed: int = 0  # of the frames that a network looked at, those of which it saw parts alone
     misses: MissRate = field(default_factory=MissRate)  # in frames that were looked at although nothing had changed
     num_open: int = 0  # of the sources, those of which every frame is looked at because too much was missed
 
@@ -77,6 +83,7 @@ class GateStatistics:
         return GateStatistics(
             dict(Counter(self.num_looks) + Counter(other.num_looks)),
             self.num_carried + other.num_carried,
+            self.num_packed + other.num_packed,
             MissRate(num_checked, num_missed),
             self.num_open + other.num_open,
         )
@@ -85,18 +92,29 @@ class GateStatistics:
 class Gating:
     """The two halves of the gate of each source.
 
-    shown: the least scores of a source's detections that count. lag: frames after which `Gate` hears of a result; more
+    shown: the least scores of a source's detections that count. packer: packs what has changed for the network, which
+    resizes frames in that mode; None: it looks at whole frames. lag: frames after which `Gate` hears of a result; more
     than there can be on the way between the two halves of a recorded source.
     """
 
-    def __init__(self, options: GateOptions, shown: Callable[[str], SuppressionOptions], *, lag: int = 0) -> None:
-        self._options, self._shown, self._lag = options, shown, lag
+    def __init__(
+        self,
+        options: GateOptions,
+        shown: Callable[[str], SuppressionOptions],
+        *,
+        packer: Packer | None = None,
+        resize: ResizeMode = "letterbox-center",
+        lag: int = 0,
+    ) -> None:
+        self._options = replace(options, has_parts=packer is not None)
+        self._shown, self._packer, self._resize, self._lag = shown, packer, resize, lag
         self._lock = threading.Lock()
         self._links: dict[str, _Link] = {}
 
     def gate_of(self, source_id: str) -> Gate:
         """The first half of a source's gate."""
-        return Gate(self._options, self._link_of(source_id), seed=sum(source_id.encode(errors="replace")))
+        seed = sum(source_id.encode(errors="replace"))
+        return Gate(self._options, self._link_of(source_id), seed=seed, packer=self._packer, resize=self._resize)
 
     def carry_of(self, source_id: str, nms: Stage[Any, Result], class_names: tuple[str, ...]) -> Carry:
         """The second half, with NMS in it."""
@@ -133,7 +151,7 @@ class _Link:
         self._seen: deque[_Seen] = deque()
         self._is_lost = False
         self._num_looks: Counter[Reason] = Counter()
-        self._num_carried = 0
+        self._num_carried = self._num_packed = 0
         self._misses, self._is_open = MissRate(), False
 
     def seen_before(self, number: int) -> list[_Seen]:
@@ -155,10 +173,11 @@ class _Link:
         with self._lock:
             self._misses, self._is_open = gate.misses, gate.is_open
 
-    def tell_seen(self, seen: _Seen, reason: Reason) -> None:
+    def tell_seen(self, seen: _Seen, frame: GatedFrame) -> None:
         with self._lock:
             self._seen.append(seen)
-            self._num_looks[reason] += 1
+            self._num_looks[frame.look.reason] += 1
+            self._num_packed += frame.packing is not None
 
     def tell_carried(self, *, is_lost: bool) -> None:
         with self._lock:
@@ -167,14 +186,19 @@ class _Link:
 
     def statistics(self) -> GateStatistics:
         with self._lock:
-            return GateStatistics(dict(self._num_looks), self._num_carried, self._misses, int(self._is_open))
+            return GateStatistics(
+                dict(self._num_looks), self._num_carried, self._num_packed, self._misses, int(self._is_open)
+            )
 
 
 class Gate:
     """Lets the frames of one source through to the network that it must look at, and others go past it."""
 
-    def __init__(self, options: GateOptions, link: _Link, *, seed: int) -> None:
-        self._options, self._link, self._seed = options, link, seed
+    def __init__(
+        self, options: GateOptions, link: _Link, *, seed: int, packer: Packer | None, resize: ResizeMode
+    ) -> None:
+        self._options, self._link, self._seed, self._packer, self._resize = options, link, seed, packer, resize
+        self._objects = np.zeros((0, 4), np.float32)  # boxes [N, 4] of the last frame that is known
         self._gate = FrameGate(options, seed=seed)
         self._kind: tuple[str, tuple[int, int]] | None = None  # of the frames that it compares
         self._pts_seconds = -np.inf
@@ -185,13 +209,13 @@ class Gate:
         self._begin_anew_where_needed(frame)
         for seen in self._link.seen_before(self._number):
             self._gate.keep_awake(seen.boxes_xyxy, seen.size_wh, seen.pts_seconds)
+            self._objects = seen.boxes_xyxy
             if seen.has_missed is not None:
                 self._gate.check(has_missed=seen.has_missed)
                 self._link.tell_open(self._gate)
         if self._link.was_lost():
             self._gate.lose()
-        is_image = frame.image is not None
-        look = Look("image") if is_image else self._gate.decide(luma_cells(frame.picture), frame.pts_seconds)
+        look, packing = self._decided(frame)
         self._num_looks += look.is_needed
         gated = GatedFrame(
             frame.picture,
@@ -203,6 +227,7 @@ class Gate:
             look,
             self._number,
             self._num_looks,
+            packing,
         )
         self._number += 1
         return (gated if look.is_needed else CarriedFrame(gated),)
@@ -214,11 +239,26 @@ class Gate:
     def close(self) -> None:
         """Nothing is held."""
 
+    def _decided(self, frame: Frame) -> tuple[Look, Packing | None]:
+        """What is to be done, and what of the frame is looked at, where that is not all of it."""
+        if frame.image is not None:
+            return Look("image"), None
+        luma = luma_cells(frame.picture)
+        look = self._gate.decide(luma, frame.pts_seconds)
+        if look.cells is None or self._packer is None:
+            return look, None
+        letterbox = Letterbox.fit(frame.size_wh, self._packer.network_wh, self._resize)
+        packing = self._packer.pack(look.cells, letterbox, self._objects)
+        if packing is None:
+            self._gate.look_at_all(luma)
+        return look, packing
+
     def _begin_anew_where_needed(self, frame: Frame) -> None:
         """Compare nothing with what is of another file or size, or of a later time, as where a file begins anew."""
         kind = frame.source_id, frame.size_wh
         if kind != self._kind or frame.pts_seconds < self._pts_seconds:
             self._gate = FrameGate(self._options, seed=self._seed)
+            self._objects = np.zeros((0, 4), np.float32)
         self._kind, self._pts_seconds = kind, frame.pts_seconds
 
 
@@ -243,10 +283,13 @@ class Carry:
         (result,) = self._nms.process(item)
         frame = result.frame
         assert isinstance(frame, GatedFrame)
+        if frame.packing is not None:
+            before, regions = self._last_in(frame), frame.packing.regions_xyxy
+            result = replace(result, detections=merged(result.detections, before, regions, frame.size_wh))
         detections = result.detections
         shown = detections.select(detections.scores >= self._shown().thresholds_of(detections.class_ids))
         seen = _Seen(frame.number, shown.boxes_xyxy, frame.size_wh, frame.pts_seconds, self._has_missed(result))
-        self._link.tell_seen(seen, frame.look.reason)
+        self._link.tell_seen(seen, frame)
         self._last, self._num_looks = result, frame.num_looks
         return (result,)
 
@@ -275,11 +318,6 @@ class Carry:
         if not frame.look.is_check or frame.num_looks != self._num_looks + 1:
             return None
         return bool(missed(result.detections, self._last_in(frame), self._shown()).any())
-
-
-def carried_on(detections: Detections) -> Detections:
-    """The same detections, marked."""
-    return replace(detections, carried=np.ones(len(detections), np.bool_))
 
 
 def missed(detections: Detections, carried: Detections, shown: SuppressionOptions) -> npt.NDArray[np.bool_]:

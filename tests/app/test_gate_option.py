@@ -18,8 +18,9 @@ from pipeline.flow.running import Running
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.drawing import draw_result
 from pipeline.picture.frame import Frame
+from pipeline.picture.gate.carrying import carried_on
 from pipeline.picture.gate.misses import MissRate
-from pipeline.stages.gate import GateStatistics, carried_on
+from pipeline.stages.gate import GateStatistics
 from pipeline.testing import CollectingSink
 from tests.support.command_line import Streamdet, refused
 
@@ -125,7 +126,7 @@ def test_metrics_have_what_was_inferred_carried_and_missed(small_video: Path, sm
     assembly = assemble(config_of(small_video, small_detector))
     with Running(assembly.flow.to(CollectingSink())) as running:
         running.wait()
-    gate = GateStatistics({"change": 3, "check": 10}, 87, MissRate(10, 1), 1)
+    gate = GateStatistics({"change": 3, "check": 10}, 87, 2, MissRate(10, 1), 1)
     snapshot = RunSnapshot(running.statistics(), {}, {}, [], {}, {"cam": gate})
     lines = RunMetrics(lambda: snapshot).text().decode().splitlines()
     for line in (

@@ -15,9 +15,10 @@ from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame, PixelArray
+from pipeline.picture.gate.carrying import carried_on
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.suppression import SuppressionOptions
-from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating, carried_on, missed
+from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating, missed
 from pipeline.testing import CollectingSink, FunctionStage, ItemSource
 
 FPS = 25

@@ -188,6 +188,7 @@ def report_of_gated(comparison: GatedComparison) -> dict[str, Json]:
         "machine": {"processor": processor_name(), "cores": available_cores(), "versions": versions()},
         "frames": comparison.num_frames,
         "inferred": gate.num_inferred,
+        "packed": gate.num_packed,
         "duty": gate.duty,
         "reasons": {str(reason): num for reason, num in sorted(gate.num_looks.items())},
         "checks": {"checked": gate.misses.num_checked, "missed": gate.misses.num_missed, "interval_95": [low, high]},
@@ -278,7 +279,7 @@ def _remarks(comparison: GatedComparison) -> list[str]:
     return [
         f"{comparison.source}: {comparison.num_frames} frames; the teacher is the same model on every one, whole, and "
         "not ground truth",
-        f"looked at: {looked or 'nothing'}",
+        f"looked at: {looked or 'nothing'}; {gate.num_packed} frames of them in parts",
         f"its own checks: {gate.misses.num_missed} of {gate.misses.num_checked} missed an object (95 %: {low:.1%} to "
         f"{high:.1%})",
         f"another number of objects in {counts} frames; small: under 32² pixels; entry: until an object that the "

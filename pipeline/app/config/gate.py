@@ -19,7 +19,7 @@ class GateConfig(Section):
         GateKind | None,
         Flag(
             "Let the network look only at frames in which something has changed, for cameras that stand still; the "
-            "others carry their objects on.",
+            "others carry their objects on. pack: look only at the parts that have changed, in a smaller image.",
             ("--gate",),
             bare="frames",
         ),

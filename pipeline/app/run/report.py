@@ -97,6 +97,7 @@ class GateReport(TypedDict):
     """What a gate let through to the network, and how often it missed something."""
 
     inferred: int  # frames that the network looked at
+    packed: int  # of those, frames of which it saw the changed parts alone
     carried: int  # frames that carry on the objects of the last of those
     duty: float | None  # the share of inferred frames
     carried_fps: float | None
@@ -301,6 +302,7 @@ def _gate(gate: GateStatistics, seconds: float) -> GateReport:
     low, high = misses.interval
     return {
         "inferred": gate.num_inferred,
+        "packed": gate.num_packed,
         "carried": gate.num_carried,
         "duty": None if gate.duty is None else round(gate.duty, 6),
         "carried_fps": _rounded(gate.num_carried / seconds if seconds > 0 else None),
@@ -319,7 +321,8 @@ def _gate_in_words(gate: GateReport) -> str:
     share = f" ({gate['inferred'] / num:.0%})" if num else ""
     low, high = gate["miss_rate_95"]
     checks = f"{gate['missed']} of {gate['checked']} checks missed an object (95 %: {low:.1%} to {high:.1%})"
-    looked = f"{gate['inferred']} of {num} frames inferred{share}, {gate['carried']} carried"
+    packed = f", {gate['packed']} of them in parts" if gate["packed"] else ""
+    looked = f"{gate['inferred']} of {num} frames inferred{share}{packed}, {gate['carried']} carried"
     too_much = "; too much was missed, so that every frame is inferred" if gate["open"] else ""
     return f"{looked}; {checks if gate['checked'] else 'nothing was checked'}{too_much}"
 

@@ -15,6 +15,9 @@ from pipeline.picture.tiling import Tile
 _APART = 1.15  # two rectangles become one where that one is not larger than both together, by so much
 _PADDED_SHARE = 0.15  # of a rectangle's longer side, on every side: a network wants to see around an object
 
+_JOINING = np.ones((7, 7), np.uint8)  # cells: parts that are less than this apart are one
+_MOST_PARTS = 16
+
 _Rectangles = npt.NDArray[np.float64]
 
 
@@ -51,10 +54,13 @@ def _span(begin: float, end: float, num: int) -> slice:
 
 
 def _components(cells: Cells, size_wh: tuple[int, int]) -> _Rectangles:
-    """The bounds [R, 4] of the connected parts, in pixels."""
-    num, _, stats, _ = cv2.connectedComponentsWithStats(cells.astype(np.uint8), connectivity=8)
+    """The bounds [R, 4] of the connected parts, in pixels; of all together where there are too many."""
+    joined = cv2.morphologyEx(cells.astype(np.uint8), cv2.MORPH_CLOSE, _JOINING)  # an object is seldom one piece
+    num, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
     bounds = np.asarray(stats[1:num, :4], np.float64)  # left, top, width and height
     bounds[:, 2:] += bounds[:, :2]
+    if len(bounds) > _MOST_PARTS:
+        bounds = np.concatenate([bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)])[None]
     scale = np.array(size_wh, np.float64) / cells.shape[::-1]
     return bounds * np.tile(scale, 2)
 

@@ -1,0 +1,99 @@
+"""Pack stages: a packed image has the very pixels of the letterboxed frame, and a run the boxes of every frame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.app.assemble import Assembly, assemble
+from pipeline.app.config.loading import load_config
+from pipeline.errors import ConfigError
+from pipeline.flow.running import Running
+from pipeline.picture.detections import Result
+from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.frame import ArrayPicture, PixelArray
+from pipeline.picture.gate.packing import Packer, Size
+from pipeline.picture.letterbox import Letterbox
+from pipeline.sources.arrays import ArraysSource
+from pipeline.stages.gate import GatedFrame
+from pipeline.stages.pack import PackedInput, PreprocessParts
+from pipeline.stages.preprocess import Preprocess
+
+pytest.importorskip("onnx", reason="writes an ONNX file")
+
+from tests.support.grid_detector import write_grid_detector
+
+
+@pytest.mark.parametrize("size_wh", [(320, 180), (181, 320), (97, 101)])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"resize": "letterbox-topleft", "colour": "bgr"}, {"layout": "nhwc", "dtype": "uint8"}],
+    ids=["centred", "top left", "bytes"],
+)
+def test_parts_have_the_pixels_of_the_letterboxed_frame(size_wh: Size, changes: dict[str, Any]) -> None:
+    spec = replace(DetectorSpec("images", (160, 160), head="boxes", class_names=("a",)), **changes)
+    pixels = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3)).astype(np.uint8)
+    letterbox = Letterbox.fit(size_wh, spec.network_wh, spec.resize)
+    cells = np.zeros((18, 32), np.bool_)
+    cells[2:4, 3:5] = cells[15:18, 28:32] = True
+    packing = Packer(spec.network_wh, ((96, 160), (160, 160))).pack(cells, letterbox, np.zeros((0, 4), np.float32))
+    assert packing is not None
+    frame = GatedFrame(ArrayPicture(pixels), "cam", 0, 0.0, 0.0, packing=packing)
+    (packed,) = PreprocessParts(spec).process(frame)
+    (plain,) = Preprocess(spec).process(replace(frame, packing=None))
+    assert isinstance(packed, PackedInput)
+    image, expected = (t[0] if spec.channels_first else t[0].transpose(2, 0, 1) for t in (packed.tensor, plain.tensor))
+    assert image.shape[1:] == packing.canvas_wh[::-1]
+    for part in packing.parts:
+        (rows, columns), (width, height) = part.window.window, part.window.size_wh
+        of_part = image[:, part.top : part.top + height, part.left : part.left + width]
+        np.testing.assert_array_equal(of_part, expected[:, rows, columns])
+
+
+def red_squares(index: int) -> PixelArray:
+    """A street of 256 × 160 with two red squares on whole cells: one stands, the other walks; a third comes at 20."""
+    pixels = np.full((160, 256, 3), 40, np.uint8)
+    for left, top in [(32, 32), (8 * (index // 2) % 256, 96), *([(224, 0)] if index >= 20 else [])]:
+        pixels[top : top + 16, left : left + 16, 2] = 250
+    return pixels
+
+
+def run(model: Path, kind: str | None, arrays: list[PixelArray], **keys: Any) -> tuple[list[Result], Assembly]:
+    options: dict[str, Any] = {"model": str(model), "gate.kind": kind, "output.show": False, "engine.device": "cpu"}
+    options |= keys | ({"gate.full_scan_s": 1000, "gate.check_share": 0} if kind else {})
+    assembly = assemble(load_config(options=options), source=ArraysSource(arrays))
+    with Running(assembly.flow, results=True) as running:
+        return list(running), assembly
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"engine.inflight": 3}, {"track.kind": "bytetrack"}], ids=["", "workers", "tracks"]
+)
+def test_a_packed_run_has_the_boxes_of_every_frame(tmp_path: Path, keys: dict[str, Any]) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    arrays = [red_squares(index) for index in range(60)]
+    every, _ = run(model, None, arrays, **keys)
+    packed, assembly = run(model, "pack", arrays, **keys)
+    gate = assembly.gates()["arrays"]
+    assert gate.num_packed >= 20
+    assert gate.num_carried >= 20
+    assert any(result.detections.carried is not None and not result.is_carried for result in packed)
+    for expected, result in zip(every, packed, strict=True):
+        order, own = (np.lexsort(r.detections.boxes_xyxy.T) for r in (expected, result))
+        np.testing.assert_allclose(
+            result.detections.boxes_xyxy[own], expected.detections.boxes_xyxy[order], atol=1e-3, err_msg=str(result)
+        )
+        np.testing.assert_allclose(result.detections.scores[own], expected.detections.scores[order], atol=1e-5)
+
+
+def test_networks_that_cannot_be_smaller_or_see_whole_frames_alone_are_refused(tmp_path: Path) -> None:
+    arrays = [red_squares(0)]
+    with pytest.raises(ConfigError, match=r"a network that can be smaller: .* export .*; take --gate"):
+        run(Path("demo"), "pack", arrays)
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    with pytest.raises(ConfigError, match="--tiles cuts frames too; leave one of them out"):
+        run(model, "pack", arrays, **{"tiles.grid": "1x2"})
