@@ -29,7 +29,7 @@ from tests.support.tiny_detector import write_detector
 ROOT = Path(__file__).parents[2]
 SCRIPTS = (
     *("competitors.rearranged", "end_to_end", "gpu", "live_age", "memory", "network_camera", "python_share", "scaling"),
-    *("export_table", "start_up", "scale", "tracking_cost", "tracking_truth", "what_pays"),
+    *("export_table", "gated", "start_up", "scale", "tracking_cost", "tracking_truth", "what_pays"),
 )
 
 

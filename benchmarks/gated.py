@@ -1,0 +1,219 @@
+"""Gated: runs behind `--gate` and `--gate pack` against the same run without and the bare network, with what is lost.
+
+    python -m benchmarks.gated --assets FOLDER [--seconds 4] [--frames 300] [--repeats 2] [--only empty,shop]
+
+Every row is a video and a detector. Rates are of whole runs on the CPU, boxes only, in turns, each in a process of its
+own; the factor is the median over turns, to the run of every frame and to `session.run` alone. What is lost is counted
+against the same detector on every frame, and on the drawn street against its truth; beside it what that detector says
+one frame earlier, for how much it moves and flickers by itself. No factor is printed without its loss. On a quiet
+machine of two cores all rows with the numbers above take less than ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+
+from benchmarks.machine import describe_machine
+from pipeline.accuracy.classes import in_classes_of_data, match_classes
+from pipeline.accuracy.coco import coco_accuracy
+from pipeline.app.assemble import model_of
+from pipeline.app.compare.gated import GatedComparison, compare_gated, watch
+from pipeline.app.config.loading import load_config
+from pipeline.app.config.run import RunConfig
+from pipeline.app.labelled_data import labelled
+from pipeline.app.measure_apart import Case, measure_apart, measure_floor_apart
+from pipeline.app.process import prepare_process
+from pipeline.app.progress import WorkProgress
+from pipeline.picture.choices import GateKind
+from pipeline.picture.frame import PixelArray
+from pipeline.sources.opening import is_drawn, open_source
+
+SURE_SCORE = 0.5
+STREET = "sim:traffic?seed=3&size=640x360&fps=25"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A video and a detector. kinds: the gates that are tried. bar: what is to be reached, in words."""
+
+    name: str
+    video: str
+    model: str
+    bar: str
+    kinds: tuple[GateKind, ...] = ("frames", "pack")
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Frames a second, and core milliseconds a frame, of each turn."""
+
+    fps: Sequence[float]
+    core_ms: Sequence[float]
+
+    def factor(self, of: Speed) -> float:
+        """How many times the frames a second of another, the median over turns."""
+        return statistics.median(mine / other for mine, other in zip(self.fps, of.fps, strict=True))
+
+
+def rows_of(assets: Path, folder: Path, seconds: float) -> list[Row]:
+    """The rows of the table. folder: where the video of an empty street is made."""
+    videos, models = assets / "videos", assets / "models"
+    nano, yolov5n = (str(models / name) for name in ("yolox_nano_coco_416.onnx", "yolov5n_coco_640.onnx"))
+    people, shop, bikes = (str(videos / f"{name}.mp4") for name in ("intel_one_by_one", "ds_retail02", "sk_bikes"))
+    bar = ">= 3 times every frame and the network alone; AP50 -2, AP -5 at most; entries 100 ms at p95"
+    return [
+        Row("people", people, nano, bar),
+        Row("people v5", people, yolov5n, bar),
+        Row("empty", str(write_empty_street(folder / "empty.mkv", seconds=seconds)), nano, "<= 8 core ms a frame"),
+        Row("shop", shop, nano, ">= 1.5 times at AP -0.5; never slower than 1.03 times every frame"),
+        Row("bikes", bikes, nano, "the gate closes itself: <= 1.03 times the cost, AP 0"),
+        Row("street", STREET, "demo", "AP -1 at most against the truth", kinds=("frames",)),
+    ]
+
+
+def write_empty_street(path: Path, *, seconds: float, size_wh: tuple[int, int] = (1920, 1080)) -> Path:
+    """A drawn street without anything that moves, with the noise of a sensor, 25 frames a second in H.264."""
+    still = still_street(size_wh)
+    random = np.random.default_rng(0)
+    noise = [random.normal(0, 2, still.shape).astype(np.float32) for _ in range(8)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", 25, options={"crf": "23", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
+        for index in range(max(50, round(25 * seconds))):
+            pixels = np.clip(still + np.roll(noise[index % 8], 31 * index, axis=1), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(VideoFrame.from_ndarray(pixels, format="bgr24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def still_street(size_wh: tuple[int, int]) -> PixelArray:
+    """One frame of the drawn street, its middle value over many, so that nobody is on it: uint8 [H, W, 3] BGR."""
+    width, height = size_wh
+    source = open_source(f"sim:traffic?seed=8&size={width}x{height}&fps=1&seconds=15")
+    pictures = [timed.picture.copy_pixels() for timed in source.pictures(_never)]
+    source.close()
+    return np.asarray(np.median(np.stack(pictures), axis=0), np.uint8)
+
+
+class _Never:
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return False
+
+
+_never = _Never()
+
+
+def config_of(row: Row, kind: GateKind | None, *, max_frames: int | None = None) -> RunConfig:
+    """The run of a row."""
+    options: dict[str, object] = {
+        "sources": (row.video,),
+        "model": row.model,
+        "engine.device": "cpu",
+        "flow.mode": "every-frame",
+    }
+    options |= {"output.show": False} | ({} if kind is None else {"gate.kind": kind})
+    return load_config(options=options | ({} if max_frames is None else {"flow.max_frames": max_frames}))
+
+
+def speeds_of(row: Row, *, seconds: float, repeats: int) -> dict[str, Speed]:
+    """Of every frame, of each gate, and of the network alone, in turns."""
+    configs = {"every frame": config_of(row, None)} | {kind: config_of(row, kind) for kind in row.kinds}
+    fps: dict[str, list[float]] = {name: [] for name in (*configs, "network")}
+    core_ms: dict[str, list[float]] = {name: [] for name in fps}
+    for _ in range(repeats):
+        for name, config in configs.items():
+            measured = measure_apart(Case.of(config, seconds=seconds, warm_up_frames=30))
+            fps[name].append(measured.delivered_fps)
+            core_ms[name].append(measured.cpu_ms_per_frame)
+        bare = measure_floor_apart(Case.of(configs["every frame"], kind="network", seconds=seconds / 2))
+        fps["network"].append(bare.fps)
+        core_ms["network"].append(bare.cpu_ms_per_frame)
+    return {name: Speed(fps[name], core_ms[name]) for name in fps}
+
+
+def ap_of_truth(config: RunConfig) -> float | None:
+    """COCO's AP of what a run of drawn traffic shows, against its truth; None for other videos, and without objects."""
+    if not is_drawn(config.source_words[0]):
+        return None
+    _, spec = model_of(config)
+    watched, data = watch(config), labelled(config.source_words[0], None)
+    classes = match_classes(spec.class_names, data.class_names)
+    detections = [in_classes_of_data(of_frame, classes) for of_frame in watched.detections]
+    return coco_accuracy(detections, [image.truth for image in data.images[: len(detections)]]).numbers["AP"]
+
+
+def lines_of(row: Row, options: argparse.Namespace, say: WorkProgress) -> list[str]:
+    """The lines of a row, one a gate."""
+    seconds = options.frames / 25
+    if is_drawn(row.video):
+        row = replace(row, video=f"{row.video}&seconds={seconds:g}")
+    every_truth = ap_of_truth(config_of(row, None))
+    losses: dict[GateKind, tuple[GatedComparison, str]] = {}
+    for kind in row.kinds:
+        config = config_of(row, kind, max_frames=options.frames)
+        comparison, truth = compare_gated(config, sure_score=SURE_SCORE, say=say), ap_of_truth(config)
+        against = (
+            "" if truth is None or every_truth is None else f"; {100 * (truth - every_truth):+.1f} AP of the truth"
+        )
+        losses[kind] = comparison, against
+    speeds = speeds_of(row, seconds=options.seconds, repeats=options.repeats)
+    every, network = speeds["every frame"], speeds["network"]
+    first = f"{row.name:10} every frame {_rate(every)}; the network alone {_rate(network)}   (bar: {row.bar})"
+    return [first, *(_line(row, kind, speeds[kind], speeds, *losses[kind]) for kind in row.kinds)]
+
+
+def _line(
+    row: Row, kind: str, speed: Speed, speeds: dict[str, Speed], comparison: GatedComparison, against_truth: str
+) -> str:
+    gate, agreement, jitter = comparison.gate, comparison.agreement, comparison.jitter
+    factors = (
+        f"{speed.factor(speeds['every frame']):.2f} x every frame, {speed.factor(speeds['network']):.2f} x network"
+    )
+    looked = f"{gate.duty or 0:.0%} inferred, {gate.num_packed} of {gate.num_inferred} in parts"
+    loss = "nothing to lose"
+    if jitter is not None:
+        delay = comparison.entries.percentile_seconds(95)
+        late = "never" if delay is None else f"{1000 * delay:.0f} ms"
+        loss = (
+            f"AP50 {100 * (agreement.ap50 - 1):+.1f} AP {100 * (agreement.ap - 1):+.1f} (one frame before "
+            f"{100 * (jitter.ap50 - 1):+.1f} {100 * (jitter.ap - 1):+.1f}), entries {late} at p95"
+        )
+    return f"{row.name:10} {kind:11} {_rate(speed)}; {factors}; {loss}{against_truth}; {looked}"
+
+
+def _rate(speed: Speed) -> str:
+    return f"{statistics.median(speed.fps):6.1f} frames/s {statistics.median(speed.core_ms):5.1f} core ms"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--assets", type=Path, required=True, help="the folder with videos/ and models/")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of speed")
+    parser.add_argument("--frames", type=int, default=300, help="of each video that are compared with every frame")
+    parser.add_argument("--repeats", type=int, default=2, help="turns of each measurement of speed")
+    parser.add_argument("--only", default="", help="names of rows, with commas between them")
+    options = parser.parse_args()
+    prepare_process()
+    print(describe_machine())
+    say = WorkProgress()
+    with tempfile.TemporaryDirectory() as folder:
+        for row in rows_of(options.assets, Path(folder), max(4.0, options.frames / 25)):
+            if not options.only or row.name in options.only.split(","):
+                print(*lines_of(row, options, say), sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
