@@ -16,7 +16,7 @@ import psutil
 from benchmarks.mapping.clips import SETTINGS
 
 _LOOK_SECONDS = 0.05
-_PATIENCE_SECONDS = 180.0  # with a driver that does nothing
+_PATIENCE_SECONDS = 400.0  # with a driver that does nothing
 
 
 @dataclass(frozen=True, slots=True)

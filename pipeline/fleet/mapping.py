@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import ConfigError, reason_of
+from pipeline.errors import ConfigError, SourceError, reason_of
 from pipeline.fleet.driving import Driver
 from pipeline.fleet.map_folder import MapFolder
+from pipeline.fleet.remote_files import file_status
 from pipeline.fleet.segments import InputFile, Segment
 from pipeline.fleet.workers import Answer, Detected, Indexed, Task, Workers
 
@@ -45,7 +46,7 @@ class MapRun:
     _num_indexed: int = 0
     _driver: Driver | None = None
 
-    def run(self, paths: Sequence[Path]) -> None:
+    def run(self, paths: Sequence[Path | str]) -> None:
         """Do what is missing of these files, and of what the manifest has already.
 
         What cannot be done is in `failures` and in the folder; the rest is done. Raises SinkError where the folder
@@ -68,19 +69,21 @@ class MapRun:
             [{"file": failure.file, "segment": failure.segment, "reason": failure.reason} for failure in self.failures]
         )
 
-    def _new_files(self, paths: Sequence[Path]) -> list[InputFile]:
+    def _new_files(self, paths: Sequence[Path | str]) -> list[InputFile]:
         """Those that the manifest does not have, numbered on."""
         kept = self.folder.files
         number = 1 + max((file.number for file in kept.values()), default=-1)
         new: list[InputFile] = []
         for path in dict.fromkeys(map(str, paths)):
             try:
-                status = Path(path).stat()
+                status = file_status(path)
             except OSError as error:
                 if path not in kept:  # else its segments say so, if any is missing
-                    self.failures.append(Failure(path, None, f"cannot be opened: {reason_of(error)}"))
+                    is_ours = isinstance(error, SourceError)  # which says it all, of a file elsewhere
+                    reason = str(error) if is_ours else f"cannot be opened: {reason_of(error)}"
+                    self.failures.append(Failure(path, None, reason.removeprefix(f"{path}: ")))
                 continue
-            file = InputFile(number + len(new), path, status.st_size, status.st_mtime_ns)
+            file = InputFile(number + len(new), path, status.num_bytes, status.changed_at_ns)
             old = kept.get(path)
             if old is None:
                 new.append(file)

@@ -10,10 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import SourceError
+from pipeline.fleet.remote_files import file_status, local_path
 from pipeline.fleet.table import RowBuilder, require_pyarrow
 from pipeline.picture.detections import Result
 from pipeline.picture.frame import Frame
@@ -40,10 +40,12 @@ class InputFile:
     def refuse_if_changed(self) -> None:
         """Raise SourceError for a file that is gone, or another than the one that was cut into segments."""
         try:
-            status = Path(self.path).stat()
+            status = file_status(self.path)
+        except SourceError:
+            raise
         except OSError as error:
             raise SourceError(f"{self.path}: cannot be opened: {error.strerror}") from error
-        if (status.st_size, status.st_mtime_ns) != (self.num_bytes, self.changed_at_ns):
+        if status != (self.num_bytes, self.changed_at_ns):
             raise SourceError(f"{self.path}: has changed since the manifest was made; map it into another folder")
 
 
@@ -88,7 +90,8 @@ def whole_file(file: InputFile, seconds: float | None = None, num_frames: int | 
 def index_file(file: InputFile, *, segment_seconds: float | None) -> list[Segment]:
     """Cut a file into segments of about that length; None: into one. Raises SourceError for what is not a video."""
     file.refuse_if_changed()
-    index = index_video(Path(file.path), part_seconds=float("inf") if segment_seconds is None else segment_seconds)
+    with local_path(file.path) as path:
+        index = index_video(path, part_seconds=float("inf") if segment_seconds is None else segment_seconds)
     return segments_of(file, index)
 
 
@@ -102,16 +105,16 @@ def run_segment(
     """
     require_pyarrow()
     segment.file.refuse_if_changed()
-    path, part = Path(segment.file.path), segment.part
-    decode = decode or DecodeOptions(threads=1)
-    source = VideoSource(path, decode=decode) if part is None else PartSource(path, part, decode=decode)
-    try:
-        builder = RowBuilder()
-        for result in results_of(_frames(source, every)):
-            builder.add(result)
-        return builder.table(segment.name, segment.file.path, source.size_wh or (0, 0), source.damage)
-    finally:
-        source.close()
+    part, decode = segment.part, decode or DecodeOptions(threads=1)
+    with local_path(segment.file.path) as path:
+        source = VideoSource(path, decode=decode) if part is None else PartSource(path, part, decode=decode)
+        try:
+            builder = RowBuilder()
+            for result in results_of(_frames(source, every)):
+                builder.add(result)
+            return builder.table(segment.name, segment.file.path, source.size_wh or (0, 0), source.damage)
+        finally:
+            source.close()
 
 
 def _frames(source: VideoSource, every: int) -> Iterator[Frame]:

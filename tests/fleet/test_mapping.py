@@ -78,7 +78,7 @@ def mapped(out: Path) -> Rows:
 
 
 def run_map(
-    out: Path, paths: Sequence[Path], workers: Workers[Task, Answer], *, settings: Mapping[str, object] = SETTINGS
+    out: Path, paths: Sequence[Path | str], workers: Workers[Task, Answer], *, settings: Mapping[str, object] = SETTINGS
 ) -> MapRun:
     with MapFolder(out, settings) as folder:
         run = MapRun(folder, lambda: workers)

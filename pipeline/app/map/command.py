@@ -23,6 +23,7 @@ from pipeline.fleet.manifest import read_manifest
 from pipeline.fleet.map_folder import MapFolder
 from pipeline.fleet.mapping import MapRun
 from pipeline.fleet.ray_workers import RayWorkers, ray_address
+from pipeline.fleet.remote_files import is_remote, remote_videos
 from pipeline.fleet.table import require_pyarrow
 from pipeline.fleet.workers import Answer, OpenWork, Task, Workers
 from pipeline.json_values import JsonObject
@@ -43,9 +44,15 @@ def run_map(options: MapOptions) -> int:
     config = _config(options)
     if options.out is None:
         raise ConfigError("--out must name the folder of the results")
+    if is_remote(str(options.out).replace(":/", "://", 1)):
+        raise ConfigError(
+            f"--out must be a folder of this machine, got {options.out}; copy it there once it is complete"
+        )
     path, _ = checked_detector(config)
     paths = input_files(options.inputs)
-    refuse_folder_of_inputs("--out", str(options.out), {"the videos": paths})
+    refuse_folder_of_inputs(
+        "--out", str(options.out), {"the videos": [path for path in paths if isinstance(path, Path)]}
+    )
     segment_seconds = None if config.track.kind else options.segment_seconds
     settings = _settings(config, model_digest(path), segment_seconds)
     workers = workers_of(options.engine, OpenMapWork(with_keys(config, {"model": str(path)}), segment_seconds), options)
@@ -56,13 +63,16 @@ def run_map(options: MapOptions) -> int:
     return int(bool(run.failures))
 
 
-def input_files(words: tuple[str, ...]) -> list[Path]:
-    """The video files that the words mean, with their whole paths. Raises ConfigError where there is none."""
-    paths: list[Path] = []
+def input_files(words: tuple[str, ...]) -> list[Path | str]:
+    """The video files that the words mean, whole paths and addresses. Raises ConfigError where there is none."""
+    paths: list[Path | str] = []
     for word in words:
+        if is_remote(word):
+            paths += remote_videos(word)
+            continue
         path = user_path(word)
         if path.suffix == ".parquet" and is_file(path):
-            paths += [Path(segment.file.path) for segment in read_manifest(path)]
+            paths += [_path_of(segment.file.path) for segment in read_manifest(path)]
         elif path.suffix == ".txt" and is_file(path):
             paths += FileSet.of_list(path, keeps_missing=True).videos  # which are failures, one by one
         elif is_file(path):
@@ -76,7 +86,11 @@ def input_files(words: tuple[str, ...]) -> list[Path]:
                 raise ConfigError(f"{path}: must be videos, got {what}")
             files.warn_of_others(path, "not videos", read=files.videos)
             paths += files.videos
-    return list(dict.fromkeys(path.absolute() for path in paths))
+    return list(dict.fromkeys(path if isinstance(path, str) else path.absolute() for path in paths))
+
+
+def _path_of(path: str) -> Path | str:
+    return path if is_remote(path) else Path(path)
 
 
 def workers_of(
@@ -116,7 +130,7 @@ def _settings(config: RunConfig, digest: str, segment_seconds: float | None) -> 
     return {"model": digest, "segment": segment_seconds} | dotted
 
 
-def _run_watched(run: MapRun, paths: list[Path]) -> None:
+def _run_watched(run: MapRun, paths: list[Path | str]) -> None:
     """Run with a bar for each kind of work."""
     progress = WorkProgress()
     names = {"index": "reading the times of the files", "detect": "detecting"}

@@ -20,7 +20,8 @@ class MapOptions:
     inputs: Annotated[
         tuple[str, ...],
         Argument(
-            "Videos, folders, globs, lists in a .txt, or a manifest.parquet of another map.", "FILE|FOLDER|GLOB..."
+            "Videos, folders, globs, s3://… and its like, lists in a .txt, or a manifest.parquet of another map.",
+            "FILE|FOLDER|GLOB...",
         ),
     ]
     out: Annotated[
