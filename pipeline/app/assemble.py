@@ -37,6 +37,16 @@ from pipeline.app.open_outputs import (
     refuse_outputs,
     with_outputs,
 )
+from pipeline.app.opened_sources import (
+    captures_of,
+    feed_of,
+    open_sources,
+    refuse_file_of_two_sources,
+    refuse_rate_without_use,
+    runs_live,
+    source_entries,
+    unix_seconds,
+)
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.packing import refuse_packing, small_detectors
 from pipeline.app.second_model import refuse_second_model
@@ -52,17 +62,13 @@ from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
 from pipeline.flow.stage import Stage
-from pipeline.masking import masked_address
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.gate.packing import Size
 from pipeline.sources.abreast import Abreast
-from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import is_drawn, kind_of, kinds_in_words, open_source, open_sources_abreast, source_words
-from pipeline.sources.options import SourceOptions, Span
-from pipeline.sources.packets import HasPackets, SharedPackets
-from pipeline.sources.source import FrameSource, HasFile, HasGroundTruth, HasImages, HasParts
+from pipeline.sources.opening import is_drawn, kinds_in_words, source_words
+from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
@@ -78,7 +84,6 @@ _FIRST = published_models()[0]  # the smallest, to begin with
 
 # Inferences at once on a CPU: each needs memory of its own, so beyond this they get more threads instead.
 _MOST_INFLIGHT = 8
-
 
 T = TypeVar("T")
 
@@ -236,12 +241,12 @@ def assemble(
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
         groups = model_groups(config, sources, settings)
         takes_sources = takes_sources or config.control is not None or config.serve is not None
-        _refuse_file_of_two_sources(sources)
+        refuse_file_of_two_sources(sources)
         for group in groups:
             _refuse_unknown_world(group.choice, {name: sources[name] for name in group.source_ids})
         _warn_of_unused_model(config, groups, takes_sources=takes_sources)
-        is_live = {name: _runs_live(source, config.flow.mode) for name, source in sources.items()}
-        feeds = [_feed(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
+        is_live = {name: runs_live(source, config.flow.mode) for name, source in sources.items()}
+        feeds = [feed_of(name, source, is_live=is_live[name], config=config) for name, source in sources.items()]
         refuse_outputs(config, feeds)  # before a network is loaded and proved, which may take long
         branches = []
         for group in groups:
@@ -250,9 +255,9 @@ def assemble(
             branches.append(wait_for(partial(_branch, config, group, sources, settings, share, takes_sources)))
             undo.callback(branches[-1].engine.close)
         config = config.model_copy(update={"engine": branches[0].config.engine}) if len(branches) == 1 else config
-        _refuse_rate_without_use(config, sources, is_live)
+        refuse_rate_without_use(config, sources, is_live)
         abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
-        captures = _captures(config, sources, settings, is_live, abreast, clock)
+        captures = captures_of(config, sources, settings, is_live, abreast, clock)
         flow = _joined(captures, branches)
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
@@ -269,7 +274,7 @@ def assemble(
         facts = SourceFacts(
             shown=lambda source_id: suppressions[source_id].shown_of(source_id),
             counted=lambda source_id: counted[source_id],
-            unix_seconds=partial(_unix_seconds, sources, clock),
+            unix_seconds=partial(unix_seconds, sources, clock),
             spec=lambda source_id: suppressions[source_id].spec,
             takes_shapes=takes_sources,
         )
@@ -329,7 +334,7 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
     ((name, source),) = open_sources(config, undo, entries=[entry], waits=True).items()
     if name in taken:
         raise FlowError(f"the run has a source {name!r} already; remove it, or add this one with another --name")
-    is_live = _runs_live(source, config.flow.mode)
+    is_live = runs_live(source, config.flow.mode)
     is_new_model = branch is None
     if branch is None:
         _refuse_unknown_world(choice, {name: source})
@@ -337,11 +342,11 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
         undo.callback(branch.engine.close)
         classes = {other.name: other.engine.spec.class_names for other in (*assembly.branches, branch)}
         refuse_different_classes(config, classes)
-    (capture,) = _captures(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
+    (capture,) = captures_of(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
     if counts_something(RunConfig(sources=(entry,))) and not can_count(config, takes_shapes=True):
         raise ConfigError(f"{name}: lines and zones {NEEDS_COUNTING}")
     counted = counted_shapes(config, entry, branch.engine.spec, name, source.size_wh)
-    feed = _feed(name, source, is_live=is_live, config=config)
+    feed = feed_of(name, source, is_live=is_live, config=config)
     return AddedSource(name, capture, feed, branch, is_new_model, counted)
 
 
@@ -350,99 +355,8 @@ def _added_branch(
 ) -> ModelBranch:
     """The branch of a model that a run does not have yet."""
     label = free_label(choice.name, {branch.name for branch in assembly.branches})
-    share = _Share(int(_runs_live(source, assembly.config.flow.mode)), len(assembly.branches) + 1)
+    share = _Share(int(runs_live(source, assembly.config.flow.mode)), len(assembly.branches) + 1)
     return _branch(assembly.config, ModelGroup(choice, label, (name,)), {name: source}, {name: entry}, share, True)
-
-
-def open_sources(
-    config: RunConfig,
-    undo: ExitStack | None = None,
-    *,
-    loops: bool = False,
-    entries: Sequence[SourceConfig] | None = None,
-    waits: bool | None = None,
-) -> dict[str, FrameSource]:
-    """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
-
-    loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
-    the configuration. waits: whether those that do not answer are opened later, by default as configured.
-    Raises a StreamdetError for what cannot be opened.
-    """
-    start, end = config.flow.start or 0.0, config.flow.end
-    if end is not None and end <= start:
-        raise ConfigError(f"--end must be later than --start, got {start:g} s to {end:g} s")
-    span = Span(start, end)
-    flow = config.flow
-    options = SourceOptions(
-        network=config.network,
-        decode=config.decode,
-        camera=config.camera,
-        span=span,
-        max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
-        isolate=flow.isolate,
-    )
-    entries = source_entries(config) if entries is None else entries
-    words = [entry.url for entry in entries]
-    options_of = {entry.url: _own_options(entry, options) for entry in entries}
-
-    def open_one(word: str) -> FrameSource:
-        return open_source(word, options=options_of[word])
-
-    if waits is None:
-        has_time = (len(words) > 1 or flow.mode == "live") and not loops
-        waits = has_time if flow.wait_for_sources is None else flow.wait_for_sources
-    tries_refused = bool(flow.wait_for_sources)
-    opened: Iterable[FrameSource] = map(open_one, words)
-    if waits:
-        opened = open_sources_abreast(words, options=options, open_one=open_one, tries_refused=tries_refused)
-    sources: dict[str, FrameSource] = {}
-    for entry, source in zip(entries, opened, strict=True):
-        word = entry.url
-        if loops and can_be_read_again(word, source):
-            source = LoopingSource(source, partial(open_one, word))
-        if undo is not None:
-            undo.callback(source.close)
-        sources[_free_name(entry.name or source.source_id, sources)] = source
-    return sources
-
-
-def _own_options(entry: SourceConfig, options: SourceOptions) -> SourceOptions:
-    """The options of a source that has settings of its own. Raises ConfigError for one that they do not suit."""
-    if entry.isolate is None:
-        return options
-    if entry.isolate and kind_of(entry.url).isolation == "never":
-        raise ConfigError(
-            f"{masked_address(entry.url)}: isolate is for cameras, streams and videos, got a source of another kind; "
-            "leave it out"
-        )
-    return replace(options, isolate="all" if entry.isolate else "none")
-
-
-def source_entries(config: RunConfig) -> list[SourceConfig]:
-    """The sources of a configuration, those of a list of streams one by one, in order.
-
-    Raises ConfigError for two of one name, and for the name of a whole list, SourceError for a list that cannot be
-    read.
-    """
-    entries: list[SourceConfig] = []
-    for index, entry in enumerate(config.source_configs):
-        words = source_words(entry.url)
-        if entry.name is not None and words != (entry.url,):
-            raise ConfigError(f"sources.{index}.name must name one source, got {entry.name!r} for a list of streams")
-        if entry.name is not None and entry.name in {other.name for other in entries}:
-            raise ConfigError(f"sources.{index}.name must be another than that of a source before it: {entry.name!r}")
-        if entry.url == "-" and any(other.url == "-" for other in entries):
-            raise ConfigError("- must be named once: standard input can be read by one source only")
-        entries += [entry.model_copy(update={"url": word}) for word in words]
-    return entries
-
-
-def _free_name(name: str, taken: Container[str]) -> str:
-    """The name, or where it is that of another source, as of one that was typed twice, with a number."""
-    free, number = name, 2
-    while free in taken:
-        free, number = f"{name}#{number}", number + 1
-    return free
 
 
 def _refuse_unknown_world(choice: ModelChoice, sources: Mapping[str, FrameSource]) -> None:
@@ -462,68 +376,6 @@ def _warn_of_unused_model(config: RunConfig, groups: Sequence[ModelGroup], *, ta
         logger.warning("the model of the run, %s, is used by no source: each names its own", config.model)
 
 
-def _feed(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
-    rate = source.frames_per_second
-    images = source.images if isinstance(source, HasImages) else ()
-    part_ids, part_rate = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
-    file = source.file if isinstance(source, HasFile) else None
-    rate = None if rate is None else rate / config.flow.every
-    packets = SharedPackets(source) if isinstance(source, HasPackets) else None
-    return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, packets, file)
-
-
-def _unix_seconds(sources: Mapping[str, FrameSource], clock: Callable[[], float], frame: Frame) -> float | None:
-    """The wall time at which a camera gave a frame; None of a recorded source. clock: that of the frame."""
-    source = sources.get(frame.source_id)
-    if source is None or not source.is_live:
-        return None
-    return time.time() - (clock() - frame.captured_at_seconds)
-
-
-def _refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:
-    """Refuse a file that belongs to two sources, because its frames would bear one name in the records."""
-    owners: dict[str, str] = {}
-    for name, source in sources.items():
-        for frame_id in source.part_ids if isinstance(source, HasParts) else (source.source_id,):
-            owner = owners.setdefault(frame_id, name)
-            if owner != name and (isinstance(source, HasParts) or isinstance(sources[owner], HasParts)):
-                raise ConfigError(f"{frame_id} must be read once, and both {owner} and {name} have it; name it once")
-
-
-def _refuse_rate_without_use(
-    config: RunConfig, sources: Mapping[str, FrameSource], is_live: Mapping[str, bool]
-) -> None:
-    if config.flow.rate_fps is not None and not any(is_live[name] and not sources[name].is_live for name in sources):
-        raise ConfigError("flow.rate_fps paces recorded sources that play live; set flow.mode=live, or leave it out")
-
-
-def _captures(
-    config: RunConfig,
-    sources: Mapping[str, FrameSource],
-    settings: Mapping[str, SourceConfig],
-    is_live: Mapping[str, bool],
-    abreast: Abreast | None,
-    clock: Callable[[], float],
-) -> list[Capture]:
-    captures = [
-        Capture(
-            source,
-            source_id=name,
-            is_live=is_live[name],
-            frames_per_second=config.flow.rate_fps,
-            every=config.flow.every,
-            max_frames=config.flow.max_frames,
-            abreast=abreast,
-            clock=clock,
-        )
-        for name, source in sources.items()
-    ]
-    for capture in captures:
-        if capture.source_id in settings:
-            capture.weight = settings[capture.source_id].weight
-    return captures
-
-
 def warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
     """Log why a model that the user named may be less accurate than it should, or read in another way."""
     if config.model in (None, DEMO):
@@ -536,10 +388,6 @@ def warn_of_doubts(config: RunConfig, spec: DetectorSpec) -> None:
             logger.warning("%s has %s; give them with --class-names", Path(config.model).name, reason)
     for assumption in assumptions_of(spec):
         logger.warning("%s: %s", Path(config.model).name, assumption)
-
-
-def _runs_live(source: FrameSource, mode: str) -> bool:
-    return source.is_live if mode == "auto" else mode == "live"
 
 
 def model_of(config: RunConfig) -> tuple[Path, DetectorSpec]:

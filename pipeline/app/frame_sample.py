@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from pipeline.app.assemble import assemble, open_sources
+from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import with_keys
 from pipeline.app.config.run import RunConfig
+from pipeline.app.opened_sources import open_sources
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
 from pipeline.measure.sampling import Sample, take_sample

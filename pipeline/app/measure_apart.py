@@ -301,7 +301,7 @@ def _cost(usage: Usage, spent_on: Mapping[str, float], num_inferred: int) -> dic
 
 def _measure_sources(case: Case, config: RunConfig) -> FloorMeasured:
     """Every source alone and unhindered: decoded and thrown away, in turn; again from the beginning where it ends."""
-    from pipeline.app.assemble import open_sources
+    from pipeline.app.opened_sources import open_sources
 
     sources = open_sources(config, loops=True)
     watch, count, num_frames, stop = _Stopwatch(case), 0, 0, threading.Event()
@@ -357,7 +357,7 @@ def _measure_encoder(case: Case, config: RunConfig) -> FloorMeasured:
     """The first source's first pictures into a recording, over and over, with nothing drawn on them."""
     from itertools import count, islice
 
-    from pipeline.app.assemble import open_sources
+    from pipeline.app.opened_sources import open_sources
     from pipeline.picture.detections import Detections, RenderedFrame, Result
     from pipeline.picture.frame import Frame
     from pipeline.sinks.recording import Recording

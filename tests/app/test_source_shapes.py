@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 import streamdet
-from pipeline.app.assemble import assemble, source_entries
+from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import config_of_text, load_config
 from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import ShapeSettings, shape_settings
+from pipeline.app.opened_sources import source_entries
 from pipeline.app.run.shapes_file import ShapesFile
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, FlowError

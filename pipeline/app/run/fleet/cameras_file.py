@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from pipeline.app.assemble import source_entries
 from pipeline.app.config.loading import find_config, load_config, with_keys
 from pipeline.app.config.run import RunConfig
+from pipeline.app.opened_sources import source_entries
 from pipeline.errors import ConfigError
 from pipeline.fleet.camera_messages import Camera
 from pipeline.masking import masked_address

@@ -1,0 +1,182 @@
+"""Opened sources: the sources of a configuration → open streams by name, and what outputs are told of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+
+from pipeline.app.config.run import RunConfig
+from pipeline.app.config.source import SourceConfig
+from pipeline.app.output import Feed
+from pipeline.errors import ConfigError
+from pipeline.masking import masked_address
+from pipeline.picture.frame import Frame
+from pipeline.sources.abreast import Abreast
+from pipeline.sources.looping import LoopingSource, can_be_read_again
+from pipeline.sources.opening import kind_of, open_source, open_sources_abreast, source_words
+from pipeline.sources.options import SourceOptions, Span
+from pipeline.sources.packets import HasPackets, SharedPackets
+from pipeline.sources.source import FrameSource, HasFile, HasImages, HasParts
+from pipeline.stages.capture import Capture
+
+
+def open_sources(
+    config: RunConfig,
+    undo: ExitStack | None = None,
+    *,
+    loops: bool = False,
+    entries: Sequence[SourceConfig] | None = None,
+    waits: bool | None = None,
+) -> dict[str, FrameSource]:
+    """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
+
+    loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
+    the configuration. waits: whether those that do not answer are opened later, by default as configured.
+    Raises a StreamdetError for what cannot be opened.
+    """
+    start, end = config.flow.start or 0.0, config.flow.end
+    if end is not None and end <= start:
+        raise ConfigError(f"--end must be later than --start, got {start:g} s to {end:g} s")
+    span = Span(start, end)
+    flow = config.flow
+    options = SourceOptions(
+        network=config.network,
+        decode=config.decode,
+        camera=config.camera,
+        span=span,
+        max_age_seconds=None if flow.max_age_ms is None or flow.mode == "every-frame" else flow.max_age_ms / 1000,
+        isolate=flow.isolate,
+    )
+    entries = source_entries(config) if entries is None else entries
+    words = [entry.url for entry in entries]
+    options_of = {entry.url: _own_options(entry, options) for entry in entries}
+
+    def open_one(word: str) -> FrameSource:
+        return open_source(word, options=options_of[word])
+
+    if waits is None:
+        has_time = (len(words) > 1 or flow.mode == "live") and not loops
+        waits = has_time if flow.wait_for_sources is None else flow.wait_for_sources
+    tries_refused = bool(flow.wait_for_sources)
+    opened: Iterable[FrameSource] = map(open_one, words)
+    if waits:
+        opened = open_sources_abreast(words, options=options, open_one=open_one, tries_refused=tries_refused)
+    sources: dict[str, FrameSource] = {}
+    for entry, source in zip(entries, opened, strict=True):
+        word = entry.url
+        if loops and can_be_read_again(word, source):
+            source = LoopingSource(source, partial(open_one, word))
+        if undo is not None:
+            undo.callback(source.close)
+        sources[_free_name(entry.name or source.source_id, sources)] = source
+    return sources
+
+
+def _own_options(entry: SourceConfig, options: SourceOptions) -> SourceOptions:
+    """The options of a source that has settings of its own. Raises ConfigError for one that they do not suit."""
+    if entry.isolate is None:
+        return options
+    if entry.isolate and kind_of(entry.url).isolation == "never":
+        raise ConfigError(
+            f"{masked_address(entry.url)}: isolate is for cameras, streams and videos, got a source of another kind; "
+            "leave it out"
+        )
+    return replace(options, isolate="all" if entry.isolate else "none")
+
+
+def source_entries(config: RunConfig) -> list[SourceConfig]:
+    """The sources of a configuration, those of a list of streams one by one, in order.
+
+    Raises ConfigError for two of one name, and for the name of a whole list, SourceError for a list that cannot be
+    read.
+    """
+    entries: list[SourceConfig] = []
+    for index, entry in enumerate(config.source_configs):
+        words = source_words(entry.url)
+        if entry.name is not None and words != (entry.url,):
+            raise ConfigError(f"sources.{index}.name must name one source, got {entry.name!r} for a list of streams")
+        if entry.name is not None and entry.name in {other.name for other in entries}:
+            raise ConfigError(f"sources.{index}.name must be another than that of a source before it: {entry.name!r}")
+        if entry.url == "-" and any(other.url == "-" for other in entries):
+            raise ConfigError("- must be named once: standard input can be read by one source only")
+        entries += [entry.model_copy(update={"url": word}) for word in words]
+    return entries
+
+
+def _free_name(name: str, taken: Container[str]) -> str:
+    """The name, or where it is that of another source, as of one that was typed twice, with a number."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}#{number}", number + 1
+    return free
+
+
+def feed_of(name: str, source: FrameSource, *, is_live: bool, config: RunConfig) -> Feed:
+    """What outputs are told of a source."""
+    rate = source.frames_per_second
+    images = source.images if isinstance(source, HasImages) else ()
+    part_ids, part_rate = (source.part_ids, source.part_rate) if isinstance(source, HasParts) else ((), None)
+    file = source.file if isinstance(source, HasFile) else None
+    rate = None if rate is None else rate / config.flow.every
+    packets = SharedPackets(source) if isinstance(source, HasPackets) else None
+    return Feed(name, rate, is_live, images, part_ids, part_rate, source.size_wh, packets, file)
+
+
+def unix_seconds(sources: Mapping[str, FrameSource], clock: Callable[[], float], frame: Frame) -> float | None:
+    """The wall time at which a camera gave a frame; None of a recorded source. clock: that of the frame."""
+    source = sources.get(frame.source_id)
+    if source is None or not source.is_live:
+        return None
+    return time.time() - (clock() - frame.captured_at_seconds)
+
+
+def refuse_file_of_two_sources(sources: Mapping[str, FrameSource]) -> None:
+    """Refuse a file that belongs to two sources, because its frames would bear one name in the records."""
+    owners: dict[str, str] = {}
+    for name, source in sources.items():
+        for frame_id in source.part_ids if isinstance(source, HasParts) else (source.source_id,):
+            owner = owners.setdefault(frame_id, name)
+            if owner != name and (isinstance(source, HasParts) or isinstance(sources[owner], HasParts)):
+                raise ConfigError(f"{frame_id} must be read once, and both {owner} and {name} have it; name it once")
+
+
+def refuse_rate_without_use(config: RunConfig, sources: Mapping[str, FrameSource], is_live: Mapping[str, bool]) -> None:
+    """Refuse a pace where no recorded source plays live. Raises ConfigError."""
+    if config.flow.rate_fps is not None and not any(is_live[name] and not sources[name].is_live for name in sources):
+        raise ConfigError("flow.rate_fps paces recorded sources that play live; set flow.mode=live, or leave it out")
+
+
+def captures_of(
+    config: RunConfig,
+    sources: Mapping[str, FrameSource],
+    settings: Mapping[str, SourceConfig],
+    is_live: Mapping[str, bool],
+    abreast: Abreast | None,
+    clock: Callable[[], float],
+) -> list[Capture]:
+    """The stages that read the sources, with the weights that they have. abreast: keeps recorded ones at one time."""
+    captures = [
+        Capture(
+            source,
+            source_id=name,
+            is_live=is_live[name],
+            frames_per_second=config.flow.rate_fps,
+            every=config.flow.every,
+            max_frames=config.flow.max_frames,
+            abreast=abreast,
+            clock=clock,
+        )
+        for name, source in sources.items()
+    ]
+    for capture in captures:
+        if capture.source_id in settings:
+            capture.weight = settings[capture.source_id].weight
+    return captures
+
+
+def runs_live(source: FrameSource, mode: str) -> bool:
+    """Whether a source drops what is too old: as it is, or as the mode says."""
+    return source.is_live if mode == "auto" else mode == "live"
