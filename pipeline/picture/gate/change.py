@@ -27,8 +27,8 @@ _LEAST_NOISE = 0.1
 _RATE = 0.03  # by which the noise follows, a frame
 _LEARNING_FRAMES = 15  # until the noise is known
 _GLOBAL_SHARE = 0.4  # of all cells: a change of light, an infrared filter, a cut
-_MOVING_SHARE = 0.25  # of all cells that change from frame to frame, most of the time: the camera moves
-_STILL_SHARE = 0.1
+_MOVING_SHARE = 0.12  # of all cells that change from frame to frame, on average: the camera moves
+_STILL_SHARE = 0.05
 _MOVING_RATE = 0.1  # by which it is known whether the camera moves, a frame
 
 
