@@ -1,8 +1,8 @@
 """Simulated workers: processes that sleep as long as a segment would take them → what the driver around them costs.
 
 A sleep needs no core, so that a machine with two can bear 64 of them. Everything else is real: the processes, the
-segments and rows that travel, the commits to the disk. Sleeps are shorter than the work that they stand for by
-`COMPRESSION`; the driver is not, so that its share is that many times too large, and efficiency is understated.
+segments and rows that travel, the commits to the disk. Sleeps are shorter than the work that they stand for, so that a
+run takes `RUN_SECONDS`; the driver is not, so that its share is too large by that factor, and efficiency understated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.fleet.ray_workers import RayWorkers
 from pipeline.fleet.segments import InputFile, Segment
 from pipeline.fleet.workers import Answer, Detected, Task, Worker, Workers
 
-COMPRESSION = 40
+RUN_SECONDS = 25.0  # of a simulated map without any overhead
 SEGMENT_SECONDS = 60.0
 _SHORTEST_SHARE = 0.5  # of a segment, as the last of a file may be; the median one is whole
 
@@ -79,6 +79,12 @@ class SimulatedRun:
     num_segments: int
     wall_seconds: float
     sleep_seconds: float
+    compression: float = 1.0  # by which sleeps are shorter than the work
+
+    @property
+    def full_seconds(self) -> float:
+        """Of the map, if its driver were slower by the same factor as its workers."""
+        return self.wall_seconds * self.compression
 
     @property
     def efficiency(self) -> float:
@@ -108,7 +114,9 @@ def simulated_run(
 ) -> SimulatedRun:
     """Map `num_segments` of about a minute; workers are started before the clock is."""
     segments = segments_of_files(num_segments, calibration)
-    work = SleepingWork(calibration.row_of_segment, calibration.work_seconds / COMPRESSION)
+    total_seconds = sum(sleep_seconds(segment, calibration.work_seconds) for segment in segments)
+    compression = total_seconds / num_workers / RUN_SECONDS
+    work = SleepingWork(calibration.row_of_segment, calibration.work_seconds / compression)
     of_engine = LocalWorkers(work, num_workers) if engine == "local" else RayWorkers(work, num_workers, None)
     folder_type = MapFolder if is_longest_first else _ListedFolder
     with TemporaryDirectory() as name, _started(of_engine) as workers:
@@ -118,8 +126,7 @@ def simulated_run(
             MapRun(folder, lambda: workers).run(())
             assert not folder.missing()
         wall_seconds = time.monotonic() - began_at_seconds
-    total = sum(sleep_seconds(segment, work.work_seconds) for segment in segments)
-    return SimulatedRun(num_workers, num_segments, wall_seconds, total)
+    return SimulatedRun(num_workers, num_segments, wall_seconds, total_seconds / compression, compression)
 
 
 def segments_of_files(num: int, calibration: Calibration) -> list[Segment]:
@@ -151,7 +158,7 @@ def amdahl(runs: Sequence[SimulatedRun]) -> tuple[float, float]:
 
     G. Amdahl, AFIPS 1967; the serial part is not negative.
     """
-    times = np.array([run.wall_seconds for run in runs])
+    times = np.array([run.full_seconds for run in runs])
     terms = np.array([[1.0, 1 / run.num_workers] for run in runs]) / times[:, None]  # [N, 2]
     serial, parallel = np.linalg.lstsq(terms, np.ones(len(runs)), rcond=None)[0]
     return max(0.0, float(serial)), float(parallel)

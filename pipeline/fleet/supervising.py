@@ -12,7 +12,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import cast
 
-from pipeline.errors import FlowError, SinkError
+from pipeline.errors import FlowError, SinkError, first_line
 from pipeline.events import event
 from pipeline.fleet.camera_fleet import CameraFleet
 from pipeline.fleet.camera_messages import Orders, Report, ResultLine
@@ -75,7 +75,7 @@ class FleetSupervisor:
             self.fleet.decide(self.clock())
         for slot in self._slots:
             if slot.name and not slot.is_starting and slot.name not in self.fleet.workers:
-                self._note_loss(slot, "silent for too long")
+                self._note_loss(slot, "silent for too long", is_certain=False)
             if slot.future is None and self.clock() >= slot.due_at_seconds:
                 self._send(slot)
 
@@ -129,6 +129,10 @@ class FleetSupervisor:
         except self.deaths as error:
             self._note_loss(slot, type(error).__name__)
             return None
+        except Exception as error:  # a mistake of ours, or of a library, which the other workers are not to pay for
+            logger.exception("%s: could not answer", slot.name)
+            self._note_loss(slot, f"{type(error).__name__}: {first_line(error)}", is_certain=False)
+            return None
         if isinstance(answer, str):
             raise FlowError(answer)
         if slot.is_starting:
@@ -154,9 +158,9 @@ class FleetSupervisor:
             logger.warning("results are kept again", extra=event("results_kept_again"))
             self.trouble = ""
 
-    def _note_loss(self, slot: _Slot, reason: str) -> None:
+    def _note_loss(self, slot: _Slot, reason: str, *, is_certain: bool = True) -> None:
         """Give a worker up; another takes its slot, later each time where they die soon."""
-        now, is_certain = self.clock(), self.is_death_certain and reason != "silent for too long"
+        now, is_certain = self.clock(), self.is_death_certain and is_certain
         fields = {"worker": slot.name, "reason": reason}
         logger.warning("%s is lost: %s; its cameras move", slot.name, reason, extra=event("worker_lost", **fields))
         self.fleet.lose(slot.name, now, is_certain=is_certain)

@@ -23,6 +23,7 @@ from pipeline.errors import ConfigError, SinkError
 from pipeline.fleet.camera_messages import Camera, Granted, Orders, Report
 from pipeline.testing import StepClock
 from tests.support.command_line import Streamdet
+from tests.support.mqtt_broker import Broker
 
 
 def write_file(folder: Path, video: Path, detector: Path, *names: str, **keys: object) -> Path:
@@ -111,8 +112,12 @@ def test_a_host_whose_lease_is_over_reports_nothing_more_and_stops(
 def test_a_fleet_of_files_ends_with_them_and_every_frame_is_there_once(
     tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
 ) -> None:
+    """Also at the broker, whose connection is cut before it has acknowledged the sixth."""
+    pytest.importorskip("paho.mqtt.client")
     path = write_file(tmp_path, small_video, small_detector, "door", "yard")
-    done = streamdet("fleet", path, "--out", tmp_path / "out", "--workers", 1, "--lease", "60s")
+    with Broker(breaks={5}) as broker:
+        words = ("--out", tmp_path / "out", "--workers", 1, "--lease", "60s")
+        done = streamdet("fleet", path, *words, "--mqtt", f"mqtt://127.0.0.1:{broker.port}/boxes")
     assert done.returncode == 0, done.stderr
     assert "60 results kept, 0 moves, 0 workers lost" in done.stdout
     lines = [
@@ -121,6 +126,9 @@ def test_a_fleet_of_files_ends_with_them_and_every_frame_is_there_once(
     assert Counter(line["id"] for line in lines) == Counter(
         f"{name}/1/{frame}" for name in ("door", "yard") for frame in range(30)
     )
+    published = Counter(json.loads(payload)["id"] for _, payload, _ in broker.published)
+    assert published.keys() == {line["id"] for line in lines}
+    assert published.total() == 61
     assert {one["class_name"] for line in lines for one in line["detections"]} == {"cat", "dog"}
     assert json.loads((tmp_path / "out" / "generations.json").read_text()) == {"door": 1, "yard": 1}
 

@@ -26,10 +26,12 @@ class FakeWorker:
         self.clock, self.refuses = clock, refuses
         self.is_dead = self.hangs = False
         self.num_starts = 0
+        self.mistake: Exception | None = None
         self.orders: list[Orders] = []
 
     def start(self) -> Future[str | None]:
         self.num_starts += 1
+        self.mistake = None
         self.is_dead = self.hangs = False
         self.leases, self.lines, self.first = HeldLeases(), [], 0  # type: ignore[var-annotated]
         future: Future[str | None] = Future()
@@ -40,6 +42,8 @@ class FakeWorker:
         future: Future[Report] = Future()
         if self.is_dead:
             future.set_exception(DiedError())
+        elif self.mistake is not None:
+            future.set_exception(self.mistake)
         elif not self.hangs:
             future.set_result(self._report(piece))
         return future
@@ -153,6 +157,15 @@ def test_a_worker_that_hangs_is_given_up_and_its_cameras_move_once_its_leases_ar
     assert {desk.fleet.worker_of("door"), desk.fleet.worker_of("yard")} == {"worker-1.1"}
     assert max(desk.saved[-1].values()) == 2
     assert desk.fleet.counts.num_lost_workers == 1
+
+
+def test_a_worker_that_cannot_answer_by_a_mistake_is_begun_anew_and_the_others_go_on() -> None:
+    desk = Desk()
+    desk.run(2)
+    desk.workers[0].mistake = KeyError("yard@2")
+    desk.run(8)
+    assert desk.workers[0].num_starts == 2
+    assert {desk.fleet.worker_of("door"), desk.fleet.worker_of("yard")} == {"worker-1.1"}
 
 
 def test_what_no_worker_can_do_ends_the_fleet() -> None:

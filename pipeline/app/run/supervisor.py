@@ -130,8 +130,9 @@ class Supervisor:
 
     def sources(self) -> list[SourceStatus]:
         """All sources that there are or were, in the order in which they came."""
-        models = self._assembly.model_of_source()
+        captures = self.captures  # first: one that is being added meanwhile is not among them, or in all that follows
         counts, paused = self._running.statistics().frames_by_source, self._running.paused_sources()
+        models = self._assembly.model_of_source()
         return [
             SourceStatus(
                 name,
@@ -142,7 +143,8 @@ class Supervisor:
                 counts[name].dropped,
                 models[name],
             )
-            for name, capture in self.captures.items()
+            for name, capture in captures.items()
+            if name in models and name in counts
         ]
 
     def _keep(self, name: str, capture: Capture, flow: Flow[Result]) -> None:
