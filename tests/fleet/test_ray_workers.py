@@ -19,7 +19,7 @@ from pipeline.fleet.mapping import MapRun
 from pipeline.fleet.ray_workers import RayWorkers, ray_address
 from pipeline.fleet.segments import Segment
 from pipeline.fleet.table import read_detections
-from pipeline.fleet.workers import Answer, Task
+from pipeline.fleet.workers import Answer, Task, Worker
 from tests.support.gop_videos import OPEN_H264, write_gop_video
 from tests.support.tiny_detector import write_boxes_detector
 
@@ -78,3 +78,65 @@ def test_a_killed_actor_is_replaced_and_nothing_is_lost(tmp_path: Path) -> None:
         (result.frame.index, tuple((one.score, one.x1, one.y2) for one in result.rows()))
         for result in pipeline.detect(video, model=model, settings=settings)
     )
+
+
+class Counting:
+    """Work that counts its calls, and kills its process at a negative one."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counting) and other.start == self.start
+
+    def __hash__(self) -> int:
+        return self.start
+
+    def __call__(self) -> Callable[[int], int]:
+        count = self.start
+
+        def answer(step: int) -> int:
+            nonlocal count
+            if step < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count += step
+            return count
+
+        return answer
+
+
+@pytest.mark.skipif("STREAMDET_TEST_RAY" not in os.environ, reason="starts Ray, 20 s; set STREAMDET_TEST_RAY=1")
+@pytest.mark.filterwarnings("ignore")  # of Ray's own
+def test_an_actor_with_a_name_outlives_a_kill_and_whoever_started_it() -> None:
+    ray = pytest.importorskip("ray")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        first = RayWorkers(Counting(10), None, None, name="cameras")
+        (worker,) = first.__enter__()
+        assert worker.start().result() is None
+        assert worker.submit(5).result() == 15
+        first.__exit__(KeyboardInterrupt, KeyboardInterrupt(), None)  # which leaves it behind
+        again = RayWorkers(Counting(10), None, None, name="cameras")
+        with again as (worker,):
+            assert again.more() == []
+            assert worker.start().result() is None
+            assert worker.submit(1).result() == 16
+            with pytest.raises(again.deaths):
+                worker.submit(-1).result()
+            assert _begun(worker, again.deaths) is None
+            assert worker.submit(2).result() == 12
+        with RayWorkers(Counting(20), None, None, name="cameras") as (worker,):
+            assert _begun(worker, again.deaths) is None
+            assert worker.submit(1).result() == 21
+    finally:
+        ray.shutdown()
+
+
+def _begun(worker: Worker[int, int], deaths: tuple[type[BaseException], ...]) -> str | None:
+    """What a worker says that is begun again and again, as a supervisor does, until Ray has begun its process anew."""
+    for _ in range(100):
+        try:
+            return worker.start().result()
+        except deaths:
+            continue
+    raise AssertionError("the worker did not come back")
