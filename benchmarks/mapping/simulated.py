@@ -2,7 +2,7 @@
 
 A sleep needs no core, so that a machine with two can bear 64 of them. Everything else is real: the processes, the
 segments and rows that travel, the commits to the disk. Sleeps are shorter than the work that they stand for, so that a
-run takes `RUN_SECONDS`; the driver is not, so that its share is too large by that factor, and efficiency understated.
+run takes `run_seconds`; the driver is not, so that its share is too large by that factor, and efficiency understated.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.fleet.ray_workers import RayWorkers
 from pipeline.fleet.segments import InputFile, Segment
 from pipeline.fleet.workers import Answer, Detected, Task, Worker, Workers
 
-RUN_SECONDS = 25.0  # of a simulated map without any overhead
+RUN_SECONDS = 15.0  # of a simulated map without any overhead
 SEGMENT_SECONDS = 60.0
 _SHORTEST_SHARE = 0.5  # of a segment, as the last of a file may be; the median one is whole
 
@@ -111,11 +111,12 @@ def simulated_run(
     num_segments: int,
     engine: Literal["local", "ray"] = "local",
     is_longest_first: bool = True,
+    run_seconds: float = RUN_SECONDS,
 ) -> SimulatedRun:
     """Map `num_segments` of about a minute; workers are started before the clock is."""
     segments = segments_of_files(num_segments, calibration)
     total_seconds = sum(sleep_seconds(segment, calibration.work_seconds) for segment in segments)
-    compression = total_seconds / num_workers / RUN_SECONDS
+    compression = total_seconds / num_workers / run_seconds
     work = SleepingWork(calibration.row_of_segment, calibration.work_seconds / compression)
     of_engine = LocalWorkers(work, num_workers) if engine == "local" else RayWorkers(work, num_workers, None)
     folder_type = MapFolder if is_longest_first else _ListedFolder
