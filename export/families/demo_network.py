@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from export.examples import PAD_VALUE
 from export.exportable import Exportable, boxes_spec_of
 from export.graph.ops import best_pairs, take_rows
 from export.proof.read_by_head import reference_by_head
@@ -25,7 +26,6 @@ ANCHOR_SIZES_PX = ((12.0, 17.0, 25.0), (37.0, 56.0), (84.0, 125.0), (180.0, 280.
 ANCHOR_ASPECTS = (0.4, 1.0, 1.9)  # width over height
 OFFSET_SCALE = (0.1, 0.1, 0.2, 0.2)  # "variances": offsets are divided by these, so that they are of order 1
 LARGEST_LOG_RATIO = math.log(1000 / 16)  # torchvision's limit: a box is at most 62 times its anchor
-PAD_VALUE = 114
 
 
 def anchors(network_wh: tuple[int, int] = NETWORK_WH) -> Tensor:

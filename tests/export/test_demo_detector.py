@@ -16,10 +16,11 @@ pytest.importorskip("torchvision", reason="the extra export is not installed")
 import torch
 from torchvision.ops import box_iou
 
+from export.examples import Example, augmented
 from export.families.demo_network import NETWORK_WH, STRIDES, DemoNetwork, anchors, decode, demo_exportable, encode
 from export.graph.forms import module_for
 from export.graph.to_onnx import to_onnx
-from export.train_demo import Example, augmented, fold_batch_norms, match_anchors, multibox_loss, round_weights
+from export.train_demo import fold_batch_norms, match_anchors, multibox_loss, round_weights
 
 NOTHING = torch.zeros(0, 4)
 

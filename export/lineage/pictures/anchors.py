@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from export.families.demo_network import ANCHOR_ASPECTS, ANCHOR_SIZES_PX, NETWORK_WH, PAD_VALUE, STRIDES, anchors
+from export.examples import PAD_VALUE
+from export.families.demo_network import ANCHOR_ASPECTS, ANCHOR_SIZES_PX, NETWORK_WH, STRIDES, anchors
 from export.lineage.pictures.sheet import BLUE, ORANGE, Sheet, draw_boxes
 from export.train_demo import POSITIVE_IOU, match_anchors
 from pipeline.picture.boxes import convert

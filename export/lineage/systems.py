@@ -1,0 +1,23 @@
+"""Systems: the table of the line from HOG to DETR, in the order of its years."""
+
+from __future__ import annotations
+
+import difflib
+
+from export.lineage.hog_svm import HOG_SVM
+from export.lineage.system import System
+from pipeline.errors import ConfigError
+
+SYSTEMS: tuple[System, ...] = (HOG_SVM,)
+
+
+def systems_named(name: str) -> tuple[System, ...]:
+    """All systems, or the one of that name. Raises ConfigError for another name, with the nearest."""
+    if name == "all":
+        return SYSTEMS
+    names = {system.name: system for system in SYSTEMS}
+    if name not in names:
+        nearest = difflib.get_close_matches(name, [*names, "all"], n=1, cutoff=0.4)
+        hint = f"did you mean {nearest[0]}?" if nearest else "there are"
+        raise ConfigError(f"a system must be {', '.join(names)} or all, got {name!r}{'; ' + hint if nearest else ''}")
+    return (names[name],)
