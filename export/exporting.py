@@ -26,6 +26,7 @@ from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.postprocess import Postprocess
+from pipeline.detector.proposals import ROIS_INPUT, propose
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
@@ -75,7 +76,7 @@ def export_detector(
     model = to_onnx(
         module,
         _example(spec),
-        input_name=NV12_INPUTS if pixels == "nv12" else spec.input_name,
+        input_name=_input_names(spec),
         output_names=names,
         opset=opset,
         any_size=form == "frame" or pixels == "nv12",
@@ -186,9 +187,18 @@ class TorchPath:
                 candidates = candidates.select(candidates.scores >= np.float32(self._score_threshold))
             else:
                 module, spec, names = module_for(self._exportable, "boxes", half=False)
-                outputs = dict(zip(names, (output.numpy() for output in module(torch.from_numpy(tensor))), strict=True))
+                inputs = [tensor, propose(tensor, letterbox, spec)] if spec.num_rois else [tensor]
+                outputs = dict(
+                    zip(names, (output.numpy() for output in module(*map(torch.from_numpy, inputs))), strict=True)
+                )
                 candidates = HEADS["boxes"](outputs, spec, score_threshold=self._score_threshold, batch_index=0)
         return self._postprocess(candidates, letterbox)
+
+
+def _input_names(spec: DetectorSpec) -> tuple[str, ...]:
+    if spec.pixels == "nv12":
+        return NV12_INPUTS
+    return (spec.input_name, ROIS_INPUT) if spec.num_rois else (spec.input_name,)
 
 
 def _tensors(planes: Nv12) -> tuple[torch.Tensor, ...]:
@@ -205,6 +215,8 @@ def _example(spec: DetectorSpec) -> torch.Tensor | tuple[torch.Tensor, ...]:
         return y, uv, torch.tensor([width + 64.0, height + 32.0]), colours
     if spec.form == "body":
         return torch.zeros(2, 3, height, width)
+    if spec.num_rois:
+        return torch.zeros(2, height, width, 3, dtype=torch.uint8), torch.zeros(2, spec.num_rois, 4)
     if spec.form == "frame":
         return torch.zeros(2, height + 32, width + 64, 3, dtype=torch.uint8)
     return torch.zeros(2, height, width, 3, dtype=torch.uint8)

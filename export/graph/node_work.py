@@ -210,6 +210,11 @@ def _roi_align(node: onnx.NodeProto, _: list[Shape], outputs: list[Shape]) -> Wo
     return Work(others=math.prod(outputs[0]) * samples * 8) if samples else None
 
 
+def _max_roi_pool(_: onnx.NodeProto, inputs: list[Shape], outputs: list[Shape]) -> Work:
+    """At most as many comparisons as if each region covered the whole map."""
+    return Work(others=outputs[0][0] * math.prod(inputs[0][1:]))
+
+
 def _recurrent(node: onnx.NodeProto, inputs: list[Shape], _: list[Shape]) -> Work:
     """The products with W and R in every step; the gates are not counted."""
     steps, batch, _size = inputs[0]
@@ -256,6 +261,7 @@ _RULES: Mapping[str, Callable[[onnx.NodeProto, list[Shape], list[Shape]], Work |
     "Mean": _mean,
     "QLinearConv": _convolution(3, 8),
     "QLinearMatMul": _product(0, None),
+    "MaxRoiPool": _max_roi_pool,
     "Resize": _resize,
     "RNN": _recurrent,
     "RoiAlign": _roi_align,

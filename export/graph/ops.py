@@ -293,9 +293,42 @@ def _floats(values: Sequence[float] | Sequence[Sequence[float]]) -> Value:
     return op.Constant(value=helper.make_tensor("", TensorProto.FLOAT, array.shape, array.ravel().tolist()))
 
 
+@torch.library.custom_op("streamdet::max_pool_regions", mutates_args=())
+def max_pool_regions(features: Tensor, regions: Tensor, scale: float, side: int) -> Tensor:
+    """Regions [N, R, 4], xyxy in network pixels → [N * R, C, side, side], the largest feature of each part.
+
+    features [N, C, h, w]; scale: feature cells per network pixel. As torchvision.ops.roi_pool, corners rounded to whole
+    cells.
+    """
+    pooled: Tensor = torchvision.ops.roi_pool(features, numbered_regions(regions), side, scale)
+    return pooled
+
+
+@max_pool_regions.register_fake
+def _(features: Tensor, regions: Tensor, scale: float, side: int) -> Tensor:
+    return features.new_empty(regions.shape[0] * regions.shape[1], features.shape[1], side, side)
+
+
+def numbered_regions(regions: Tensor) -> Tensor:
+    """Regions [N, R, 4] → [N * R, 5], the number of the image before each, as torchvision and ONNX take them."""
+    images = torch.arange(regions.shape[0]).to(regions).repeat_interleave(regions.shape[1])[:, None]
+    return torch.cat([images, regions.reshape(-1, 4)], dim=1)
+
+
+def _max_pool_regions_in_onnx(features: Value, regions: Value, scale: float, side: int) -> Value:
+    num_images, num_regions = (op.Shape(regions, start=axis, end=axis + 1) for axis in (0, 1))
+    numbers = op.Range(op.Constant(value_int=0), op.Squeeze(num_images), op.Constant(value_int=1))  # [N]
+    column = op.Unsqueeze(op.Cast(numbers, to=TensorProto.FLOAT), op.Constant(value_ints=[1, 2]))  # [N, 1, 1]
+    shape = op.Concat(num_images, num_regions, op.Constant(value_ints=[1]), axis=0)
+    rois = op.Concat(op.Expand(column, shape), regions, axis=2)  # [N, R, 5]
+    flat = op.Reshape(rois, op.Constant(value_ints=[-1, 5]))
+    return op.MaxRoiPool(features, flat, pooled_shape=[side, side], spatial_scale=scale)
+
+
 TRANSLATIONS: dict[Callable[..., object], Callable[..., object]] = {
     torch.ops.streamdet.keep_best.default: _keep_best_in_onnx,
     torch.ops.streamdet.pool_regions.default: _pool_regions_in_onnx,
+    torch.ops.streamdet.max_pool_regions.default: _max_pool_regions_in_onnx,
     torch.ops.streamdet.find_peaks.default: _find_peaks_in_onnx,
     torch.ops.aten.grid_sampler.default: _grid_sampler_in_onnx,
     torch.ops.aten.grid_sampler_2d.default: _grid_sampler_in_onnx,

@@ -77,6 +77,8 @@ def quantize(
     """
     if spec.dtype == "float16":
         raise ModelError(f"{model} must be float32, its input is float16")
+    if spec.num_rois:
+        raise ModelError(f"{model} must take pixels alone, it takes proposals as well, which calibration does not make")
     with tempfile.TemporaryDirectory(prefix="streamdet-quantize-") as folder:
         search = _Search(model, spec, Path(folder), images, labels, say, on_step)
         trial = search.least_in_float(largest_drop)

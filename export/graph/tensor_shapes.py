@@ -20,6 +20,7 @@ import onnx.shape_inference
 from pipeline.detector.facts import ImageInput, ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.proposals import ROIS_INPUT, whole_picture
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError, first_line
@@ -47,7 +48,8 @@ def feed_for(path: Path, network_wh: tuple[int, int] | None) -> Feed:
     width, height = spec.network_wh
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image = np.repeat(TensorWriter(spec).tensor_of(ArrayPicture(pixels))[1], spec.batch or 1, axis=0)
-    return {spec.input_name: image if spec.takes_batch else image[0], **spec.extra_feed(len(image))}
+    rois = {ROIS_INPUT: whole_picture(spec, len(image))} if spec.num_rois else {}
+    return {spec.input_name: image if spec.takes_batch else image[0], **spec.extra_feed(len(image)), **rois}
 
 
 def _plain_feed(facts: ModelFacts, network_wh: tuple[int, int] | None, reason: ModelError) -> Feed:

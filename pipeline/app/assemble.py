@@ -50,7 +50,7 @@ from pipeline.app.opened_sources import (
 from pipeline.app.output import Feed, Overlay
 from pipeline.app.packing import refuse_packing, small_detectors
 from pipeline.app.second_model import refuse_second_model
-from pipeline.app.stages import CONCEAL, DETECT, GATE, NMS, PREPROCESS, SourceFacts, with_added_stages
+from pipeline.app.stages import CONCEAL, DETECT, GATE, NMS, PREPROCESS, PROPOSE, SourceFacts, with_added_stages
 from pipeline.app.suppression import Suppression
 from pipeline.app.thresholds import suppression_options
 from pipeline.app.tiles import batched_for_tiles, tiling_of
@@ -76,6 +76,7 @@ from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating
 from pipeline.stages.pack import DetectParts, PreprocessParts
 from pipeline.stages.preprocess import Preprocess
+from pipeline.stages.propose import Propose
 from pipeline.stages.tiles import DetectTiles, PreprocessTiles, TiledDetections
 
 logger = logging.getLogger(__name__)
@@ -544,6 +545,15 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
             capacity=capacity,
             past=past,
         )
+        if spec.num_rois:
+            prepared = prepared.then(
+                Propose(spec),
+                name=_labelled(PROPOSE.role, label),
+                role=PROPOSE.role,
+                workers=branch.inflight,
+                capacity=capacity,
+                past=past,
+            )
         suppression.take_effect_in(detect)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return _suppressed(detected, branch)

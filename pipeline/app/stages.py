@@ -126,6 +126,9 @@ def _with_counts(flow: Flow[Result], config: RunConfig, facts: SourceFacts) -> F
 SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
 PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
 GATE = StageKind(role="gate", advice="give it smaller pictures", colour="#3a6b7e")
+PROPOSE = StageKind(
+    role="propose", advice="feed smaller pictures, or a model that proposes its own boxes", colour="#9d755d"
+)
 DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")
 CONCEAL = StageKind(role="conceal", advice="conceal fewer classes, or smaller pictures", colour="#59a14f")
@@ -144,7 +147,7 @@ CLASSIFY = StageKind(
 
 COUNT = StageKind(role="count", advice="count at fewer lines and zones", colour="#8c6d31", add=_with_counts)
 
-STAGES: tuple[StageKind, ...] = (SOURCE, GATE, PREPROCESS, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
+STAGES: tuple[StageKind, ...] = (SOURCE, GATE, PREPROCESS, PROPOSE, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
 """In the order of the flow."""
 
 

@@ -23,6 +23,11 @@ def tiling_of(tiles: TilesConfig, spec: DetectorSpec) -> Tiling | None:
             "--tiles needs a model that takes pixels, this one takes the NV12 planes of whole frames; export it with "
             "--pixels packed, or leave --tiles out"
         )
+    if spec.num_rois:
+        raise ConfigError(
+            "--tiles needs a model that takes pixels alone, this one takes proposals of whole frames as well; "
+            "leave --tiles out"
+        )
     rows, _, columns = tiles.grid.partition("x")
     try:
         return Tiling(

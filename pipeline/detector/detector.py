@@ -12,9 +12,10 @@ from typing import cast
 
 import numpy as np
 
-from pipeline.detector.engine import Engine, PlanesEngine
+from pipeline.detector.engine import Engine, PlanesEngine, RoisEngine
 from pipeline.detector.heads import Outputs, head_of
 from pipeline.detector.postprocess import Postprocess
+from pipeline.detector.proposals import ProposedTensor, propose
 from pipeline.detector.tensor import Tensor, TensorWriter
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.detections import Detections
@@ -28,8 +29,9 @@ DetectFunction = Callable[[Sequence[Picture]], list[Detections]]
 
 _MOST_PROPOSALS = 100_000
 
-NetworkImage = Tensor | Nv12
-"""An image as the network takes it: a tensor that is a batch of one, or the planes of a picture."""
+NetworkImage = Tensor | ProposedTensor | Nv12
+"""An image as the network takes it: a tensor that is a batch of one, with its proposals where the network takes any, or
+the planes of a picture."""
 
 
 class EngineDetector:
@@ -93,7 +95,10 @@ class EngineDetector:
 
     def _prepared(self, picture: Picture) -> tuple[Letterbox, NetworkImage]:
         if self._spec.pixels == "packed":
-            return self._writer.tensor_of(picture)
+            letterbox, tensor = self._writer.tensor_of(picture)
+            if self._spec.num_rois:
+                return letterbox, ProposedTensor(tensor, propose(tensor, letterbox, self._spec))
+            return letterbox, tensor
         planes = nv12_of(picture)
         return Letterbox.fit(planes.size_wh, self._spec.network_wh, self._spec.resize), planes
 
@@ -103,13 +108,19 @@ class EngineDetector:
         planes = [image for image in filled if isinstance(image, Nv12)]
         if planes:
             return cast(PlanesEngine, self._engine).infer_planes(planes)
-        tensors = [image for image in filled if not isinstance(image, Nv12)]
-        return self._engine.infer(tensors[0] if len(tensors) == 1 else np.concatenate(tensors))
+        proposed = [image for image in filled if isinstance(image, ProposedTensor)]
+        if proposed:
+            tensors, rois = zip(*((image.tensor, image.rois) for image in proposed), strict=True)
+            return cast(RoisEngine, self._engine).infer_rois(np.concatenate(tensors), np.concatenate(rois))
+        plain = [image for image in filled if isinstance(image, np.ndarray)]
+        return self._engine.infer(plain[0] if len(plain) == 1 else np.concatenate(plain))
 
 
 def _kind(image: NetworkImage) -> Hashable:
     """What images of one batch must have in common."""
-    return image.kind if isinstance(image, Nv12) else image.shape
+    if isinstance(image, Nv12):
+        return image.kind
+    return image.tensor.shape if isinstance(image, ProposedTensor) else image.shape
 
 
 def _batches(kinds: Iterable[Hashable], size: int) -> list[list[int]]:

@@ -17,6 +17,7 @@ from pipeline.detector.devices import Device, Precision
 from pipeline.detector.facts import model_path
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.proposals import ROIS_INPUT, whole_picture
 from pipeline.detector.runtime_types import Array
 from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import input_shapes
@@ -61,6 +62,17 @@ class PlanesEngine(Engine, Protocol):
 
     def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
         """Run the network on a batch of pictures of one `Nv12.kind`, for a spec whose `pixels` are `nv12`.
+
+        Else as `infer`.
+        """
+
+
+@runtime_checkable
+class RoisEngine(Engine, Protocol):
+    """A network that classifies boxes which somebody else proposes."""
+
+    def infer_rois(self, tensor: Array, rois: Array) -> Outputs:
+        """Run the network on a tensor and its proposals [batch, num_rois, 4], for a spec that takes them.
 
         Else as `infer`.
         """
@@ -123,10 +135,17 @@ class OrtEngine:
             logger.warning("%s: %s", self.path.name, remark)
 
     def infer(self, tensor: Array) -> Outputs:
-        """See `Engine.infer`."""
+        """See `Engine.infer`; a network that takes proposals gets the whole picture as the only one."""
+        return self.infer_rois(tensor, whole_picture(self.spec, len(tensor)) if self.spec.num_rois else None)
+
+    def infer_rois(self, tensor: Array, rois: Array | None) -> Outputs:
+        """See `RoisEngine.infer_rois`; None: the network takes none."""
         spec, batch = self.spec, len(tensor)
         image = tensor if spec.takes_batch else tensor[0]
-        return self._run({spec.input_name: image, **spec.extra_feed(batch)}, batch)
+        inputs = {spec.input_name: image, **spec.extra_feed(batch)}
+        if rois is not None:
+            inputs[ROIS_INPUT] = rois
+        return self._run(inputs, batch)
 
     def infer_planes(self, pictures: Sequence[Nv12]) -> Outputs:
         """See `PlanesEngine.infer_planes`. Raises DeviceError for planes that lie where the network does not run."""

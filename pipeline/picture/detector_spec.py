@@ -31,6 +31,7 @@ SCHEMA_VERSION = 1
 _LARGEST_SIDE = 16384  # of a network's input, in pixels
 _LARGEST_MEAN, _SMALLEST_STD, _LARGEST_STD = 65_535, 0.001, 65_535  # of pixels in 0..255 or, rarely, 0..65,535
 _LARGEST_CLASS_ID, _LARGEST_BATCH = 1_000_000, 65_536
+_MOST_ROIS = 100_000
 _NEEDED_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class")
 _ORIENTED_COLUMNS = ("cx", "cy", "w", "h", "score", "class")  # and the angle behind them
 _MOST_PROBLEMS, _MOST_SHOWN = 3, 60  # in an error, and characters of a value
@@ -75,6 +76,9 @@ class DetectorSpec:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  # in the order of `colour`
     std: tuple[float, float, float] = (255.0, 255.0, 255.0)
     extra_inputs: tuple[ExtraInput, ...] = ()
+    num_rois: int = (
+        0  # boxes an image that its input `rois` takes, as `pipeline.detector.proposals` says; 0: no such input
+    )
     outputs: tuple[str, ...] = ()  # the outputs that the head reads, in its order; (): by the head's own names
     columns: tuple[str, ...] = ()  # of a table of detections: x1, y1, x2, y2 or cx, cy, w, h, score, class, image
     box_format: BoxFormat = "xyxy"
@@ -126,6 +130,13 @@ class DetectorSpec:
                 raise ModelError(f"{name} must lie within [0, 1], got {getattr(self, name)}")
         if not all(0 <= value <= 255 for value in self.pad_values):
             raise ModelError(f"pad_value must lie within 0..255, got {self.pad_value}")
+        if not 0 <= self.num_rois <= _MOST_ROIS:
+            raise ModelError(f"num_rois must lie within 0..{_MOST_ROIS}, got {self.num_rois}")
+        if self.num_rois and (self.layout, self.dtype, self.pixels) != ("nhwc", "uint8", "packed"):
+            raise ModelError(
+                "a network with rois must take pixels as packed uint8 nhwc, in which they are proposed, "
+                f"got {self.pixels} {self.dtype} {self.layout}"
+            )
         if self.max_detections < 1:
             raise ModelError(f"max_detections must be at least 1, got {self.max_detections}")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pipeline.detector.detector import EngineDetector
+from pipeline.detector.detector import EngineDetector, NetworkImage
 from pipeline.detector.engine import Engine
+from pipeline.detector.proposals import ProposedTensor
 from pipeline.picture.candidates import Candidates
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
@@ -47,7 +48,7 @@ class Detect:
 
     def process_batch(self, network_inputs: Sequence[NetworkInput]) -> Sequence[RawDetections]:
         """One RawDetections for each input, in order; `EngineDetector.candidates_in` says how many are run at once."""
-        candidates = self._detector.candidates_in([network_input.tensor for network_input in network_inputs])
+        candidates = self._detector.candidates_in([_image_of(network_input) for network_input in network_inputs])
         for network_input in network_inputs:
             network_input.give_back()
         return [
@@ -62,3 +63,8 @@ class Detect:
     def close(self) -> None:
         """Close the engine."""
         self._detector.close()
+
+
+def _image_of(network_input: NetworkInput) -> NetworkImage:
+    tensor, rois = network_input.tensor, network_input.rois
+    return tensor if rois is None else ProposedTensor(tensor, rois)

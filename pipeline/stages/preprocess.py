@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipeline.detector.tensor import Tensor, TensorWriter
+from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.letterbox import Letterbox
@@ -32,6 +33,7 @@ class NetworkInput:
     letterbox: Letterbox
     tensor: Tensor  # batch of 1
     give_back: Callable[[], None]
+    rois: FloatArray | None = None  # [1, num_rois, 4], which `Propose` adds
 
 
 class Preprocess:

@@ -79,6 +79,7 @@ HEAVY = {
         *("pipeline/clips/clip_file", "pipeline/clips/frame_packets"),
     ),
     "paho": ("pipeline/sinks/events/mqtt",),
+    "skimage": ("pipeline/detector/selective_search",),
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),
