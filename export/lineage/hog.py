@@ -29,9 +29,11 @@ class Hog(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.edges: Tensor
-        angles = torch.arange(1, NUM_BINS, dtype=torch.float64) * math.pi / NUM_BINS  # [8], between two bins
-        self.register_buffer("edges", torch.stack([-angles.sin(), angles.cos()], dim=1).float()[:, :, None, None])
+        self.sines: Tensor
+        self.cosines: Tensor
+        angles = torch.arange(1, NUM_BINS, dtype=torch.float64)[:, None, None] * math.pi / NUM_BINS  # between two bins
+        self.register_buffer("sines", angles.sin().float())  # [8, 1, 1]
+        self.register_buffer("cosines", angles.cos().float())
 
     def forward(self, pixels: Tensor) -> Tensor:
         across, down = strongest_gradient(pixels)  # [N, 1, h, w] each
@@ -39,8 +41,9 @@ class Hog(nn.Module):
         # An orientation and its opposite are one: turn all into the half from 0 degrees on.
         is_turned = (down < 0) | ((down == 0) & (across < 0))
         across, down = (torch.where(is_turned, -side, side) for side in (across, down))
-        # Beyond the edge between two bins the cross product with it is not negative.
-        is_beyond = (F.conv2d(torch.cat([across, down], dim=1), self.edges) >= 0).float()  # [N, 8, h, w]
+        # Beyond the edge between two bins the cross product with it is not negative. Not as a convolution, whose
+        # rounding differs between runtimes: the same pixel must vote for the same bin everywhere.
+        is_beyond = (down * self.cosines >= across * self.sines).float()  # [N, 8, h, w]
         from_bin, to_bin = F.pad(is_beyond, (0, 0, 0, 0, 1, 0), value=1.0), F.pad(is_beyond, (0, 0, 0, 0, 0, 1))
         cells = F.avg_pool2d((from_bin - to_bin) * magnitude, CELL_PX)  # [N, 9, rows, columns]
         corners = (cells[:, :, :-1, :-1], cells[:, :, :-1, 1:], cells[:, :, 1:, :-1], cells[:, :, 1:, 1:])
@@ -63,4 +66,6 @@ def strongest_gradient(pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 def normalised(blocks: Tensor) -> Tensor:
     """Blocks [N, 36, rows, columns], each of norm 1 or, where there is no gradient, 0."""
-    return blocks / torch.sqrt((blocks * blocks).sum(dim=1, keepdim=True) + _EPSILON**2)
+    # Not `+ _EPSILON**2`, as in the paper: onnxscript takes a term of 1e-10 for 0 and drops it, and a block without
+    # gradient would be 0 / 0. The sum of a block with a gradient is 1e-4 and more.
+    return blocks / torch.sqrt((blocks * blocks).sum(dim=1, keepdim=True).clamp(min=_EPSILON**2))

@@ -17,6 +17,7 @@ compare.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ PAD_CELLS = 2  # around the picture, so that windows reach over its edge
 MAX_CANDIDATES = 500
 
 POSITIVE_IOU, NEGATIVE_IOU, IGNORED_IOU = 0.65, 0.3, 0.3
-RANDOM_NEGATIVES, HARD_NEGATIVES = 12, 40  # of a picture and shape
+RANDOM_NEGATIVES, HARD_NEGATIVES = 12, 16  # of a picture and shape
 _HARD_MARGIN = -1.0  # a negative that scores less costs nothing
 _SVM_DECAY, _SVM_STEPS, _SVM_RATE = 1e-4, 300, 0.02
 _CALIBRATING_SHARE = 0.2  # of the pictures
@@ -65,22 +66,54 @@ class Shape:
 
 
 class Pyramid(nn.Module):
-    """Pixels float [N, 3, h, w] in 0..255 → the HOG blocks of each level."""
+    """Pixels float [N, 3, h, w], whole numbers in 0..255 → the HOG blocks of each level."""
 
     def __init__(self, network_wh: tuple[int, int]) -> None:
         super().__init__()
         self.hog = Hog()
         width, height = network_wh
         self.sizes_wh = [(round(width * scale), round(height * scale)) for scale in LEVEL_SCALES]
+        self.halvings = [max(0, math.ceil(-math.log2(scale) - 1e-9)) for scale in LEVEL_SCALES]
+        self.resize = nn.ModuleList(
+            [
+                nn.Sequential(Resample(height >> halvings, level_h, dim=2), Resample(width >> halvings, level_w, dim=3))
+                for (level_w, level_h), halvings in zip(self.sizes_wh, self.halvings, strict=True)
+            ]
+        )
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        octave, height, levels = pixels, pixels.shape[2], list[Tensor]()
-        for level_w, level_h in self.sizes_wh:
-            while octave.shape[2] >= 2 * level_h and level_h < height:  # halve first: bilinear looks at two pixels only
-                octave = F.avg_pool2d(octave, 2)
-            level = F.interpolate(octave, (level_h, level_w), mode="bilinear", align_corners=False)
+        octaves, levels = [pixels], list[Tensor]()
+        for halvings, resize in zip(self.halvings, self.resize, strict=True):
+            while len(octaves) <= halvings:  # halve first: bilinear looks at two pixels only
+                octaves.append(F.avg_pool2d(octaves[-1], 2))
+            level = resize(octaves[halvings])
             levels.append(self.hog(F.pad(level, (PAD_CELLS * CELL_PX,) * 4, mode="replicate")))
         return levels
+
+
+class Resample(nn.Module):
+    """Resizes one side of [N, 3, h, w], bilinear at half-pixel centres, with weights in 64ths.
+
+    So all sums of whole pixels are exact in float32, and every runtime gets the same picture. With other weights a
+    level of one colour had gradients of 1e-6, and normalising made large numbers of them.
+    """
+
+    def __init__(self, source: int, target: int, *, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        position = ((torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5).clamp(0, source - 1)
+        before = position.floor().long()
+        shape = [target if side == dim else 1 for side in range(4)]
+        self.before: Tensor
+        self.after: Tensor
+        self.weights: Tensor
+        self.register_buffer("before", before)
+        self.register_buffer("after", (before + 1).clamp(max=source - 1))
+        self.register_buffer("weights", (((position - before) * 64).round() / 64).float().view(shape))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        low, high = (pixels.index_select(self.dim, indices) for indices in (self.before, self.after))
+        return low + (high - low) * self.weights
 
 
 class HogSvm(nn.Module):
@@ -229,7 +262,7 @@ class Collected:
         classifier.weight.data, classifier.bias.data = weight.view_as(classifier.weight), bias.view(1)
 
 
-def linear_svm(rows: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+def linear_svm(rows: Tensor, signs: Tensor, *, decay: float = _SVM_DECAY) -> tuple[Tensor, Tensor]:
     """Weights [D] and bias [1] of the soft margin: least mean of max(0, 1 - sign * margin), rows [R, D], signs ±1 [R].
 
     Equal weight for both signs, however many there are of each.
@@ -241,7 +274,7 @@ def linear_svm(rows: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, _SVM_STEPS)
     for _ in range(_SVM_STEPS):
         hinge = (1 - signs * (rows @ weight + bias)).clamp(min=0)
-        loss = (share * hinge).sum() + _SVM_DECAY * (weight * weight).sum()
+        loss = (share * hinge).sum() + decay * (weight * weight).sum()
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

@@ -28,7 +28,9 @@ class Judgement:
     ap50_of_class: dict[str, float]  # of classes that have objects
 
 
-def judge_file(path: Path, spec: DetectorSpec, scenes: Scenes, *, on_picture: Callable[[], None]) -> Judgement:
+def judge_file(
+    path: Path, spec: DetectorSpec, scenes: Scenes, *, on_picture: Callable[[], None] = lambda: None
+) -> Judgement:
     """The accuracy of an exported file on the CPU."""
     engine = OrtEngine(path, spec, device="cpu", spin_microseconds=0)
     try:

@@ -30,6 +30,10 @@ RunsOn = Literal["windows", "crops", "features", "anchors", "grid", "queries"]
 proposals, reference boxes or cells of a grid, learnt queries."""
 
 
+Need = Literal["backbone", "proposals"]
+"""What is made before, if it is not in the cache folder, and is not counted as training time."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """One system of the line."""
@@ -41,6 +45,7 @@ class System:
     runs_on: RunsOn
     train: Callable[[Scenes, Training], nn.Module]
     exportable: Callable[[nn.Module, World], Exportable]
+    needs: tuple[Need, ...] = ()
 
 
 def lineage_spec(world: World, title: str, **settings: Any) -> DetectorSpec:

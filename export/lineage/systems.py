@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 
+from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.hog_svm import HOG_SVM
+from export.lineage.rcnn import R_CNN
+from export.lineage.spp_net import SPP_NET
 from export.lineage.system import System
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM,)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN)
 
 
 def systems_named(name: str) -> tuple[System, ...]:

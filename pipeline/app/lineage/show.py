@@ -1,4 +1,4 @@
-"""Command `lineage`: an idea of object detection → a picture of it, drawn from what the code computes."""
+"""Command `lineage show`: an idea of object detection → a picture of it, drawn from what the code computes."""
 
 from __future__ import annotations
 
@@ -27,25 +27,27 @@ from pipeline.sources.street.traffic import SCHEME, TrafficOptions, TrafficSourc
 _PICTURES = "export.lineage.pictures"
 
 
-def run_lineage(options: LineageOptions) -> int:
-    """Draw the idea; 0. Raises a StreamdetError for what cannot be opened, run or written."""
-    output = options.output or Path(f"{options.idea}.png")
+def show_idea(options: LineageOptions) -> None:
+    """Draw the idea. Raises a StreamdetError for what cannot be opened, run or written."""
+    idea = options.subject
+    if idea not in _DRAW:
+        raise ConfigError(f"lineage show must name an idea: {', '.join(_DRAW)}; got {idea}")
+    output = options.output or Path(f"{idea}.png")
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--output must end in .png or .jpg, got {output}")
     config = options.config.load(model=options.model)
-    inputs = {"the frame": files_of(options.source), "the model": files_of_model(config.model)}
+    inputs = {"the frame": files_of(options.on), "the model": files_of_model(config.model)}
     refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_unwritable(output, "the picture")
-    if options.idea == "anchors" and options.model is not None:
+    if idea == "anchors" and options.model is not None:
         raise ConfigError("--model has no effect on anchors, which are those of the demo network; leave it out")
     with ExitStack() as stack:
-        _DRAW[options.idea](options, output, open_detector(config, stack))
+        _DRAW[idea](options, output, open_detector(config, stack))
     tell(Console(), f"wrote {output}")
-    return 0
 
 
 def _draw_iou(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.source, options.index)
+    pixels = frame_of(options.on, options.frame)
     (kept,), (candidates,) = (run([ArrayPicture(pixels)]) for run in (detector.detect, detector.all_proposals))
     load(f"{_PICTURES}.iou", extra="measure").draw_iou(output, pixels, kept, candidates)
 
@@ -53,26 +55,26 @@ def _draw_iou(options: LineageOptions, output: Path, detector: OpenedDetector) -
 def _draw_nms(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
     if not detector.spec.needs_nms:
         raise ConfigError(f"nms needs a model whose boxes are suppressed by streamdet, {detector.path} does it itself")
-    pixels = frame_of(options.source, options.index)
+    pixels = frame_of(options.on, options.frame)
     (candidates,) = detector.proposals([ArrayPicture(pixels)])
     load(f"{_PICTURES}.nms", extra="measure").draw_nms(output, pixels, candidates, detector.suppression)
 
 
 def _draw_anchors(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.source, options.index)
+    pixels = frame_of(options.on, options.frame)
     (objects,) = detector.detect([ArrayPicture(pixels)])
     load(f"{_PICTURES}.anchors").draw_anchors(output, pixels, objects)
 
 
 def _draw_fpn(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.source, options.index)
+    pixels = frame_of(options.on, options.frame)
     load(f"{_PICTURES}.pyramid", extra="measure").draw_pyramid(output, detector.path, detector.spec, pixels)
 
 
 def _draw_pr(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    if not options.source.startswith(SCHEME):
-        raise ConfigError(f"--on must be {SCHEME}?… for pr, which needs the truth of each frame, got {options.source}")
-    drawn: TrafficOptions = replace(parse_options(options.source), fps=1.0, seconds=float(options.frames))
+    if not options.on.startswith(SCHEME):
+        raise ConfigError(f"--on must be {SCHEME}?… for pr, which needs the truth of each frame, got {options.on}")
+    drawn: TrafficOptions = replace(parse_options(options.on), fps=1.0, seconds=float(options.frames))
     source = TrafficSource(drawn)
     classes = match_classes(detector.spec.class_names, source.class_names)
     if (classes < 0).all():

@@ -122,7 +122,8 @@ def test_each_idea_is_drawn_from_a_frame(streamdet: Streamdet, desk: Path, idea:
             "the frame must show an object that the model sees",
         ),
         (("pr", "--on", "sim:traffic?density=0&size=320x180", "--frames", 1), "the frames must have objects"),
-        (("dpm",), "IDEA must be one of iou, nms, pr, anchors, fpn, got 'dpm'"),
+        (("iou", "--minutes", 1), "--minutes has no effect on lineage show"),
+        (("dpm",), "lineage show must name an idea: iou, nms, pr, anchors, fpn; got dpm"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
