@@ -26,11 +26,11 @@ from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads import HEADS
 from pipeline.detector.onnx_file import copy_with_metadata, graph_hash
 from pipeline.detector.postprocess import Postprocess
-from pipeline.detector.proposals import ROIS_INPUT, propose
+from pipeline.detector.proposals import propose
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError
 from pipeline.picture.detections import Detections
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec, Form, Pixels
+from pipeline.picture.detector_spec import METADATA_KEY, ROIS_INPUT, DetectorSpec, Form, Pixels
 from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import BT601, NV12_INPUTS, Nv12, PlaneBatch, inputs_of, nv12_of, yuv_to_bgr
 from pipeline.picture.parity import FP16_BAR, FP32_BAR, Bar

@@ -20,10 +20,11 @@ import onnx.shape_inference
 from pipeline.detector.facts import ImageInput, ModelFacts, facts_of, image_input, open_plainly
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.installation import load_runtime
-from pipeline.detector.proposals import ROIS_INPUT, whole_picture
+from pipeline.detector.proposals import whole_picture
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensor import TensorWriter
 from pipeline.errors import ModelError, first_line
+from pipeline.picture.detector_spec import ROIS_INPUT
 from pipeline.picture.frame import ArrayPicture
 
 Shape = tuple[int, ...]

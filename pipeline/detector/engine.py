@@ -17,12 +17,12 @@ from pipeline.detector.devices import Device, Precision
 from pipeline.detector.facts import model_path
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
-from pipeline.detector.proposals import ROIS_INPUT, whole_picture
+from pipeline.detector.proposals import whole_picture
 from pipeline.detector.runtime_types import Array
 from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
-from pipeline.picture.detector_spec import DetectorSpec
+from pipeline.picture.detector_spec import ROIS_INPUT, DetectorSpec
 from pipeline.picture.nv12 import DevicePlane, Nv12, Plane, PlaneBatch, blank_nv12, inputs_of
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from pipeline.detector.installation import load_runtime
 from pipeline.detector.metadata_names import class_names_of
 from pipeline.detector.runtime_types import Declared, Session
 from pipeline.errors import ModelError, first_line, reason_of
-from pipeline.picture.detector_spec import InputType, Layout
+from pipeline.picture.detector_spec import ROIS_INPUT, InputType, Layout
 
 _MOST_OUTPUTS = 3  # in an error
 _LONGEST_NAME = 200  # of a file, in an error
@@ -128,7 +128,7 @@ def image_input(facts: ModelFacts) -> ImageInput:
 
 def _as_image(declared: TensorFacts) -> ImageInput | None:
     dtype = _INPUT_TYPES.get(declared.element_type)
-    if dtype is None or len(declared.shape) not in (3, 4):
+    if dtype is None or len(declared.shape) not in (3, 4) or declared.name == ROIS_INPUT:
         return None
     batched = len(declared.shape) == 4
     batch, first, second, third = declared.shape if batched else (1, *declared.shape)

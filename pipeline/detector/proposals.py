@@ -16,8 +16,6 @@ from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.letterbox import Letterbox
 
-ROIS_INPUT = "rois"
-
 
 @dataclass(frozen=True, slots=True)
 class ProposedTensor:

@@ -27,7 +27,7 @@ from pipeline.detector.recognition import Recognition, Refusal, grouped, reading
 from pipeline.detector.runtime_types import Session
 from pipeline.detector.weighing import are_same, certainty_of, proved
 from pipeline.errors import ModelError, first_line
-from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
+from pipeline.picture.detector_spec import METADATA_KEY, ROIS_INPUT, DetectorSpec
 from pipeline.picture.nv12 import NV12_INPUTS
 
 _OUR_OWN = f"the {METADATA_KEY} metadata"
@@ -197,8 +197,11 @@ def _our_own(facts: ModelFacts, hints: Hints) -> DetectorSpec:
     if spec.pixels == "nv12":
         return _our_own_of_planes(facts, spec)
     image = image_input(facts)
-    inputs = {extra.name for extra in facts.inputs} - {image.name}
-    if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs != {
+    inputs = {extra.name: extra.shape for extra in facts.inputs if extra.name != image.name}
+    rois = inputs.pop(ROIS_INPUT, None) if spec.num_rois else None
+    if spec.num_rois and (rois is None or rois[1:] != (spec.num_rois, 4)):
+        raise ModelError(f"its metadata describes {spec.num_rois} {ROIS_INPUT} that the graph has not; export it again")
+    if (spec.input_name, spec.layout, spec.dtype) != (image.name, image.layout, image.dtype) or inputs.keys() != {
         extra.name for extra in spec.extra_inputs
     }:
         raise ModelError(

@@ -36,6 +36,8 @@ _NEEDED_COLUMNS = ("x1", "y1", "x2", "y2", "score", "class")
 _ORIENTED_COLUMNS = ("cx", "cy", "w", "h", "score", "class")  # and the angle behind them
 _MOST_PROBLEMS, _MOST_SHOWN = 3, 60  # in an error, and characters of a value
 
+ROIS_INPUT = "rois"  # the input of a network that judges proposals
+
 Layout = Literal["nchw", "nhwc", "chw", "hwc"]  # the last two take one image without a batch side
 InputType = Literal["float32", "float16", "uint8"]
 ScoreActivation = Literal["none", "sigmoid", "softmax"]

@@ -54,6 +54,10 @@ class Sheet:
         axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
         return axes
 
+    def leave_empty(self, row: int, column: int) -> None:
+        """Show nothing in a panel."""
+        self._panels[row][column].set_axis_off()
+
     def write(self, path: Path) -> None:
         """Write it as PNG or JPEG, as the suffix says. Raises SinkError if it cannot be written there."""
         content = io.BytesIO()

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from pipeline.app.lineage.compare import compare_systems
 from pipeline.app.lineage.options import Action, LineageOptions
 from pipeline.app.lineage.show import show_idea
 from pipeline.app.lineage.train import train_systems
@@ -21,6 +22,7 @@ class _Work(NamedTuple):
 
 _WORK: Mapping[Action, _Work] = {
     "show": _Work(show_idea, ("on", "frame", "model", "frames", "output", "overwrite", "config")),
+    "compare": _Work(compare_systems, ("out", "overwrite")),
     "train": _Work(train_systems, ("minutes", "out", "overwrite")),
 }
 

@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.options import OR_NAME, OVERWRITE, Argument, ConfigFlags, Flag
 
-Action = Literal["show", "train"]
+Action = Literal["show", "train", "compare"]
 FOLDER = Path("lineage")
 
 
 @dataclass(frozen=True, slots=True)
 class LineageOptions:
-    """From HOG to DETR: draw an idea of object detection, or train the systems that brought it.
+    """From HOG to DETR: draw an idea of object detection, or train and compare the systems that brought it.
 
     show IDEA draws it from real detections. iou: overlap and union of boxes. nms: non-maximum suppression in four
     steps. pr: precision, recall and AP. anchors: which reference boxes learn an object. fpn: what a feature pyramid
@@ -23,12 +23,15 @@ class LineageOptions:
 
     train SYSTEM|all trains on drawn streets, in minutes, exports to one ONNX file with a parity certificate, and prints
     the mAP on streets that were held out.
+
+    compare measures what was trained through the pipeline, one table for all, and draws the same frame seen by each.
     """
 
-    action: Annotated[Action, Argument("What to do: show or train.", "ACTION")]
+    action: Annotated[Action, Argument("What to do: show, train or compare.", "ACTION")]
     subject: Annotated[
-        str, Argument("show: iou, nms, pr, anchors or fpn. train: a system, such as hog-svm, or all.", "SUBJECT")
-    ]
+        str,
+        Argument("show: iou, nms, pr, anchors or fpn. train, compare: a system, such as hog-svm, or all.", "SUBJECT"),
+    ] = "all"
     on: Annotated[
         str, Flag("show: the frame, of an image, a video or drawn traffic; pr needs drawn traffic.", metavar="SOURCE")
     ] = "sim:traffic?seed=3"
@@ -49,7 +52,7 @@ class LineageOptions:
             "train: end a system's training after about as many; by default its recipe says.", metavar="M", at_least=0.1
         ),
     ] = None
-    out: Annotated[Path, Flag("train: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
+    out: Annotated[Path, Flag("train, compare: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
     overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[
         ConfigRequest, ConfigFlags(("engine.device", "detection.score_threshold", "hints"), file=False)
