@@ -36,6 +36,8 @@ def refuse_packing(config: RunConfig, spec: DetectorSpec) -> None:
         reason = "the network resizes whole frames in its graph; take --gate"
     elif not spec.resize.startswith("letterbox"):
         reason = f"the network stretches frames to its own shape (resize {spec.resize}); take --gate"
+    elif spec.num_rois:
+        reason = "the network judges boxes that were proposed for the whole frame; take --gate"
     if reason is not None:
         raise ConfigError(f"--gate pack needs a network that can be shown parts of a frame: {reason}")
 

@@ -147,7 +147,19 @@ CLASSIFY = StageKind(
 
 COUNT = StageKind(role="count", advice="count at fewer lines and zones", colour="#8c6d31", add=_with_counts)
 
-STAGES: tuple[StageKind, ...] = (SOURCE, GATE, PREPROCESS, PROPOSE, DETECT, NMS, CONCEAL, TRACK, CLASSIFY, COUNT, RENDER)
+STAGES: tuple[StageKind, ...] = (
+    SOURCE,
+    GATE,
+    PREPROCESS,
+    PROPOSE,
+    DETECT,
+    NMS,
+    CONCEAL,
+    TRACK,
+    CLASSIFY,
+    COUNT,
+    RENDER,
+)
 """In the order of the flow."""
 
 
