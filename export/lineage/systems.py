@@ -7,11 +7,12 @@ import difflib
 from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.hog_svm import HOG_SVM
 from export.lineage.rcnn import R_CNN
+from export.lineage.retinanet import RETINANET
 from export.lineage.spp_net import SPP_NET
 from export.lineage.system import System
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET)
 
 
 def systems_named(name: str) -> tuple[System, ...]:
