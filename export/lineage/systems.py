@@ -9,10 +9,11 @@ from export.lineage.hog_svm import HOG_SVM
 from export.lineage.rcnn import R_CNN
 from export.lineage.retinanet import RETINANET
 from export.lineage.spp_net import SPP_NET
+from export.lineage.ssd import SSD
 from export.lineage.system import System
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET, SSD)
 
 
 def systems_named(name: str) -> tuple[System, ...]:
