@@ -11,9 +11,10 @@ from export.lineage.retinanet import RETINANET
 from export.lineage.spp_net import SPP_NET
 from export.lineage.ssd import SSD
 from export.lineage.system import System
+from export.lineage.yolo import YOLO
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET, SSD)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET, SSD, YOLO)
 
 
 def systems_named(name: str) -> tuple[System, ...]:
