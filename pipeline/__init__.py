@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.stages.detect import Detect as Detect
     from pipeline.stages.nms import Nms as Nms
     from pipeline.stages.preprocess import Preprocess as Preprocess
+    from pipeline.stages.propose import Propose as Propose
     from pipeline.stages.render import Render as Render
 
 opt_out()
@@ -76,6 +77,7 @@ _HOMES = {
     "Detect": "pipeline.stages.detect",
     "Nms": "pipeline.stages.nms",
     "Preprocess": "pipeline.stages.preprocess",
+    "Propose": "pipeline.stages.propose",
     "Render": "pipeline.stages.render",
 }
 

@@ -39,12 +39,10 @@ def module_for(
         spec = dataclasses.replace(exportable.body_head, form="body", batch=None, outputs=exportable.body_outputs)
         return BodyForm(exportable, half=half).eval(), spec, exportable.body_outputs
     if exportable.spec.num_rois:
-        if (form, pixels) != ("boxes", "packed"):
-            raise ModelError(
-                f"{model_name} takes proposals in network pixels; it has only --form boxes --pixels packed"
-            )
+        if (form, pixels, half) != ("boxes", "packed", False):
+            raise ModelError(f"{model_name} takes proposals; it has only --form boxes --pixels packed in float32")
         spec = dataclasses.replace(exportable.spec, form="boxes", batch=None)
-        return RoisBoxesForm(exportable, half=half).eval(), spec, BOXES_OUTPUTS
+        return RoisBoxesForm(exportable).eval(), spec, BOXES_OUTPUTS
     boxes, names = BoxesForm(exportable, half=half), BOXES_OUTPUTS + exportable.more_outputs
     if form == "boxes":
         spec = dataclasses.replace(exportable.spec, form="boxes", batch=None)
@@ -74,8 +72,8 @@ class BodyForm(nn.Module):
         self.body = copy.deepcopy(exportable.body).half() if half else exportable.body
         self.is_half = half
 
-    def forward(self, images: Tensor, *rois: Tensor) -> tuple[Tensor, ...]:
-        raw = self.body(*(tensor.half() if self.is_half else tensor for tensor in (images, *rois)))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        raw = self.body(images.half() if self.is_half else images)
         return tuple(tensor.float() for tensor in raw)
 
 
@@ -100,13 +98,12 @@ class BoxesForm(nn.Module):
 class RoisBoxesForm(nn.Module):
     """Pixels uint8 [N, h, w, 3] and proposals float [N, P, 4] in network pixels → the outputs of `BoxesForm`.
 
-    Both parts take the proposals last: the body behind the pixels, the decoder behind the body's outputs. A body in
-    float16 gets them in float16 as well.
+    Both parts take the proposals last: the body behind the pixels, the decoder behind the body's outputs.
     """
 
-    def __init__(self, exportable: Exportable, *, half: bool = False) -> None:
+    def __init__(self, exportable: Exportable) -> None:
         super().__init__()
-        self.body = BodyForm(exportable, half=half)
+        self.body = exportable.body
         self.decode = exportable.decode
         self.normalise = Normalise(exportable.spec)
 

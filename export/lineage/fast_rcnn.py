@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from export.exportable import Exportable
 from export.lineage.backbone import CHANNELS, STRIDES, Backbone, pretrained, without_norms
 from export.lineage.learning import Recipe, Training
-from export.lineage.regions import NUM_ROIS, ProposedScenes, RegionDecode, Sampling, max_pooled
+from export.lineage.regions import NMS_IOU, NUM_ROIS, ProposedScenes, RegionDecode, Sampling, max_pooled
 from export.lineage.scenes import Scenes, World
 from export.lineage.system import System, lineage_spec
 
@@ -77,7 +77,7 @@ def multi_task_loss(logits: Tensor, offsets: Tensor, labels: Tensor, target_offs
 
 def exportable(network: nn.Module, world: World) -> Exportable:
     """The detector; its pooling is ONNX's MaxRoiPool."""
-    spec = lineage_spec(world, FAST_R_CNN.title, num_rois=NUM_ROIS)
+    spec = lineage_spec(world, FAST_R_CNN.title, num_rois=NUM_ROIS, iou_threshold=NMS_IOU)
     decode = RegionDecode(world.network_wh, len(world.class_names))
     return Exportable(network.eval(), decode.eval(), spec, reference=None)
 

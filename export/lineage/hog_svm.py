@@ -7,12 +7,11 @@ Kept from the paper: the descriptor (`hog`), a linear SVM with hinge loss, a mar
 (section 6.4), and the search for hard negatives: all training pictures are scanned with the first classifier, and it is
 trained again with its false alarms (section 4).
 
-Otherwise than in the paper: vehicles too, with one or two window shapes a class, since a bus from the side is no bus
-from ahead (the paper has one shape, 64 x 128, and people alone; components are Felzenszwalb's, PAMI 2010); the margin
-is one cell instead of two, as the pictures are small; levels of the pyramid differ by a factor
-of 2^(1/3), coarser than theirs, for speed; positives are the pyramid's own best windows instead of cut-out
-people; margins become scores by a logistic curve on pictures that the SVM has not seen (Platt 1999), so that classes
-compare.
+Otherwise than in the paper: vehicles too, with one or two window shapes a class, as a bus from the side looks unlike
+one from ahead (the paper has one shape, 64 x 128, and people alone; components are Felzenszwalb's, PAMI 2010); the
+margin is one cell instead of two, as the pictures are small; levels of the pyramid differ by a factor of 2^(1/3),
+coarser than theirs, for speed; positives are the pyramid's own best windows instead of cut-out people; margins become
+scores by a logistic curve on pictures that the SVM has not seen (Platt 1999), so that classes compare.
 """
 
 from __future__ import annotations

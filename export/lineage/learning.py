@@ -108,7 +108,8 @@ def pixels_of(pictures: Iterable[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 def threads(number: int | None) -> Iterator[None]:
     """PyTorch with as many threads, None: one for each core that this process may use; then as before."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else before)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else before
+    torch.set_num_threads(number or cores)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ an IoU of .5 on, a quarter of each batch (2.3); a linear regression for each cla
 proposals with an IoU of .6 and more (appendix C).
 
 Otherwise than in the paper: crops of 64 x 64 pixels; the softmax of fine-tuning classifies, instead of SVMs trained
-afterwards, which gave the authors 3.3 more points of mAP (appendix B); 600 proposals instead of 2000; NMS at .5.
+afterwards, which gave the authors 3.3 more points of mAP (appendix B); 600 proposals instead of 2000.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from export.exportable import Exportable
 from export.graph.ops import pool_regions
 from export.lineage.backbone import CHANNELS, CROP_PX, Backbone, pretrained, without_norms
 from export.lineage.learning import Recipe, Training
-from export.lineage.regions import NUM_ROIS, ProposedScenes, RegionDecode, Sampling, fit_regressors
+from export.lineage.regions import NMS_IOU, NUM_ROIS, ProposedScenes, RegionDecode, Sampling, fit_regressors
 from export.lineage.scenes import Scenes, World
 from export.lineage.system import System, lineage_spec
 
@@ -87,7 +87,7 @@ def train(scenes: Scenes, training: Training) -> Rcnn:
 
 def exportable(network: nn.Module, world: World) -> Exportable:
     """The detector; its crops are cut in the graph."""
-    spec = lineage_spec(world, R_CNN.title, num_rois=NUM_ROIS)
+    spec = lineage_spec(world, R_CNN.title, num_rois=NUM_ROIS, iou_threshold=NMS_IOU)
     decode = RegionDecode(world.network_wh, len(world.class_names))
     return Exportable(network.eval(), decode.eval(), spec, reference=None)
 

@@ -22,6 +22,7 @@ from export.lineage.proposed import proposals_of
 from export.lineage.scenes import Scenes
 from pipeline.picture.boxes import intersection_over_union, share_inside
 
+NMS_IOU = 0.3  # of the three papers
 NUM_ROIS = 600  # of the thousand that selective search proposes in a street, at test
 IGNORED_SHARE = 0.5
 _RIDGE = 10.0  # of the regressors, on features of about 1 (appendix C has 1000 on features of about 30)

@@ -24,6 +24,7 @@ from export.exportable import Exportable
 from export.lineage.backbone import CHANNELS, STRIDES, Backbone, pretrained, without_norms
 from export.lineage.learning import Recipe, Training
 from export.lineage.regions import (
+    NMS_IOU,
     NUM_ROIS,
     ProposedScenes,
     RegionDecode,
@@ -93,7 +94,7 @@ def train(scenes: Scenes, training: Training) -> SppNet:
 
 def exportable(network: nn.Module, world: World) -> Exportable:
     """The detector; its pooling is ONNX's MaxRoiPool."""
-    spec = lineage_spec(world, SPP_NET.title, num_rois=NUM_ROIS)
+    spec = lineage_spec(world, SPP_NET.title, num_rois=NUM_ROIS, iou_threshold=NMS_IOU)
     decode = RegionDecode(world.network_wh, len(world.class_names))
     return Exportable(network.eval(), decode.eval(), spec, reference=None)
 

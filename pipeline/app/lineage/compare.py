@@ -57,7 +57,7 @@ class Speedup:
     slower: str
     what: str
     paper: str
-    here: float
+    ours: float
 
 
 def compare_systems(options: LineageOptions) -> None:
@@ -72,7 +72,7 @@ def compare_systems(options: LineageOptions) -> None:
     refuse_overwriting([("--out", report), ("--out", page)], inputs, overwrite=options.overwrite)
     for path in (report, page):
         refuse_unwritable(path, "the comparison")
-    progress, rows, seen = WorkProgress(), list[Row](), list[tuple[str, Any]]()
+    progress, rows, views = WorkProgress(), list[Row](), list[tuple[str, Any]]()
     pixels = frame_of(_STREET, _FRAME)
     class_names: Sequence[str] = ()
     with progress.phase("measuring", total=len(trained)) as phase:
@@ -83,11 +83,11 @@ def compare_systems(options: LineageOptions) -> None:
                 (detections,) = detector.detect([ArrayPicture(pixels)])
                 class_names = detector.spec.class_names
             rows.append(row)
-            seen.append((f"{row.year} {row.title}: mAP50 {row.map50:.2f}, {row.fps:.1f} FPS", detections))
+            views.append((f"{row.year} {row.title}: mAP50 {row.map50:.2f}, {row.fps:.1f} FPS", detections))
             phase.advance()
     speedups = speedups_of(rows)
     _print(rows, speedups)
-    load("export.lineage.pictures.line", extra="measure").draw_line(page, pixels, seen, class_names)
+    load("export.lineage.pictures.line", extra="measure").draw_line(page, pixels, views, class_names)
     write_report({"systems": [asdict(r) for r in rows], "speedups": [asdict(s) for s in speedups]}, report)
     for path in (report, page):
         tell(Console(), f"wrote {path}")
@@ -172,6 +172,6 @@ def _print(rows: Sequence[Row], speedups: Sequence[Speedup]) -> None:
     for speedup in speedups:
         tell(
             console,
-            f"{speedup.faster} against {speedup.slower}, {speedup.what}: {speedup.here:.1f} times here, in the paper "
+            f"{speedup.faster} against {speedup.slower}, {speedup.what}: {speedup.ours:.1f} times here, in the paper "
             f"{speedup.paper}",
         )

@@ -108,7 +108,7 @@ def row(name: str, *, network_ms: float, propose_ms: float, train_minutes: float
 def test_speed_ups_are_of_the_network_of_the_frame_and_of_the_training() -> None:
     slow = row("r-cnn", network_ms=400, propose_ms=100, train_minutes=3)
     fast = row("fast-r-cnn", network_ms=10, propose_ms=100, train_minutes=1)
-    speedups = {(s.faster, s.slower, s.what): s.here for s in speedups_of([slow, fast])}
+    speedups = {(s.faster, s.slower, s.what): s.ours for s in speedups_of([slow, fast])}
     assert speedups == {
         ("fast-r-cnn", "r-cnn", "network"): 40,
         ("fast-r-cnn", "r-cnn", "frame"): pytest.approx(500 / 110),
