@@ -127,7 +127,7 @@ SOURCE = StageKind(role="source", advice=_of_source, colour="#4c78a8")
 PREPROCESS = StageKind(role="preprocess", advice="feed pictures nearer to the network's size", colour="#72b7b2")
 GATE = StageKind(role="gate", advice="give it smaller pictures", colour="#3a6b7e")
 PROPOSE = StageKind(
-    role="propose", advice="feed smaller pictures, or a model that proposes its own boxes", colour="#9d755d"
+    role="propose", advice="feed smaller pictures, or a model that proposes its own boxes", colour="#9467bd"
 )
 DETECT = StageKind(role="detect", advice=_of_detect, colour="#f58518")
 NMS = StageKind(role="nms", advice="raise --score-threshold, so that fewer candidates reach it", colour="#eeca3b")

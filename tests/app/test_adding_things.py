@@ -190,7 +190,7 @@ def test_every_node_of_a_run_with_all_outputs_has_a_role_of_the_tables(
     files["then.model"] = str(write_classifier(tmp_path / "c.onnx"))
     assembly = assemble(config_for(small_video, small_detector, **files))
     assembly.close()
-    refused = {"gate"}  # with privacy
+    refused = {"gate", "propose"}  # with privacy, and for networks that judge boxes
     assert {node.role for node in assembly.flow.nodes} == set(colours()) - {"window", *OTHER_VIDEO, *refused}
 
 

@@ -2,7 +2,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 
 from pipeline.app.config.tiles import TilesConfig
@@ -15,6 +14,7 @@ from pipeline.errors import ConfigError, ModelError
 from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from pipeline.picture.letterbox import Letterbox
+from tests.support.rois_detector import write_rois_detector
 
 pytest.importorskip("skimage", reason='the first regions: pip install "streamdet[lineage]"')
 
@@ -92,8 +92,7 @@ def test_a_spec_with_rois_takes_pixels_in_which_they_can_be_proposed() -> None:
 
 def test_a_file_that_says_other_rois_than_its_graph_has_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "rois.onnx"
-    write_rois_detector(path, num_rois=50)
-    copy_with_metadata(path, path, {METADATA_KEY: SPEC.to_json()})
+    write_rois_detector(path, SPEC)
     assert recognise(path).num_rois == 50
     copy_with_metadata(path, path, {METADATA_KEY: replace(SPEC, num_rois=49).to_json()})
     with pytest.raises(ModelError, match="describes 49 rois that the graph has not; export it again"):
@@ -103,27 +102,3 @@ def test_a_file_that_says_other_rois_than_its_graph_has_is_refused(tmp_path: Pat
 def test_tiles_are_refused_for_proposals_of_whole_frames() -> None:
     with pytest.raises(ConfigError, match="--tiles needs a model that takes pixels alone"):
         tiling_of(TilesConfig(grid="2x2"), SPEC)
-
-
-def write_rois_detector(path: Path, *, num_rois: int) -> None:
-    """A graph whose boxes are its rois, with the score and class of each 0."""
-    value = onnx.helper.make_tensor_value_info
-    zero = onnx.helper.make_tensor("zero", onnx.TensorProto.FLOAT, [1], [0])
-    zero_id = onnx.helper.make_tensor("zero_id", onnx.TensorProto.INT64, [1], [0])
-    nodes = [
-        onnx.helper.make_node("Identity", ["rois"], ["boxes"]),
-        onnx.helper.make_node("Shape", ["rois"], ["shape"], start=0, end=2),
-        onnx.helper.make_node("ConstantOfShape", ["shape"], ["scores"], value=zero),
-        onnx.helper.make_node("ConstantOfShape", ["shape"], ["class_ids"], value=zero_id),
-    ]
-    inputs = [
-        value("pixels", onnx.TensorProto.UINT8, ["batch", 96, 96, 3]),
-        value("rois", onnx.TensorProto.FLOAT, ["batch", num_rois, 4]),
-    ]
-    outputs = [
-        value("boxes", onnx.TensorProto.FLOAT, ["batch", num_rois, 4]),
-        value("scores", onnx.TensorProto.FLOAT, ["batch", num_rois]),
-        value("class_ids", onnx.TensorProto.INT64, ["batch", num_rois]),
-    ]
-    graph = onnx.helper.make_graph(nodes, "rois", inputs, outputs)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10), path)

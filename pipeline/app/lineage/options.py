@@ -30,29 +30,29 @@ class LineageOptions:
     action: Annotated[Action, Argument("What to do: show, train or compare.", "ACTION")]
     subject: Annotated[
         str,
-        Argument("show: iou, nms, pr, anchors or fpn. train, compare: a system, such as hog-svm, or all.", "SUBJECT"),
+        Argument("Show: iou, nms, pr, anchors or fpn. Train, compare: a system, such as hog-svm, or all.", "SUBJECT"),
     ] = "all"
     on: Annotated[
-        str, Flag("show: the frame, of an image, a video or drawn traffic; pr needs drawn traffic.", metavar="SOURCE")
+        str, Flag("Show: the frame, of an image, a video or drawn traffic; pr needs drawn traffic.", metavar="SOURCE")
     ] = "sim:traffic?seed=3"
-    frame: Annotated[int, Flag("show: the frame of a video; 0 is the first.", metavar="N", at_least=0)] = 100
+    frame: Annotated[int, Flag("Show: the frame of a video; 0 is the first.", metavar="N", at_least=0)] = 100
     model: Annotated[
         str | None,
         Flag(
-            f"show: an ONNX file, {OR_NAME}; by default the one that comes with streamdet.", ("--model", "-m"), "MODEL"
+            f"Show: an ONNX file, {OR_NAME}; by default the one that comes with streamdet.", ("--model", "-m"), "MODEL"
         ),
     ] = None
-    frames: Annotated[int, Flag("show: how many frames pr judges, a second apart.", metavar="N", at_least=1)] = 12
+    frames: Annotated[int, Flag("Show: how many frames pr judges, a second apart.", metavar="N", at_least=1)] = 12
     output: Annotated[
-        Path | None, Flag("show: the picture; IDEA.png if left out.", ("--output", "-o"), metavar="FILE.png|FILE.jpg")
+        Path | None, Flag("Show: the picture; IDEA.png if left out.", ("--output", "-o"), metavar="FILE.png|FILE.jpg")
     ] = None
     minutes: Annotated[
         float | None,
         Flag(
-            "train: end a system's training after about as many; by default its recipe says.", metavar="M", at_least=0.1
+            "Train: end a system's training after about as many; by default its recipe says.", metavar="M", at_least=0.1
         ),
     ] = None
-    out: Annotated[Path, Flag("train, compare: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
+    out: Annotated[Path, Flag("Train, compare: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
     overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[
         ConfigRequest, ConfigFlags(("engine.device", "detection.score_threshold", "hints"), file=False)
