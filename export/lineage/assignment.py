@@ -84,3 +84,13 @@ def stacked(targets: Sequence[Targets]) -> Targets:
     return Targets(
         *(torch.stack([getattr(one, name) for one in targets]) for name in ("labels", "deltas", "object_ids"))
     )
+
+
+def drawn(labels: Tensor, most: int, most_positive: int) -> Tensor:
+    """Which references of labels [R] are drawn, bool [R]: positives at random up to a limit, then background."""
+    order = torch.randperm(len(labels))
+    positives = order[labels[order] > 0][:most_positive]
+    background = order[labels[order] == BACKGROUND][: most - len(positives)]
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[torch.cat([positives, background])] = True
+    return chosen

@@ -15,12 +15,15 @@ from export.lineage.backbone import CHANNELS
 
 
 class FeaturePyramid(nn.Module):
-    """The backbone's maps [N, CHANNELS[i], h, w] → as many [N, width, h, w], and `num_coarser` by strides of 2."""
+    """The backbone's maps [N, CHANNELS[i], h, w] → the `num_merged` finest as [N, width, h, w], and then `num_coarser`.
 
-    def __init__(self, width: int, *, num_coarser: int = 0) -> None:
+    The latter by strides of 2, from the coarsest one.
+    """
+
+    def __init__(self, width: int, *, num_merged: int = len(CHANNELS), num_coarser: int = 0) -> None:
         super().__init__()
         self.lateral = nn.ModuleList([nn.Conv2d(channels, width, 1) for channels in CHANNELS])
-        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in CHANNELS])
+        self.smooth = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(num_merged)])
         self.coarser = nn.ModuleList([nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(num_coarser)])
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
@@ -28,7 +31,7 @@ class FeaturePyramid(nn.Module):
         for lateral, fine in zip(reversed(self.lateral), reversed(maps), strict=True):
             own = lateral(fine)
             merged.insert(0, own + F.interpolate(merged[0], size=own.shape[2:], mode="nearest") if merged else own)
-        levels = [smooth(level) for smooth, level in zip(self.smooth, merged, strict=True)]
+        levels = [smooth(level) for smooth, level in zip(self.smooth, merged, strict=False)]
         for shrink in self.coarser:
-            levels.append(shrink(F.relu(levels[-1]) if len(levels) > len(CHANNELS) else levels[-1]))
+            levels.append(shrink(levels[-1]))
         return levels

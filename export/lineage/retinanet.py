@@ -77,28 +77,28 @@ def subnet(num_outputs: int, *, bias: float) -> nn.Sequential:
     return nn.Sequential(*layers, last)
 
 
-def focal_loss(logits: Tensor, is_object: Tensor) -> Tensor:
+def focal_loss(logits: Tensor, is_object: Tensor, *, focus: float = FOCUS) -> Tensor:
     """The focal loss of each logit (equation 5), with is_object 0 or 1 of equal shape."""
     score = logits.sigmoid()
     score_of_truth = score * is_object + (1 - score) * (1 - is_object)
     balance = BALANCE * is_object + (1 - BALANCE) * (1 - is_object)
     cost = F.binary_cross_entropy_with_logits(logits, is_object, reduction="none")
-    return balance * (1 - score_of_truth) ** FOCUS * cost
+    return balance * (1 - score_of_truth) ** focus * cost
 
 
-def loss_of(logits: Tensor, deltas: Tensor, targets: Targets) -> Tensor:
+def loss_of(logits: Tensor, deltas: Tensor, targets: Targets, *, focus: float = FOCUS) -> Tensor:
     """The loss of logits [N, A, C] and deltas [N, A, 4]: both sums, divided by the number of positive anchors."""
     is_positive, counts = targets.is_positive, targets.labels != NOT_COUNTED  # [N, A]
     one_hot = F.one_hot(targets.labels.clamp(min=0), 1 + logits.shape[2])[:, :, 1:].float()  # [N, A, C]
-    class_loss = focal_loss(logits[counts], one_hot[counts]).sum()
+    class_loss = focal_loss(logits[counts], one_hot[counts], focus=focus).sum()
     box_loss = F.smooth_l1_loss(deltas[is_positive], targets.deltas[is_positive], reduction="sum", beta=_BETA)
     return (class_loss + box_loss) / is_positive.sum().clamp(min=1)
 
 
 def train(scenes: Scenes, training: Training) -> RetinaNet:
     """All anchors of all levels."""
-    chance = training.chance()
-    network = RetinaNet(pretrained(scenes, training), len(scenes.world.class_names))
+    backbone, chance = pretrained(scenes, training), training.chance()
+    network = RetinaNet(backbone, len(scenes.world.class_names))
     anchors = anchors_of(scenes.world.network_wh)
 
     def loss_of_batch() -> Tensor:

@@ -73,8 +73,8 @@ class Ssd(nn.Module):
 
 def train(scenes: Scenes, training: Training) -> Ssd:
     """All default boxes, of the negatives the hardest."""
-    chance = training.chance()
-    network = Ssd(pretrained(scenes, training), len(scenes.world.class_names))
+    backbone, chance = pretrained(scenes, training), training.chance()
+    network = Ssd(backbone, len(scenes.world.class_names))
     boxes = default_boxes(scenes.world.network_wh)
 
     def loss_of_batch() -> Tensor:

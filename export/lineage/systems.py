@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from export.lineage.fast_rcnn import FAST_R_CNN
+from export.lineage.faster_rcnn import FASTER_R_CNN
 from export.lineage.hog_svm import HOG_SVM
 from export.lineage.rcnn import R_CNN
 from export.lineage.retinanet import RETINANET
@@ -14,7 +15,7 @@ from export.lineage.system import System
 from export.lineage.yolo import YOLO
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, RETINANET, SSD, YOLO)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, FASTER_R_CNN, SSD, YOLO, RETINANET)
 
 
 def systems_named(name: str) -> tuple[System, ...]:

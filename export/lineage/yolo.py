@@ -202,10 +202,10 @@ class YoloDecode(nn.Module):
 
 def train(scenes: Scenes, training: Training) -> Yolo:
     """Priors from the objects of the scenes, then the grid."""
-    chance = training.chance()
+    backbone, chance = pretrained(scenes, training), training.chance()
     boxes = torch.from_numpy(np.concatenate([example.boxes_xyxy for example in scenes.examples]))
     priors_wh = prior_shapes(boxes[:, 2:] - boxes[:, :2])
-    network = Yolo(pretrained(scenes, training), len(scenes.world.class_names), priors_wh)
+    network = Yolo(backbone, len(scenes.world.class_names), priors_wh)
     references = references_of(scenes.world.network_wh, priors_wh)
 
     def loss_of_batch() -> Tensor:

@@ -54,7 +54,7 @@ def trained_shortly(
 
     monkeypatch.setattr(Tensor, "backward", noted)
     monkeypatch.setattr(module, "pretrained", lambda *_: backbone.Backbone())  # its own test is elsewhere
-    monkeypatch.setattr(module, "RECIPE", Recipe(steps=num_steps))
+    monkeypatch.setattr(module, "RECIPE", Recipe(steps=num_steps, learning_rate=1e-3))
     monkeypatch.setattr(module, "BATCH_SIZE", 8)
     network = system.train(rectangles(), Training())
     assert not network.training
