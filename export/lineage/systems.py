@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from export.lineage.detr import DETR
 from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.faster_rcnn import FASTER_R_CNN
 from export.lineage.hog_svm import HOG_SVM
@@ -15,7 +16,7 @@ from export.lineage.system import System
 from export.lineage.yolo import YOLO
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, FASTER_R_CNN, SSD, YOLO, RETINANET)
+SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, FASTER_R_CNN, SSD, YOLO, RETINANET, DETR)
 
 
 def systems_named(name: str) -> tuple[System, ...]:

@@ -1,0 +1,59 @@
+"""DETR training: drawn streets → the weights of the lineage's DETR that ship with streamdet, in float16.
+
+    python -m export.train_detr -o export/lineage/detr.npz
+
+It needs hours where the others need minutes; `--start FILE` goes on from earlier weights with a smaller learning rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from export.exporting import TorchPath
+from export.lineage import detr
+from export.lineage.judging import LEAST_SCORE, judge
+from export.lineage.learning import Training, threads
+from export.lineage.scenes import held_out_streets, training_streets
+from pipeline.whole_file import WholeFile
+
+logger = logging.getLogger(__name__)
+_EVERY = 100  # steps, between two lines of the log
+
+
+def main() -> None:
+    """Draw, train, judge, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("-o", "--output", type=Path, default=detr.WEIGHTS)
+    parser.add_argument("--start", type=Path, help="weights to go on from; by default none")
+    parser.add_argument("--streets", type=int, default=40, help="how many to train on")
+    parser.add_argument("--steps", type=int, default=detr.FROM_SCRATCH.steps)
+    parser.add_argument("--learning-rate", type=float, default=detr.FROM_SCRATCH.learning_rate)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    scenes = training_streets(options.streets)
+    start = None if options.start is None else detr.weights_in(options.start)
+    recipe = dataclasses.replace(detr.FROM_SCRATCH, steps=options.steps, learning_rate=options.learning_rate)
+    with threads(None):
+        network = detr.trained(scenes, Training(seed=options.seed, on_step=_log), start, recipe)
+    with WholeFile(options.output) as target:
+        np.savez_compressed(target.file, allow_pickle=False, **detr.packed(network))
+        target.finish()
+    network.load_state_dict(detr.weights_in(options.output))
+    detect = TorchPath(detr.exportable(network, scenes.world), score_threshold=LEAST_SCORE)
+    judgement = judge(detect, held_out_streets())
+    logger.info("wrote %s: mAP50 %.3f, mAP %.3f on held-out streets", options.output, judgement.map50, judgement.map)
+
+
+def _log(part: str, done: int, total: int) -> None:
+    if done % _EVERY == 0 or done == total:
+        logger.info("%s: step %d of %d", part, done, total)
+
+
+if __name__ == "__main__":
+    main()
