@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 
+from export.lineage.cascade_rcnn import CASCADE_R_CNN
 from export.lineage.detr import DETR
 from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.faster_rcnn import FASTER_R_CNN
@@ -16,7 +17,18 @@ from export.lineage.system import System
 from export.lineage.yolo import YOLO
 from pipeline.errors import ConfigError
 
-SYSTEMS: tuple[System, ...] = (HOG_SVM, R_CNN, SPP_NET, FAST_R_CNN, FASTER_R_CNN, SSD, YOLO, RETINANET, DETR)
+SYSTEMS: tuple[System, ...] = (
+    HOG_SVM,
+    R_CNN,
+    SPP_NET,
+    FAST_R_CNN,
+    FASTER_R_CNN,
+    SSD,
+    YOLO,
+    RETINANET,
+    CASCADE_R_CNN,
+    DETR,
+)
 
 
 def systems_named(name: str) -> tuple[System, ...]:
