@@ -6,6 +6,7 @@ import difflib
 
 from export.lineage.cascade_rcnn import CASCADE_R_CNN
 from export.lineage.detr import DETR
+from export.lineage.efficientdet import EFFICIENTDET
 from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.faster_rcnn import FASTER_R_CNN
 from export.lineage.hog_svm import HOG_SVM
@@ -27,6 +28,7 @@ SYSTEMS: tuple[System, ...] = (
     YOLO,
     RETINANET,
     CASCADE_R_CNN,
+    EFFICIENTDET,
     DETR,
 )
 
