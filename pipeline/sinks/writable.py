@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from pipeline.errors import SinkError, reason_of
 from pipeline.whole_file import make_parents
@@ -73,7 +73,10 @@ def refuse_unwritable(path: Path, what: str) -> None:
 
 
 def refuse_unwritable_folder(folder: Path, what: str) -> None:
-    """Raise SinkError unless files can be written into a folder, which need not be there yet, and is not made."""
+    """Raise SinkError unless files can be written into a folder; one that is not there yet is not there afterwards.
+
+    It is tried, because permissions alone do not say it: in /proc, and on a disk that is read-only, root has them all.
+    """
     refuse_no_path(folder, what)
     try:
         nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
@@ -81,8 +84,11 @@ def refuse_unwritable_folder(folder: Path, what: str) -> None:
         raise SinkError(f"{str(folder)!r}: {what} cannot be written there: {reason_of(error)}") from error
     if not nearest.is_dir():
         raise SinkError(f"{folder}: {what} must be written into a folder, and {nearest} is a file")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise SinkError(f"{folder}: {what} cannot be written there: Permission denied")
+    try:
+        with _parents_for_now(folder / "trial"), TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SinkError(f"{folder}: {what} cannot be written there: {reason_of(error)}") from error
 
 
 @contextmanager
