@@ -280,7 +280,9 @@ def assemble(
             takes_shapes=takes_sources,
         )
         flow = with_added_stages(flow, config, facts)
-        flow = with_outputs(flow, config, feeds, class_names=names, overlay=overlay, undo=undo)
+        flow = with_outputs(
+            flow, config, feeds, class_names=names, overlay=overlay, takes_shapes=takes_sources, undo=undo
+        )
         undo.pop_all()
     for branch in branches:  # last: where a model cannot be run its accuracy does not matter
         warn_of_doubts(branch.config, branch.engine.spec)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.app.config.events import EventsConfig
 from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import counts_something
+from pipeline.app.event_selections import refuse_impossible_events
 from pipeline.app.output import Feed, Output, SinkRequest, frame_ids_of
 from pipeline.errors import ConfigError, SinkError
 from pipeline.flow.stage import Sink
@@ -33,8 +33,11 @@ def private_packets(config: RunConfig) -> str | None:
     return "what is private is concealed in pictures only" if config.privacy.is_requested else None
 
 
-def refuse_useless_events(config: RunConfig) -> None:
-    """Raise ConfigError for outputs of events where there are none, and for settings of outputs that there are not."""
+def refuse_useless_events(config: RunConfig, *, takes_shapes: bool) -> None:
+    """Raise ConfigError for outputs of events where there are none, and for settings of outputs that there are not.
+
+    takes_shapes: whether lines and zones may come later.
+    """
     events = config.events
     rows = (EVENT_FILE, WEBHOOK, MQTT, COMMANDS, SNAPSHOTS, CLIPS)
     requested = next((output for output in rows if output.target(config) is not None), None)
@@ -43,14 +46,7 @@ def refuse_useless_events(config: RunConfig) -> None:
         raise ConfigError(
             f"{flag} is for events at lines and in zones, and there are none: add --line gate=0.5,0,0.5,1 or --zone"
         )
-    names = {*config.lines, *config.zones}
-    names |= {name for source in config.source_configs for name in (*source.lines, *source.zones)}
-    for words in events.commands:
-        missing = Selection.parse(words).missing_name(names)
-        if missing is not None:
-            nearest = difflib.get_close_matches(missing, names, n=1)
-            hint = f"; did you mean {nearest[0]}?" if nearest else ""
-            raise ConfigError(f"--on {words!r} must name a line or zone of {', '.join(sorted(names))}{hint}")
+    refuse_impossible_events(config, takes_shapes=takes_shapes)
     usual = EventsConfig()
     is_usual = (events.clip_before_s, events.clip_after_s) == (usual.clip_before_s, usual.clip_after_s)
     if events.clips is None and not is_usual:

@@ -37,15 +37,17 @@ def with_outputs(
     *,
     class_names: Sequence[str],
     overlay: Overlay | None,
+    takes_shapes: bool,
     undo: ExitStack,
 ) -> Flow[Result]:
     """Open the outputs that are requested and hang them on a flow; nothing is rendered where no output takes it.
 
-    class_names: of the models. overlay: the lines to write over each picture. undo: learns how to close each sink.
+    class_names: of the models. overlay: the lines to write over each picture. takes_shapes: whether lines and zones
+    may come later. undo: learns how to close each sink.
     Raises a StreamdetError for an output that cannot be opened.
     """
     _refuse_useless(config)
-    refuse_useless_events(config)
+    refuse_useless_events(config, takes_shapes=takes_shapes)
     if config.output.report is not None:
         refuse_unwritable(Path(config.output.report), "the report")
     burnt, unburnt = _overlays(config, feeds, overlay)

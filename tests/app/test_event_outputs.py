@@ -100,6 +100,7 @@ def test_a_table_has_a_row_an_event_and_is_added_to(streamdet: Streamdet, desk: 
         (("--events", "e.jsonl"), ("--events is for events at lines and in zones", "add --line")),
         (("--on", "any", "true"), ("--on is for events",)),
         ((*ZONE, "--on", "entered yrd", "true"), ("--on 'entered yrd' must name a line or zone of yard", "mean yard?")),
+        ((*ZONE, "--on", "crossed yard", "true"), ("--on 'crossed yard' can never happen: yard is a zone",)),
         ((*ZONE, "--on", "entred yard", "true"), ("must begin with any, crossed", "did you mean entered?")),
         ((*ZONE, "--on", "any", "no-such-program-x"), ("must be a program that can be run",)),
         ((*ZONE, "--clip-after", "3"), ("are for --clips, which is missing",)),

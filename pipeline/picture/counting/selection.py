@@ -3,12 +3,13 @@
     selection = "any" | kind [ name ] [ "in" | "out" ]
 
 kind: crossed, appeared, entered, dwelt, left or count_changed. name: of a line or zone, which may have blanks.
+in, out: of kinds that have such a direction; behind another one it is a part of the name.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # brings NumPy along, which help need not
     from pipeline.picture.counting.event import Event
 
 ANY = "any"
+_DIRECTIONS: Mapping[str, tuple[Direction, ...]] = {"crossed": ("in", "out"), "entered": ("in",), "left": ("out",)}
+_AT_LINES = frozenset(("crossed",))  # the others happen in zones
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +46,18 @@ class Selection:
             nearest = difflib.get_close_matches(kind, kinds, n=1)
             hint = f"; did you mean {nearest[0]}?" if nearest else ""
             raise ValueError(f"must begin with {ANY}, {', '.join(kinds)}, such as 'crossed gate', got {text!r}{hint}")
-        direction = words.pop() if words and words[-1] in get_args(Direction) else None
+        direction = words.pop() if words and words[-1] in _DIRECTIONS.get(kind, ()) else None
         return cls(kind, " ".join(words) or None, direction)
 
-    def missing_name(self, names: Collection[str]) -> str | None:
-        """The name of a line or zone that is meant and that there is not."""
-        return None if self.name is None or self.name in names else self.name
+    @property
+    def is_at_line(self) -> bool:
+        """Whether only a line has such events; otherwise only a zone has, unless any event is meant."""
+        return self.kind in _AT_LINES
+
+    @staticmethod
+    def kinds(*, at_line: bool) -> list[str]:
+        """The kinds of events that lines have, or zones."""
+        return [kind for kind in get_args(EventKind) if (kind in _AT_LINES) == at_line]
 
     def __call__(self, event: Event) -> bool:
         pairs = ((self.kind, event.kind), (self.name, event.name), (self.direction, event.direction))

@@ -101,5 +101,14 @@ def test_a_selection_that_nothing_can_meet_is_refused() -> None:
         Selection.parse("crosed gate")
     with pytest.raises(ValueError, match="must begin with any, crossed"):
         Selection.parse("")
-    assert Selection.parse("entered the yard").missing_name({"yard"}) == "the yard"
-    assert Selection.parse("left").missing_name(set()) is None
+
+
+def test_only_a_direction_that_a_kind_has_is_one() -> None:
+    read = {text: Selection.parse(text) for text in ("entered the drive in", "left yard in", "dwelt yard out", "left")}
+    assert [(selection.name, selection.direction) for selection in read.values()] == [
+        ("the drive", "in"),
+        ("yard in", None),
+        ("yard out", None),
+        (None, None),
+    ]
+    assert Selection.kinds(at_line=True) == ["crossed"]
