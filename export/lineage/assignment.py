@@ -40,8 +40,8 @@ class Targets:
     """What the references [R, 4] of one picture learn, or those [N, R, 4] of several."""
 
     labels: Tensor  # int64 [..., R]: 1 + class id, BACKGROUND or NOT_COUNTED
-    deltas: Tensor  # [..., R, 4], 0 where the label is no class
-    object_ids: Tensor  # int64 [..., R], -1 where the label is no class
+    deltas: Tensor  # [..., R, 4], 0 but for classes
+    object_ids: Tensor  # int64 [..., R], -1 but for classes
 
     @property
     def is_positive(self) -> Tensor:

@@ -1,6 +1,6 @@
 """SSD (2016): maps of several strides, default boxes in every cell → all of them classified and corrected in one pass.
 
-Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016 (https://arxiv.org/abs/1512.02325).
+Liu et al., ECCV 2016 (https://arxiv.org/abs/1512.02325).
 
 Kept from the paper: each map of the backbone, and coarser ones behind it, predicts boxes of its own sizes, without a
 way back from coarse maps to fine ones (section 2.1); default boxes whose sizes grow evenly from map to map, with

@@ -166,10 +166,10 @@ def _loss_of_one(predictions: Tensor, references: Tensor, priors_wh: Tensor, exa
     no_object = (counts * surety**2).sum()
     overlap = torch.diagonal(box_iou(boxes[own.rows], own.boxes_xyxy))  # [R]
     is_object = ((surety[own.rows] - overlap) ** 2).sum()
-    places = ((chosen[:, :2].sigmoid() - _shift(own, references)) ** 2).sum()
+    centres = ((chosen[:, :2].sigmoid() - _shift(own, references)) ** 2).sum()
     sides = ((chosen[:, 2:4] - _log_sides(own, references)) ** 2).sum()
     classes = F.cross_entropy(chosen[:, 5:], own.class_ids, reduction="sum")
-    return COORDINATES_COUNT * (places + sides) + is_object + NO_OBJECT_COUNTS * no_object + classes
+    return COORDINATES_COUNT * (centres + sides) + is_object + NO_OBJECT_COUNTS * no_object + classes
 
 
 def _shift(own: Responsible, references: Tensor) -> Tensor:
