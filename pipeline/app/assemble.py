@@ -69,6 +69,7 @@ from pipeline.picture.gate.packing import Size
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.opening import is_drawn, kinds_in_words, source_words
 from pipeline.sources.source import FrameSource, HasGroundTruth
+from pipeline.stages.between import GatingBetween
 from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal
 from pipeline.stages.detect import Detect, RawDetections
@@ -345,6 +346,8 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
         undo.callback(branch.engine.close)
         classes = {other.name: other.engine.spec.class_names for other in (*assembly.branches, branch)}
         refuse_different_classes(config, classes)
+    if isinstance(branch.gating, GatingBetween) and not is_live:
+        branch.gating.add_recorded(name)
     (capture,) = captures_of(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
     if counts_something(RunConfig(sources=(entry,))) and not can_count(config, takes_shapes=True):
         raise ConfigError(f"{name}: lines and zones {NEEDS_COUNTING}")
@@ -471,7 +474,8 @@ def _branch(
     if config.gate.kind == "pack":
         refuse_packing(config, spec)
         parts = small_detectors(config, path, spec, engine, threads=threads, frame_wh=frame_wh)
-    gating = gating_of(config, suppression, workers=inflight, canvases_wh=tuple(parts))
+    recorded = [name for name in group.source_ids if not runs_live(sources[name], config.flow.mode)]
+    gating = gating_of(config, suppression, workers=inflight, recorded=recorded, canvases_wh=tuple(parts))
     return ModelBranch(
         group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight, gating, parts
     )
@@ -583,6 +587,7 @@ def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:
             lambda source_id: gating.carry_of(source_id, _NmsOfSource(suppression, source_id), names),
             name=branch.last_node,
             role=NMS.role,
+            holds=isinstance(gating, GatingBetween),
             capacity=capacity,
         )
     if suppression.is_per_source:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from pipeline.app.config.gate import GateConfig
 from pipeline.app.config.run import RunConfig
@@ -10,8 +11,13 @@ from pipeline.app.suppression import Suppression
 from pipeline.errors import ConfigError
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.gate.packing import Packer, Size
+from pipeline.stages.between import GatingBetween
 from pipeline.stages.gate import Gating
 
+EVERY = 3
+"""Of the frames of what moves, every so many are looked at with `--gate between`, if nothing else is said."""
+
+_MAX_MISS = GateConfig().max_miss
 _NUM_STAGES = 4  # between the two halves of a gate: preprocessing, detection, NMS, and the gate itself
 
 
@@ -21,6 +27,16 @@ def refuse_gate(config: RunConfig) -> None:
         changed = [name for name, value in config.gate if value != getattr(GateConfig(), name)]
         if changed:
             raise ConfigError(f"gate.{changed[0]} is for --gate, which is missing: add --gate, or leave it out")
+    elif config.gate.kind != "between" and (config.gate.every is not None or config.gate.budget is not None):
+        raise ConfigError(
+            "--gate-every and --budget are for --gate between, got "
+            f"--gate {config.gate.kind}; take that, or leave them out"
+        )
+    elif config.gate.budget is not None and (config.gate.every is not None or config.gate.max_miss != _MAX_MISS):
+        raise ConfigError(
+            "--budget must not be used with --gate-every or --max-miss, because each says in its own way how often the "
+            "network looks; leave one of them out"
+        )
     elif config.privacy.is_requested:
         raise ConfigError(
             "--gate must not be used with --blur or --pixelate, because an object that it misses would be shown; leave "
@@ -38,13 +54,19 @@ def refuse_gated(config: RunConfig, command: str) -> None:
 
 
 def gating_of(
-    config: RunConfig, suppression: Suppression, *, workers: int, canvases_wh: Sequence[Size] = ()
+    config: RunConfig,
+    suppression: Suppression,
+    *,
+    workers: int,
+    recorded: Collection[str],
+    canvases_wh: Sequence[Size] = (),
 ) -> Gating | None:
     """The gates of a model's sources; None: its network looks at every frame.
 
-    workers: inferences at once. canvases_wh: the images in which parts of a frame are packed; none: none are. `Gate`
-    hears of a result when more frames have come than fit between it and that, in the queues and in the stages, each of
-    which takes at most twice as many items as it has workers.
+    workers: inferences at once. recorded: the sources whose frames may wait for later ones. canvases_wh: the images in
+    which parts of a frame are packed; none: none are. `Gate` hears of a result when more frames have come than fit
+    between it and that, in the queues and in the stages, each of which takes at most twice as many items as it has
+    workers.
     """
     section = config.gate
     if section.kind is None:
@@ -53,5 +75,8 @@ def gating_of(
     batch = config.engine.batch or 1
     lag = _NUM_STAGES * (max(config.flow.queue_capacity, batch) + 2) + 2 * workers * batch
     spec = suppression.spec
+    if section.kind == "between":
+        options = replace(options, every=section.every or EVERY, budget=section.budget)
+        return GatingBetween(options, suppression.shown_of, recorded=recorded, lag=lag)
     packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
     return Gating(options, suppression.shown_of, packer=packer, resize=spec.resize, lag=lag)

@@ -172,7 +172,7 @@ class Result:
     tracks: Tracks | None = None  # None: nothing is tracked
     events: tuple[Event, ...] = ()  # at lines and in zones, that this frame shows, the earliest first
     counting: Counts | None = None  # of lines and zones, up to this frame; None: there are none
-    is_carried: bool = False  # no network looked at the frame, because nothing had changed since one last did
+    is_carried: bool = False  # no network looked at the frame, which carries on those of others
 
     def class_name(self, class_id: int) -> str:
         """The name of a class, or `class 7` where the model has none for it."""

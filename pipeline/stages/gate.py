@@ -107,18 +107,18 @@ class Gating:
         lag: int = 0,
     ) -> None:
         self._options = replace(options, has_parts=packer is not None)
-        self._shown, self._packer, self._resize, self._lag = shown, packer, resize, lag
+        self.shown, self._packer, self._resize, self._lag = shown, packer, resize, lag
         self._lock = threading.Lock()
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
 
     def gate_of(self, source_id: str) -> Gate:
         """The first half of a source's gate."""
         seed = sum(source_id.encode(errors="replace"))
-        return Gate(self._options, self._link_of(source_id), seed=seed, packer=self._packer, resize=self._resize)
+        return Gate(self._options, self.link_of(source_id), seed=seed, packer=self._packer, resize=self._resize)
 
-    def carry_of(self, source_id: str, nms: Stage[Any, Result], class_names: tuple[str, ...]) -> Carry:
+    def carry_of(self, source_id: str, nms: Stage[Any, Result], class_names: tuple[str, ...]) -> Stage[Any, Result]:
         """The second half, with NMS in it."""
-        return Carry(nms, class_names, self._link_of(source_id), lambda: self._shown(source_id))
+        return Carry(nms, class_names, self.link_of(source_id), lambda: self.shown(source_id))
 
     def statistics(self) -> dict[str, GateStatistics]:
         """A snapshot, by source; may be called from any thread."""
@@ -126,13 +126,14 @@ class Gating:
             links = dict(self._links)
         return {source_id: link.statistics() for source_id, link in links.items()}
 
-    def _link_of(self, source_id: str) -> _Link:
+    def link_of(self, source_id: str) -> Link:
+        """What the two halves of the gate of a source share."""
         with self._lock:
-            return self._links.setdefault(source_id, _Link(self._lag))
+            return self._links.setdefault(source_id, Link(self._lag))
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class Seen:
     """What came of a frame that a network looked at."""
 
     number: int
@@ -140,21 +141,22 @@ class _Seen:
     size_wh: tuple[int, int]
     pts_seconds: float
     has_missed: bool | None  # an object that would have been missing; None: nobody can say
+    surprise: float | None = None  # how far it was from what had been expected, [0, 1]; None: nobody can say
 
 
-class _Link:
+class Link:
     """What the two halves of a source's gate tell each other, and what is counted."""
 
     def __init__(self, lag: int) -> None:
         self._lag = lag
         self._lock = threading.Lock()
-        self._seen: deque[_Seen] = deque()
+        self._seen: deque[Seen] = deque()
         self._is_lost = False
         self._num_looks: Counter[Reason] = Counter()
         self._num_carried = self._num_packed = 0
         self._misses, self._is_open = MissRate(), False
 
-    def seen_before(self, number: int) -> list[_Seen]:
+    def seen_before(self, number: int) -> list[Seen]:
         """What came of the frames that are far enough before this one, once each, in order."""
         with self._lock:
             ripe = [seen for seen in self._seen if seen.number <= number - self._lag]
@@ -173,7 +175,7 @@ class _Link:
         with self._lock:
             self._misses, self._is_open = gate.misses, gate.is_open
 
-    def tell_seen(self, seen: _Seen, frame: GatedFrame) -> None:
+    def tell_seen(self, seen: Seen, frame: GatedFrame) -> None:
         with self._lock:
             self._seen.append(seen)
             self._num_looks[frame.look.reason] += 1
@@ -195,7 +197,7 @@ class Gate:
     """Lets the frames of one source through to the network that it must look at, and others go past it."""
 
     def __init__(
-        self, options: GateOptions, link: _Link, *, seed: int, packer: Packer | None, resize: ResizeMode
+        self, options: GateOptions, link: Link, *, seed: int, packer: Packer | None, resize: ResizeMode
     ) -> None:
         self._options, self._link, self._seed, self._packer, self._resize = options, link, seed, packer, resize
         self._objects = np.zeros((0, 4), np.float32)  # boxes [N, 4] of the last frame that is known
@@ -210,6 +212,8 @@ class Gate:
         for seen in self._link.seen_before(self._number):
             self._gate.keep_awake(seen.boxes_xyxy, seen.size_wh, seen.pts_seconds)
             self._objects = seen.boxes_xyxy
+            if seen.surprise is not None:
+                self._gate.weigh(seen.surprise)
             if seen.has_missed is not None:
                 self._gate.check(has_missed=seen.has_missed)
                 self._link.tell_open(self._gate)
@@ -269,7 +273,7 @@ class Carry:
         self,
         nms: Stage[Any, Result],
         class_names: tuple[str, ...],
-        link: _Link,
+        link: Link,
         shown: Callable[[], SuppressionOptions],
     ) -> None:
         self._nms, self._class_names, self._link, self._shown = nms, class_names, link, shown
@@ -288,7 +292,7 @@ class Carry:
             result = replace(result, detections=merged(result.detections, before, regions, frame.size_wh))
         detections = result.detections
         shown = detections.select(detections.scores >= self._shown().thresholds_of(detections.class_ids))
-        seen = _Seen(frame.number, shown.boxes_xyxy, frame.size_wh, frame.pts_seconds, self._has_missed(result))
+        seen = Seen(frame.number, shown.boxes_xyxy, frame.size_wh, frame.pts_seconds, self._has_missed(result))
         self._link.tell_seen(seen, frame)
         self._last, self._num_looks = result, frame.num_looks
         return (result,)

@@ -6,20 +6,22 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.app.config.values import Positive, Section, Share
+from pipeline.app.config.values import AboveZeroShare, Positive, Section, Share
 from pipeline.app.options import Flag
 from pipeline.meaning import Meaning
 from pipeline.picture.choices import GateKind
+from pipeline.picture.gate.pacing import LEAST_BUDGET, MOST_HELD
 
 
 class GateConfig(Section):
-    """Whether frames in which nothing has changed are left out of the network, and how that is checked."""
+    """Which frames the network need not look at, and how that is checked."""
 
     kind: Annotated[
         GateKind | None,
         Flag(
             "Let the network look only at frames in which something has changed, for cameras that stand still; the "
-            "others carry their objects on. pack: look only at the parts that have changed, in a smaller image.",
+            "others carry their objects on. pack: look only at the parts that have changed, in a smaller image; "
+            "between: where something moves, look at every 3rd frame, and interpolate its objects in those between.",
             ("--gate",),
             bare="frames",
         ),
@@ -28,12 +30,31 @@ class GateConfig(Section):
         Positive, Meaning("Seconds of media time after which the network looks at a whole frame, whatever there is.")
     ] = 5.0
     check_share: Annotated[
-        Share, Meaning("The share of frames without change that the network looks at all the same, to count misses.")
+        Share, Meaning("The share of the frames left out that the network looks at all the same, to count misses.")
     ] = 0.01
     max_miss: Annotated[
-        Annotated[float, Field(gt=0, le=1)],
-        Meaning(
-            "The share of those in which an object may be missing; while the upper end of its 95 % interval is higher, "
-            "the network looks at every frame."
+        AboveZeroShare,
+        Flag(
+            "With --gate: the share of the frames that are looked at as a check in which an object may be missing, as "
+            "1%; while the upper end of its 95 % interval is higher, the network looks at every frame.",
+            metavar="SHARE",
+            typed=str,
         ),
     ] = 0.05
+    every: Annotated[
+        Annotated[int, Field(ge=2, le=MOST_HELD)] | None,
+        Flag(
+            "With --gate between: look at every Nth frame where something moves; 3 if left out.",
+            ("--gate-every",),
+            metavar="N",
+        ),
+    ] = None
+    budget: Annotated[
+        Annotated[AboveZeroShare, Field(ge=LEAST_BUDGET)] | None,
+        Flag(
+            "With --gate between, instead of every Nth frame: look at this share of all frames at most, as 30%, and "
+            "at those where most moves.",
+            metavar="SHARE",
+            typed=str,
+        ),
+    ] = None

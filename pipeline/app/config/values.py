@@ -60,6 +60,16 @@ def _seconds_of(time: object) -> object:
     return 3600 * hours + 60 * minutes + seconds
 
 
+def _share_of(value: object) -> object:
+    """A share of 30% or 0.3."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip()) if isinstance(value, str) else None
+    return float(match[1]) / 100 if match else value
+
+
+AboveZeroShare = Annotated[float, BeforeValidator(_share_of), Field(gt=0, le=1)]
+"""In (0, 1], also typed as a percentage."""
+
+
 Time = Annotated[float, BeforeValidator(_seconds_of), Field(ge=0)]
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from pipeline.picture.boxes import FloatArray, intersection_over_union, share_inside
 from pipeline.picture.detections import Detections
+from pipeline.picture.masks import Masks
 
 _LOOKED_AT_SHARE = 0.5  # of an object: where as much lies in a part, that part decides about it
 _SAME_IOU = 0.5
@@ -40,8 +41,8 @@ def merged(
     is_seen_again = is_same[~is_cut].any(axis=0)  # [M]
     kept = before.select((is_outside | is_confirmed) & ~is_seen_again)
     whole_ones = detections.select(~is_cut)
-    together = _together(whole_ones, kept)
-    return together.select(np.argsort(-together.scores, kind="stable"))
+    both = together(whole_ones, kept)
+    return both.select(np.argsort(-both.scores, kind="stable"))
 
 
 def _ends_inside(boxes: FloatArray, regions: FloatArray, size_wh: tuple[int, int]) -> npt.NDArray[np.bool_]:
@@ -54,7 +55,7 @@ def _ends_inside(boxes: FloatArray, regions: FloatArray, size_wh: tuple[int, int
     return np.asarray(((np.abs(boxes - own) <= _EDGE_PX) & is_inner).any(axis=1), np.bool_)
 
 
-def _together(new: Detections, old: Detections) -> Detections:
+def together(new: Detections, old: Detections) -> Detections:
     """Both, of which the old ones are marked; masks, keypoints and corners stay where both have them."""
     if not len(old):
         return replace(new, carried=np.zeros(len(new), np.bool_))
@@ -65,10 +66,12 @@ def _together(new: Detections, old: Detections) -> Detections:
         one, two = getattr(new, name), getattr(old, name)
         return None if one is None or two is None else np.concatenate([one, two])
 
+    masks = None if new.masks is None or old.masks is None else Masks.joined([new.masks, old.masks])
     return Detections(
         np.concatenate([new.boxes_xyxy, old.boxes_xyxy]),
         np.concatenate([new.scores, old.scores]),
         np.concatenate([new.class_ids, old.class_ids]),
+        masks,
         keypoints=joined("keypoints"),
         corners=joined("corners"),
         carried=np.repeat([False, True], [len(new), len(old)]),

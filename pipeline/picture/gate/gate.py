@@ -17,13 +17,15 @@ from pipeline.picture.boxes import FloatArray
 from pipeline.picture.gate.change import Cells, Change, ChangeDetector
 from pipeline.picture.gate.luma import LumaArray
 from pipeline.picture.gate.misses import MissRate
+from pipeline.picture.gate.pacing import Budget, EveryNth, Pace
 from pipeline.picture.gate.regions import cells_of
 from pipeline.picture.gate.restless import RestlessCells
 
-Reason = Literal["start", "lost", "misses", "scan", "camera", "light", "change", "check", "image", "nothing"]
+Reason = Literal["start", "lost", "misses", "scan", "camera", "light", "change", "check", "image", "between", "nothing"]
 """Why a frame is looked at: the gate still learns the noise; a frame that was to be looked at never was; too much was
 missed; the time for a full scan has come; the camera moves; all has changed at once; something has changed; nothing
-has, to check the gate; it is an image of its own. Nothing: it is not looked at."""
+has, to check the gate; it is an image of its own. Nothing and between: it is not
+looked at, because nothing has changed, or because its turn has not come."""
 
 REASONS: dict[Reason, str] = {
     "start": "while the gate learnt the noise",
@@ -49,6 +51,8 @@ class GateOptions:
     without change, those that are looked at all the same. max_miss: the share of them in which an object may be
     missing.
     has_parts: whether a network may look at the changed parts of a frame alone.
+    every: of the frames that change, every so many are looked at; 1: all. budget: the share of all frames that may be
+    looked at, (0, 1], instead of `every`; the gate then never opens by itself, and a full scan waits until it may.
 
     Raises ValueError for values that cannot work.
     """
@@ -57,6 +61,8 @@ class GateOptions:
     check_share: float = 0.01
     max_miss: float = 0.05
     has_parts: bool = False
+    every: int = 1
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         if not (self.full_scan_seconds > 0 and 0 <= self.check_share <= 1 and 0 < self.max_miss <= 1):
@@ -64,6 +70,12 @@ class GateOptions:
                 "full_scan_seconds must be above 0, check_share within [0, 1] and max_miss within (0, 1], got "
                 f"{self.full_scan_seconds:g}, {self.check_share:g} and {self.max_miss:g}"
             )
+        if self.every < 1:
+            raise ValueError(f"every must be at least 1, got {self.every}")
+
+    def new_pace(self) -> Pace:
+        """The pace of a camera that has shown nothing yet. Raises ValueError for a budget outside of (0, 1]."""
+        return EveryNth(self.every) if self.budget is None else Budget(self.budget)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +84,13 @@ class Look:
 
     reason: Reason
     cells: Cells | None = None  # that have changed, where that is the reason
-    is_check: bool = False  # nothing has changed: whatever object is missing would have been missed
+    is_check: bool = False  # it would not have been looked at: whatever object is missing would have been missed
+    is_early: bool = False  # a check of a frame that has changed, and whose turn had not come
 
     @property
     def is_needed(self) -> bool:
         """Whether a network looks at the frame."""
-        return self.reason != "nothing"
+        return self.reason not in ("nothing", "between")
 
 
 class Gate:
@@ -92,6 +105,7 @@ class Gate:
         self._change = ChangeDetector()
         self._restless: RestlessCells | None = None
         self._random = np.random.default_rng(seed)
+        self._pace = options.new_pace()
         self._scanned_at: float | None = None
         self._seconds = 0.0  # of the last frame
         self._is_lost = False
@@ -117,7 +131,10 @@ class Gate:
         change = self._change.update(luma)
         self._restless = self._restless or RestlessCells(luma.shape)
         cells = _without_specks(change.cells & ~self._restless.update(change.restless, seconds))
+        self._pace.follow(None if change.is_learning else int(np.count_nonzero(cells)))
         look = self._look(change, cells, seconds)
+        if look.is_needed:
+            self._pace.look(is_check=look.is_check)
         self._seconds = seconds
         if look.cells is not None:
             self._change.look(luma, _wider(look.cells))
@@ -141,12 +158,24 @@ class Gate:
             "light": change.is_global,
         }
         reason = next((name for name, holds in reasons.items() if holds), None)
-        if reason is not None:
-            return Look(reason, is_check=is_still and reason in ("misses", "scan"))
-        if not is_still:
+        has_begun, is_due = self._scanned_at is not None, self._pace.is_due
+        if has_begun and not self._pace.can_look:
+            return Look("nothing" if is_still and reason in (None, "scan") else "between")
+        is_patient = reason in ("start", "camera") or (reason is None and not is_still)
+        is_waiting = has_begun and is_patient and not is_due
+        if is_waiting or (reason is None and is_still):
+            return self._left_out(is_waiting=is_waiting)
+        if reason is None:
             return Look("change", cells if self._options.has_parts else None)
-        is_check = self._options.check_share > 0 and self._random.random() < self._options.check_share
-        return Look("check", is_check=True) if is_check else Look("nothing")
+        is_early = reason == "misses" and not is_due and not is_still
+        is_check = is_early or (is_still and reason in ("misses", "scan"))
+        return Look(reason, is_check=is_check, is_early=is_early)
+
+    def _left_out(self, *, is_waiting: bool) -> Look:
+        """For a frame that nothing has changed in, or that waits for its turn: now and then a check."""
+        if self._options.check_share > 0 and self._random.random() < self._options.check_share:
+            return Look("check", is_check=True, is_early=is_waiting)
+        return Look("between" if is_waiting else "nothing")
 
     def lose(self) -> None:
         """Say that a frame which was to be looked at never was: the next one is looked at as a whole."""
@@ -158,9 +187,15 @@ class Gate:
             for box in boxes_xyxy.tolist():
                 self._restless.keep_awake(cells_of(box, size_wh, self._restless.shape), seconds)
 
+    def weigh(self, surprise: float) -> None:
+        """Say how far what a network saw, [0, 1], was from what had been expected."""
+        self._pace.weigh(surprise)
+
     def check(self, *, has_missed: bool) -> None:
-        """Say what came of a frame that was looked at although nothing had changed."""
+        """Say what came of a frame that was looked at although it would have been left out."""
         self._all = self._all.with_check(has_missed=has_missed)
+        if self._options.budget is not None:
+            return
         self._phase = self._phase.with_check(has_missed=has_missed)
         target = self._options.max_miss
         is_good = self._phase.interval[1] <= target

@@ -248,3 +248,51 @@ def test_frames_of_another_size_are_refused() -> None:
 def test_options_that_cannot_work_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
         GateOptions(**options)
+
+
+def moving(scene: LumaArray, index: int) -> LumaArray:
+    return block(scene, 4 * (index % 60), 60, 24, 250) if index > 30 else scene
+
+
+def test_every_fourth_frame_of_what_moves_is_looked_at_from_its_first_one_on() -> None:
+    options = GateOptions(full_scan_seconds=1000, check_share=0, every=4)
+    got = reasons(filmed(80, moving), options)
+    assert [index for index, reason in enumerate(got) if reason == "change"] == list(range(31, 80, 4))
+    assert set(got[16:31]) == {"nothing"}
+    assert {got[index] for index in range(31, 80) if (index - 31) % 4} == {"between"}
+
+
+def test_a_moving_camera_is_looked_at_in_every_fourth_frame_too() -> None:
+    options = GateOptions(full_scan_seconds=1000, check_share=0, every=4)
+    got = reasons(filmed(100, lambda scene, index: np.roll(scene, 5 * index, axis=1)), options)
+    assert got[50:].count("between") == pytest.approx(37, abs=1)
+
+
+def test_a_check_of_a_frame_whose_turn_has_not_come_says_so() -> None:
+    options = GateOptions(full_scan_seconds=1000, check_share=0.5, every=4)
+    got = looks(filmed(160, moving), options)
+    early = [look for look in got[31:] if look.is_early]
+    assert len(early) > 20
+    assert all(look.is_check and look.reason == "check" for look in early)
+    assert [index for index, look in enumerate(got) if look.reason == "change"] == list(range(31, 160, 4))
+    assert not any(look.is_early for look in got[16:31])
+
+
+def test_no_reason_is_good_enough_for_more_than_the_budget() -> None:
+    options = GateOptions(full_scan_seconds=0.04, check_share=1, budget=0.1)
+    got = looks(filmed(200, moving), options)
+    assert got[0].is_needed
+    assert 20 <= sum(look.is_needed for look in got) <= 0.1 * 200 + 2.5
+
+
+def test_with_a_budget_misses_are_counted_and_open_nothing() -> None:
+    gate = Gate(GateOptions(budget=0.5))
+    for _ in range(50):
+        gate.check(has_missed=True)
+    assert (gate.misses.num_missed, gate.is_open) == (50, False)
+
+
+@pytest.mark.parametrize("options", [{"every": 0}, {"budget": 0.0}, {"budget": 1.5}])
+def test_options_that_leave_nothing_or_too_much_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Gate(GateOptions(**options))
