@@ -88,10 +88,20 @@ class MissingExtraError(StreamdetError, ImportError):
 
 def one_line(text: str) -> str:
     """A text without line ends and control characters, and without its middle where it is longer than anybody reads."""
-    if not text.isprintable():
-        text = "".join(" " if unicodedata.category(letter) in _CONTROLS else letter for letter in text)
+    text = without_controls(text, " ")
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[:half]} … {text[-half:]}"
+
+
+def without_controls(text: str, substitute: str = "") -> str:
+    """A text with another one in the place of each control character and end of a line, which could steer a terminal.
+
+    >>> without_controls("door\\x1b[2J"), without_controls("two\\nlines", " "), without_controls("दरवाज़ा 門")
+    ('door[2J', 'two lines', 'दरवाज़ा 門')
+    """
+    if text.isprintable():
+        return text
+    return "".join(substitute if unicodedata.category(letter) in _CONTROLS else letter for letter in text)
 
 
 def shortage(error: BaseException) -> str | None:

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rich.console import Console
-
 from pipeline.app import trial
 from pipeline.app.machine import available_cores, versions
 from pipeline.app.requirements import declared_requirements, requirement_of, unmet_requirements
 from pipeline.app.run.options import DoctorOptions
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.model_cache import MIRROR, local_file, mirror, models_folder
 from pipeline.detector.published import published_models
 from pipeline.errors import DeviceError, MissingExtraError, StreamdetError, first_line
@@ -41,7 +39,7 @@ def run_doctor(_: DoctorOptions) -> int:
 
 def print_diagnosis() -> bool:
     """Print all findings; False if something is wrong."""
-    console = Console()
+    console = SafeConsole()
     findings = list(diagnose())
     part = ""
     for finding in findings:

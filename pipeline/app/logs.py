@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal
 
+from pipeline.errors import without_controls
 from pipeline.events import EVENT, FIELDS, event
 from pipeline.masking import masked_text
 from pipeline.segment_limits import utc_text
@@ -26,6 +27,9 @@ def log_to_stderr(verbose: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
+    for handler in logging.getLogger().handlers:
+        assert handler.formatter is not None
+        handler.setFormatter(_TextFormatter(handler.formatter._fmt))
     for name in ("pipeline", "export", "__main__"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.NOTSET)
     logging.addLevelName(logging.WARNING, "warning")
@@ -52,7 +56,14 @@ def tell_error(text: str) -> None:
     if any(isinstance(handler.formatter, JsonFormatter) for handler in logging.getLogger().handlers):
         logging.getLogger(__name__).error("%s", text, extra=event("error"))
     else:
-        print(f"streamdet: error: {text}", file=sys.stderr)
+        print(f"streamdet: error: {without_controls(text, ' ')}", file=sys.stderr)
+
+
+class _TextFormatter(logging.Formatter):
+    """A log record → its line, whose message cannot steer a terminal, whatever names are in it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        return without_controls(super().formatMessage(record), " ")
 
 
 class JsonFormatter(logging.Formatter):

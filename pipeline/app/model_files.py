@@ -17,7 +17,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from pipeline.app.extras import load
 from pipeline.app.progress import Say
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.model_cache import local_file, model_from_cache
 from pipeline.detector.published import PublishedModel, published_model, published_models
 from pipeline.errors import ModelError
@@ -42,7 +42,7 @@ def model_file(word: str | Path | None) -> Path:
     if model is not None:
         if _exists(word):
             logger.warning("%s is the name of a detector, not the file here; for that, write ./%s", word, word)
-        return model_from_cache(model, _Terminal(Console(stderr=True)))
+        return model_from_cache(model, _Terminal(SafeConsole(stderr=True)))
     if not _exists(word):
         _refuse_no_file(str(word))
     return Path(word)

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.app.terminal import shortened, tell
+from pipeline.app.terminal import SafeConsole, shortened, tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ class WorkProgress:
     """
 
     def __init__(self, console: Console | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = Console(stderr=True) if console is None else console
+        self._console = SafeConsole(stderr=True) if console is None else console
         self._clock = clock
         self._began_at_seconds = clock()
         self._phase: Phase | None = None

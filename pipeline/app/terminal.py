@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
+
+from pipeline.errors import without_controls
 
 _LEAST_NAME = 8
 _BETWEEN_COLUMNS = 2
 
 
+class SafeConsole(Console):
+    """A console that is steered by rich alone: what stands in the name of a file or a source reaches it as text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments, without control characters in those that are text; their widths stay, which rich takes as 0."""
+        for segment in super().render(renderable, options):
+            is_safe = segment.control or segment.text == "\n" or segment.text.isprintable()
+            yield segment if is_safe else segment._replace(text=_lines_without_controls(segment.text))
+
+
+def _lines_without_controls(text: str) -> str:
+    return "\n".join(map(without_controls, text.split("\n")))
+
+
 def wide_console(log_width: int = 160, *, stderr: bool = False) -> Console:
     """The console on stdout or stderr; in a log, which has no edge, `log_width` wide: rich would cut tables at 80."""
-    console = Console(stderr=stderr)
+    console = SafeConsole(stderr=stderr)
     if not console.is_terminal:
         console.width = log_width
     return console

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Never
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from pipeline.app.config.values import Positive, Section, as_class_words, checked
@@ -67,7 +67,19 @@ class ZoneConfig(LineConfig):
     dwell_s: Positive | None = None
 
 
-ShapeName = Annotated[str, Field(pattern=r"^\w[\w .-]{0,59}$")]
+def _in_words(name: object, check: ValidatorFunctionWrapHandler) -> str:
+    try:
+        text: str = check(name)
+    except ValidationError as error:
+        raise PydanticCustomError(
+            "name",
+            "must be a name of at most 60 letters, digits, blanks and . - _, which begins with a letter or digit and "
+            "does not end with a blank",
+        ) from error
+    return text
+
+
+ShapeName = Annotated[str, Field(pattern=r"^\w([\w .-]{0,58}[\w.-])?$"), WrapValidator(_in_words)]
 
 
 _PointsAlone = str | list[float | str | list[float]]

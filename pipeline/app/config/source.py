@@ -10,14 +10,21 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 from pipeline.app.config.counting import NO_SHAPES, GroundRows, Lines, Zones
 from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.config.hints import HintsConfig
-from pipeline.app.config.values import Section, Share, as_class_words
+from pipeline.app.config.values import Section, Share, as_class_words, checked
+from pipeline.errors import without_controls
+
+
+def _refuse_unprintable(name: str) -> None:
+    if name != without_controls(name).strip():
+        raise ValueError("must have no control characters, and no blank at its beginning or end")
 
 
 class SourceConfig(Section):
     """A source with settings of its own; what is left out is that of the run."""
 
     url: Annotated[str, Field(min_length=1)]
-    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None  # in outputs, reports and file names
+    name: Annotated[str, Field(min_length=1, max_length=100), checked(_refuse_unprintable)] | None = None
+    # in outputs, reports and file names
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0  # of 2: twice the share of a network that cannot keep up
     classes: (
         Annotated[

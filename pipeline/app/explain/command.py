@@ -14,7 +14,7 @@ from pipeline.app.one_frame import frame_of
 from pipeline.app.opened_detector import open_detector
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.detector import DetectFunction
 from pipeline.errors import ConfigError
 from pipeline.picture.boxes import FloatArray
@@ -50,7 +50,7 @@ def run_explain(options: ExplainOptions) -> int:
     refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_no_picture(output)
     pixels = frame_of(options.frame, options.index)
-    console = Console()
+    console = SafeConsole()
     with ExitStack() as stack:
         detector = open_detector(config, stack)
         spec = detector.spec

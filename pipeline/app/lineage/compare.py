@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from pipeline.app.extras import load
 from pipeline.app.lineage.options import LineageOptions
 from pipeline.app.measure_apart import Case, measure_apart
@@ -19,7 +17,7 @@ from pipeline.app.output_paths import refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.app.report_file import write_report
 from pipeline.app.stages import DETECT, PROPOSE
-from pipeline.app.terminal import print_numbers, table_of_numbers, tell, wide_console
+from pipeline.app.terminal import SafeConsole, print_numbers, table_of_numbers, tell, wide_console
 from pipeline.errors import ConfigError
 from pipeline.picture.frame import ArrayPicture
 from pipeline.sinks.writable import refuse_unwritable
@@ -90,7 +88,7 @@ def compare_systems(options: LineageOptions) -> None:
     load("export.lineage.pictures.line", extra="measure").draw_line(page, pixels, views, class_names)
     write_report({"systems": [asdict(r) for r in rows], "speedups": [asdict(s) for s in speedups]}, report)
     for path in (report, page):
-        tell(Console(), f"wrote {path}")
+        tell(SafeConsole(), f"wrote {path}")
 
 
 def _row_of(system: Any, path: Path, options: LineageOptions) -> Row:

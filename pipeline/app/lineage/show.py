@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.truth import Truth
 from pipeline.app.extras import load
@@ -17,7 +15,7 @@ from pipeline.app.one_frame import frame_of
 from pipeline.app.opened_detector import OpenedDetector, open_detector
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.errors import ConfigError
 from pipeline.picture.frame import ArrayPicture
 from pipeline.sinks.writable import refuse_unwritable
@@ -43,7 +41,7 @@ def show_idea(options: LineageOptions) -> None:
         raise ConfigError("--model has no effect on anchors, which are those of the demo network; leave it out")
     with ExitStack() as stack:
         _DRAW[idea](options, output, open_detector(config, stack))
-    tell(Console(), f"wrote {output}")
+    tell(SafeConsole(), f"wrote {output}")
 
 
 def _draw_iou(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:

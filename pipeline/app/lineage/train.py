@@ -6,13 +6,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from rich.console import Console
-
 from pipeline.app.extras import load
 from pipeline.app.lineage.options import LineageOptions
 from pipeline.app.output_paths import refuse_overwriting
 from pipeline.app.progress import Phase, WorkProgress
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.sinks.writable import refuse_unwritable
 
 _EXTRA = "lineage"
@@ -30,7 +28,7 @@ def train_systems(options: LineageOptions) -> None:
     for path in paths.values():
         refuse_unwritable(path, "the trained system")
     learning, train, scenes = (load(f"export.lineage.{name}", extra=_EXTRA) for name in ("learning", "train", "scenes"))
-    progress, console = WorkProgress(), Console()
+    progress, console = WorkProgress(), SafeConsole()
     streets = _drawn(progress, "drawing streets", scenes.training_streets)
     held_out = _drawn(progress, "drawing held-out streets", scenes.held_out_streets)
     for system in systems:

@@ -17,7 +17,7 @@ from pipeline.app.map.options import MapOptions
 from pipeline.app.map.work import OpenMapWork
 from pipeline.app.output_paths import refuse_folder_of_inputs
 from pipeline.app.progress import Phase, WorkProgress
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, without_controls
 from pipeline.fleet.local_workers import LocalWorkers
 from pipeline.fleet.manifest import read_manifest
 from pipeline.fleet.map_folder import MapFolder
@@ -153,7 +153,7 @@ def _report(run: MapRun, folder: MapFolder) -> None:
     print(f"{num_done} of {len(segments)} segments are in {folder.detections}, {run.num_segments} of this run", end="")
     print(f" ({run.num_frames} frames)")
     for failure in run.failures[:_MOST_NAMED]:
-        print(f"streamdet: failed: {failure.file}: {failure.reason}", file=sys.stderr)
+        print(without_controls(f"streamdet: failed: {failure.file}: {failure.reason}", " "), file=sys.stderr)
     if len(run.failures) > _MOST_NAMED:
         print(f"streamdet: failed: {len(run.failures) - _MOST_NAMED} others", file=sys.stderr)
     if run.failures:

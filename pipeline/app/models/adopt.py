@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.app.model_files import model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import AdoptOptions
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.onnx_file import copy_with_metadata
 from pipeline.detector.recognise import assumptions_of
 from pipeline.errors import ModelError
@@ -37,7 +35,7 @@ def run_adopt(options: AdoptOptions) -> int:
     refuse_unwritable(output, "the copy")
     # A certificate is about a graph and how it is read; read in another way, it needs another proof.
     copy_with_metadata(model, output, {METADATA_KEY: dataclasses.replace(spec, parity=None).to_json()})
-    console, (width, height) = Console(), spec.network_wh
+    console, (width, height) = SafeConsole(), spec.network_wh
     tell(console, f"{output}: {spec.head}, {width} × {height}, {len(spec.class_names)} classes")
     for assumption in assumptions_of(spec):
         tell(console, f"    {assumption}")

@@ -6,11 +6,10 @@ import time
 from dataclasses import replace
 
 import numpy as np
-from rich.console import Console
 
 from pipeline.app.model_files import model_file
 from pipeline.app.models.options import BuildOptions
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.recognise import recognise
 from pipeline.detector.tensorrt import has_engine, input_shapes, tensorrt_folder
@@ -27,7 +26,7 @@ def run_build(options: BuildOptions) -> int:
     precision = None if options.precision == "auto" else options.precision
     spec = recognise(options.model)
     frame_wh = _frame_size(options, spec)
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     began = time.monotonic()
     with console.status(f"{options.model}: TensorRT takes minutes to build an engine", spinner="dots"):
         engine = OrtEngine(options.model, spec, device=options.device, precision=precision, max_batch=options.batch)

@@ -14,7 +14,7 @@ from pipeline.app.extras import load
 from pipeline.app.models.options import ModelsOptions
 from pipeline.app.output_paths import refuse_overwriting
 from pipeline.app.report_file import write_report
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.model_cache import MIRROR, local_file, mirror, models_folder, remembered_hash
 from pipeline.detector.published import PublishedModel, published_models
 from pipeline.errors import SinkError, reason_of
@@ -28,7 +28,7 @@ _LICENCES = {"torchvision": "BSD-3-Clause", "transformers": "Apache-2.0", "effde
 def run_models(options: ModelsOptions) -> int:
     """List them; 0. Raises SinkError for JSON that cannot be written, ModelError for a mirror that is not there."""
     if options.json_file is None:
-        print_models(Console())
+        print_models(SafeConsole())
     elif str(options.json_file) == "-":
         _write_to_stdout(f"{json.dumps(_as_json(), indent=2)}\n")
     else:

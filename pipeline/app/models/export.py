@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
@@ -17,7 +16,7 @@ from pipeline.app.model_hints import read_class_names
 from pipeline.app.models.options import ExportOptions
 from pipeline.app.output_paths import Inputs, files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.network_shape import shape_for
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 def print_names() -> None:
     """Print the names that export knows."""
-    console = Console()
+    console = SafeConsole()
     for library, names in load("export.known").NAMES.items():
         tell(console, library, "bold")
         console.print("  " + "  ".join(names), markup=False, highlight=False)
@@ -142,4 +141,4 @@ def _print_outcome(exported: Exported) -> None:
     for name, value in rows_of(exported.spec.parity or {}):
         table.add_row(name, value)
     table.add_row("run it", f"streamdet run VIDEO --model {exported.path}")
-    Console().print(table, markup=False, highlight=False)
+    SafeConsole().print(table, markup=False, highlight=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.extras import load
@@ -13,7 +12,7 @@ from pipeline.app.model_files import is_file_or_published, model_file
 from pipeline.app.models.options import FlopsOptions
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.report_file import write_report
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.sinks.writable import refuse_unwritable
 
 if TYPE_CHECKING:
@@ -34,10 +33,10 @@ def run_flops(options: FlopsOptions) -> int:
     if is_file_or_published(model):
         counted: Flops = load("export.graph.onnx_flops", extra="measure").count_onnx(model_file(model), network_wh)
     else:
-        tell(Console(stderr=True), f"building {model}, with random weights", "dim")
+        tell(SafeConsole(stderr=True), f"building {model}, with random weights", "dim")
         load("export.detectors")  # says what is missing: the module below needs PyTorch for this alone
         counted = load("export.graph.torch_flops").count_detector(model, network_wh)
-    console = Console()
+    console = SafeConsole()
     if options.layers:
         console.print(_layers_of(counted), markup=False, highlight=False)
         console.print()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.app.certificates import certificate_mismatch, rows_of
@@ -12,7 +11,7 @@ from pipeline.app.engines import known_agreements
 from pipeline.app.model_files import model_file
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.app.models.options import InspectOptions
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.heads.hints import Hints
 from pipeline.detector.recognise import examine
@@ -35,7 +34,7 @@ def run_inspect(options: InspectOptions) -> int:
 def print_reasons(path: Path, hints: Hints) -> None:
     """Print the evidence for and against each reading of a file. Raises ModelError for one that is not ONNX."""
     findings = examine(path, hints)
-    console = Console()
+    console = SafeConsole()
     for spec in findings.accepted:
         tell(console, f"✓ {spec.provenance[0]}", "green")
         for reason in spec.provenance[1:]:
@@ -55,7 +54,7 @@ def print_model(path: Path, hints: Hints | None = None) -> None:
     spec = recognised(path, hints or Hints())
     engine = OrtEngine(path, spec, device="cpu")
     outputs = {name: list(value.shape) for name, value in engine.infer_blank().items()}
-    console = Console()
+    console = SafeConsole()
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="dim", no_wrap=True)
     table.add_column()

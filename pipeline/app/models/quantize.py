@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
@@ -14,6 +13,7 @@ from pipeline.app.model_files import model_file
 from pipeline.app.models.options import QuantizeOptions
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
+from pipeline.app.terminal import SafeConsole
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.sinks.writable import refuse_unwritable
@@ -55,5 +55,5 @@ def run_quantize(options: QuantizeOptions) -> int:
     table.add_row("decoding", f"{len(done.tail)} nodes after the last layers, in float")
     for name, value in rows_of(done.spec.parity or {}):
         table.add_row(name, value)
-    Console().print(table, markup=False, highlight=False)
+    SafeConsole().print(table, markup=False, highlight=False)
     return 0

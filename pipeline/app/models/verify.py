@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.accuracy.coco_json import find_coco_json
@@ -13,7 +12,7 @@ from pipeline.app.certificates import certificate_mismatch, rows_of
 from pipeline.app.extras import load
 from pipeline.app.model_files import is_exported, model_file
 from pipeline.app.models.options import VerifyOptions
-from pipeline.app.terminal import tell
+from pipeline.app.terminal import SafeConsole, tell
 from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.onnx_file import graph_hash
@@ -56,7 +55,7 @@ def run_verify(options: VerifyOptions) -> int:
         proposals=detector.proposals if spec.needs_nms else None,
         iou_threshold=spec.iou_threshold if spec.needs_nms else None,
     )
-    console = Console()
+    console = SafeConsole()
     doubt = certificate_mismatch(options.model, spec)
     tell(console, f"in the file: {doubt or 'a certificate of this graph'}")
     table = Table(box=None, show_header=False, pad_edge=False)
