@@ -17,15 +17,13 @@ import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO
 
 from pipeline.errors import SinkError, reason_of
+from pipeline.fleet.result_kinds import ResultKind
 from pipeline.fleet.table import detections_type, require_pyarrow
 from pipeline.json_values import JsonObject
 from pipeline.whole_file import WholeFile, sync_folder, write_all
-
-ResultKind = Literal["jsonl", "parquet"]
-RESULT_KINDS: tuple[ResultKind, ...] = get_args(ResultKind)
 
 _ROLL_SECONDS, _ROLL_BYTES = 60.0, 64_000_000
 _NAME = re.compile(r"(?:lines|frames)-(\d{6,})\.(?:jsonl|parquet)")

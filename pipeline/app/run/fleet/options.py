@@ -10,7 +10,7 @@ from pipeline.app.logs import LogFormat
 from pipeline.app.options import Argument, Flag, comma_separated, duration
 from pipeline.errors import ConfigError
 from pipeline.fleet.leases import LEASE_SECONDS
-from pipeline.fleet.result_log import RESULT_KINDS, ResultKind
+from pipeline.fleet.result_kinds import RESULT_KINDS, ResultKind
 
 _LEAST_LEASE_SECONDS = 1.0
 
