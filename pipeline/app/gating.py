@@ -15,7 +15,7 @@ from pipeline.stages.between import GatingBetween
 from pipeline.stages.gate import Gating
 
 EVERY = 3
-"""Of the frames of what moves, every so many are looked at with `--gate between`, if nothing else is said."""
+"""With `--gate between` one in that many frames is looked at where something moves, if nothing else is said."""
 
 _MAX_MISS = GateConfig().max_miss
 _NUM_STAGES = 4  # between the two halves of a gate: preprocessing, detection, NMS, and the gate itself

@@ -165,7 +165,7 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
         "streamdet_gate_frames", "Frames that a network looked at, and that were carried.", labels=("source", "kind")
     )
     checks = CounterMetricFamily(
-        "streamdet_gate_checks", "Frames without change that were looked at, by result.", labels=("source", "result")
+        "streamdet_gate_checks", "Frames to be left out that were looked at, by result.", labels=("source", "result")
     )
     rate = GaugeMetricFamily(
         "streamdet_gate_miss_ratio", "Checks that missed an object, and its 95 % interval.", labels=("source", "end")

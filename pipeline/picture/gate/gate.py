@@ -51,8 +51,9 @@ class GateOptions:
     without change, those that are looked at all the same. max_miss: the share of them in which an object may be
     missing.
     has_parts: whether a network may look at the changed parts of a frame alone.
-    every: of the frames that change, every so many are looked at; 1: all. budget: the share of all frames that may be
-    looked at, (0, 1], instead of `every`; the gate then never opens by itself, and a full scan waits until it may.
+    every: one in that many frames is looked at, of those that change; 1: all.
+    budget: the share of all frames that may be looked at, (0, 1], instead of `every`; the gate then never opens by
+    itself, and a full scan waits until it may.
 
     Raises ValueError for values that cannot work.
     """

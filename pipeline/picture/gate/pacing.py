@@ -26,7 +26,7 @@ class Pace(Protocol):
     """Decides about the frames of one camera, in order: `follow` once a frame, then the others."""
 
     def follow(self, num_cells: int | None) -> None:
-        """One more frame, in which so many cells have changed since the network last looked; None: not known yet."""
+        """One more frame, and how many of its cells have changed since the network last looked; None: not known yet."""
 
     def weigh(self, surprise: float) -> None:
         """Say how far what a network saw, [0, 1], was from what had been expected."""
