@@ -11,6 +11,7 @@
     ├── SinkError          (OSError)       a result cannot be written or shown
     ├── FrameError                         one frame cannot be processed; OutputError is one
     ├── FlowError          (RuntimeError)  a flow is put together wrongly, or a stage broke its law
+    │   └── UnknownSourceError             a run has no source of that name
     └── MissingExtraError  (ImportError)   an optional package is not installed
 
 Every message is one line that says what must hold, what came, where, and the way out.
@@ -80,6 +81,10 @@ class SinkError(StreamdetError, OSError):
 
 class FlowError(StreamdetError, RuntimeError):
     """A flow is put together wrongly, or a stage broke its law."""
+
+
+class UnknownSourceError(FlowError):
+    """A run has no source of that name."""
 
 
 class MissingExtraError(StreamdetError, ImportError):

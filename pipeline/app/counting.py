@@ -13,7 +13,7 @@ from pipeline.app.thresholds import class_ids_of
 from pipeline.errors import ConfigError
 from pipeline.picture.counting.counter import CounterOptions
 from pipeline.picture.counting.homography import Homography
-from pipeline.picture.counting.shapes import Line, Zone, is_in_picture
+from pipeline.picture.counting.shapes import Line, Zone, far_point, is_in_picture
 from pipeline.picture.detector_spec import DetectorSpec
 
 DEFAULT_TRACKER = "bytetrack"
@@ -82,7 +82,9 @@ def counted_shapes(
     own = entry or SourceConfig.model_construct(url=source_id)
     rows = own.homography or config.homography
     homography = None if rows is None else Homography(rows)
-    return checked_shapes(shape_settings(config, own), config, spec, source_id, size_wh, homography=homography)
+    is_typed = config.file is None and not (own.lines or own.zones)
+    settings = shape_settings(config, own)
+    return checked_shapes(settings, config, spec, source_id, size_wh, homography=homography, is_typed=is_typed)
 
 
 def shape_settings(config: RunConfig, own: SourceConfig) -> ShapeSettings:
@@ -98,11 +100,13 @@ def checked_shapes(
     size_wh: tuple[int, int] | None,
     *,
     homography: Homography | None = None,
+    is_typed: bool = False,
 ) -> CountedShapes:
     """What is counted in a source by its settings, beside those of the run's counting.
 
-    Raises ConfigError for a name that a line and a zone have, a class that the model lacks, and a shape that is outside
-    of the picture.
+    is_typed: whether they come from the command line, so that errors name its flags.
+    Raises ConfigError for a name that a line and a zone have, a class that the model lacks, a shape that is outside
+    of the picture, and a point that is farther outside than the picture is wide or high.
     """
     lines, zones = settings.lines, settings.zones
     for name in lines.keys() & zones.keys():
@@ -126,8 +130,9 @@ def checked_shapes(
         settings,
     )
     if size_wh is not None:
-        _refuse_outside(shapes.lines, "line", source_id, size_wh)
-        _refuse_outside(shapes.zones, "zone", source_id, size_wh)
+        picture = f"the picture, {size_wh[0]}×{size_wh[1]} of {source_id}"
+        for kind, some in (("line", shapes.lines), ("zone", shapes.zones)):
+            _refuse_outside(some, f"--{kind} " if is_typed else f"{kind}s.", picture, size_wh)
     return shapes
 
 
@@ -137,12 +142,17 @@ def _class_ids(shape: LineConfig | ZoneConfig, spec: DetectorSpec, key: str) -> 
     )
 
 
-def _refuse_outside(shapes: Sequence[Line | Zone], word: str, source_id: str, size_wh: tuple[int, int]) -> None:
+def _refuse_outside(shapes: Sequence[Line | Zone], prefix: str, picture: str, size_wh: tuple[int, int]) -> None:
     for shape in shapes:
         points = shape.points(size_wh)
         if not is_in_picture(points, size_wh):
             corners = ",".join(f"{number:g}" for number in points.ravel().tolist())
             raise ConfigError(
-                f"--{word} {shape.name} must lie within the picture, {size_wh[0]}×{size_wh[1]} of {source_id}, got "
-                f"{corners}; nothing would ever be counted there"
+                f"{prefix}{shape.name} must lie within {picture}, got {corners}; nothing would ever be counted there"
+            )
+        far = far_point(points, size_wh)
+        if far is not None:
+            raise ConfigError(
+                f"{prefix}{shape.name} must have points in or near {picture}, got {far[0]:g},{far[1]:g}, which is "
+                "farther outside than the picture is wide or high; move it nearer"
             )

@@ -9,7 +9,7 @@ from pipeline.app.config.detection import DetectionConfig
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
 from pipeline.app.privacy import Privacy
-from pipeline.app.thresholds import suppression_of_sources, suppression_options, tracked_options
+from pipeline.app.thresholds import class_ids_of, suppression_of_sources, suppression_options, tracked_options
 from pipeline.errors import ConfigError
 from pipeline.flow.stage import Stage
 from pipeline.picture.detections import Result
@@ -65,6 +65,12 @@ class Suppression:
             self._detect.score_threshold = self.lowest_score_threshold
         self.of_all = self._stage(of_run)
         self._of_sources = {name: self._stage(options) for name, options in of_sources.items()}
+
+    def class_names(self) -> list[str]:
+        """The classes of the run that are kept, by the names that the model has for them; none: all."""
+        spec = self.spec
+        ids = [id_ for word in self.detection.classes for id_ in class_ids_of(word, spec, "detection.classes")]
+        return list(dict.fromkeys(spec.class_names[class_id] for class_id in ids))
 
     def change(self, detection: DetectionConfig) -> None:
         """Apply other settings from the next frame on; those that a source has of its own stay.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Generic, TypeVar
 
-from pipeline.errors import FlowError
+from pipeline.errors import FlowError, UnknownSourceError
 from pipeline.events import event
 from pipeline.flow.calls import THREAD_NAME
 from pipeline.flow.cycles import CycleCollector
@@ -277,7 +277,7 @@ class Running(Generic[T]):
     def _known_source(self, source_id: str) -> str:
         names = [node.name for node in self.flow.nodes if node.kind == "source"]
         if source_id not in names:
-            raise FlowError(f"the run has no source {source_id!r}; it has {', '.join(names) or 'none'}")
+            raise UnknownSourceError(f"the run has no source {source_id!r}; it has {', '.join(names) or 'none'}")
         return source_id
 
     def _start(self, nodes: Sequence[Node]) -> None:

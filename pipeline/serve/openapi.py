@@ -9,9 +9,13 @@ from pipeline.version import __version__
 _SETTINGS: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
-        "iou_threshold": {"type": "number", "minimum": 0, "maximum": 1},
-        "classes": {"type": "array", "items": {"type": "string"}, "description": "Names; empty: all."},
+        "score_threshold": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "iou_threshold": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "classes": {
+            "type": "array",
+            "items": {"type": ["string", "integer"]},
+            "description": "Names or ids; empty: all.",
+        },
     },
 }
 _SHAPE: dict[str, Any] = {
@@ -54,6 +58,7 @@ def _operation(
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if of_source:
         operation["parameters"] = [_SOURCE_PARAMETER]
+        operation["responses"]["404"] = {**_ERROR, "description": "There is no such source."}
     if of_event:
         operation["parameters"] = [_EVENT_PARAMETER]
     return operation

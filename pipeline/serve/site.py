@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -16,8 +15,8 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from pipeline.errors import FlowError, StreamdetError
-from pipeline.json_values import Json
+from pipeline.errors import FlowError, StreamdetError, UnknownSourceError
+from pipeline.json_values import Json, JsonKeyError, parse_json
 from pipeline.masking import masked_text
 from pipeline.picture.counting.as_json import event_as_json
 from pipeline.picture.detections import Result
@@ -224,10 +223,11 @@ class Site:
         return {stem: name for name, stem in source_stems(names).items()}
 
     def _name(self, word: str) -> str:
-        """The source that a part of an address means: by key, or by name. Raises FlowError where there is none."""
+        """The source that a part of an address means: by key, or by name. Raises UnknownSourceError for any other."""
         keys = self._keys()
         if word not in keys and word not in keys.values():
-            raise FlowError(f"there is no source {word[:100]!r}; there is {', '.join(keys) or 'none yet'}")
+            names = ", ".join(map(_shown, keys.values())) or "none yet"
+            raise UnknownSourceError(f"there is no source {word[:100]!r}; there is {names}")
         return keys.get(word, word)
 
     def _view_of(self, word: str) -> LiveView:
@@ -255,11 +255,13 @@ async def _hear(socket: WebSocket) -> None:
 
 
 def _answers(work: Callable[[Request], Awaitable[Json]]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that answers in JSON; what cannot be done is one line with status 400."""
+    """An endpoint that answers in JSON; what cannot be done is one line with status 400, 404 for an unknown source."""
 
     async def endpoint(request: Request) -> Response:
         try:
             return JSONResponse(await work(request))
+        except UnknownSourceError as error:
+            return JSONResponse({"error": masked_text(str(error))}, 404)
         except StreamdetError as error:
             return JSONResponse({"error": masked_text(str(error))}, 400)
         except ClientDisconnect:
@@ -273,8 +275,10 @@ async def _values(request: Request) -> Mapping[str, Json]:
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise FlowError("a request must have Content-Type: application/json")
     try:
-        values: Any = json.loads(await request.body())
-    except (ValueError, RecursionError) as error:
+        values = parse_json(await request.body())
+    except JsonKeyError as error:
+        raise FlowError(f"a request cannot be read: {error}") from error
+    except ValueError as error:
         raise FlowError("a request must be an object in JSON") from error
     if not isinstance(values, dict):
         raise FlowError(f"a request must be an object in JSON, got {type(values).__name__}")

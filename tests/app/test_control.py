@@ -243,6 +243,7 @@ def _states(path: Path) -> dict[str, str]:
         (b"nonsense\n", "one line of JSON"),
         (b"[" * 60_000, "one line of JSON"),
         (b"\xff\n", "one line of JSON"),
+        (b'{"command": "list", "command": "remove"}\n', "cannot be read: the key 'command' must be there once"),
         (b"[1]\n", "command must be one of add, remove, pause, resume, list"),
         (b'{"command": ["add"]}\n', "command must be one of"),
         (b'{"command": "add"}\n', "add must have the key source and no other, got none"),

@@ -14,11 +14,12 @@ import pipeline
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
-from pipeline.app.counting import counted_shapes, with_tracking
+from pipeline.app.counting import ShapeSettings, checked_shapes, counted_shapes, with_tracking
 from pipeline.app.run.count_tally import CountTally
 from pipeline.app.run.counts_in_words import count_line, print_line_and_zone_counts
 from pipeline.errors import ConfigError
 from pipeline.picture.counting.counts import Counts, LineCounts, ZoneCounts
+from pipeline.picture.counting.shapes import far_point
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 from tests.support.command_line import Streamdet, refused
@@ -67,6 +68,10 @@ def test_python_gives_events_and_counts_with_each_result() -> None:
         (("--line", "gate=0.5,0.5,0.5,0.5"), ("--line gate", "must have a length")),
         (("--line", "gate=0,0.5,640,0.5"), ("--line gate", "all shares of the picture, 0 to 1, or all pixels")),
         (("--line", "gate=9000,0,9000,99"), ("--line gate", "within the picture, 320×192", "9000,0,9000,99")),
+        (("--line", "gate=0,1e300,1,1"), ("--line gate must be pixels of a picture, at most 1,000,000, got 1e300",)),
+        (("--line", "gate=nan,0,1,1"), ("--line gate must be numbers with commas, got 'nan'\n",)),
+        (("--line", "gate=0,100,9999,100"), ("--line gate must have points in or near the picture, 320×192", "9999,1")),
+        (("--set", "lines.gate=[900,0,900,9]", "--set", "track.memory_s=1"), ("--line gate must lie within",)),
         (("--zone", "yard=0,0,1,1,1,0,0,1"), ("--zone yard", "cross or touch itself", "reorder")),
         (("--zone", "yard=0,0,1,1"), ("--zone yard", "3 to 100 points")),
         (("--line", GATE, "--line", "gate=0,0,1,1"), ("--line gate=…", "once")),
@@ -102,6 +107,17 @@ def test_sources_have_lines_of_their_own_beside_or_in_place_of_those_of_the_run(
     (yard,) = a.zones
     assert (yard.anchor, yard.dwell_seconds, yard.class_ids) == ("centre", 3, frozenset({0}))
     assert (a.homography is None, b.homography is None) == (True, False)
+
+
+def test_a_point_may_lie_outside_by_one_picture_and_not_by_more() -> None:
+    size_wh, line = (320, 192), np.array([[0.0, 0.0], [640.0, 384.0]])
+    assert far_point(line, size_wh) is None
+    assert far_point(np.add(line, (0, 1)), size_wh) == (640, 385)
+    assert far_point(np.subtract(line, (321, 0)), size_wh) == (-321, 0)
+    spec = pipeline.recognise(Path(pipeline.__file__).parent / "detector" / "demo.onnx")
+    drawn = load_config(options={"lines": {"gate": "0,100,9999,100"}})
+    with pytest.raises(ConfigError, match=r"^lines\.gate must have points in or near .* got 9999,100, which"):
+        checked_shapes(ShapeSettings(drawn.lines), drawn, spec, "a", size_wh)
 
 
 def test_a_line_outside_of_a_picture_of_unknown_size_is_let_through_to_be_warned_of_later() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,11 +36,20 @@ def test_settings_take_effect_and_the_page_shows_the_run(tmp_path: Path) -> None
             assert run.settings()["classes"] == []
             assert run.change_settings({"score_threshold": 0.01, "classes": ["car"]})["classes"] == ["car"]
             assert assembly.branches[0].suppression.lowest_score_threshold == 0.01
-            for values, words in (
+            assert run.change_settings({"classes": [2, "2", "CAR", "car", "person"]})["classes"] == ["car", "person"]
+            run.change_settings({"classes": ["car"], "iou_threshold": None})
+            bad: tuple[tuple[dict[str, Any], str], ...] = (
                 ({"classes": ["cat"]}, "no class 'cat'"),
                 ({"iou_threshold": 2}, "iou_threshold"),
+                ({"score_threshold": True}, "score_threshold must be a number, or null for the model's own, got true"),
+                ({"iou_threshold": "0.5"}, 'iou_threshold must be a number, or null for the model\'s own, got "0.5"'),
+                ({"score_threshold": [0.5]}, "score_threshold must be a number"),
+                ({"classes": "car"}, 'classes must be a list of names and ids, got "car"'),
+                ({"classes": [True]}, "classes must be a list"),
+                ({"classes": [None]}, "classes must be a list"),
                 ({}, "some of"),
-            ):
+            )
+            for values, words in bad:
                 with pytest.raises(ConfigError, match=words):
                     run.change_settings(values)
             with pytest.raises(FlowError):

@@ -9,11 +9,12 @@ import pytest
 
 import streamdet
 from pipeline.app.assemble import assemble
-from pipeline.app.config.loading import config_of_text, load_config
+from pipeline.app.config.loading import config_of_text, load_config, shapes_of
 from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import ShapeSettings, shape_settings
 from pipeline.app.opened_sources import source_entries
 from pipeline.app.run.shapes_file import ShapesFile
+from pipeline.app.run.source_shapes import _as_yaml
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.running import Running
@@ -192,7 +193,7 @@ def test_lines_drawn_while_a_run_goes_on_count_from_then_on_and_others_go_on(tmp
         for values, words in (
             (
                 {"lines": {"far": "400,0,400,9"}, "zones": {}},
-                "line far must lie within the picture, 320×192 of sim:traffic",
+                r"lines\.far must lie within the picture, 320×192 of sim:traffic",
             ),
             ({"lines": {"gate": "0,0,1,1"}, "zones": {"gate": "0,0,1,0,1,1"}}, "rename one of the two"),
             (
@@ -243,3 +244,11 @@ def test_from_python_a_line_counts_from_the_next_frame_on() -> None:
         "gate",
         "all",
     ]
+
+
+def test_the_yaml_to_copy_keeps_letters_and_names_that_differ_by_a_blank_are_not_two() -> None:
+    named = drawn(lines={"門 é": "0,0,1,1"})
+    assert "門 é: 0,0,1,1" in _as_yaml(named)
+    assert config_of_text(_as_yaml(named), "x").lines == named.lines
+    with pytest.raises(ConfigError, match=r"lines\.a  must be a name of .* does not end with a blank, got 'a '$"):
+        shapes_of({"lines": {"a": "0,0,1,1", "a ": "0,0,1,1"}, "zones": {}}, "the request")

@@ -187,10 +187,14 @@ def test_sources_are_changed_by_key_or_by_name(surface: FakeSurface) -> None:
         ("PATCH", "/api/settings", b"[]", "an object in JSON, got list"),
         ("PATCH", "/api/settings", b"{", "an object in JSON"),
         ("PATCH", "/api/settings", b"[" * 30_000, "an object in JSON"),
+        (
+            "PUT",
+            "/api/sources/front_door/shapes",
+            b'{"lines": {"x": 1, "x": 2}}',
+            "the key 'x' must be there once",
+        ),
         ("PATCH", "/api/settings", b"{}", "rtsp://admin:***@door/"),
         ("PATCH", "/api/sources/front_door", b'{"paused": 1}', '{"paused": true}'),
-        ("PATCH", "/api/sources/back", b'{"paused": true}', "there is no source 'back'; there is front_door"),
-        ("DELETE", "/api/sources/back", b"", "there is no source 'back'"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(
@@ -199,6 +203,19 @@ def test_what_cannot_be_done_is_one_line(
     answer = client(surface).request(method, path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert reason in answer.json()["error"]
+    assert surface.calls == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PATCH", ""), ("DELETE", ""), ("GET", "/shapes"), ("PUT", "/shapes"), ("POST", "/shapes/saved")],
+)
+def test_a_source_that_there_is_not_is_not_found_and_the_names_that_there_are_are_named(
+    surface: FakeSurface, method: str, path: str
+) -> None:
+    answer = client(surface).request(method, f"/api/sources/back{path}", json={})
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "there is no source 'back'; there is front door"}
     assert surface.calls == []
 
 
@@ -249,7 +266,6 @@ def test_what_a_source_may_not_have_is_one_line(surface: FakeSurface) -> None:
     answer = visitor.put(address, json={"lines": {"bad": {"points": []}}, "zones": {}})
     assert (answer.status_code, answer.json()) == (400, {"error": "line bad must lie within the picture"})
     for request in (
-        visitor.put("/api/sources/nowhere/shapes", json={"lines": {}, "zones": {}}),
         visitor.put(address, content=b"[]", headers={"Content-Type": "application/json"}),
         visitor.put(address, content=b"{}", headers={"Content-Type": "text/plain"}),
         visitor.post(f"{address}/saved", json={"file": "/etc/passwd"}),

@@ -238,7 +238,8 @@ def _explain(problem: ErrorDetails, where: str) -> str:
         hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
     message = problem["msg"].replace("Input should be", "must be")
     named = _flag_of(key) if where == COMMAND_LINE else None
-    return f"{named or f'{where}: {key}'} {message}, got {_Shown(key).repr(got)}{hint}"
+    received = "" if ", got " in message else f", got {_Shown(key).repr(got)}"
+    return f"{named or f'{where}: {key}'} {message}{received}{hint}"
 
 
 def _flag_of(key: str) -> str | None:

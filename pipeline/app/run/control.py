@@ -24,7 +24,7 @@ from typing import Any
 from pipeline.app.config.loading import source_of
 from pipeline.app.run.supervisor import SourceStatus, Supervisor
 from pipeline.errors import ConfigError, StreamdetError, reason_of
-from pipeline.json_values import Json
+from pipeline.json_values import Json, JsonKeyError, parse_json
 
 _MOST_BYTES = 65_536  # of a request
 _IDLE_SECONDS = 60.0  # after which a connection without a request is closed
@@ -71,8 +71,10 @@ class Control:
 def answer(line: bytes, supervisor: Supervisor) -> dict[str, Json]:
     """What is answered to one request."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value = parse_json(line)
+    except JsonKeyError as error:
+        return {"error": f"a request cannot be read: {error}"}
+    except ValueError:
         return {"error": 'a request must be one line of JSON, such as {"command": "list"}'}
     try:
         return {"ok": _done(value, supervisor)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import logging
 import os
 import secrets
@@ -131,20 +132,21 @@ class LiveRun:
         return {
             "score_threshold": suppression.of_run.score_threshold,
             "iou_threshold": suppression.of_run.iou_threshold,
-            "classes": list(suppression.requested.classes),
+            "classes": list(dict.fromkeys(name for branch in branches for name in branch.suppression.class_names())),
             "class_names": list(names),
         }
 
     def change_settings(self, values: Mapping[str, Json]) -> dict[str, Json]:
         """Keep other detections from the next frame on: score_threshold, iou_threshold, classes. Returns all.
 
-        Raises ConfigError for other names, values that cannot be, and classes that the model does not know.
+        Raises ConfigError for other names, types and values than there may be, and classes that no model knows.
         """
         unknown = set(values) - set(_SETTINGS)
         if unknown or not values:
             raise ConfigError(
                 f"settings must be some of {', '.join(_SETTINGS)}, got {', '.join(sorted(unknown)) or 'none'}"
             )
+        _refuse_other_types(values)
         with self._changing:
             assembly = self._supervisor.assembly
             values = assembly.branches[0].suppression.requested.model_dump() | dict(values)
@@ -174,6 +176,18 @@ class LiveRun:
     def remove(self, name: str) -> None:
         """Ask a source to end. Raises FlowError for one that the run does not have."""
         self._supervisor.remove(name)
+
+
+def _refuse_other_types(values: Mapping[str, Json]) -> None:
+    """Raise ConfigError for what a configuration would convert, as YAML has no types of its own and JSON has."""
+    for key, value in values.items():
+        parts = value if isinstance(value, list) else [value]
+        types = (str, int) if key == "classes" else (int, float, type(None))
+        if isinstance(value, list) != (key == "classes") or any(
+            isinstance(part, bool) or not isinstance(part, types) for part in parts
+        ):
+            must = "a list of names and ids" if key == "classes" else "a number, or null for the model's own"
+            raise ConfigError(f"the request: {key} must be {must}, got {json.dumps(value)[:200]}")
 
 
 def _engines(branches: Sequence[ModelBranch]) -> dict[str, Json]:

@@ -19,7 +19,7 @@ from pipeline.app.config.loading import shapes_of
 from pipeline.app.counting import NEEDS_COUNTING, ShapeSettings, checked_shapes
 from pipeline.app.run.shapes_file import ShapesFile, shape_in_file
 from pipeline.app.stages import COUNT
-from pipeline.errors import ConfigError, FlowError
+from pipeline.errors import ConfigError, UnknownSourceError
 from pipeline.json_values import Json
 
 _KEYS = frozenset(("lines", "zones"))
@@ -30,7 +30,7 @@ class SourceShapes:
     """Reads, changes and saves the lines and zones of the sources of a run. Every method may be called from any thread.
 
     assembly: what the run is assembled from now.
-    Raises FlowError, from each, for a source that the run does not have.
+    Raises UnknownSourceError, from each, for a source that the run does not have.
     """
 
     def __init__(self, assembly: Callable[[], Assembly]) -> None:
@@ -94,7 +94,7 @@ class SourceShapes:
     def _settings(self, name: str) -> ShapeSettings:
         counted = self._assembly().counted
         if name not in counted:
-            raise FlowError(f"the run has no source {name!r}; it has {', '.join(counted)}")
+            raise UnknownSourceError(f"the run has no source {name!r}; it has {', '.join(counted)}")
         return counted[name].settings
 
     @staticmethod
@@ -119,5 +119,7 @@ def _as_yaml(settings: ShapeSettings) -> str:
     """What a configuration has to hold."""
     kinds = {"lines": settings.lines, "zones": settings.zones}
     values = {kind: {name: shape_in_file(own) for name, own in shapes.items()} for kind, shapes in kinds.items()}
-    text: str = yaml.safe_dump({kind: shapes for kind, shapes in values.items() if shapes}, sort_keys=False)
+    text: str = yaml.safe_dump(
+        {kind: shapes for kind, shapes in values.items() if shapes}, sort_keys=False, allow_unicode=True
+    )
     return "" if text == "{}\n" else text

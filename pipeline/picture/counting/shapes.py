@@ -14,6 +14,7 @@ from pipeline.picture.counting.geometry import Points, clips_segment, crosses_it
 """The point of a box that counts: the middle of its lower edge, where an object stands, or of all of it."""
 
 _MOST_VERTICES = 100
+_LARGEST_PIXEL = 1_000_000  # wider than any picture; a product of several stays finite
 
 
 def parse_coordinates(value: object) -> tuple[float, ...]:
@@ -48,6 +49,8 @@ def _coordinate(word: object) -> float:
         number = math.nan
     if isinstance(word, bool) or not math.isfinite(number):
         raise ValueError(f"must be numbers with commas, got {text!r}")
+    if number > _LARGEST_PIXEL:
+        raise ValueError(f"must be pixels of a picture, at most {_LARGEST_PIXEL:,}, got {text}")
     if number < 0 or (text.endswith("%") and number > 1):
         raise ValueError(f"must lie within the picture, got {text}")
     return number
@@ -129,6 +132,13 @@ def _words(coordinates: Sequence[float]) -> str:
 def is_in_picture(points: Points, size_wh: tuple[int, int]) -> bool:
     """Whether a line [2, 2] or a zone [P, 2] has a point within a picture."""
     return touches_rectangle(points, np.zeros(2), np.array(size_wh, np.float64))
+
+
+def far_point(points: Points, size_wh: tuple[int, int]) -> tuple[float, float] | None:
+    """The first of points [P, 2] that is farther outside of a picture than that is wide or high; None: none is."""
+    sizes = np.array(size_wh, np.float64)
+    is_far = ((points > 2 * sizes) | (points < -sizes)).any(axis=1)
+    return (*points[is_far.argmax()].tolist(),) if is_far.any() else None
 
 
 def touches_rectangle(points: Points, low: Points, high: Points) -> bool:
