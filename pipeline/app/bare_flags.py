@@ -1,17 +1,25 @@
 """Bare flags: the words of a command line → the same, with the value of a flag that was typed without its own.
 
 `--track street.mp4` means `--track=bytetrack street.mp4`: the word behind the flag is its value only where it is one of
-the choices, or nearly. `--on "crossed gate" ./open.sh` means `--on="crossed gate=./open.sh"`.
+the choices, or nearly, or can be no source: `--track deepsort` is an error that names the choices.
+`--on "crossed gate" ./open.sh` means `--on="crossed gate=./open.sh"`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pipeline.app.config.flags import marked_keys
 from pipeline.app.options import Flag, TypeForm, flag_names
+
+
+def _is_no_source(word: str) -> bool:
+    """Whether a word without dots, colons and slashes is not the name of a file, so that it can only be a choice."""
+    return re.fullmatch(r"[A-Za-z][\w-]*", word, re.ASCII) is not None and not Path(word).exists()
 
 
 def _choices(kind: TypeForm) -> tuple[str, ...]:
@@ -48,7 +56,7 @@ def with_bare_values(words: Sequence[str], command: str | None = "run") -> list[
     """
     end = words.index("--") if "--" in words else len(words)
     own = _paired(words[:end]) if command in _COMMANDS_WITH_PAIRS else words[:end]
-    return [*_completed(own), *words[end:]]
+    return [*_completed(own, takes_sources=command in _COMMANDS_WITH_PAIRS), *words[end:]]
 
 
 def _paired(words: Sequence[str]) -> list[str]:
@@ -63,9 +71,11 @@ def _paired(words: Sequence[str]) -> list[str]:
     return paired
 
 
-def _completed(words: Sequence[str]) -> Iterator[str]:
+def _completed(words: Sequence[str], *, takes_sources: bool) -> Iterator[str]:
+    """takes_sources: whether a word without a flag is a source, so that one that is none was meant as a value."""
     for index, word in enumerate(words):
         follower = words[index + 1] if index + 1 < len(words) else ""
         bare, choices = _BARE.get(word, ("", ()))
-        is_complete = not bare or difflib.get_close_matches(follower, choices, n=1, cutoff=0.8)
+        is_choice = bool(difflib.get_close_matches(follower, choices, n=1, cutoff=0.8))
+        is_complete = not bare or is_choice or (takes_sources and _is_no_source(follower))
         yield word if is_complete else f"{word}={bare}"

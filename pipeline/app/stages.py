@@ -59,7 +59,8 @@ def _of_source(limit: Limit) -> str:
 
 
 def _of_detect(limit: Limit) -> str:
-    smaller = "take a smaller network or input size"
+    fewer = "" if limit.config.tiles.grid is None else "cut fewer or no tiles (--tiles), each of which it looks at, or "
+    smaller = f"{fewer}take a smaller network or input size"
     return smaller if limit.config.engine.device == "auto" else f"{smaller}, or --device auto, which takes the fastest"
 
 

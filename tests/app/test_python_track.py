@@ -60,8 +60,12 @@ def test_pictures_are_taken_one_by_one_as_the_results_are_read(small_detector: o
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"frames_per_second": 0}, "frames_per_second must be a number above 0, got 0"),
-        ({"frames_per_second": float("nan")}, "frames_per_second must be a number above 0, got nan"),
+        ({"frames_per_second": 0}, "frames_per_second must be a number from 0.001 to 10000, got 0$"),
+        ({"frames_per_second": float("nan")}, "from 0.001 to 10000, got nan"),
+        ({"frames_per_second": 1e-300}, "from 0.001 to 10000, got 1e-300"),
+        ({"frames_per_second": 10**400}, "from 0.001 to 10000, got 1000"),
+        ({"frames_per_second": True}, "from 0.001 to 10000, got True"),
+        ({"frames_per_second": "25"}, "from 0.001 to 10000, got '25'"),
         ({"frames_per_second": 25, "tracker": "byte"}, "tracker must be one of bytetrack, ocsort, .*, got 'byte'"),
     ],
 )

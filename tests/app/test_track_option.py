@@ -25,11 +25,25 @@ from tests.support.command_line import Streamdet, refused
         ("run a.mp4 --track", "run a.mp4 --track=bytetrack"),
         ("run --track ocsort a.mp4", "run --track ocsort a.mp4"),
         ("run --track bytetrak a.mp4", "run --track bytetrak a.mp4"),  # an error that names bytetrack
+        ("run a.mp4 --track deepsort", "run a.mp4 --track deepsort"),  # an error that names the choices
+        ("run --track 0", "run --track=bytetrack 0"),  # a camera
+        ("run --track sim:traffic", "run --track=bytetrack sim:traffic"),
+        ("run --track nowhere.mp4", "run --track=bytetrack nowhere.mp4"),
         ("run --track=sort -- --track", "run --track=sort -- --track"),
     ],
 )
 def test_a_bare_flag_means_bytetrack_and_takes_no_source_for_its_value(typed: str, read: str) -> None:
     assert with_bare_values(typed.split()) == read.split()
+
+
+def test_a_file_without_a_suffix_is_a_source_behind_a_bare_flag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert with_bare_values(["--track", "film"]) == ["--track", "film"]
+    Path("film").touch()
+    assert with_bare_values(["--track", "film"]) == ["--track=bytetrack", "film"]
+    assert with_bare_values(["--track", "yolox"], "tune") == ["--track=bytetrack", "yolox"]  # there it may be a model
 
 
 def test_the_thresholds_of_what_is_shown_are_those_of_a_tracker() -> None:
@@ -76,4 +90,6 @@ def test_python_gives_the_tracks_with_each_result() -> None:
 
 def test_a_tracker_that_does_not_exist_is_one_line(streamdet: Streamdet) -> None:
     assert refused(streamdet("run", "sim:traffic", "--track", "bytetrak"), "--track", "'bytetrack'", "'bytetrak'")
+    foreign = streamdet("run", "sim:traffic", "--track", "deepsort", "-m", "y.onnx")
+    assert refused(foreign, "--track must be 'bytetrack', 'ocsort', 'botsort' or 'sort', got 'deepsort'; did you mean")
     assert load_config(options={"track.kind": "sort"}).track.kind == "sort"

@@ -42,6 +42,18 @@ def run(nodes: tuple[StageStatistics, ...], *, delivered: int = 100, dropped: in
     return RunStatistics(1.0, everything, by_source, nodes)
 
 
+def test_a_network_that_looks_at_tiles_is_first_given_fewer_of_them() -> None:
+    limits = {
+        grid: judge(run((node("detect", busy=0.99),)), is_live=False, setup=tiled(grid)) for grid in ("2x2", None)
+    }
+    assert "cut fewer or no tiles (--tiles), each of which it looks at, or take a smaller" in limits["2x2"].advice
+    assert "tiles" not in limits[None].advice
+
+
+def tiled(grid: str | None) -> Setup:
+    return Setup(load_config(options={"tiles.grid": grid}))
+
+
 @pytest.mark.parametrize(
     ("slow", "advice"),
     [

@@ -39,6 +39,8 @@ from pipeline.stages.track import Track
 PictureSource: TypeAlias = "str | PathLike[str] | ArrayOrImage"
 """An image file, its address, an array uint8 [H, W, 3] in BGR or [H, W], or an image of PIL."""
 
+_RATES_FPS = 0.001, 10_000.0  # a time lapse of a picture in a quarter of an hour; a high-speed camera
+
 P = TypeVar("P", bound=PictureSource)
 
 _SECTIONS = (
@@ -130,11 +132,10 @@ class Detector:
         pictures: the frames of one video or camera, in order, each as a call takes one; a generator is read one by
         one. Each call of `track` has numbers of its own. frames_per_second: of these pictures, for what is measured in
         seconds. tracker: bytetrack unless the settings have another in track.kind. Raises ConfigError, at the call,
-        for a rate that is not above 0 and a tracker that there is not, and in the loop what a call raises.
+        for a rate that is not from 0.001 to 10,000 and a tracker that there is not, and in the loop what a call raises.
         """
         try:
-            if not (isinstance(frames_per_second, int | float) and 0 < frames_per_second < float("inf")):
-                raise ConfigError(f"frames_per_second must be a number above 0, got {frames_per_second!r}")
+            _refuse_rate(frames_per_second)
             if self._engine is None:
                 raise ModelError("this Detector is closed; make a new one")
             kind = tracker or self._config.track.kind or "bytetrack"
@@ -231,6 +232,14 @@ def _read(word: str, options: SourceOptions) -> tuple[str, TimedPicture]:
     raise SourceError(
         f"a Detector takes one image a picture, got {masked_address(word)!r}, {what}; detect() takes every source"
     )
+
+
+def _refuse_rate(frames_per_second: object) -> None:
+    """Raise ConfigError for what is no number of frames per second, which includes False and True."""
+    low, high = _RATES_FPS
+    is_number = isinstance(frames_per_second, int | float) and not isinstance(frames_per_second, bool)
+    if not (is_number and low <= frames_per_second <= high):  # type: ignore[operator]
+        raise ConfigError(f"frames_per_second must be a number from {low:g} to {high:g}, got {frames_per_second!r}")
 
 
 def _refuse_keys_without_use(settings: dict[str, Any]) -> None:
