@@ -9,6 +9,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -105,6 +106,10 @@ class Option:
         """What an error calls the option: its first flag, or the argument's name."""
         return self.flags[0].partition("/")[0] if self.flags else self.mark.metavar or self.key
 
+    @property
+    def _is_number_of_configuration(self) -> bool:
+        return self.is_of_configuration and _bare(self.kind) in (int, float)
+
     def parameter(self) -> inspect.Parameter:
         """The parameter as Typer reads it."""
         default = self._typed_default()
@@ -124,6 +129,9 @@ class Option:
             raise ConfigError(f"{self.word} must not be empty; leave it out, or give it a value")
         if isinstance(self.mark, Flag) and self.mark.parse is not None:
             return self.mark.parse(typed, self.word)
+        if self._is_number_of_configuration and isinstance(typed, str):
+            with suppress(ValueError):  # of which the configuration says what it must be
+                return int(typed) if _bare(self.kind) is int else float(typed)
         choices = () if self.is_of_configuration else _choices(self.kind)  # the configuration checks its own
         if choices and typed not in choices:
             raise ConfigError(f"{self.word} must be one of {', '.join(choices)}, got {typed!r}")
@@ -149,6 +157,8 @@ class Option:
         if isinstance(self.mark, Argument) and self.mark.typed:
             return self.mark.typed
         kind = _bare(self.kind)
+        if self._is_number_of_configuration:
+            return str  # which `value` reads: a mistake is one line then, and not a usage error
         if get_origin(kind) is tuple:
             return list[get_args(kind)[0]]  # type: ignore[misc]
         return str if get_origin(kind) is Literal else kind

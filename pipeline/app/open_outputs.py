@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.app import outputs
+from pipeline.app.config.flags import FLAGS
 from pipeline.app.config.output import OutputConfig
+from pipeline.app.config.render import RenderConfig
 from pipeline.app.config.run import RunConfig
-from pipeline.app.event_outputs import refuse_useless_events
+from pipeline.app.event_outputs import SNAPSHOTS, refuse_useless_events
 from pipeline.app.output import Feed, Output, Overlay, SinkRequest, is_folder
 from pipeline.app.output_paths import inputs_of, refuse_folder_of_inputs, refuse_overwriting
 from pipeline.app.stages import RENDER
@@ -26,6 +29,10 @@ from pipeline.sinks.writable import is_regular, refuse_unwritable
 
 if TYPE_CHECKING:
     from pipeline.picture.annotators import Annotators
+
+logger = logging.getLogger(__name__)
+
+_LOOK_KEYS = ("theme", "box_style", "colour_by", "line_width", "text_size", "annotators")
 
 T = TypeVar("T")
 
@@ -112,6 +119,8 @@ def _free_path(path: str) -> str:
 def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     """Raise SinkError for an output that would overwrite an input, another output, or, unasked, a file."""
     _refuse_annotators(config)
+    if config.render.colour_by == "track" and config.track.kind is None:
+        raise ConfigError("--colour-by track colours objects that are followed: add --track, or leave it out")
     inputs, requests = inputs_of(config), _file_requests(config, feeds)
     folders = [(output.file_option or "", request.target) for output, request in requests if output.names_files]
     files = output_files(config, feeds)
@@ -122,6 +131,20 @@ def refuse_outputs(config: RunConfig, feeds: Sequence[Feed]) -> None:
     for output in outputs.LABELS:  # which know what in a folder are labels; without a picture, they write nothing
         for request in output.requests(config, feeds):
             output.open(request).close()
+
+
+def warn_of_unused_look(config: RunConfig) -> None:
+    """Log a warning for settings of how pictures are drawn where none is."""
+    draws = (*(output for output in outputs.OUTPUTS if output.takes == "rendered"), SNAPSHOTS)
+    saves_drawn = config.output.save_frames is not None and config.output.draw_frames
+    if saves_drawn or any(output.target(config) is not None for output in draws):
+        return
+    usual, chosen = RenderConfig(), config.render
+    keys = [key for key in _LOOK_KEYS if getattr(chosen, key) != getattr(usual, key)]
+    if keys:
+        flags = " and ".join(FLAGS[f"render.{key}"] for key in keys)
+        page = "; the page draws in its own way" if config.serve is not None else ""
+        logger.warning("%s: nothing is drawn%s; add -o out.mp4, or --show for a window", flags, page)
 
 
 def refuse_different_classes(config: RunConfig, class_names: Mapping[str, Sequence[str]]) -> None:

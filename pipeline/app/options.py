@@ -103,13 +103,16 @@ def by_name(words: Sequence[str], flag: str, names: Sequence[str]) -> dict[str, 
     return values
 
 
-def named_values(words: Sequence[str], flag: str, example: str) -> dict[str, str]:
-    """The values of name=value, of each name once. Raises ConfigError for a name twice, and for none, or no value."""
+def named_values(words: Sequence[str], flag: str, example: str, *, form: str = "NAME=…") -> dict[str, str]:
+    """The values of name=value, of each name once. Raises ConfigError for a name twice, and for none, or no value.
+
+    form: how it is typed, for the error.
+    """
     values: dict[str, str] = {}
     for word in words:
         name, _, value = (part.strip() for part in word.partition("="))
         if not name or not value:
-            raise ConfigError(f"{flag} must be NAME=…, such as {example}, got {word!r}")
+            raise ConfigError(f"{flag} must be {form}, such as {example}, got {word!r}")
         if name in values:
             raise ConfigError(f"{flag} {name}=… must be there once, got {values[name]!r} and {value!r}")
         values[name] = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.app.config.run import RunConfig
@@ -31,7 +31,7 @@ def refuse_overwriting(
     replaced, as --overwrite says. folders: outputs that are filled with files, and so must not hold any yet.
     appended: files that are added to, and so may exist.
     """
-    refuse_output_over_input([*outputs, *appended], inputs)
+    refuse_output_over_input([*outputs, *appended], inputs, folders=folders)
     if overwrite:
         return
     existing = [f"{path} ({option})" for option, path in outputs if _is_file(path)]
@@ -42,12 +42,13 @@ def refuse_overwriting(
         raise SinkError(f"{' and '.join(named)} {verb} already; replace {them} with --overwrite, or name {name}")
 
 
-def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
+def refuse_output_over_input(outputs: Outputs, inputs: Inputs, *, folders: Outputs = ()) -> None:
     """Raise SinkError for an output that is an input or another output, by whatever name, link or hard link.
 
-    Outputs need not exist yet. A device or a pipe, such as /dev/null, may be written to by several.
+    folders: those of the outputs that are folders. Outputs need not exist yet. A device or a pipe, such as /dev/null,
+    may be written to by several.
     """
-    written = _identities(outputs)
+    written = _identities(outputs, {option for option, _ in folders})
     if not any(isinstance(identity, tuple) for identity in written):  # a file that does not exist yet is not an input
         return
     read: dict[object, str] = {}
@@ -59,7 +60,7 @@ def refuse_output_over_input(outputs: Outputs, inputs: Inputs) -> None:
             raise SinkError(f"{option} must not be {read[identity]}, got {word}; it would be overwritten")
 
 
-def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
+def _identities(outputs: Outputs, folder_options: Collection[str]) -> dict[object, tuple[str, str | Path]]:
     """The option and path of each output file by its identity. Raises SinkError for two that are one file."""
     written: dict[object, tuple[str, str | Path]] = {}
     for option, word in outputs:
@@ -69,7 +70,9 @@ def _identities(outputs: Outputs) -> dict[object, tuple[str, str | Path]]:
         if identity in written and written[identity][0] == option:
             raise SinkError(f"{option} would write {word} twice; name every source once")
         if identity in written:
-            raise SinkError(f"{written[identity][0]} and {option} must be two files, got {word} for both")
+            other = written[identity][0]
+            kind = "folders" if {other, option} <= set(folder_options) else "files"
+            raise SinkError(f"{other} and {option} must be two {kind}, got {word} for both")
         written[identity] = option, word
     return written
 

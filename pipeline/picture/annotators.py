@@ -113,8 +113,8 @@ def _kind_of(name: str) -> Any:
     kinds = _kinds()
     if _plain(name) not in kinds:
         similar = difflib.get_close_matches(_plain(name), kinds, n=1)
-        hint = f"did you mean {similar[0]}? " if similar else ""
-        raise ConfigError(f"{_KEY}: supervision has no annotator {name!r}; {hint}There are {', '.join(sorted(kinds))}")
+        hint = f"did you mean {similar[0]}? There" if similar else "there"
+        raise ConfigError(f"{_KEY}: supervision has no annotator {name!r}; {hint} are {', '.join(sorted(kinds))}")
     return kinds[_plain(name)]
 
 

@@ -103,6 +103,8 @@ def test_a_table_has_a_row_an_event_and_is_added_to(streamdet: Streamdet, desk: 
         ((*ZONE, "--on", "crossed yard", "true"), ("--on 'crossed yard' can never happen: yard is a zone",)),
         ((*ZONE, "--on", "entred yard", "true"), ("must begin with any, crossed", "did you mean entered?")),
         ((*ZONE, "--on", "any", "no-such-program-x"), ("must be a program that can be run",)),
+        ((*ZONE, "--on", "any", ""), ("--on must be EVENT COMMAND, such as --on 'crossed gate' ./open.sh",)),
+        ((*ZONE, "--snapshots", "x", "--clips", "x"), ("--snapshots and --clips must be two folders, got x for both",)),
         ((*ZONE, "--clip-after", "3"), ("are for --clips, which is missing",)),
         ((*ZONE, "--event-outbox", "x"), ("is for --webhook and --mqtt",)),
         ((*ZONE, "--webhook", "localhost:80"), ("--webhook must be http://",)),

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import streamdet as package
+from pipeline.app.config.loading import load_config
+from pipeline.app.open_outputs import warn_of_unused_look
 from pipeline.sources.images import read_image
 from tests.support.command_line import Streamdet, refused
 
@@ -54,6 +56,9 @@ def test_annotators_of_supervision_draw_below_and_remember_each_source_apart(
         (("--line-width", "0"), ("--line-width", "greater than or equal to 1, got 0")),
         (("--set", "render.theme=darc"), ("render.theme", "did you mean", "dark")),
         (("--set", "render.text_size=400"), ("render.text_size", "300")),
+        (("--text-size", "nan"), ("--text-size must be a valid integer, got 'nan'",)),
+        (("--colour-by", "track"), ("--colour-by track colours objects that are followed: add --track",)),
+        (("--annotators", "xqz"), ("has no annotator 'xqz'; there are background",)),
         (("--annotators", "traec"), ("supervision has no annotator 'traec'", "did you mean trace?")),
         (("--annotators", "box,trace"), ("trace draws objects that are followed: add --track",)),
         (("--set", "render.annotators=[{box: {thick: 3}}]"), ("box has no parameter 'thick'", "thickness")),
@@ -67,3 +72,24 @@ def test_a_look_that_there_is_not_is_refused(
     if "annotators" in " ".join(words):
         pytest.importorskip("supervision")
     assert refused(streamdet("run", small_video, "-m", small_detector, "--no-show", *words), *parts)
+
+
+@pytest.mark.parametrize(
+    ("options", "warning"),
+    [
+        ({"render.theme": "dark", "render.text_size": 20}, "--theme and --text-size: nothing is drawn; add -o out.mp4"),
+        ({"render.box_style": "corners", "output.save_frames": "any"}, "--box-style: nothing is drawn;"),
+        ({"render.line_width": 3, "serve": "0"}, "--line-width: nothing is drawn; the page draws in its own way;"),
+        ({"render.theme": "dark", "output.save_frames": "any", "output.draw_frames": True}, None),
+        ({"render.theme": "dark", "events.snapshots": "seen"}, None),
+        ({"render.theme": "dark", "output.video": "out.mp4"}, None),
+        ({"render.theme": "dark", "output.show": True}, None),
+        ({}, None),
+    ],
+)
+def test_a_look_without_a_picture_is_warned_of(
+    options: dict[str, object], warning: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_unused_look(load_config(options={"output.show": False, **options}))
+    assert (warning or "") in caplog.text
+    assert len(caplog.records) == (warning is not None)

@@ -47,7 +47,7 @@ class EventsConfig(Section):
             ("--on",),
             metavar="EVENT COMMAND",
             typed=list[str],
-            parse=lambda words, flag: named_values(words, flag, "--on 'crossed gate' ./open.sh"),
+            parse=lambda words, flag: named_values(words, flag, "--on 'crossed gate' ./open.sh", form="EVENT COMMAND"),
             is_pair=True,
         ),
     ] = {}

@@ -236,7 +236,7 @@ def _explain(problem: ErrorDetails, where: str) -> str:
     hint = ""
     if problem["type"] == "literal_error" and isinstance(got, str):
         hint = _did_you_mean(got, [choice.strip("' ") for choice in choices.replace(" or ", ",").split(",")])
-    message = problem["msg"].replace("Input should be", "must be")
+    message = problem["msg"].replace("Input should be", "must be").partition(", unable to parse")[0]
     named = _flag_of(key) if where == COMMAND_LINE else None
     received = "" if ", got " in message else f", got {_Shown(key).repr(got)}"
     return f"{named or f'{where}: {key}'} {message}{received}{hint}"

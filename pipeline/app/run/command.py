@@ -15,6 +15,7 @@ from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.config.run import RunConfig
 from pipeline.app.logs import is_verbose, log_as_json
+from pipeline.app.open_outputs import warn_of_unused_look
 from pipeline.app.output_paths import make_folder
 from pipeline.app.overlay import OverlayText
 from pipeline.app.process import prepare_process
@@ -156,6 +157,7 @@ def run_and_report(
         lines_given_up_after(config.flow.grace_s),
     ):
         assembly = assemble(config, overlay=overlay, loops=loops, wait_for=signals.wait_for)
+        warn_of_unused_look(config)
         if config.track.kind is None and assembly.config.track.kind is not None:
             tell(console, f"tracking with {assembly.config.track.kind}, which counting needs (--track)", "dim")
         for branch in assembly.branches:
