@@ -58,7 +58,7 @@ def _operation(
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if of_source:
         operation["parameters"] = [_SOURCE_PARAMETER]
-        operation["responses"]["404"] = {**_ERROR, "description": "There is no such source."}
+        operation["responses"]["404"] = {**_ERROR, "description": "No source has this key."}
     if of_event:
         operation["parameters"] = [_EVENT_PARAMETER]
     return operation
