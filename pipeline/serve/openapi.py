@@ -58,7 +58,7 @@ def _operation(
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
     if of_source:
         operation["parameters"] = [_SOURCE_PARAMETER]
-        operation["responses"]["404"] = {**_ERROR, "description": "No source has this key."}
+        operation["responses"]["404"] = {**_ERROR, "description": "The run has no such source."}
     if of_event:
         operation["parameters"] = [_EVENT_PARAMETER]
     return operation

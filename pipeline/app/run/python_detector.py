@@ -235,7 +235,7 @@ def _read(word: str, options: SourceOptions) -> tuple[str, TimedPicture]:
 
 
 def _refuse_rate(frames_per_second: object) -> None:
-    """Raise ConfigError for anything but a number of frames per second, which includes False and True."""
+    """Raise ConfigError for anything but a possible number of frames per second, True and False included."""
     low, high = _RATES_FPS
     is_number = isinstance(frames_per_second, int | float) and not isinstance(frames_per_second, bool)
     if not (is_number and low <= frames_per_second <= high):  # type: ignore[operator]
