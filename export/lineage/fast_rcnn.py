@@ -48,9 +48,10 @@ class FastRcnn(nn.Module):
 
 def train(scenes: Scenes, training: Training) -> FastRcnn:
     """One network, one loss, one stage."""
-    chance, num_classes = training.chance(), len(scenes.world.class_names)
+    backbone, chance = without_norms(pretrained(scenes, training)), training.chance()
+    num_classes = len(scenes.world.class_names)
     proposed = ProposedScenes(scenes, training)
-    network = FastRcnn(without_norms(pretrained(scenes, training)), num_classes)
+    network = FastRcnn(backbone, num_classes)
 
     def loss() -> Tensor:
         costs = []

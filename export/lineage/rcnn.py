@@ -59,9 +59,10 @@ class Rcnn(nn.Module):
 
 def train(scenes: Scenes, training: Training) -> Rcnn:
     """Fine-tune on warped proposals; then the regressors, in one step."""
-    chance, num_classes = training.chance(), len(scenes.world.class_names)
+    backbone, chance = without_norms(pretrained(scenes, training)), training.chance()
+    num_classes = len(scenes.world.class_names)
     proposed = ProposedScenes(scenes, training)
-    network = Rcnn(without_norms(pretrained(scenes, training)), num_classes)
+    network = Rcnn(backbone, num_classes)
     network.regress.requires_grad_(False)
 
     def loss() -> Tensor:

@@ -65,9 +65,10 @@ class SppNet(nn.Module):
 
 def train(scenes: Scenes, training: Training) -> SppNet:
     """Feature maps once for all; then what follows the pooling, and the regressors in one step."""
-    chance, num_classes = training.chance(), len(scenes.world.class_names)
+    backbone, chance = without_norms(pretrained(scenes, training)), training.chance()
+    num_classes = len(scenes.world.class_names)
     proposed = ProposedScenes(scenes, training)
-    network = SppNet(without_norms(pretrained(scenes, training)), num_classes).eval()
+    network = SppNet(backbone, num_classes).eval()
     with torch.no_grad():
         steps = training.steps("feature maps", len(scenes.examples), share=0.2)
         maps = [cast(Tensor, network.convolutions(proposed.pixels(index))) for index, _ in steps]
