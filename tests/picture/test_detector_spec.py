@@ -62,11 +62,21 @@ def test_every_field_survives_the_metadata_whatever_its_type() -> None:
     )
     changed = {each.name for each in dataclasses.fields(spec) if getattr(spec, each.name) != getattr(SPEC, each.name)}
     assert changed >= {each.name for each in dataclasses.fields(spec)} - {
-        "input_name", "network_wh", "head", "class_names", "dtype", "colour", "mean", "std", "parity", "provenance"
+        "input_name", "network_wh", "head", "class_names", "dtype", "colour", "mean", "std", "parity", "provenance",
+        "num_rois",  # only of packed pixels, see below
     }  # fmt: skip
     back = DetectorSpec.from_json(spec.to_json())
     assert back == spec
     assert hash(back.extra_inputs) == hash(spec.extra_inputs)
+
+
+def test_the_boxes_that_a_network_judges_survive_the_metadata_and_need_packed_pixels() -> None:
+    spec = dataclasses.replace(SPEC, layout="nhwc", dtype="uint8", pixels="packed", num_rois=600)
+    assert DetectorSpec.from_json(spec.to_json()) == spec
+    with pytest.raises(ModelError, match="packed uint8 nhwc"):
+        dataclasses.replace(spec, pixels="nv12")
+    with pytest.raises(ModelError, match="num_rois"):
+        dataclasses.replace(spec, num_rois=-1)
 
 
 def test_a_file_of_an_older_version_keeps_its_defaults() -> None:
