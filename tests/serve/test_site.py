@@ -313,7 +313,8 @@ def parts_of(data: bytes) -> Iterator[dict[str, Any] | bytes]:
 def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None:
     source = PacketSource()
     assert isinstance(source, HasPackets)
-    view = LiveView(ViewOptions("door", ("cat",)), packets=source)
+    clock = StepClock()
+    view = LiveView(ViewOptions("door", ("cat",)), packets=source, clock=clock)
     assert source.listener is not None
     coded = list(packets_of(coded_video("mp4")))
     stream = coded[0][0]
@@ -334,9 +335,12 @@ def test_packets_come_as_init_segment_and_fragments_beside_their_boxes() -> None
         assert (init["w"], init["h"], init["classes"]) == (96, 64, ["cat"])
         assert segment[4:8] == b"ftyp"
         assert next(data for data in stream_of_messages if isinstance(data, bytes)).count(b"moof") == 4  # 10 to 13
-        take(14)
+        view.write(result(13))
+        assert _next_boxes(stream_of_messages)["t"] == "boxes"
+        take(14)  # so soon after what was sent, it waits for the boxes
+        clock.advance(1)
         view.write(result(14))
-        boxes = next(message for message in stream_of_messages if isinstance(message, dict) and message["t"] == "boxes")
+        boxes = _next_boxes(stream_of_messages)
         assert boxes["dets"] == [[14.0, 1.0, 23.0, 11.0, 0.5, 0, None]]
         fragment = next(stream_of_messages)  # of the same message
         assert isinstance(fragment, bytes)
@@ -431,6 +435,10 @@ def test_pictures_that_get_no_boxes_are_sent_half_a_second_later() -> None:
         num, frames = watching.sent()
         assert num >= 12
         assert frames == []
+
+
+def _next_boxes(stream: Iterator[dict[str, Any] | bytes]) -> dict[str, Any]:
+    return next(message for message in stream if isinstance(message, dict) and message["t"] == "boxes")
 
 
 def _until_binary(stream: Iterator[dict[str, Any] | bytes]) -> tuple[dict[str, Any], bytes]:
