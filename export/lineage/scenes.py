@@ -1,4 +1,4 @@
-"""Scenes: drawn streets, and small pictures scattered on a canvas → what the systems learn from and are judged on.
+"""Scenes: drawn streets → what the systems learn from and are judged on.
 
 Pictures are held in memory in the network's size. Equal arguments give equal bytes; the seeds of training and of
 held-out pictures never meet.

@@ -14,7 +14,7 @@ from pipeline.app.config.run import RunConfig
 from pipeline.app.counting import ShapeSettings, shape_settings
 from pipeline.app.opened_sources import source_entries
 from pipeline.app.run.shapes_file import ShapesFile
-from pipeline.app.run.source_shapes import _as_yaml
+from pipeline.app.run.source_shapes import as_yaml
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.running import Running
@@ -248,7 +248,7 @@ def test_from_python_a_line_counts_from_the_next_frame_on() -> None:
 
 def test_the_yaml_to_copy_keeps_letters_and_names_that_differ_by_a_blank_are_not_two() -> None:
     named = drawn(lines={"門 é": "0,0,1,1"})
-    assert "門 é: 0,0,1,1" in _as_yaml(named)
-    assert config_of_text(_as_yaml(named), "x").lines == named.lines
+    assert "門 é: 0,0,1,1" in as_yaml(named)
+    assert config_of_text(as_yaml(named), "x").lines == named.lines
     with pytest.raises(ConfigError, match=r"lines\.a  must be a name of .* does not end with a blank, got 'a '$"):
         shapes_of({"lines": {"a": "0,0,1,1", "a ": "0,0,1,1"}, "zones": {}}, "the request")

@@ -83,7 +83,7 @@ HEAVY = {
     "rich": ("pipeline/app/",),
     "typer": ("pipeline/app/",),
     "pydantic": ("pipeline/app/config", "pipeline/picture/detector_spec"),
-    "prometheus_client": ("pipeline/app/run/metrics", "pipeline/app/run/fleet/metrics"),
+    "prometheus_client": ("pipeline/app/run/exposition", "pipeline/app/run/metrics", "pipeline/app/run/fleet/metrics"),
     "starlette": ("pipeline/serve/site", "pipeline/serve/trust"),
     "uvicorn": ("pipeline/serve/server",),
 }

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, get_args
 
-from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client import Metric, ProcessCollector
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
 )
-from prometheus_client.registry import Collector
 
+from pipeline.app.run.exposition import ExposedMetrics
 from pipeline.app.stages import DETECT
 from pipeline.flow.ledger import LatencyCounts
 from pipeline.flow.running import RunStatistics
@@ -23,7 +23,6 @@ from pipeline.sources.states import StateName
 from pipeline.stages.gate import GateStatistics
 from pipeline.version import __version__
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGE_BOUNDS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _STATES: tuple[StateName, ...] = get_args(StateName)
 _BUCKETS = ("delivered", "dropped_stale", "dropped_full", "filtered", "failed")
@@ -49,23 +48,14 @@ class RunSnapshot:
     gates: Mapping[str, GateStatistics] = field(default_factory=dict)  # by source; of those with a gate
 
 
-class RunMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
+class RunMetrics(ExposedMetrics):
     """The metrics of a run and of its process. snapshot: gives None before the run has begun."""
 
     def __init__(self, snapshot: Callable[[], RunSnapshot | None]) -> None:
         self._snapshot = snapshot
-        self._registry = CollectorRegistry(auto_describe=False)
+        super().__init__()
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
-
-    def text(self) -> bytes:
-        """All of them in the exposition format; may be called from any thread."""
-        text: bytes = generate_latest(self._registry)
-        return text
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: names are not known before the run has begun."""
-        return iter(())
 
     def collect(self) -> Iterator[Metric]:
         run = self._snapshot()

@@ -126,7 +126,8 @@ class Service:
     def _metrics_page(self) -> Callable[[], Page]:
         """Raises MissingExtraError without prometheus-client."""
         load("pipeline.app.run.metrics", extra="metrics")
-        from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, CONTENT_TYPE, ModelInfo, RunMetrics, RunSnapshot
+        from pipeline.app.run.exposition import CONTENT_TYPE
+        from pipeline.app.run.metrics import AGE_BOUNDS_SECONDS, ModelInfo, RunMetrics, RunSnapshot
 
         def snapshot() -> RunSnapshot | None:
             running, supervisor = self._running, self._supervisor

@@ -49,7 +49,7 @@ class SourceShapes:
             "file": None if config.file is None else config.file.name,
             "file_obstacle": self._file.obstacle(config, assembly.entries, name),
             "is_saved": self._file.has(config, assembly.entries, name, settings),
-            "yaml": _as_yaml(settings),
+            "yaml": as_yaml(settings),
         }
 
     def change(self, name: str, values: Mapping[str, Json]) -> dict[str, Json]:
@@ -115,7 +115,7 @@ def _own(shape: LineConfig | ZoneConfig) -> dict[str, Json]:
     return values
 
 
-def _as_yaml(settings: ShapeSettings) -> str:
+def as_yaml(settings: ShapeSettings) -> str:
     """What a configuration has to hold."""
     kinds = {"lines": settings.lines, "zones": settings.zones}
     values = {kind: {name: shape_in_file(own) for name, own in shapes.items()} for kind, shapes in kinds.items()}

@@ -214,7 +214,8 @@ class FleetRun:
     @contextmanager
     def _endpoint(self, word: str) -> Iterator[None]:
         load("pipeline.app.run.fleet.metrics", extra="metrics")
-        from pipeline.app.run.fleet.metrics import CONTENT_TYPE, FleetMetrics
+        from pipeline.app.run.exposition import CONTENT_TYPE
+        from pipeline.app.run.fleet.metrics import FleetMetrics
 
         metrics = FleetMetrics(lambda: self.view)
         pages: dict[str, Callable[[], Page]] = {

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
+from pipeline.app.run.exposition import ExposedMetrics
 from pipeline.app.run.fleet.page import FleetView
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-
-class FleetMetrics(Collector):  # type: ignore[misc, unused-ignore]  # the extra may be missing
+class FleetMetrics(ExposedMetrics):
     """The metrics of a fleet."""
 
     def __init__(self, view: Callable[[], FleetView]) -> None:
         self._view = view
-        self._registry = CollectorRegistry(auto_describe=False)
+        super().__init__()
         self._registry.register(self)
-
-    def text(self) -> bytes:
-        """All of them in the exposition format; may be called from any thread."""
-        text: bytes = generate_latest(self._registry)
-        return text
-
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: cameras come and go."""
-        return iter(())
 
     def collect(self) -> Iterator[Metric]:
         view = self._view()
