@@ -7,10 +7,11 @@
 - cameras: the whole path for `--streams` live cameras of 30 frames/s, with the age of a frame when its boxes are there,
   and the knee: the most cameras at p95 <= 100 ms with nothing dropped;
 - files: the same as fast as it goes, beside the bound: the lower of bare network and decoders;
-- memory: that of the process and the GPU after 20,000 frames and more;
+- memory: the most of the process and the GPU in a short run and in a longer one after it;
 - torch: the same network in PyTorch, eager and compiled (`--torch`: a name that `streamdet export` knows).
 
-Each whole run is a process of its own. A row that is not measured says why. `--device cpu` tries the script.
+The runs of a model share one process and one engine, which is opened and warmed up once. A row that is not measured
+says why. `--device cpu` tries the script.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import argparse
 import dataclasses
 import itertools
 import json
+import multiprocessing
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +36,20 @@ import numpy as np
 
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
-from pipeline.app.config.loading import load_config
-from pipeline.app.measure_apart import Case, measure_apart
-from pipeline.detector.engine import on_host
+from pipeline.app import assemble as assembling
+from pipeline.app.config.loading import load_config, with_keys
+from pipeline.app.config.run import RunConfig
+from pipeline.app.engines import open_engine
+from pipeline.app.gpu_settings import GpuSettings
+from pipeline.app.measure_apart import Case, measure
+from pipeline.detector.engine import OrtEngine, on_host
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.probe_devices import probe_providers
 from pipeline.detector.recognise import recognise
 from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import this_machine
 from pipeline.errors import StreamdetError
+from pipeline.measure.measured import Measured
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.nv12 import blank_nv12, inputs_of
 from pipeline.sources.options import DecodeOptions
@@ -51,7 +60,7 @@ CAMERA_FPS = 30.0
 _TORCH_HW = (640, 640)
 KNEE_MS = 100.0
 PARTS = ("bare", "decode", "cameras", "files", "memory", "torch")
-_NUM_FRAMES = 9000  # of the file: long enough for whatever is measured with it
+_NUM_FRAMES = 1800  # of the file: a minute, which no run of live cameras comes to the end of
 _HEADINGS = ("part", "what", "frames/s", "p50 ms", "p95 ms", "p99 ms", "dropped", "CPU ms", "GPU %", "GPU MB", "RSS MB")
 _WIDTHS = (8, 46, 9, 7, 7, 7, 8, 7, 6, 7, 7)
 
@@ -157,21 +166,42 @@ def _bare_rows(options: argparse.Namespace, models: list[str]) -> Iterator[Row]:
 def _whole_rows(options: argparse.Namespace, models: list[str], numbers: list[int], *, is_live: bool) -> Iterator[Row]:
     for model, number in itertools.product(models, numbers):
         what = f"{number} × {Path(model).name}"
-        row = _row("cameras" if is_live else "files", what, measure_run, options, model, number, is_live)
-        row.num_streams = number
-        yield row
+        yield _whole_row("cameras" if is_live else "files", what, options, model, number, is_live=is_live)
+
+
+def _whole_row(
+    part: str, what: str, options: argparse.Namespace, model: str, number: int, *, is_live: bool, longer: int = 1
+) -> Row:
+    case = Case.of(run_config(options, model, number, is_live=is_live), seconds=longer * options.seconds)
+    row = _row(part, what, lambda: measured_row(_process_of(model).submit(measure_with_one_engine, case).result))
+    row.num_streams = number
+    return row
+
+
+@cache
+def _process_of(model: str) -> ProcessPoolExecutor:
+    """The process in which a model's runs are measured."""
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _torch_rows(options: argparse.Namespace) -> Iterator[Row]:
     if not options.torch:
         return
-    for compiled, batch in itertools.product((False, True), (options.batches[0], options.batches[-1])):
+    kinds = ((False, False), (False, True), (True, True))  # compiled?, channels last?
+    for (compiled, is_last), batch in itertools.product(kinds, (options.batches[0], options.batches[-1])):
         what = f"{options.torch}, float16, batch {batch}, {'compiled' if compiled else 'eager'}"
-        yield _row("torch", what, in_torch, options, batch, compiled)
+        what += ", channels last" if is_last else ""
+        yield _row("torch", what, in_torch, options, batch, compiled, is_last)
 
 
 def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) -> Row:
     """Images a second of a session whose inputs and outputs lie on the device, and how long a run takes."""
+    rate = _rate(bare_run(options, model, batch, recorded=recorded), min(1.0, options.seconds))
+    return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
+
+
+def bare_run(options: argparse.Namespace, model: str, batch: int, *, recorded: bool) -> Callable[[], None]:
+    """Runs a session on blank frames that lie on the device, as do its outputs. recorded: as a CUDA graph."""
     spec = recognise(model)
     device = "cpu" if options.device == "cpu" else "cuda"
     keys = dict(setting.split("=") for setting in options.settings)
@@ -191,8 +221,12 @@ def bare(options: argparse.Namespace, model: str, batch: int, recorded: bool) ->
     chosen = load_runtime().RunOptions()
     if recorded:
         chosen.add_run_config_entry("gpu_graph_id", "1")
-    rate = _rate(lambda: session.run_with_iobinding(binding, chosen), min(1.0, options.seconds))
-    return Row("", "", fps=rate * batch, p50_ms=1000 / rate)
+
+    def run() -> None:
+        assert kept  # which a binding does not keep
+        session.run_with_iobinding(binding, chosen)
+
+    return run
 
 
 def _blank_feed(spec: DetectorSpec, batch: int) -> dict[str, Any]:
@@ -226,17 +260,40 @@ def decode(options: argparse.Namespace, number: int) -> Row:
     return Row("", "", fps=num_frames / seconds, cpu_ms=1000 * processor / max(num_frames, 1))
 
 
-def measure_run(options: argparse.Namespace, model: str, number: int, is_live: bool) -> Row:
-    """The whole path for `number` streams; see `Case`."""
+def run_config(options: argparse.Namespace, model: str, number: int, *, is_live: bool) -> RunConfig:
+    """The whole path for `number` streams of the video."""
     chosen: dict[str, object] = {"sources": (options.video,) * number, "model": model, "output.show": False}
     chosen |= {"engine.device": options.device}
     if recognise(model).pixels == "nv12":
         chosen["decode.device"] = options.device
     if is_live:
         chosen |= {"flow.mode": "live", "flow.rate_fps": CAMERA_FPS}
-    config = load_config(settings=options.settings, options=chosen)
+    return load_config(settings=options.settings, options=chosen)
+
+
+_kept: dict[str, tuple[OrtEngine, dict[str, object]]] = {}  # of this process: by file, with what a trial has settled
+
+
+def measure_with_one_engine(case: Case) -> Measured:
+    """Measure a case in this process, with the engine that its first run has opened."""
+    vars(assembling)["open_engine"] = _open_once
+    return measure(case)
+
+
+def _open_once(config: RunConfig, path: Path, spec: DetectorSpec, **options: Any) -> tuple[OrtEngine, RunConfig]:
+    if str(path) not in _kept:
+        engine, config = open_engine(config, path, spec, **options)
+        engine.close = lambda: None  # type: ignore[method-assign]
+        names = [f"engine.{field.name}" for field in dataclasses.fields(GpuSettings)]
+        _kept[str(path)] = engine, {name: getattr(config.engine, name.split(".")[1]) for name in names}
+    engine, settled = _kept[str(path)]
+    return engine, with_keys(config, settled)
+
+
+def measured_row(measure_it: Callable[[], Measured]) -> Row:
+    """A row of what is measured, and of how busy the GPU was meanwhile."""
     with GpuWatch() as watch:
-        measured = measure_apart(Case.of(config, seconds=options.seconds))
+        measured = measure_it()
     age = measured.latency_ms
     return Row(
         "",
@@ -254,15 +311,14 @@ def measure_run(options: argparse.Namespace, model: str, number: int, is_live: b
 
 
 def _memory_rows(options: argparse.Namespace, model: str) -> Iterator[Row]:
-    """The same run for a short and for a long time: its memory must not grow."""
-    for seconds in (options.seconds, 3 * options.seconds):
-        longer = argparse.Namespace(**{**vars(options), "seconds": seconds})
-        row = _row("memory", "", measure_run, longer, model, options.file_streams[0], False)
-        row.what = f"after {row.fps * seconds:.0f} frames" if row.fps else "not measured"
+    """The most memory of the process in a short run and, after that, in a longer one: it must not grow."""
+    for longer in (1, 3):
+        row = _whole_row("memory", "", options, model, options.file_streams[0], is_live=False, longer=longer)
+        row.what = f"after {row.fps * longer * options.seconds:.0f} more frames" if row.fps else "not measured"
         yield row
 
 
-def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
+def in_torch(options: argparse.Namespace, batch: int, compiled: bool, is_last: bool) -> Row:
     """The PyTorch network with random weights, in float16 on a GPU, pixels of its size already there."""
     import torch
 
@@ -271,8 +327,10 @@ def in_torch(options: argparse.Namespace, batch: int, compiled: bool) -> Row:
     network = _torch_network(options.torch)
     is_gpu = options.device != "cpu"
     network = network.half().cuda() if is_gpu else network
+    layout = torch.channels_last if is_last else torch.contiguous_format
+    network = network.to(memory_format=layout)
     weight = next(network.parameters())
-    pixels = torch.rand(batch, 3, *_TORCH_HW, dtype=weight.dtype, device=weight.device)
+    pixels = torch.rand(batch, 3, *_TORCH_HW, dtype=weight.dtype, device=weight.device).to(memory_format=layout)
     module: Callable[..., object] = torch.compile(network) if compiled else network
 
     def run() -> None:

@@ -22,7 +22,7 @@ from pipeline.app.machine import versions
 from pipeline.app.output_paths import files_of_model
 from pipeline.app.proof_pictures import proof_pictures
 from pipeline.detector.agreement import Agreement, agreement_of, needs_proof
-from pipeline.detector.auto_device import Candidate, open_best
+from pipeline.detector.auto_device import Candidate, Choice, open_best
 from pipeline.detector.engine import OrtEngine
 from pipeline.detector.installation import load_runtime
 from pipeline.detector.tensorrt import this_machine
@@ -64,7 +64,7 @@ def open_engine(
     digest = model_digest(path)
     fixed = _fixed_settings(section)
 
-    def opened(candidate: Candidate, settings: GpuSettings) -> OrtEngine:
+    def opened(candidate: Candidate, settings: GpuSettings, *, for_trial: bool = False) -> OrtEngine:
         engine = OrtEngine(
             path,
             spec,
@@ -73,34 +73,43 @@ def open_engine(
             spin_microseconds=spin_us if section.spin_us is None else section.spin_us,
             precision=candidate.precision,
             max_batch=settings.batch,
+            inflight=settings.inflight,
             cuda_graph=settings.cuda_graph,
             channels_last=settings.channels_last,
         )
-        engine.warm_up(frame_wh=frame_wh)
+        engine.warm_up(frame_wh=frame_wh, batches=engine.batch_sizes[-1:] if for_trial else None)
         return engine
 
     def prove(engine: OrtEngine, settings: GpuSettings) -> Agreement:
         return _proved(engine, digest, pictures, {**asdict(settings), "precision": engine.precision})
 
     precision = None if section.precision == "auto" else section.precision
-    first = GpuSettings(**fixed)
+    settings = GpuSettings(**fixed)
+    choice: Choice | None = None
     if section.device == "auto":
         choice = open_best(
-            lambda candidate: opened(Candidate(candidate.device, precision or candidate.precision), first),
-            partial(prove, settings=first),
+            lambda candidate: opened(Candidate(candidate.device, precision or candidate.precision), settings),
+            partial(prove, settings=settings),
             _run_blank,
             key=(digest, platform.node(), _versions(), precision),
         )
-        engine, agreement, engine.reason = choice.engine, choice.agreement, choice.reason
+        device, reason = choice.engine.device, choice.reason
     else:
-        engine, agreement = opened(Candidate(section.device, precision), first), None
-    if engine.device == "cuda" and len(fixed) < len(asdict(first)):
-        engine, settings = _settled(engine, opened, config, digest, fixed, live_sources, frame_wh)
-        config = with_keys(config, {f"engine.{name}": value for name, value in asdict(settings).items()})
-        agreement = None if settings != first else agreement
-        first = settings
+        device, reason = section.device, f"{section.device}: as asked for"
+    if device == "cuda" and len(fixed) < len(asdict(settings)):
+        open_for_trial = partial(opened, Candidate("cuda", precision), for_trial=True)
+        best, why = _settled(open_for_trial, config, spec, digest, fixed, live_sources, frame_wh)
+        config = with_keys(config, {f"engine.{name}": value for name, value in asdict(best).items()})
+        reason = f"{reason}; {why}"
+        if choice is not None and best != settings:
+            choice.engine.close()
+            choice = None
+        settings = best
+    engine = opened(Candidate(device, precision), settings) if choice is None else choice.engine
+    agreement = None if choice is None else choice.agreement
+    engine.reason = reason
     if agreement is None and needs_proof(engine):
-        agreement = prove(engine, first)
+        agreement = prove(engine, settings)
     if agreement is not None:
         engine.agreement = str(agreement)
         logger.info("%s in %s: %s", engine.device, engine.precision, agreement)
@@ -182,30 +191,22 @@ def _versions() -> str:
 
 
 def _settled(
-    engine: OrtEngine,
-    opened: Callable[[Candidate, GpuSettings], OrtEngine],
+    open_for_trial: Callable[[GpuSettings], OrtEngine],
     config: RunConfig,
+    spec: DetectorSpec,
     digest: str,
     fixed: FixedSettings,
     live_sources: int,
     frame_wh: tuple[int, int] | None,
-) -> tuple[OrtEngine, GpuSettings]:
-    """The engine with the settings that a trial found best on this GPU."""
-    section, spec = config.engine, engine.spec
-    candidate = Candidate("cuda", None if section.precision == "auto" else section.precision)
+) -> tuple[GpuSettings, str]:
+    """The settings that a trial found best on this GPU, and why."""
+    section = config.engine
     most_batch = 1 if spec.batch is not None else min(live_sources or MOST_BATCH, MOST_BATCH)
     frame_wh, on_device = frame_wh or spec.network_wh, config.decode.device == "cuda"
-    settings, reason = best_settings(
-        partial(opened, candidate),
+    return best_settings(
+        open_for_trial,
         fixed=fixed,
         most_batch=most_batch,
         rate=partial(blank_rate, frame_wh=frame_wh, on_device=on_device),
         key=(digest, _versions(), section.precision, frame_wh, on_device),
     )
-    if settings != GpuSettings(**fixed):
-        reason_of_device = engine.reason
-        engine.close()
-        engine = opened(candidate, settings)
-        engine.reason = reason_of_device
-    engine.reason = f"{engine.reason}; {reason}"
-    return engine, settings

@@ -6,6 +6,7 @@ remembered by file, GPU, versions and kind of run.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -26,11 +27,14 @@ from pipeline.stages.detect import Detect
 from pipeline.stages.detect_planes import DetectPlanes
 from pipeline.stages.preprocess import NetworkInput
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 MOST_BATCH = 16
 _SECONDS = 0.3  # a candidate
 _GAIN = 1.05  # what costs memory, start-up or latency must bring so much
+_MOST_INFLIGHT = 3
 _ALMOST = 0.9  # of the highest rate, for which half the batch is taken, because a frame then waits half as long
 
 
@@ -63,26 +67,31 @@ def best_settings(
 ) -> tuple[GpuSettings, str]:
     """The settings with which frames go through fastest, and why.
 
+    Runs are recorded as CUDA graphs wherever that is possible: only then does a batch that is not full cost less than a
+    full one, and starting a run next to nothing.
+
     fixed: settings that are not tried, because somebody has said them. key: what decides about it beside them.
     """
     types = {name: type(value) for name, value in asdict(GpuSettings()).items()}
     memory = recall("gpu", *key, sorted(fixed.items()), most_batch, fields={**types, "reason": str})
     if memory is not None:
         return GpuSettings(**{name: memory[name] for name in types}), f"{memory['reason']}, as found before"
+    logger.info(
+        "which batch, layout and number of inferences at once are best is tried on this GPU, once for this model"
+    )
     trial = _Trial(open_engine, rate)
-    one = replace(GpuSettings(batch=1), **fixed)
-    best = replace(one, batch=fixed.get("batch", most_batch))
-    for name in ("cuda_graph", "channels_last"):
-        if name not in fixed:
-            best = trial.better(replace(best, **{name: True}), best)
+    best = replace(GpuSettings(batch=most_batch, cuda_graph=True), **fixed)
+    if "cuda_graph" not in fixed and not trial.rate(best):  # it cannot be recorded
+        best = replace(best, cuda_graph=False)
+    if "channels_last" not in fixed:
+        best = trial.better(replace(best, channels_last=True), best)
     if "batch" not in fixed:
         best = trial.with_smallest_batch(best)
     if "inflight" not in fixed:
         best = trial.better(replace(best, inflight=1), best, least_gain=1 / _GAIN)
-        best = trial.better(replace(best, inflight=3), best)
-    reason = (
-        f"{_words(best)}: {trial.rate(best):.0f} frames/s of blank frames, {trial.rate(one):.0f} with {_words(one)}"
-    )
+        best = trial.better(replace(best, inflight=_MOST_INFLIGHT), best)
+    trial.close()
+    reason = f"{_words(best)}: {trial.rate(best):.0f} frames/s of blank frames"
     remember("gpu", {**asdict(best), "reason": reason}, *key, sorted(fixed.items()), most_batch)
     return best, reason
 
@@ -120,16 +129,28 @@ class _Trial:
     def __init__(self, open_engine: Open, rate: Rate) -> None:
         self._open, self._rate = open_engine, rate
         self._rates: dict[GpuSettings, float] = {}
+        self._opened: tuple[GpuSettings, OrtEngine] | None = None  # as it serves any number of inferences at once
 
     def rate(self, settings: GpuSettings) -> float:
         if settings not in self._rates:
             try:
-                engine = self._open(settings)
+                engine = self._engine(replace(settings, inflight=_MOST_INFLIGHT))
             except DeviceError:
                 return self._rates.setdefault(settings, 0.0)
             self._rates[settings] = self._rate(engine, settings)
-            engine.close()
         return self._rates[settings]
+
+    def _engine(self, settings: GpuSettings) -> OrtEngine:
+        if self._opened is None or self._opened[0] != settings:
+            self.close()
+            self._opened = settings, self._open(settings)
+        return self._opened[1]
+
+    def close(self) -> None:
+        """Close the engine that is open."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
 
     def better(self, other: GpuSettings, best: GpuSettings, *, least_gain: float = _GAIN) -> GpuSettings:
         """The other settings where their rate is higher by that factor, else the best until now."""

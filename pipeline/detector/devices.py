@@ -64,7 +64,9 @@ def cuda_options(*, precision: Precision | None, cuda_graph: bool, channels_last
     if cuda_graph:
         options["enable_cuda_graph"] = "1"
     if channels_last:
-        options["prefer_nhwc"] = "1"
+        # The biases are added by the convolutions themselves. In the other layout that is wrong in ONNX Runtime 1.31:
+        # it adds what the output's memory held before.
+        options |= {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
     return options
 
 
@@ -173,7 +175,7 @@ def add_device(options: SessionOptions, device: Device, settings: SessionSetting
         options.add_provider_for_devices(provider.plugin_devices()[:1], provider.options(settings))
         return None
     without_graph = replace(settings, cuda_graph=False)
-    fallbacks = [DEVICES[name] for name in (*provider.falls_back_on, *(("cpu",) if device != "cpu" else ()))]
+    fallbacks = [DEVICES[name] for name in provider.falls_back_on]
     return [
         (provider.name, provider.options(settings)),
         *((fallback.name, fallback.options(without_graph)) for fallback in fallbacks),

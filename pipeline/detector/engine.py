@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ from pipeline.detector.devices import Device, Precision
 from pipeline.detector.facts import model_path
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
+from pipeline.detector.lanes import Lanes
 from pipeline.detector.proposals import whole_picture
 from pipeline.detector.runtime_types import Array
 from pipeline.detector.session import open_session
@@ -86,6 +88,7 @@ class OrtEngine:
     `pipeline.detector.session.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
+    inflight: how many runs at once are recorded for, with `cuda_graph`.
     Raises ModelError for what is not a path, and for a file that ONNX Runtime cannot load.
     """
 
@@ -99,12 +102,13 @@ class OrtEngine:
         spin_microseconds: int | None = 200,
         precision: Precision | None = None,
         max_batch: int = 1,
+        inflight: int = 1,
         cuda_graph: bool = False,
         channels_last: bool = False,
     ) -> None:
         self.spec = spec
         self.path = model_path(path)
-        self.batch_sizes = _batches(max_batch)
+        self.batch_sizes = engine_batches(max_batch, is_cuda=device == "cuda", cuda_graph=cuda_graph)
         """The batches that are run on a GPU, where a smaller one is filled up: few shapes, each ready before a run."""
         if cuda_graph and spec.pixels == "packed" and (spec.form == "frame" or spec.resize == "in-graph"):
             raise DeviceError(
@@ -130,6 +134,7 @@ class OrtEngine:
         self._each_thread = threading.local()
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
         self._capture = GraphCapture() if cuda_graph else None
+        self._lanes = Lanes(inflight) if cuda_graph else None
         logger.info("%s", self.describe())
         for remark in self.remarks:
             logger.warning("%s: %s", self.path.name, remark)
@@ -160,14 +165,21 @@ class OrtEngine:
             return self.infer(np.repeat(self.blank_input()[:1], self.spec.batch or batch, axis=0))
         return self.infer_planes([self.blank_planes(frame_wh or self.spec.network_wh)] * batch)
 
-    def warm_up(self, runs: int = 2, *, frame_wh: tuple[int, int] | None = None) -> None:
+    def warm_up(
+        self, runs: int = 2, *, frame_wh: tuple[int, int] | None = None, batches: Sequence[int] | None = None
+    ) -> None:
         """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches.
 
-        On a GPU, which searches anew for each shape, with every batch that will occur.
+        On a GPU, which searches anew for each shape, with every batch that will occur, or those that are given; what is
+        recorded as a CUDA graph is recorded here, wherever it will be played.
         """
-        for batch in self.batch_sizes:
+        for batch in self.batch_sizes if batches is None else batches:
+            run = partial(self.infer_blank, batch, frame_wh=frame_wh)
             for _ in range(runs):
-                self.infer_blank(batch, frame_wh=frame_wh)
+                if self._lanes is None:
+                    run()
+                else:
+                    self._lanes.call_in_all(run)
 
     def blank_input(self) -> Array:
         """Zeros of the shape and dtype that a network that takes pixels takes."""
@@ -195,11 +207,18 @@ class OrtEngine:
     def _run(self, inputs: Inputs, batch: int) -> Outputs:
         if self._device_type == "cpu":
             values = self._session.run(self._output_names, on_host(inputs))
+        elif self._lanes is not None:
+            values = self._lanes.call(partial(self._run_bound, inputs, batch))
         else:
-            if not hasattr(self._each_thread, "run"):
-                self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
-            values = self._each_thread.run(inputs, batch=self._filled_up(batch))
+            values = self._run_bound(inputs, batch)
         return dict(zip(self._output_names, values, strict=True))
+
+    def _run_bound(self, inputs: Inputs, batch: int) -> list[Array]:
+        """With the buffers of this thread."""
+        if not hasattr(self._each_thread, "run"):
+            self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
+        run: BoundRun = self._each_thread.run
+        return run(inputs, batch=self._filled_up(batch))
 
     def _filled_up(self, batch: int) -> int | None:
         """The least batch that is run anyway; None for one that is larger than any, or of a network of fixed batch."""
@@ -212,12 +231,20 @@ class OrtEngine:
 
     def close(self) -> None:
         """Let go of the network. May be called more than once; `infer` must not be called after."""
+        if self._lanes is not None:
+            self._lanes.close()
         self._session = None
         self._each_thread = threading.local()
 
 
-def _batches(max_batch: int) -> tuple[int, ...]:
-    """1, the powers of two from 4 on that are smaller than a batch, and itself: 2 run as 4 cost little more."""
+def engine_batches(max_batch: int, *, is_cuda: bool, cuda_graph: bool) -> tuple[int, ...]:
+    """The batches that an engine runs, from 1 to the largest; 2 run as 4 cost little more.
+
+    On CUDA without recordings only itself: ONNX Runtime keeps one plan for each convolution, that of the last shape
+    (Conv::UpdateState), so that runs of changing sizes would plan all of them again, which takes seconds.
+    """
+    if is_cuda and not cuda_graph:
+        return (max_batch,)
     return tuple(sorted({1, *(2**power for power in range(2, (max_batch - 1).bit_length())), max_batch}))
 
 

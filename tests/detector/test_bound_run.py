@@ -10,7 +10,7 @@ import gc
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ import pytest
 
 from pipeline.detector.bound_run import BoundRun, GraphCapture, fixed_shapes
 from pipeline.detector.device_copies import CudaCopies
-from pipeline.detector.devices import cuda_options
-from pipeline.detector.engine import OrtEngine
+from pipeline.detector.devices import DEVICES, Device, SessionSettings, add_device, cuda_options
+from pipeline.detector.engine import OrtEngine, engine_batches
+from pipeline.detector.lanes import Lanes
 from pipeline.detector.pinned import pinned_array
 from pipeline.detector.recognise import recognise
+from pipeline.detector.runtime_types import SessionOptions
 from pipeline.detector.session import open_session
 from pipeline.detector.tensorrt import (
     Machine,
@@ -192,6 +194,52 @@ def test_batches_are_filled_up_to_one_of_few(tmp_path: Path) -> None:
     assert sizes == {1: (1,), 2: (1, 2), 6: (1, 4, 6), 16: (1, 4, 8, 16)}
 
 
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_on_cuda_sizes_change_only_where_each_is_recorded(cuda_graph: bool) -> None:
+    sizes = engine_batches(16, is_cuda=True, cuda_graph=cuda_graph)
+    assert sizes == ((1, 4, 8, 16) if cuda_graph else (16,))
+
+
+def test_a_lane_keeps_what_is_its_own() -> None:
+    lanes, own, names = Lanes(3), threading.local(), []
+
+    def record() -> None:
+        own.name = threading.current_thread().name
+        names.append(own.name)
+
+    lanes.call_in_all(record)
+    assert len(set(names)) == 3
+    asking = ThreadPoolExecutor(8)  # more threads than lanes
+    assert {future.result() for future in [asking.submit(lanes.call, lambda: own.name) for _ in range(64)]} <= set(
+        names
+    )
+    assert lanes.call(lambda: lanes.call(lambda: own.name)) in names  # from a lane itself
+    lanes.close()
+    lanes.close()
+
+
+def test_what_goes_wrong_in_a_lane_is_raised_where_it_was_called() -> None:
+    lanes = Lanes(2)
+
+    def refuse() -> None:
+        raise DeviceError("no memory")
+
+    for call in (lanes.call, lanes.call_in_all):
+        with pytest.raises(DeviceError, match="no memory"):
+            call(refuse)
+    assert lanes.call(lambda: 1) == 1
+    lanes.close()
+
+
+@pytest.mark.parametrize("device", [name for name, provider in DEVICES.items() if provider.plugin is None])
+def test_no_provider_is_named_twice(device: Device) -> None:
+    providers = add_device(cast(SessionOptions, object()), device, SessionSettings())
+    assert providers is not None
+    names = [name for name, _ in providers]
+    assert names == list(dict.fromkeys(names))
+    assert names[-1] == "CPUExecutionProvider"
+
+
 class Cudart:
     """The functions of CUDA's runtime that are used, over the C library's memory."""
 
@@ -299,7 +347,8 @@ def test_cuda_uploads_and_downloads_and_says_what_it_refused() -> None:
 def test_cuda_is_told_how_exact_and_whether_to_record() -> None:
     plain = cuda_options(precision=None, cuda_graph=False)
     assert plain == {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
-    assert cuda_options(precision=None, cuda_graph=False, channels_last=True)["prefer_nhwc"] == "1"
+    last = cuda_options(precision=None, cuda_graph=False, channels_last=True)
+    assert (last["prefer_nhwc"], last["fuse_conv_bias"]) == ("1", "1")
     assert cuda_options(precision="fp32", cuda_graph=False)["use_tf32"] == "0"
     assert cuda_options(precision=None, cuda_graph=True)["enable_cuda_graph"] == "1"
 

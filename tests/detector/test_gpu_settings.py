@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -29,6 +30,7 @@ class Gpu:
     def __init__(self, base: dict[int, float], *, cannot: tuple[str, ...] = (), **factors: float) -> None:
         self.base, self.factors, self.cannot = base, factors, cannot
         self.opened: list[GpuSettings] = []
+        self.num_closed = 0
 
     def open(self, settings: GpuSettings) -> Any:
         for name in self.cannot:
@@ -43,11 +45,18 @@ class Gpu:
             rate *= self.factors.get(name, 1.0) if getattr(settings, name) else 1.0
         return rate * {1: self.factors.get("alone", 0.5), 2: 1.0, 3: self.factors.get("three", 1.0)}[settings.inflight]
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        self.num_closed += 1
 
     def best(self, *, most_batch: int = 16, key: str | None = None, **fixed: Unpack[FixedSettings]) -> GpuSettings:
         key = key or f"GPU {next(NUMBERS)}"
         return best_settings(self.open, fixed=fixed, most_batch=most_batch, rate=self.rate, key=(key,))[0]
+
+
+def recorded(settings: GpuSettings) -> GpuSettings:
+    """The same without its recordings, which these tests are not about."""
+    assert settings.cuda_graph
+    return replace(settings, cuda_graph=False)
 
 
 NUMBERS = itertools.count()
@@ -55,21 +64,37 @@ GROWING = {1: 100.0, 2: 190.0, 4: 350.0, 8: 600.0, 16: 650.0}
 
 
 def test_the_fastest_batch_is_taken_but_for_a_tenth_half_of_it() -> None:
-    assert Gpu(GROWING).best() == GpuSettings(batch=8, inflight=2)  # 600 is more than nine tenths of 650
-    assert Gpu({**GROWING, 16: 900.0}).best() == GpuSettings(batch=16)
-    assert Gpu(dict.fromkeys(GROWING, 100.0)).best() == GpuSettings(batch=1)
+    assert recorded(Gpu(GROWING).best()) == GpuSettings(batch=8, inflight=2)  # 600 is more than nine tenths of 650
+    assert recorded(Gpu({**GROWING, 16: 900.0}).best()) == GpuSettings(batch=16)
+    assert recorded(Gpu(dict.fromkeys(GROWING, 100.0)).best()) == GpuSettings(batch=1)
 
 
 def test_no_more_frames_are_run_at_once_than_there_are_cameras() -> None:
     gpu = Gpu(GROWING)
-    assert gpu.best(most_batch=4) == GpuSettings(batch=4)
+    assert gpu.best(most_batch=4).batch == 4
     assert max(settings.batch for settings in gpu.opened) == 4
 
 
-def test_an_option_is_taken_where_it_gains_and_left_where_it_cannot_be_had() -> None:
-    assert Gpu(GROWING, cuda_graph=1.5, channels_last=1.02).best() == GpuSettings(batch=8, cuda_graph=True)
-    assert Gpu(GROWING, cuda_graph=1.5, channels_last=1.2).best().channels_last
-    assert not Gpu(GROWING, cuda_graph=1.5, cannot=("cuda_graph",)).best().cuda_graph
+def test_runs_are_recorded_where_they_can_be() -> None:
+    assert Gpu(GROWING).best().cuda_graph
+    assert Gpu(GROWING, cannot=("cuda_graph",)).best() == GpuSettings(batch=8)
+
+
+def test_the_layout_is_changed_where_that_gains_and_can_be_had() -> None:
+    assert Gpu(GROWING, channels_last=1.2).best().channels_last
+    assert not Gpu(GROWING, channels_last=1.02).best().channels_last
+    assert not Gpu(GROWING, channels_last=1.2, cannot=("channels_last",)).best().channels_last
+
+
+def test_one_engine_serves_for_every_number_of_inferences_at_once() -> None:
+    gpu = Gpu({1: 100.0})
+    gpu.best(most_batch=1)
+    assert [(settings.channels_last, settings.inflight) for settings in gpu.opened] == [
+        (False, 3),
+        (True, 3),
+        (False, 3),
+    ]
+    assert gpu.num_closed == 3
 
 
 def test_as_few_inferences_at_once_are_taken_as_serve() -> None:
@@ -89,7 +114,7 @@ def test_what_was_found_is_remembered_and_found_anew_where_something_differs() -
     other = Gpu({**GROWING, 16: 900.0})
     settings, reason = best_settings(other.open, fixed={}, most_batch=16, rate=other.rate, key=("a",))
     assert (settings.batch, other.opened) == (8, [])
-    assert reason == "batch 8, 2 at once: 600 frames/s of blank frames, 100 with batch 1, 2 at once, as found before"
+    assert reason == "batch 8, 2 at once, CUDA graph: 600 frames/s of blank frames, as found before"
     assert other.best(key="b").batch == 16
 
 
