@@ -73,7 +73,6 @@ def open_engine(
             spin_microseconds=spin_us if section.spin_us is None else section.spin_us,
             precision=candidate.precision,
             max_batch=settings.batch,
-            inflight=settings.inflight,
             cuda_graph=settings.cuda_graph,
             channels_last=settings.channels_last,
         )

@@ -67,8 +67,7 @@ def best_settings(
 ) -> tuple[GpuSettings, str]:
     """The settings with which frames go through fastest, and why.
 
-    Runs are recorded as CUDA graphs wherever that is possible: only then does a batch that is not full cost less than a
-    full one, and starting a run next to nothing.
+    Runs are recorded as CUDA graphs wherever that is possible, because starting one then costs next to nothing.
 
     fixed: settings that are not tried, because somebody has said them. key: what decides about it beside them.
     """
@@ -108,14 +107,14 @@ def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int,
         picture: Any = _BlankPicture(engine.blank_planes(frame_wh, on_device=on_device))
         frame = Frame(picture, "blank", 0, 0.0, 0.0)
         flow = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(
-            DetectPlanes(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
+            _KeptDetectPlanes(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
         )
     else:
         letterbox = Letterbox.fit(engine.spec.network_wh, engine.spec.network_wh, engine.spec.resize)
         frame = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
         prepared = NetworkInput(frame, letterbox, engine.blank_input()[:1], lambda: None)
         flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(
-            Detect(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
+            _KeptDetect(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
         )
     began = time.monotonic()
     with Running(flow) as running:
@@ -129,12 +128,12 @@ class _Trial:
     def __init__(self, open_engine: Open, rate: Rate) -> None:
         self._open, self._rate = open_engine, rate
         self._rates: dict[GpuSettings, float] = {}
-        self._opened: tuple[GpuSettings, OrtEngine] | None = None  # as it serves any number of inferences at once
+        self._opened: tuple[GpuSettings, OrtEngine] | None = None  # which serves any number of inferences at once
 
     def rate(self, settings: GpuSettings) -> float:
         if settings not in self._rates:
             try:
-                engine = self._engine(replace(settings, inflight=_MOST_INFLIGHT))
+                engine = self._engine(replace(settings, inflight=1))
             except DeviceError:
                 return self._rates.setdefault(settings, 0.0)
             self._rates[settings] = self._rate(engine, settings)
@@ -164,6 +163,16 @@ class _Trial:
                 break
             best = half
         return best
+
+
+class _KeptDetectPlanes(DetectPlanes):
+    def close(self) -> None:
+        """Whoever opened the engine may go on with it."""
+
+
+class _KeptDetect(Detect):
+    def close(self) -> None:
+        """As above."""
 
 
 class _Until:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,6 @@ from pipeline.detector.devices import Device, Precision
 from pipeline.detector.facts import model_path
 from pipeline.detector.heads import Outputs
 from pipeline.detector.installation import load_runtime
-from pipeline.detector.lanes import Lanes
 from pipeline.detector.proposals import whole_picture
 from pipeline.detector.runtime_types import Array
 from pipeline.detector.session import open_session
@@ -88,7 +88,6 @@ class OrtEngine:
     `pipeline.detector.session.open_session`.
 
     max_batch: the most images that are run at once where the model takes any number, which TensorRT must know before.
-    inflight: how many runs at once are recorded for, with `cuda_graph`.
     Raises ModelError for what is not a path, and for a file that ONNX Runtime cannot load.
     """
 
@@ -102,13 +101,12 @@ class OrtEngine:
         spin_microseconds: int | None = 200,
         precision: Precision | None = None,
         max_batch: int = 1,
-        inflight: int = 1,
         cuda_graph: bool = False,
         channels_last: bool = False,
     ) -> None:
         self.spec = spec
         self.path = model_path(path)
-        self.batch_sizes = engine_batches(max_batch, is_cuda=device == "cuda", cuda_graph=cuda_graph)
+        self.batch_sizes = engine_batches(max_batch)
         """The batches that are run on a GPU, where a smaller one is filled up: few shapes, each ready before a run."""
         if cuda_graph and spec.pixels == "packed" and (spec.form == "frame" or spec.resize == "in-graph"):
             raise DeviceError(
@@ -116,7 +114,11 @@ class OrtEngine:
                 "of any size; leave it out, or export --form boxes"
             )
 
-        opened = open_session(
+        # ONNX Runtime on CUDA plans every convolution anew when the size of a batch changes, which takes seconds, and
+        # what was recorded for another size before that may then run into memory that is gone.
+        has_sessions = device == "cuda" and spec.batch is None  # one for each batch
+        open_one = partial(
+            open_session,
             self.path,
             device,
             intra_op_threads=intra_op_threads,
@@ -126,15 +128,19 @@ class OrtEngine:
             cuda_graph=cuda_graph,
             channels_last=channels_last,
         )
+        opened = open_one()
         self.reason = f"{device}: as asked for"
         self.agreement: str | None = None  # in words
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
-        self._session: Any = opened.session  # None once it is closed
+        self._session: Any = opened.session  # of the largest batch, or of any; None once it is closed
+        smaller = self.batch_sizes[:-1] if has_sessions else ()
+        self._smaller: dict[int, Any] = {batch: open_one().session for batch in smaller}
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._each_thread = threading.local()
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
         self._capture = GraphCapture() if cuda_graph else None
-        self._lanes = Lanes(inflight) if cuda_graph else None
+        # ONNX Runtime knows a recording by the thread that made it, so that one thread records and plays all of them.
+        self._player = ThreadPoolExecutor(1, thread_name_prefix="cuda graphs") if cuda_graph else None
         logger.info("%s", self.describe())
         for remark in self.remarks:
             logger.warning("%s: %s", self.path.name, remark)
@@ -170,16 +176,12 @@ class OrtEngine:
     ) -> None:
         """Run on zeros, so that the first frame does not pay for kernels, arenas and algorithm searches.
 
-        On a GPU, which searches anew for each shape, with every batch that will occur, or those that are given; what is
-        recorded as a CUDA graph is recorded here, wherever it will be played.
+        On a GPU with every batch that will occur, or those that are given; what is recorded as a CUDA graph is recorded
+        here.
         """
         for batch in self.batch_sizes if batches is None else batches:
-            run = partial(self.infer_blank, batch, frame_wh=frame_wh)
             for _ in range(runs):
-                if self._lanes is None:
-                    run()
-                else:
-                    self._lanes.call_in_all(run)
+                self.infer_blank(batch, frame_wh=frame_wh)
 
     def blank_input(self) -> Array:
         """Zeros of the shape and dtype that a network that takes pixels takes."""
@@ -207,18 +209,20 @@ class OrtEngine:
     def _run(self, inputs: Inputs, batch: int) -> Outputs:
         if self._device_type == "cpu":
             values = self._session.run(self._output_names, on_host(inputs))
-        elif self._lanes is not None:
-            values = self._lanes.call(partial(self._run_bound, inputs, batch))
+        elif self._player is not None:
+            values = self._player.submit(self._run_bound, inputs, batch).result()
         else:
             values = self._run_bound(inputs, batch)
         return dict(zip(self._output_names, values, strict=True))
 
     def _run_bound(self, inputs: Inputs, batch: int) -> list[Array]:
         """With the buffers of this thread."""
-        if not hasattr(self._each_thread, "run"):
-            self._each_thread.run = BoundRun(self._session, self._output_names, self._device_type, self._capture)
-        run: BoundRun = self._each_thread.run
-        return run(inputs, batch=self._filled_up(batch))
+        size = self._filled_up(batch)
+        session = self._smaller.get(size or batch, self._session)
+        runs: dict[int, BoundRun] = self._each_thread.__dict__.setdefault("runs", {})
+        if id(session) not in runs:
+            runs[id(session)] = BoundRun(session, self._output_names, self._device_type, self._capture)
+        return runs[id(session)](inputs, batch=size)
 
     def _filled_up(self, batch: int) -> int | None:
         """The least batch that is run anyway; None for one that is larger than any, or of a network of fixed batch."""
@@ -231,20 +235,15 @@ class OrtEngine:
 
     def close(self) -> None:
         """Let go of the network. May be called more than once; `infer` must not be called after."""
-        if self._lanes is not None:
-            self._lanes.close()
+        if self._player is not None:
+            self._player.shutdown()
         self._session = None
+        self._smaller = {}
         self._each_thread = threading.local()
 
 
-def engine_batches(max_batch: int, *, is_cuda: bool, cuda_graph: bool) -> tuple[int, ...]:
-    """The batches that an engine runs, from 1 to the largest; 2 run as 4 cost little more.
-
-    On CUDA without recordings only itself: ONNX Runtime keeps one plan for each convolution, that of the last shape
-    (Conv::UpdateState), so that runs of changing sizes would plan all of them again, which takes seconds.
-    """
-    if is_cuda and not cuda_graph:
-        return (max_batch,)
+def engine_batches(max_batch: int) -> tuple[int, ...]:
+    """1, the powers of two from 4 on that are smaller than a batch, and itself: 2 run as 4 cost little more."""
     return tuple(sorted({1, *(2**power for power in range(2, (max_batch - 1).bit_length())), max_batch}))
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import threading
+from collections import defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from pipeline.detector.bound_run import BoundRun, GraphCapture, fixed_shapes
+from pipeline.detector import engine as engine_module
+from pipeline.detector.bound_run import BoundRun, GraphCapture, Inputs, fixed_shapes
 from pipeline.detector.device_copies import CudaCopies
 from pipeline.detector.devices import DEVICES, Device, SessionSettings, add_device, cuda_options
-from pipeline.detector.engine import OrtEngine, engine_batches
-from pipeline.detector.lanes import Lanes
+from pipeline.detector.engine import OrtEngine
 from pipeline.detector.pinned import pinned_array
 from pipeline.detector.recognise import recognise
-from pipeline.detector.runtime_types import SessionOptions
-from pipeline.detector.session import open_session
+from pipeline.detector.runtime_types import Array, Session, SessionOptions
+from pipeline.detector.session import OpenedSession, open_session
 from pipeline.detector.tensorrt import (
     Machine,
     ShapeRange,
@@ -195,40 +198,43 @@ def test_batches_are_filled_up_to_one_of_few(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cuda_graph", [False, True])
-def test_on_cuda_sizes_change_only_where_each_is_recorded(cuda_graph: bool) -> None:
-    sizes = engine_batches(16, is_cuda=True, cuda_graph=cuda_graph)
-    assert sizes == ((1, 4, 8, 16) if cuda_graph else (16,))
+def test_on_cuda_each_batch_has_a_session_of_its_own_whoever_asks(
+    cuda_graph: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_boxes_detector(tmp_path / "pets.onnx", ROWS)
+    shapes: dict[int, set[int]] = defaultdict(set)
+    threads = set()
 
+    def open_on_host(model: Path, device: Device, **_: object) -> OpenedSession:
+        return replace(open_session(model, "cpu"), device=device)
 
-def test_a_lane_keeps_what_is_its_own() -> None:
-    lanes, own, names = Lanes(3), threading.local(), []
+    class HostRun(BoundRun):
+        def __init__(self, session: Session, names: Sequence[str], *_: object) -> None:
+            super().__init__(session, names, "cpu")
+            self.id = id(session)
 
-    def record() -> None:
-        own.name = threading.current_thread().name
-        names.append(own.name)
+        def __call__(self, inputs: Inputs, *, batch: int | None = None) -> list[Array]:
+            shapes[self.id].add(batch or 0)
+            threads.add(threading.current_thread().name)
+            return super().__call__(inputs, batch=batch)
 
-    lanes.call_in_all(record)
-    assert len(set(names)) == 3
-    asking = ThreadPoolExecutor(8)  # more threads than lanes
-    assert {future.result() for future in [asking.submit(lanes.call, lambda: own.name) for _ in range(64)]} <= set(
-        names
-    )
-    assert lanes.call(lambda: lanes.call(lambda: own.name)) in names  # from a lane itself
-    lanes.close()
-    lanes.close()
-
-
-def test_what_goes_wrong_in_a_lane_is_raised_where_it_was_called() -> None:
-    lanes = Lanes(2)
-
-    def refuse() -> None:
-        raise DeviceError("no memory")
-
-    for call in (lanes.call, lanes.call_in_all):
-        with pytest.raises(DeviceError, match="no memory"):
-            call(refuse)
-    assert lanes.call(lambda: 1) == 1
-    lanes.close()
+    monkeypatch.setattr(engine_module, "open_session", open_on_host)
+    monkeypatch.setattr(engine_module, "BoundRun", HostRun)
+    engine = OrtEngine(path, recognise(path), device="cuda", max_batch=6, cuda_graph=cuda_graph)
+    engine.warm_up()
+    assert sorted(shapes.values(), key=min) == [{1}, {4}, {6}]
+    images = np.random.default_rng(0).random((6, 3, 64, 64)).astype(np.float32)
+    with ThreadPoolExecutor(3) as asking:
+        for number, outputs in zip(
+            range(1, 7), asking.map(lambda n: engine.infer(images[:n]), range(1, 7)), strict=True
+        ):
+            expected = OrtEngine(path, recognise(path)).infer(images[:number])
+            for name, values in outputs.items():
+                assert np.array_equal(values[:number], expected[name])
+    assert sorted(shapes.values(), key=min) == [{1}, {4}, {6}]
+    assert len(threads) == 1 or not cuda_graph
+    engine.close()
+    engine.close()
 
 
 @pytest.mark.parametrize("device", [name for name, provider in DEVICES.items() if provider.plugin is None])

@@ -89,11 +89,7 @@ def test_the_layout_is_changed_where_that_gains_and_can_be_had() -> None:
 def test_one_engine_serves_for_every_number_of_inferences_at_once() -> None:
     gpu = Gpu({1: 100.0})
     gpu.best(most_batch=1)
-    assert [(settings.channels_last, settings.inflight) for settings in gpu.opened] == [
-        (False, 3),
-        (True, 3),
-        (False, 3),
-    ]
+    assert [settings.channels_last for settings in gpu.opened] == [False, True, False]
     assert gpu.num_closed == 3
 
 
@@ -132,7 +128,8 @@ def test_findings_are_forgotten_after_a_month_and_a_broken_file_is_none(tmp_path
 def test_a_rate_is_that_of_a_flow_on_blank_frames(tmp_path: Path) -> None:
     path = write_boxes_detector(tmp_path / "pets.onnx", [(1.0, 2.0, 30.0, 40.0, 0.5, 1)])
     engine = OrtEngine(path, recognise(path), device="cpu", max_batch=4)
-    assert blank_rate(engine, GpuSettings(batch=4), frame_wh=(64, 64), on_device=False) > 0
+    for inflight in (1, 2):  # with one engine
+        assert blank_rate(engine, GpuSettings(batch=4, inflight=inflight), frame_wh=(64, 64), on_device=False) > 0
 
 
 @pytest.mark.parametrize("finding", [{}, {"device": 5}, {"device": "cpu", "reason": None}, [], "x"])
