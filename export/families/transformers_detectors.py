@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from export.exportable import Exportable, ExportRequest, Reference, boxes_spec_of
+from export.families.transformers_attention import attention_in_one_part
 from export.families.transformers_loading import FAMILIES, NAMES, Config, Family, Loaded, Processor, accepts, load
 from export.graph.forms import Normalise
 from export.graph.ops import best_pairs, take_rows
@@ -242,11 +243,17 @@ def _logits_shape(body: nn.Module, spec: DetectorSpec) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _exporting(model: nn.Module) -> Iterator[None]:
-    """While the graph is recorded: leave transformers' assertions out and keep the batch dynamic.
+    """While the graph is recorded: leave transformers' assertions out, keep the batch dynamic and sampling in one part.
 
     ONNX has no operator for the assertions (aten._is_all_true). `len(tensor)`, with which RT-DETR, RT-DETRv2 and
     D-FINE take the batch, is a plain number to Python; torch.onnx.export then silently writes a fixed batch.
     """
+    with _plain_assertions_and_len(model), attention_in_one_part(model):
+        yield
+
+
+@contextlib.contextmanager
+def _plain_assertions_and_len(model: nn.Module) -> Iterator[None]:
     module_globals = vars(sys.modules[type(model).__module__])
     module_globals["len"] = _dynamic_len
     variable = "TRANSFORMERS_DISABLE_TORCH_CHECK"

@@ -7,10 +7,7 @@ that hides the data-dependent shapes. Pass `TRANSLATIONS` to `torch.onnx.export(
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-import numpy as np
-import onnxscript
 import torch
 import torch.nn.functional as F
 import torchvision
@@ -18,10 +15,8 @@ from onnx import TensorProto, helper, parser
 from onnxscript import ir
 from torch import Tensor
 
-Value = Any
-"""A value of the graph that is being written; onnxscript has no type for all of its kinds."""
-
-op: Any = onnxscript.opset20  # its own types lack values that are computed later
+from export.graph.opset import Value, op
+from export.graph.sampling import SAMPLING
 
 _NO_LIMIT = 2**63 - 1
 _CUBIC = -0.75  # PyTorch's bicubic kernel
@@ -243,56 +238,6 @@ def _cubic_constants() -> str:
     return "\n".join(lines)
 
 
-def _grid_sampler_in_onnx(
-    input: Value,  # noqa: A002 - as PyTorch calls it
-    grid: Value,
-    interpolation_mode: int,
-    padding_mode: int,
-    align_corners: bool,
-) -> Value:
-    """Bilinear sampling of [N, C, H, W] at [N, h, w, 2] by GatherND, zeros outside.
-
-    ONNX's GridSample has no kernel for CUDA in ONNX Runtime, which would then copy the features of each decoder layer
-    to the processor and back: RT-DETR ran at 46 images/s on an H100 instead of hundreds. Other modes stay GridSample.
-    """
-    channels, height, width = input.shape[1:]
-    if (interpolation_mode, padding_mode) != (0, 0) or not all(isinstance(side, int) for side in (height, width)):
-        modes, paddings = ("linear", "nearest", "cubic"), ("zeros", "border", "reflection")
-        return op.GridSample(
-            input,
-            grid,
-            align_corners=int(align_corners),
-            mode=modes[interpolation_mode],
-            padding_mode=paddings[padding_mode],
-        )
-    size = _floats([width, height])
-    position = op.Cast(grid, to=TensorProto.FLOAT)  # [N, h, w, 2], x first, in -1..1
-    if align_corners:
-        position = op.Mul(op.Add(position, _floats([1])), _floats([(width - 1) / 2, (height - 1) / 2]))
-    else:
-        position = op.Sub(op.Mul(op.Add(position, _floats([1])), op.Mul(size, _floats([0.5]))), _floats([0.5]))
-    position = op.Unsqueeze(position, [3])  # [N, h, w, 1, 2]
-    # The four cells around a position, weighted by their closeness; a cell outside weighs nothing.
-    corners = op.Add(op.Floor(position), _floats([[0, 0], [1, 0], [0, 1], [1, 1]]))  # [N, h, w, 4, 2]
-    inside = op.Min(op.Max(corners, _floats([0])), op.Sub(size, _floats([1])))
-    closeness = op.Sub(_floats([1]), op.Abs(op.Sub(position, corners)))
-    closeness = op.Mul(closeness, op.Cast(op.Equal(corners, inside), to=TensorProto.FLOAT))
-    weights = op.CastLike(op.ReduceProd(closeness, [4], keepdims=1), input)  # [N, h, w, 4, 1]
-    cells = op.ReduceSum(op.Mul(inside, _floats([1, width])), [4], keepdims=1)  # [N, h, w, 4, 1], row by row
-    # NaN has no cell: any will do, because its weight is NaN as well.
-    cells = op.Max(op.Cast(cells, to=TensorProto.INT64), op.Constant(value_ints=[0]))
-    cells = op.Min(cells, op.Constant(value_ints=[height * width - 1]))
-    rows = op.Reshape(op.Transpose(input, perm=[0, 2, 3, 1]), op.Constant(value_ints=[0, height * width, channels]))
-    values = op.GatherND(rows, cells, batch_dims=1)  # [N, h, w, 4, C]
-    return op.Transpose(op.ReduceSum(op.Mul(values, weights), [3], keepdims=0), perm=[0, 3, 1, 2])
-
-
-def _floats(values: Sequence[float] | Sequence[Sequence[float]]) -> Value:
-    """A float32 constant."""
-    array = np.array(values, np.float32)
-    return op.Constant(value=helper.make_tensor("", TensorProto.FLOAT, array.shape, array.ravel().tolist()))
-
-
 @torch.library.custom_op("streamdet::max_pool_regions", mutates_args=())
 def max_pool_regions(features: Tensor, regions: Tensor, scale: float, side: int) -> Tensor:
     """Regions [N, R, 4], xyxy in network pixels → [N * R, C, side, side], the largest feature of each part.
@@ -330,7 +275,6 @@ TRANSLATIONS: dict[Callable[..., object], Callable[..., object]] = {
     torch.ops.streamdet.pool_regions.default: _pool_regions_in_onnx,
     torch.ops.streamdet.max_pool_regions.default: _max_pool_regions_in_onnx,
     torch.ops.streamdet.find_peaks.default: _find_peaks_in_onnx,
-    torch.ops.aten.grid_sampler.default: _grid_sampler_in_onnx,
-    torch.ops.aten.grid_sampler_2d.default: _grid_sampler_in_onnx,
+    **SAMPLING,
 }
 """For `torch.onnx.export(custom_translation_table=...)`; needs opset 20 or later."""

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from export.graph.ops import TRANSLATIONS
+from export.graph.sampling import MOST_IMAGES
 from pipeline.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
 OPSET = 20
 _LARGEST_FILE = 2**31 - 1  # a protobuf message cannot be larger
-_MOST_IMAGES = 1024
 _LARGEST_SIDE = 16384
 
 Axes = dict[int, torch.export.Dim]
@@ -84,7 +84,7 @@ def to_onnx(
 
 def _dynamic_axes(names: Sequence[str], examples: Sequence[Tensor], *, any_size: bool) -> list[Axes]:
     """The dynamic axes of every input; none for one of fewer than three axes."""
-    batch = torch.export.Dim("batch", min=1, max=_MOST_IMAGES)
+    batch = torch.export.Dim("batch", min=1, max=MOST_IMAGES)
     axes: list[Axes] = [{0: batch} if tensor.dim() > 2 else {} for tensor in examples]
     for name, dynamic in zip(names, axes, strict=True):
         if any_size and dynamic:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from export.exportable import Exportable, ExportRequest
 from export.families.transformers_detectors import NAMES, accepts, build
-from export.graph.forms import BodyForm, BoxesForm, Normalise
+from export.graph.forms import BOXES_OUTPUTS, BodyForm, BoxesForm, Normalise
+from export.graph.to_onnx import to_onnx
 from pipeline.errors import ModelError
 from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.candidates import Candidates
@@ -47,24 +48,12 @@ def test_body_and_decode_say_what_the_library_says(family: str, tmp_path: Path) 
         _assert_same_set(one, other)
 
 
-@pytest.mark.parametrize("family", ["detr", "rt_detr_v2"])
+@pytest.mark.parametrize("family", ["detr", "deformable_detr", "rt_detr_v2"])
 def test_an_exported_file_says_the_same_for_any_batch(family: str, tmp_path: Path) -> None:
     exportable = _built(family, tmp_path)
     form = BoxesForm(exportable).eval()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
-        program = torch.onnx.export(
-            form,
-            (_pixels(exportable, 2),),
-            dynamo=True,
-            opset_version=20,
-            external_data=False,
-            input_names=["pixels"],
-            dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},),
-            verbose=False,
-        )
-    assert program is not None
-    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    model = to_onnx(form, _pixels(exportable, 2), input_name="pixels", output_names=BOXES_OUTPUTS)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for num_images in (1, 3):
         pixels = _pixels(exportable, num_images)
         ours = _candidates(*session.run(None, {"pixels": pixels.numpy()}))
