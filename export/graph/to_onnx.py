@@ -14,6 +14,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from export.graph.convolutions import merge_convolutions
 from export.graph.ops import TRANSLATIONS
 from export.graph.sampling import MOST_IMAGES
 from pipeline.errors import ModelError
@@ -77,6 +78,7 @@ def to_onnx(
         raise ModelError(
             "PyTorch's exporter rejects the module: its batch must be dynamic, but it works for one size only"
         )
+    merge_convolutions(model)
     _drop_notes(model)
     _store_exact_halves(model)
     return model
