@@ -136,7 +136,7 @@ def record(work: Callable[[], object], folder: Path) -> list[Activity]:
 
 def activities_of(events: Iterable[Mapping[str, object]]) -> list[Activity]:
     """The kernels and copies of a Chrome trace, in order."""
-    found = []
+    activities = []
     for event in events:
         kind = _kind_of(str(event.get("cat")), str(event.get("name")))
         if kind is None or event.get("ph") != "X":
@@ -145,8 +145,8 @@ def activities_of(events: Iterable[Mapping[str, object]]) -> list[Activity]:
         assert isinstance(arguments, Mapping)
         begin = float(str(event["ts"]))
         span = begin, begin + float(str(event["dur"]))
-        found.append(Activity(kind, str(event["name"]), int(arguments.get("stream", 0)), span))
-    return sorted(found, key=lambda each: each.span)
+        activities.append(Activity(kind, str(event["name"]), int(arguments.get("stream", 0)), span))
+    return sorted(activities, key=lambda each: each.span)
 
 
 def _kind_of(category: str, name: str) -> str | None:
@@ -201,16 +201,16 @@ def union(spans: Iterable[Span]) -> list[Span]:
 
 def shared(a: list[Span], b: list[Span]) -> list[Span]:
     """The time that lies in both of two unions."""
-    found, i, j = [], 0, 0
+    overlaps, i, j = [], 0, 0
     while i < len(a) and j < len(b):
         begin, end = max(a[i][0], b[j][0]), min(a[i][1], b[j][1])
         if begin < end:
-            found.append((begin, end))
+            overlaps.append((begin, end))
         if a[i][1] < b[j][1]:
             i += 1
         else:
             j += 1
-    return found
+    return overlaps
 
 
 def length(spans: Iterable[Span]) -> float:
