@@ -1,11 +1,12 @@
 """Scale: faults of a map and simulated workers → the failure table and the scaling figures of docs/scale.md.
 
-    python -m benchmarks.scale [--only faults|scaling] [--engines local,ray] [--report scale.json]
+    python -m benchmarks.scale [--only faults|cameras|scaling] [--engines local,ray] [--report scale.json]
 
 Faults happen to `streamdet map` on drawn streets, by the detector that comes with it, on two local workers and on a Ray
-cluster of a head and two nodes; the set of (file, frame, boxes) must be that of a serial run. The scaling figures are a
-SIMULATION: workers sleep instead of detecting, see `benchmarks/mapping/simulated.py`. One run with one and two workers
-is real.
+cluster of a head and two nodes; the set of (file, frame, boxes) must be that of a serial run. They happen to `streamdet
+fleet` with four cameras as well, which must give pictures again within 5 s, and never two at once. The scaling figures
+are a SIMULATION: workers sleep instead of detecting, see `benchmarks/mapping/simulated.py`. One run with one and two
+workers is real.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.mapping.cameras import NUM_CAMERAS, CameraOutcome, camera_outcomes
 from benchmarks.mapping.clips import FPS, SETTINGS, mapped_rows, serial_rows, write_clips
 from benchmarks.mapping.drivers import Driver, Engine
 from benchmarks.mapping.faults import FAULTS, Desk, Outcome, outcome_of
@@ -34,6 +36,7 @@ from benchmarks.mapping.simulated import (
     store_bytes_a_frame,
 )
 from benchmarks.mapping.supervised import supervised
+from benchmarks.soaking.clip import FPS as FPS_OF_CAMERA
 from pipeline.fleet.segments import InputFile, whole_file
 from pipeline.fleet.workers import Detected
 
@@ -42,14 +45,14 @@ NUM_WORKERS = (1, 2, 4, 8, 16, 64)
 NUM_SEGMENTS = 320
 LONGER_SECONDS = 90.0  # of the run by which efficiency is judged
 RAY_WORKERS = 8
-NUM_CAMERAS = (500, 4000)
+NUM_SUPERVISED = (500, 4000)
 NUM_COPIES = 2  # of the clips, for the real run
 
 
 def main() -> None:
-    """Print both tables; the exit code is 1 if a fault did harm, or efficiency at 16 workers is below .95."""
+    """Print all tables; the exit code is 1 if a fault did harm, or efficiency at 16 workers is below .95."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", choices=("faults", "scaling"), help="one half of it")
+    parser.add_argument("--only", choices=("faults", "cameras", "scaling"), help="a part of it")
     parser.add_argument("--engines", default="local,ray", help="of the faults, and of the simulation")
     parser.add_argument("--report", type=Path, help="write all numbers as JSON")
     options = parser.parse_args()
@@ -59,11 +62,15 @@ def main() -> None:
     is_right = True
     with TemporaryDirectory() as name:
         clips = write_clips(Path(name) / "clips", CLIP_SECONDS)
-        if options.only != "scaling":
+        if options.only in (None, "faults"):
             outcomes = list(failure_table(Desk(clips, serial_rows(clips), Path(name)), engines))
             is_right &= all(outcome.is_right for outcome in outcomes)
             report["faults"] = [asdict(outcome) for outcome in outcomes]
-        if options.only != "faults":
+        if options.only in (None, "cameras"):
+            fleets = list(camera_table(Path(name), engines))
+            is_right &= all(fleet.is_right for fleet in fleets)
+            report["cameras"] = [asdict(fleet) for fleet in fleets]
+        if options.only in (None, "scaling"):
             figures, is_efficient = scaling_figures(clips, Path(name), engines)
             is_right &= is_efficient
             report["scaling"] = figures
@@ -86,6 +93,23 @@ def failure_table(desk: Desk, engines: Sequence[str]) -> Iterator[Outcome]:
                     f"{outcome.fault:36}{outcome.engine:8}{outcome.num_frames:8}{outcome.num_missing:9}"
                     f"{outcome.num_surplus:9}{outcome.seconds:9.1f}  {outcome.remark}"
                     f"{'' if outcome.is_right else '  WRONG'}",
+                    flush=True,
+                )
+                yield outcome
+
+
+def camera_table(folder: Path, engines: Sequence[str]) -> Iterator[CameraOutcome]:
+    """The same for a fleet of cameras."""
+    print(f"\ncameras: {NUM_CAMERAS} cameras of {FPS_OF_CAMERA} pictures/s, two workers")
+    columns = f"{'longest gap':>13}{'results':>9}{'twice':>7}{'overlaps':>10}{'viewers':>9}{'refused':>9}"
+    print(f"{'fault':32}{'engine':8}{columns}")
+    for name in engines:
+        with _engine(name) as engine:
+            for outcome in camera_outcomes(engine, folder):
+                counts = f"{outcome.num_results:9}{outcome.num_twice:7}{outcome.num_overlaps:10}"
+                print(
+                    f"{outcome.fault:32}{outcome.engine:8}{outcome.gap_seconds:11.1f} s{counts}"
+                    f"{outcome.most_viewers:9}{outcome.num_refused:9}{'' if outcome.is_right else '  WRONG'}",
                     flush=True,
                 )
                 yield outcome
@@ -119,7 +143,7 @@ def scaling_figures(clips: Sequence[Path], folder: Path, engines: Sequence[str])
         "as_listed": asdict(listed),
         "store_bytes_a_frame": store_bytes_a_frame(calibration),
     }
-    fleets = [supervised(num) for num in NUM_CAMERAS]
+    fleets = [supervised(num) for num in NUM_SUPERVISED]
     for fleet in fleets:
         rate = f"{fleet.results_a_second:g} results/s of {fleet.bytes_a_result:.0f} bytes each"
         print(f"fleet    {fleet.num_cameras} cameras with {rate}: the supervisor takes {fleet.cores:.2f} of a core")

@@ -7,7 +7,8 @@ and the other has it as soon as that has, or the lease is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.fleet.camera_messages import Camera, CameraStatus, Granted, Orders, Report, ResultLine
@@ -72,6 +73,7 @@ class WorkerRecord:
     ordered_at_seconds: float | None = None  # None: it has answered its last orders
     report: Report | None = None
     num_kept: int = 0  # of its lines
+    num_refused: int = 0  # of those of its last report
     cores_used: float = 0.0
 
 
@@ -92,15 +94,21 @@ class CameraFleet:
     A worker that begins anew must have a new name, because the old one may still run somewhere.
 
     leases: of this fleet. grants_from_seconds: no camera is granted before, where workers may still have leases of a
-    supervisor that was killed.
+    supervisor that was killed. kept_before: ids of results that this one kept last; workers that outlived it may not
+    know, and send them again.
     """
 
     leases: LeaseBook
     grants_from_seconds: float = 0.0
+    kept_before: Collection[str] = ()
     cameras: dict[str, CameraRecord] = field(default_factory=dict)
     workers: dict[str, WorkerRecord] = field(default_factory=dict)
     counts: FleetCounts = field(default_factory=FleetCounts)
     _rebalanced_at_seconds: float = 0.0
+    _generations_before: Mapping[str, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._generations_before = self.leases.generations
 
     def desire(self, cameras: Iterable[Camera]) -> None:
         """Have these cameras run, and no others; one whose settings have changed is started anew."""
@@ -156,6 +164,14 @@ class CameraFleet:
         granted = tuple(self._granted(worker, now_seconds)) if record.report is not None else ()
         return Orders(granted, self.leases.seconds, record.num_kept)
 
+    def with_news(self, now_seconds: float) -> set[str]:
+        """The workers that would be granted a camera now, and are better told at once."""
+        return {
+            record.target
+            for name, record in self.cameras.items()
+            if record.target is not None and self._can_grant(name, now_seconds) and self._has_reported(record.target)
+        }
+
     def report(self, worker: str, report: Report, now_seconds: float) -> list[ResultLine]:
         """Take what a worker answers to its last orders. Returns the lines that are new and not of a replaced one.
 
@@ -164,7 +180,7 @@ class CameraFleet:
         record = self.workers[worker]
         before = record.report
         if before is None or before.host != report.host:
-            record.num_kept, before = 0, None
+            record.num_kept, before = report.first_line, None  # what was before that, an earlier supervisor has kept
         self.leases.note_held(worker, report.held)
         record.report, record.heard_at_seconds, record.ordered_at_seconds = report, now_seconds, None
         if before is not None:
@@ -172,17 +188,19 @@ class CameraFleet:
         for name, status in report.statuses.items():
             self._note_status(name, status, now_seconds)
         lines = report.lines[max(0, record.num_kept - report.first_line) :]
-        return [line for line in lines if self.leases.accepts(line.camera, line.generation)]
+        accepted = [line for line in lines if self.leases.accepts(line.camera, line.generation)]
+        record.num_refused = len(lines) - len(accepted)
+        return [line for line in accepted if not self._is_kept_before(line)]
 
     def keep(self, worker: str, lines: Sequence[ResultLine]) -> None:
         """The lines of its last report are on the disk, of which `report` returned these."""
         record = self.workers[worker]
         if record.report is None:
             return
-        num_kept = max(record.num_kept, record.report.first_line + len(record.report.lines))
         self.counts.num_results += len(lines)
-        self.counts.num_refused += num_kept - record.num_kept - len(lines)
-        record.num_kept = num_kept
+        self.counts.num_refused += record.num_refused
+        record.num_kept = max(record.num_kept, record.report.first_line + len(record.report.lines))
+        record.num_refused = 0
 
     def is_over(self) -> bool:
         """Whether every camera has come to its end, as files do."""
@@ -200,6 +218,11 @@ class CameraFleet:
         """The worker that has its lease."""
         lease = self.leases.lease_of(camera)
         return None if lease is None else lease.worker
+
+    def _is_kept_before(self, line: ResultLine) -> bool:
+        """Whether an earlier supervisor has kept it; later grants are of generations that it did not know."""
+        is_old = bool(self.kept_before) and line.generation <= self._generations_before.get(line.camera, 0)
+        return is_old and json.loads(line.content)["id"] in self.kept_before
 
     def _is_silent(self, record: WorkerRecord, now_seconds: float) -> bool:
         """Whether it does not answer; one that nobody has asked, because the supervisor was busy, is not silent."""
@@ -231,13 +254,20 @@ class CameraFleet:
             lease = self.leases.lease_of(name)
             if lease is not None and lease.worker == worker and not record.is_stale:
                 lease = self.leases.renew(name, now_seconds)
-            elif self.leases.is_free(name, now_seconds) and now_seconds >= self.grants_from_seconds:
+            elif self._can_grant(name, now_seconds):
                 lease = self.leases.grant(name, worker, now_seconds)
                 record.is_stale = False
                 record.begin_count()
             else:  # whoever has it is not told to go on, here neither
                 continue
             yield Granted(record.camera, lease.generation)
+
+    def _can_grant(self, name: str, now_seconds: float) -> bool:
+        return self.leases.is_free(name, now_seconds) and now_seconds >= self.grants_from_seconds
+
+    def _has_reported(self, worker: str) -> bool:
+        record = self.workers.get(worker)
+        return record is not None and record.report is not None
 
     def _note_status(self, name: str, status: CameraStatus, now_seconds: float) -> None:
         record = self.cameras.get(name)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pipeline.fleet.camera_messages import Granted, Orders
 
-LEASE_SECONDS = 3.5
+LEASE_SECONDS = 3.0
 """Unless a fleet says otherwise: with two exchanges a second, cameras of a lost worker run elsewhere within 5 s."""
 
 _DRIFT = 0.05  # by which the clocks of two machines may differ in rate

@@ -61,6 +61,17 @@ class ResultLog:
         except OSError as error:
             raise self._error(error) from error
 
+    def last_ids(self) -> set[str]:
+        """Ids in the last two files: those that a supervisor kept and could not tell a worker before it was killed."""
+        ids: set[str] = set()
+        for number in range(max(1, self._number - 1), self._number + 1):
+            lines, frames = self._lines_path(number), _parquet_path(self._lines_path(number))
+            if lines.exists():
+                ids |= {value["id"] for value in _values(lines)}
+            elif frames.exists():
+                ids |= _parquet_ids(frames)
+        return ids
+
     def write(self, lines: Sequence[bytes]) -> None:
         """Keep lines, without their ends: when this returns, they are not lost with the power.
 
@@ -83,7 +94,7 @@ class ResultLog:
     def _append(self, content: bytes) -> None:
         if self._file is None:
             self._number += 1
-            self._file = (self._folder / f"lines-{self._number:06d}.jsonl").open("ab", buffering=0)
+            self._file = self._lines_path(self._number).open("ab", buffering=0)
             self._began_at_seconds = self._clock()
             sync_folder(self._folder)
         size = self._file.tell()
@@ -109,11 +120,14 @@ class ResultLog:
     def _finish(self, path: Path) -> None:
         """Make the Parquet file of complete lines, and delete these where they are not to be kept."""
         if "parquet" in self._kinds:
-            target = path.with_name(path.name.replace("lines-", "frames-")).with_suffix(".parquet")
+            target = _parquet_path(path)
             if not target.exists():
                 _write_parquet(target, _values(path))
         if "jsonl" not in self._kinds:
             path.unlink()
+
+    def _lines_path(self, number: int) -> Path:
+        return self._folder / f"lines-{number:06d}.jsonl"
 
     def _error(self, error: OSError) -> SinkError:
         return SinkError(f"{self._folder}: results cannot be kept: {reason_of(error)}")
@@ -123,6 +137,16 @@ def _values(path: Path) -> Iterator[JsonObject]:
     with path.open("rb") as file:
         for line in file:
             yield json.loads(line)
+
+
+def _parquet_path(lines: Path) -> Path:
+    return lines.with_name(lines.name.replace("lines-", "frames-")).with_suffix(".parquet")
+
+
+def _parquet_ids(path: Path) -> set[str]:
+    from pyarrow import parquet
+
+    return set(parquet.read_table(path, columns=["id"])["id"].to_pylist())
 
 
 def _write_parquet(path: Path, values: Iterable[JsonObject]) -> None:

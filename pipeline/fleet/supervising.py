@@ -73,10 +73,11 @@ class FleetSupervisor:
         self._take_reports(reports)
         if not self._is_gathering():
             self.fleet.decide(self.clock())
+        news = self.fleet.with_news(self.clock())
         for slot in self._slots:
             if slot.name and not slot.is_starting and slot.name not in self.fleet.workers:
                 self._note_loss(slot, "silent for too long", is_certain=False)
-            if slot.future is None and self.clock() >= slot.due_at_seconds:
+            if slot.future is None and (slot.name in news or self.clock() >= slot.due_at_seconds):
                 self._send(slot)
 
     def wait(self, seconds: float) -> None:

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.fleet.camera_fleet import CameraFleet
 from pipeline.fleet.camera_messages import Camera, CameraStatus, Granted, Orders, Report, ResultLine
-from pipeline.fleet.leases import HeldLeases, LeaseBook
+from pipeline.fleet.leases import LEASE_SECONDS, HeldLeases, LeaseBook
 
-LEASE_SECONDS = 3.5
 TICK_SECONDS = 0.1  # between two decisions
 EXCHANGE_SECONDS = 0.5
 
@@ -226,6 +225,21 @@ def test_results_of_a_replaced_generation_are_refused_and_the_others_taken_once(
     assert fleet.counts.num_refused == 1
     assert fleet.report(holder, late, 9.5) == []  # it was kept, and is sent again
     assert zombie.held == {"cam-0": 1}
+
+
+def test_a_worker_that_outlived_its_supervisor_sends_again_what_that_had_kept_and_it_is_taken_once() -> None:
+    fleet = CameraFleet(LeaseBook(LEASE_SECONDS, {"door": 4}), 0.0, {"door/4/7"})
+    fleet.desire([Camera("door", "m", {})])
+    fleet.join("w", cores=1, now_seconds=0)
+    lines = tuple(ResultLine("door", number, b'{"id": "door/%d/7"}' % number) for number in (3, 4))
+    new = ResultLine("door", 4, b'{"id": "door/4/8"}')
+    fleet.orders("w", 0.1)
+    report = Report("h", "", {"door": 4}, {}, 1000, (*lines, new), 0.0, 0.0)
+    assert fleet.report("w", report, 0.2) == [new]
+    assert fleet.report("w", report, 0.2) == [new]  # it could not be kept
+    fleet.keep("w", [new])
+    assert (fleet.counts.num_results, fleet.counts.num_refused) == (1, 1)
+    assert fleet.orders("w", 0.3).num_kept == 1003
 
 
 def test_a_camera_whose_settings_change_is_started_anew_where_it_is() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.errors import SinkError
 from pipeline.fleet import result_log
+from pipeline.fleet.result_kinds import ResultKind
 from pipeline.fleet.result_log import ResultLog
 from pipeline.testing import StepClock
 
@@ -49,6 +50,18 @@ def test_a_file_is_complete_after_a_minute_and_its_parquet_says_the_same(tmp_pat
     ]
     detection = rows[0]["detections"][0]
     assert [detection[name] for name in ("x1", "y2", "score", "class_name", "track_id")] == [1, 4, 0.5, "car", None]
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_the_next_start_knows_what_was_kept_last(tmp_path: Path, kind: ResultKind) -> None:
+    pytest.importorskip("pyarrow")
+    clock = StepClock()
+    log = ResultLog(tmp_path, [kind], clock=clock)
+    assert log.last_ids() == set()
+    for frame in range(6):  # two in each file
+        log.write([line(frame)])
+        clock.advance(60)
+    assert ResultLog(tmp_path, [kind]).last_ids() == {f"door/1/{frame}" for frame in range(2, 6)}
 
 
 def test_a_start_after_a_kill_cuts_the_torn_line_off_and_makes_the_missing_parquet(tmp_path: Path) -> None:

@@ -138,7 +138,8 @@ class FleetRun:
         stack.callback(self._log.close)
         is_local = options.engine == "local"
         may_run_elsewhere = 0.0 if is_local else time.monotonic() + options.lease
-        self._fleet = CameraFleet(LeaseBook(options.lease, folder.generations()), may_run_elsewhere)
+        kept_before = () if is_local else self._log.last_ids()
+        self._fleet = CameraFleet(LeaseBook(options.lease, folder.generations()), may_run_elsewhere, kept_before)
         self._fleet.desire(file.plan.cameras)
         self._workers = workers_of(options, OpenHost(file.plan.shared), folder)
         self._supervisor = FleetSupervisor(
