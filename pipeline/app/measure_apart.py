@@ -35,7 +35,7 @@ from pipeline.measure.measured import FloorMeasured, Measured
 from pipeline.measure.processor import OTHER, SOURCE, Reading, Usage, memory_mb, peak_memory_mb, read_processor
 from pipeline.measure.summary import apportioned
 from pipeline.python_process import command_of, environment_of_child
-from pipeline.sources.looping import LoopingSource
+from pipeline.sources.looping import loops_of
 from pipeline.sources.source import FrameSource
 
 if TYPE_CHECKING:
@@ -322,11 +322,7 @@ def _measure_sources(case: Case, config: RunConfig) -> FloorMeasured:
 
 def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
     """How often each source was read again; those that were not are left out."""
-    return {
-        name: source.num_loops
-        for name, source in sources.items()
-        if isinstance(source, LoopingSource) and source.num_loops
-    }
+    return {name: num for name, source in sources.items() if (num := loops_of(source))}
 
 
 def _measure_network(case: Case, config: RunConfig) -> FloorMeasured:
@@ -364,8 +360,9 @@ def _measure_encoder(case: Case, config: RunConfig) -> FloorMeasured:
     from pipeline.stages.render import Render
 
     assert config.output.video is not None
-    sources = open_sources(config)
-    source = next(iter(sources.values()))
+    source, *others = open_sources(config).values()
+    for other in others:  # first: of one video under two names, it would wait for the other
+        other.close()
     render = Render(in_planes=True)
     canvases = [
         item.canvas
@@ -373,8 +370,7 @@ def _measure_encoder(case: Case, config: RunConfig) -> FloorMeasured:
         for item in render.process(Result(Frame(timed.picture, "", 0, 0.0, 0.0), Detections.empty(), ()))
     ]
     rate = (source.frames_per_second or 30.0) / config.flow.every
-    for opened in sources.values():
-        opened.close()
+    source.close()
     recording = Recording(
         config.output.video, frames_per_second=rate, codec=config.output.codec, preset=config.output.preset
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import kind_of, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.packets import HasPackets, SharedPackets
+from pipeline.sources.shared import can_be_shared, shared_by
 from pipeline.sources.source import FrameSource, HasFile, HasImages, HasParts
 from pipeline.stages.capture import Capture
 
@@ -32,6 +34,8 @@ def open_sources(
     waits: bool | None = None,
 ) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
+
+    A camera or a video that is named more than once is opened once, and its pictures go to each of its names.
 
     loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
     the configuration. waits: whether those that do not answer are opened later, by default as configured.
@@ -51,8 +55,9 @@ def open_sources(
         isolate=flow.isolate,
     )
     entries = source_entries(config) if entries is None else entries
-    words = [entry.url for entry in entries]
-    options_of = {entry.url: _own_options(entry, options) for entry in entries}
+    num_entries = Counter(entry.url for entry in entries)
+    words = list(num_entries)
+    options_of = {word: _own_options([entry for entry in entries if entry.url == word], options) for word in words}
 
     def open_one(word: str) -> FrameSource:
         return open_source(word, options=options_of[word])
@@ -64,19 +69,43 @@ def open_sources(
     opened: Iterable[FrameSource] = map(open_one, words)
     if waits:
         opened = open_sources_abreast(words, options=options, open_one=open_one, tries_refused=tries_refused)
+    branches: dict[str, Iterator[FrameSource]] = {}
+    for word, source in zip(words, opened, strict=True):
+        branches[word] = _branches_of(word, source, num_entries[word], partial(open_one, word), loops=loops, undo=undo)
     sources: dict[str, FrameSource] = {}
-    for entry, source in zip(entries, opened, strict=True):
-        word = entry.url
-        if loops and can_be_read_again(word, source):
-            source = LoopingSource(source, partial(open_one, word))
-        if undo is not None:
-            undo.callback(source.close)
+    for entry in entries:
+        source = next(branches[entry.url])
         sources[_free_name(entry.name or source.source_id, sources)] = source
     return sources
 
 
-def _own_options(entry: SourceConfig, options: SourceOptions) -> SourceOptions:
-    """The options of a source that has settings of its own. Raises ConfigError for one that they do not suit."""
+def _branches_of(
+    word: str,
+    source: FrameSource,
+    num: int,
+    open_again: Callable[[], FrameSource],
+    *,
+    loops: bool,
+    undo: ExitStack | None,
+) -> Iterator[FrameSource]:
+    """An open source for each of its names: all with the same pictures, or each opened by itself, as folders are."""
+    is_shared = num > 1 and can_be_shared(source)
+    opened = [source, *(open_again() for _ in range(0 if is_shared else num - 1))]
+    if loops and can_be_read_again(word, source):
+        opened = [LoopingSource(one, open_again) for one in opened]
+    branches: Sequence[FrameSource] = shared_by(opened[0], num) if is_shared else opened
+    if undo is not None:
+        for branch in branches:
+            undo.callback(branch.close)
+    return iter(branches)
+
+
+def _own_options(entries: Sequence[SourceConfig], options: SourceOptions) -> SourceOptions:
+    """The options of a source that has settings of its own. Raises ConfigError for one that they do not suit.
+
+    entries: one for each of its names, of which the first that sets one counts.
+    """
+    entry = next((one for one in entries if one.isolate is not None), entries[0])
     if entry.isolate is None:
         return options
     if entry.isolate and kind_of(entry.url).isolation == "never":

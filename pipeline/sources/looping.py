@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
@@ -14,6 +15,20 @@ from pipeline.sources.source import FrameSource
 def can_be_read_again(word: str, source: FrameSource) -> bool:
     """Whether `word` opens a source with the same pictures again; stdin, pipes, cameras and networks do not."""
     return not source.is_live and (kind_of(word).is_repeatable or bool(files_of(word)))
+
+
+def loops_of(source: FrameSource) -> int:
+    """How often a source was opened and read again."""
+    return source.num_loops if isinstance(source, CountsLoops) else 0
+
+
+@runtime_checkable
+class CountsLoops(Protocol):
+    """A source that begins anew where it ends."""
+
+    @property
+    def num_loops(self) -> int:
+        """How often it has."""
 
 
 class LoopingSource:
