@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError
 from pipeline.fleet.segments import InputFile, Segment
 from pipeline.sources.video.parts import Part
-from pipeline.whole_file import WholeFile
 
 if TYPE_CHECKING:
     import pyarrow
@@ -29,28 +29,33 @@ _COLUMNS = {
 }
 
 
-def write_manifest(path: Path, segments: Sequence[Segment]) -> None:
-    """Write a manifest in place of the one that is there. Raises OSError."""
+def manifest_content(segments: Sequence[Segment]) -> bytes:
+    """The file of a manifest."""
     import pyarrow
     from pyarrow import parquet
 
     columns = list(zip(*map(_row, segments), strict=True)) or [()] * len(_COLUMNS)
-    with WholeFile(path) as file:
-        parquet.write_table(pyarrow.table([list(column) for column in columns], schema=_schema()), file.file)
-        file.finish(durable=True)
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.table([list(column) for column in columns], schema=_schema()), content)
+    return content.getvalue()
 
 
 def read_manifest(path: Path) -> list[Segment]:
     """The segments of a manifest; none where there is no file. Raises ConfigError for what is not a manifest."""
-    if not path.exists():
+    return segments_of(path.read_bytes(), str(path)) if path.exists() else []
+
+
+def segments_of(content: bytes | None, name: str) -> list[Segment]:
+    """The segments of the content of a manifest; None: of no file. name: in errors. Raises ConfigError as above."""
+    if content is None:
         return []
     import pyarrow
     from pyarrow import parquet
 
     try:
-        return [_segment(row) for row in parquet.read_table(path, schema=_schema()).to_pylist()]
+        return [_segment(row) for row in parquet.read_table(io.BytesIO(content), schema=_schema()).to_pylist()]
     except (pyarrow.ArrowException, KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: is not a manifest of streamdet map: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{name}: is not a manifest of streamdet map: {str(error).splitlines()[0]}") from error
 
 
 def _schema() -> pyarrow.Schema:

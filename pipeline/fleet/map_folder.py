@@ -2,59 +2,57 @@
 
     settings.json        what the results depend on: a rerun must agree
     manifest.parquet     the segments, the longest first
-    ledger.jsonl         a line for each result, written once that is on the disk
+    ledger.jsonl         a line for each result, written once that is on the disk; elsewhere ledger/, a file for each
     detections/          a Parquet file for each segment, named after it
     failed.jsonl         the inputs of the last run that could not be done, with the reasons
 
-A result is written beside its place, synced and renamed, and only then entered in the ledger. A process that is killed
-in between leaves a result that counts for nothing, and whose name the next run takes again: nothing is there twice.
+A result is written whole, as `pipeline.fleet.map_storage` says, and only then entered in the ledger. A process that is
+killed in between leaves a result that counts for nothing, and whose name the next run takes again: nothing is there
+twice.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.errors import ConfigError, SinkError, reason_of
-from pipeline.fleet.manifest import read_manifest, write_manifest
+from pipeline.fleet.manifest import manifest_content, segments_of
+from pipeline.fleet.map_storage import RESULTS, SETTINGS, MapStorage, storage_of
 from pipeline.fleet.segments import InputFile, Segment, whole_file
 from pipeline.json_values import JsonObject
-from pipeline.sinks.output_lock import OutputLock
-from pipeline.whole_file import WholeFile
 
-_LOCK = ".lock"
+_MANIFEST, _FAILED = "manifest.parquet", "failed.jsonl"
 
 
 class MapFolder:
     """A folder that one run has at a time, from its beginning to `close`.
 
-    settings: what the results depend on. Raises SinkError where another run has it or it cannot be written, and
+    path: of this machine, or an address such as s3://bucket/out. settings: what the results depend on. storage: in
+    place of that which the path means. Raises SinkError where another run has it or it cannot be written, and
     ConfigError where its results were made with other settings, or something else is in it.
     """
 
-    def __init__(self, path: Path, settings: JsonObject) -> None:
+    def __init__(self, path: Path | str, settings: JsonObject, *, storage: MapStorage | None = None) -> None:
         self.path = path
-        self.detections = path / "detections"
+        self.detections = path / RESULTS if isinstance(path, Path) else f"{path.rstrip('/')}/{RESULTS}"
         try:
-            _refuse_others(path)
-            self.detections.mkdir(parents=True, exist_ok=True)
-            self._lock = OutputLock(path, lock_file=path / _LOCK)
+            self._storage = storage or storage_of(path)
         except OSError as error:
             raise error if isinstance(error, SinkError) else self._sink_error(error) from error
         try:
             self._agree(settings)
-            self._segments = {segment.name: segment for segment in read_manifest(self._manifest)}
+            manifest = self._storage.read(_MANIFEST)
+            self._segments = {segment.name: segment for segment in segments_of(manifest, f"{path}/{_MANIFEST}")}
             self._done: dict[str, JsonObject] = {}
             self._whole: set[int] = set()  # numbers of files that cannot be cut after all
             self._replay()
         except OSError as error:
-            self._lock.release()
+            self._storage.close()
             raise self._sink_error(error) from error
         except BaseException:
-            self._lock.release()
+            self._storage.close()
             raise
 
     @property
@@ -81,7 +79,7 @@ class MapFolder:
     def save_manifest(self) -> None:
         """Write the manifest. Raises SinkError."""
         try:
-            write_manifest(self._manifest, self.segments())
+            self._storage.write(_MANIFEST, manifest_content(self.segments()))
         except OSError as error:
             raise self._sink_error(error) from error
 
@@ -94,10 +92,8 @@ class MapFolder:
             "damage": list(damage),
         }
         try:
-            with WholeFile(self.result_of(segment)) as file:
-                file.file.write(content)
-                file.finish(durable=True)
-            self._enter(entry)
+            self._storage.write(_result_of(segment), content)
+            self._storage.enter(entry)
         except OSError as error:
             raise self._sink_error(error) from error
         self._done[segment.name] = entry
@@ -107,34 +103,27 @@ class MapFolder:
         old = [segment for segment in self._segments.values() if segment.file == file]
         uncut = whole_file(file, sum(part.seconds for part in old), sum(part.num_frames for part in old))
         try:
-            self._enter({"whole": file.number})  # first: without it, a rerun would take the parts for done
+            self._storage.enter({"whole": file.number})  # first: without it, a rerun would take the parts for done
             self._void(file.number)
             self.add([uncut])
-            write_manifest(self._manifest, self.segments())
+            self._storage.write(_MANIFEST, manifest_content(self.segments()))
         except OSError as error:
             raise self._sink_error(error) from error
         return uncut
 
     def save_failures(self, failures: Sequence[JsonObject]) -> None:
         """Write the list of what could not be done; none: no list. Raises SinkError."""
-        path = self.path / "failed.jsonl"
         try:
-            if not failures:
-                path.unlink(missing_ok=True)
-                return
-            with WholeFile(path) as file:
-                file.file.writelines(f"{json.dumps(failure)}\n".encode() for failure in failures)
-                file.finish(durable=True)
+            if failures:
+                self._storage.write(_FAILED, "".join(f"{json.dumps(failure)}\n" for failure in failures).encode())
+            else:
+                self._storage.remove(_FAILED)
         except OSError as error:
             raise self._sink_error(error) from error
 
-    def result_of(self, segment: Segment) -> Path:
-        """The file of its result."""
-        return self.detections / f"{segment.name}.parquet"
-
     def close(self) -> None:
         """Let another run have it."""
-        self._lock.release()
+        self._storage.close()
 
     def __enter__(self) -> MapFolder:
         return self
@@ -142,26 +131,16 @@ class MapFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def _manifest(self) -> Path:
-        return self.path / "manifest.parquet"
-
-    @property
-    def _ledger(self) -> Path:
-        return self.path / "ledger.jsonl"
-
     def _agree(self, settings: JsonObject) -> None:
         """Raise ConfigError where the results were made with other settings; keep these where there were none."""
-        path = self.path / "settings.json"
-        if not path.exists():
-            with WholeFile(path) as file:
-                file.file.write(json.dumps(settings, indent=1).encode())
-                file.finish(durable=True)
+        content = self._storage.read(SETTINGS)
+        if content is None:
+            self._storage.write(SETTINGS, json.dumps(settings, indent=1).encode())
             return
         try:
-            kept = json.loads(path.read_bytes())
+            kept = json.loads(content)
         except ValueError as error:
-            raise ConfigError(f"{path}: is not what a map wrote; name another --out") from error
+            raise ConfigError(f"{self.path}/{SETTINGS}: is not what a map wrote; name another --out") from error
         for key in sorted({*kept, *settings}):
             if kept.get(key) != settings.get(key):
                 raise ConfigError(
@@ -171,40 +150,20 @@ class MapFolder:
 
     def _replay(self) -> None:
         """Read the ledger, and clear away what earlier runs left unfinished."""
-        for entry in self._entries():
+        results = set(self._storage.results())
+        for entry in self._storage.entries():
             if "whole" in entry:
                 self._void(entry["whole"])
-            elif (self.detections / f"{entry['segment']}.parquet").exists():
+            elif f"{entry['segment']}.parquet" in results:
                 self._done[entry["segment"]] = entry
         for file in self.files.values():
             if file.number in self._whole and whole_file(file).name not in self._segments:
                 self.add([whole_file(file)])  # killed before the manifest had it
         self._segments = {name: entry for name, entry in self._segments.items() if not self.is_superseded(entry)}
-        for path in self.detections.iterdir():
-            is_result = path.suffix == ".parquet" and path.stem in self._done
-            if not is_result and (path.suffix == ".parquet" or path.name.endswith(".part")):
-                path.unlink()
-
-    def _entries(self) -> Iterator[JsonObject]:
-        """The lines of the ledger. The last one, if a kill has cut it off, is removed."""
-        if not self._ledger.exists():
-            return
-        content = self._ledger.read_bytes()
-        lines, _, rest = content.rpartition(b"\n")
-        if rest:
-            os.truncate(self._ledger, len(content) - len(rest))
-        for number, line in enumerate(lines.splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                yield entry
-            except ValueError as error:
-                raise SinkError(f"{self._ledger}, line {number}: is not an entry; name another --out") from error
-
-    def _enter(self, entry: JsonObject) -> None:
-        with self._ledger.open("ab") as file:
-            file.write(f"{json.dumps(entry)}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
+        for name in results:
+            is_result = name.endswith(".parquet") and name.removesuffix(".parquet") in self._done
+            if not is_result and name.endswith((".parquet", ".part")):
+                self._storage.remove(f"{RESULTS}/{name}")
 
     def _void(self, number: int) -> None:
         """Forget the parts of a file and their results."""
@@ -212,22 +171,17 @@ class MapFolder:
         for segment in [segment for segment in self._segments.values() if self.is_superseded(segment)]:
             del self._segments[segment.name]
             self._done.pop(segment.name, None)
-            with suppress(FileNotFoundError):
-                self.result_of(segment).unlink()
+            self._storage.remove(_result_of(segment))
 
     def _sink_error(self, error: OSError) -> SinkError:
         done = f"{len(self._done)} results are kept" if getattr(self, "_done", None) else "nothing is lost"
-        return SinkError(
-            f"{self.path}: cannot be written: {reason_of(error)}; {done}; mend that and run the same command again"
-        )
+        is_ours = isinstance(error, SinkError)  # which says it all
+        reason = str(error) if is_ours else f"{self.path}: cannot be written: {reason_of(error)}"
+        return SinkError(f"{reason}; {done}; mend that and run the same command again")
 
 
-def _refuse_others(path: Path) -> None:
-    """Raise ConfigError for a folder with files that are not of a map."""
-    if path.is_dir() and not (path / "settings.json").exists():
-        strangers = [child.name for child in path.iterdir() if child.name not in (_LOCK, "detections")]
-        if strangers:
-            raise ConfigError(f"--out must be a new folder, or that of a map, got {path}, which holds {strangers[0]}")
+def _result_of(segment: Segment) -> str:
+    return f"{RESULTS}/{segment.name}.parquet"
 
 
 def _shown(value: object) -> str:

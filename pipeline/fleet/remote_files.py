@@ -1,25 +1,22 @@
 """Remote files: an address that fsspec opens, such as s3://bucket/videos/ → its videos, and copies of them to read.
 
-A copy is made whole, because a video is read from its end to its beginning and in between; a process keeps the last
-one, for the next segment of the same file.
+A copy of a video is made whole, because a video is read from its end to its beginning and in between; a process keeps
+the last one, for the next segment of the same file.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.errors import ConfigError, MissingExtraError, SourceError, first_line
+from pipeline.errors import ConfigError, MissingExtraError, SinkError, SourceError, first_line
+from pipeline.fleet.remote_address import is_remote
 from pipeline.sources.file_sets import VIDEO_SUFFIXES, natural_order
-
-_SCHEMES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
-_ADDRESS = re.compile(rf"({'|'.join(_SCHEMES)})://(?=[^/])")
 
 
 class FileStatus(NamedTuple):
@@ -27,11 +24,6 @@ class FileStatus(NamedTuple):
 
     num_bytes: int
     changed_at_ns: int
-
-
-def is_remote(path: str) -> bool:
-    """Whether fsspec opens it: Amazon's S3 and its kin, Google's and Azure's storage."""
-    return _ADDRESS.match(path) is not None
 
 
 def remote_videos(word: str) -> list[str]:
@@ -85,6 +77,57 @@ def local_path(path: str) -> Iterator[Path]:
     yield _copy.path
 
 
+class RemoteFolder:
+    """The files below an address. Everything raises SinkError, which is an OSError, where the storage does not do it.
+
+    Raises MissingExtraError where a library of it is missing.
+    """
+
+    def __init__(self, address: str) -> None:
+        self.address = address.rstrip("/")
+        with _failures_of(self.address, SinkError):
+            self._files, self._path = _file_system(self.address)
+
+    def read(self, name: str) -> bytes | None:
+        """The content; None: there is no such file."""
+        with _failures_of(self._address_of(name), SinkError), suppress(FileNotFoundError):
+            content: bytes = self._files.cat_file(self._path_of(name))
+            return content
+        return None
+
+    def read_all(self, folder: str) -> dict[str, bytes]:
+        """The contents of a folder, several at once, by name."""
+        names = self.names(folder)
+        with _failures_of(self._address_of(folder), SinkError):
+            contents = self._files.cat([self._path_of(f"{folder}/{name}") for name in names]) if names else {}
+        return {path.rpartition("/")[2]: content for path, content in contents.items()}
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put a content there, whole or not at all."""
+        with _failures_of(self._address_of(name), SinkError, "written"):
+            self._files.pipe_file(self._path_of(name), content)
+
+    def remove(self, name: str) -> None:
+        """Let there be no such file."""
+        with _failures_of(self._address_of(name), SinkError, "removed"), suppress(FileNotFoundError):
+            self._files.rm_file(self._path_of(name))
+
+    def names(self, folder: str) -> list[str]:
+        """The files and folders in a folder, or in this one, as they are now; none where there is none."""
+        with _failures_of(self._address_of(folder), SinkError), suppress(FileNotFoundError):
+            self._files.invalidate_cache()
+            paths = self._files.ls(self._path_of(folder), detail=False)
+            names = [path.rstrip("/").rpartition("/")[2] for path in paths if path.rstrip("/") != self._path_of(folder)]
+            return sorted(filter(None, names))
+        return []
+
+    def _path_of(self, name: str) -> str:
+        return f"{self._path}/{name}".rstrip("/")
+
+    def _address_of(self, name: str) -> str:
+        return f"{self.address}/{name}".rstrip("/")
+
+
 class _Copy(NamedTuple):
     address: str
     folder: tempfile.TemporaryDirectory[str]
@@ -104,18 +147,20 @@ def _file_system(address: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def _failures_of(address: str, kind: type[ConfigError | SourceError]) -> Iterator[None]:
+def _failures_of(
+    address: str, kind: type[ConfigError | SourceError | SinkError], deed: str = "opened"
+) -> Iterator[None]:
     """Say in a line of ours what a library of a storage says."""
     try:
         yield
-    except (ConfigError, SourceError, MissingExtraError):
+    except (ConfigError, SourceError, SinkError, MissingExtraError):
         raise
     except ImportError as error:
         raise MissingExtraError(f'{address} needs {error.name or error}: pip install "streamdet[s3]"') from error
     except FileNotFoundError as error:
-        raise kind(f"{address}: cannot be opened: {os.strerror(2)}") from error
+        raise kind(f"{address}: cannot be {deed}: {os.strerror(2)}") from error
     except Exception as error:  # of s3fs, gcsfs, adlfs and what they are built on
-        raise kind(f"{address}: cannot be opened: {first_line(error)}") from error
+        raise kind(f"{address}: cannot be {deed}: {first_line(error)}") from error
 
 
 def _nanoseconds(changed: object) -> int:

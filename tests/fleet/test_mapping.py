@@ -18,6 +18,7 @@ from pipeline.app.map.work import OpenMapWork
 from pipeline.errors import ConfigError, FlowError, ModelError, SinkError, SourceError
 from pipeline.fleet.local_workers import LocalWorkers
 from pipeline.fleet.map_folder import MapFolder
+from pipeline.fleet.map_storage import LocalStorage
 from pipeline.fleet.mapping import MapRun
 from pipeline.fleet.segments import Segment
 from pipeline.fleet.table import read_detections
@@ -145,8 +146,8 @@ def test_a_driver_that_was_killed_goes_on_where_it_was(desk: Path, tmp_path: Pat
     with (out / "ledger.jsonl").open("ab") as ledger:
         ledger.write(tail)
     with MapFolder(out, SETTINGS) as folder:
-        half_done = folder.result_of(folder.missing()[0])
-    half_done.write_bytes(b"renamed, and not yet in the ledger")
+        half_done = folder.missing()[0].name
+    (out / "detections" / f"{half_done}.parquet").write_bytes(b"renamed, and not yet in the ledger")
     (out / "detections" / ".1.000001-00001.parquet.part").write_bytes(b"half")
     run_map(out, videos(desk), InlineWorkers(open_work(desk)))
     assert mapped(out) == serial(desk, videos(desk))
@@ -239,22 +240,22 @@ def test_a_file_that_has_changed_is_refused(desk: Path, tmp_path: Path) -> None:
         run_map(tmp_path / "out", [path], InlineWorkers(open_work(desk)))
 
 
-def test_a_full_disk_ends_the_run_and_loses_nothing(
-    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class FullDisk(LocalStorage):
+    """A disk on which there is room for two results."""
+
+    def write(self, name: str, content: bytes) -> None:
+        is_third = name.startswith("detections") and len(self.results()) == 2
+        super().write("/dev/full" if is_third else name, content)
+
+
+def test_a_full_disk_ends_the_run_and_loses_nothing(desk: Path, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     out = tmp_path / "out"
-    kept = MapFolder.result_of
-
-    def result_of(folder: MapFolder, segment: Segment) -> Path:
-        is_third = len(list(folder.detections.iterdir())) == 2
-        return Path("/dev/full") if is_third else kept(folder, segment)
-
-    monkeypatch.setattr(MapFolder, "result_of", result_of)
-    with pytest.raises(SinkError, match=r"No space left on device; 2 results are kept; mend that and run the same"):
-        run_map(out, videos(desk), InlineWorkers(open_work(desk)))
-    monkeypatch.undo()
+    with MapFolder(out, SETTINGS, storage=FullDisk(out)) as folder:
+        run = MapRun(folder, lambda: InlineWorkers(open_work(desk)))
+        with pytest.raises(SinkError, match=r"No space left on device; 2 results are kept; mend that and run the same"):
+            run.run(videos(desk))
     run_map(out, videos(desk), InlineWorkers(open_work(desk)))
     assert mapped(out) == serial(desk, videos(desk))
 

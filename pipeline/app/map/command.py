@@ -23,7 +23,8 @@ from pipeline.fleet.manifest import read_manifest
 from pipeline.fleet.map_folder import MapFolder
 from pipeline.fleet.mapping import MapRun
 from pipeline.fleet.ray_workers import RayWorkers, ray_address
-from pipeline.fleet.remote_files import is_remote, remote_videos
+from pipeline.fleet.remote_address import is_remote
+from pipeline.fleet.remote_files import remote_videos
 from pipeline.fleet.table import require_pyarrow
 from pipeline.fleet.workers import Answer, OpenWork, Task, Workers
 from pipeline.json_values import JsonObject
@@ -44,15 +45,11 @@ def run_map(options: MapOptions) -> int:
     config = _config(options)
     if options.out is None:
         raise ConfigError("--out must name the folder of the results")
-    if is_remote(str(options.out).replace(":/", "://", 1)):
-        raise ConfigError(
-            f"--out must be a folder of this machine, got {options.out}; copy it there once it is complete"
-        )
     path, _ = checked_detector(config)
     paths = input_files(options.inputs)
-    refuse_folder_of_inputs(
-        "--out", str(options.out), {"the videos": [path for path in paths if isinstance(path, Path)]}
-    )
+    if isinstance(options.out, Path):
+        videos = [path for path in paths if isinstance(path, Path)]
+        refuse_folder_of_inputs("--out", str(options.out), {"the videos": videos})
     segment_seconds = None if config.track.kind else options.segment_seconds
     settings = _settings(config, model_digest(path), segment_seconds)
     workers = workers_of(options.engine, OpenMapWork(with_keys(config, {"model": str(path)}), segment_seconds), options)
@@ -157,4 +154,4 @@ def _report(run: MapRun, folder: MapFolder) -> None:
     if len(run.failures) > _MOST_NAMED:
         print(f"streamdet: failed: {len(run.failures) - _MOST_NAMED} others", file=sys.stderr)
     if run.failures:
-        print(f"all failures are in {folder.path / 'failed.jsonl'}; the same command tries them again", file=sys.stderr)
+        print(f"all failures are in {folder.path}/failed.jsonl; the same command tries them again", file=sys.stderr)

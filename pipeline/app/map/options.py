@@ -8,6 +8,12 @@ from typing import Annotated
 
 from pipeline.app.config.loading import ConfigRequest
 from pipeline.app.options import Argument, ConfigFlags, Flag, duration
+from pipeline.fleet.remote_address import is_remote
+from pipeline.user_path import user_path
+
+
+def _out(text: str, flag: str) -> Path | str:
+    return text if is_remote(text) else user_path(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +31,13 @@ class MapOptions:
         ),
     ]
     out: Annotated[
-        Path | None,
-        Flag("The folder of the results; one of an earlier run is completed.", metavar="FOLDER"),
+        Path | str | None,
+        Flag(
+            "The folder of the results, here or at s3://…; one of an earlier run is completed.",
+            metavar="FOLDER",
+            typed=str,
+            parse=_out,
+        ),
     ] = None
     workers: Annotated[
         int | None, Flag("Processes, each with a network; by default one for each core.", metavar="N", at_least=1)
