@@ -24,6 +24,7 @@ from pipeline.fleet.camera_messages import Camera, Granted, Orders, Report
 from pipeline.testing import StepClock
 from tests.support.command_line import Streamdet
 from tests.support.mqtt_broker import Broker
+from tests.support.nats_server import NatsServer
 
 
 def write_file(folder: Path, video: Path, detector: Path, *names: str, **keys: object) -> Path:
@@ -112,12 +113,14 @@ def test_a_host_whose_lease_is_over_reports_nothing_more_and_stops(
 def test_a_fleet_of_files_ends_with_them_and_every_frame_is_there_once(
     tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
 ) -> None:
-    """Also at the broker, whose connection is cut before it has acknowledged the sixth."""
+    """Also at the broker and the stream, whose connections are cut before they have acknowledged the sixth."""
     pytest.importorskip("paho.mqtt.client")
+    pytest.importorskip("nats")
     path = write_file(tmp_path, small_video, small_detector, "door", "yard")
-    with Broker(breaks={5}) as broker:
+    with Broker(breaks={5}) as broker, NatsServer(breaks={5}) as server:
         words = ("--out", tmp_path / "out", "--workers", 1, "--lease", "60s")
-        done = streamdet("fleet", path, *words, "--mqtt", f"mqtt://127.0.0.1:{broker.port}/boxes")
+        mqtt, nats = f"mqtt://127.0.0.1:{broker.port}/boxes", f"nats://127.0.0.1:{server.port}/boxes"
+        done = streamdet("fleet", path, *words, "--mqtt", mqtt, "--nats", nats)
     assert done.returncode == 0, done.stderr
     assert "60 results kept, 0 moves, 0 workers lost" in done.stdout
     lines = [
@@ -129,6 +132,8 @@ def test_a_fleet_of_files_ends_with_them_and_every_frame_is_there_once(
     published = Counter(json.loads(payload)["id"] for _, payload, _ in broker.published)
     assert published.keys() == {line["id"] for line in lines}
     assert published.total() == 61
+    streamed = Counter(key for _, key, _ in server.published)
+    assert (streamed.keys(), streamed.total()) == (published.keys(), 61)
     assert {one["class_name"] for line in lines for one in line["detections"]} == {"cat", "dog"}
     assert json.loads((tmp_path / "out" / "generations.json").read_text()) == {"door": 1, "yard": 1}
 
@@ -138,7 +143,7 @@ def test_a_fleet_of_files_ends_with_them_and_every_frame_is_there_once(
     [
         ({"sources": []}, "sources must name the cameras of the fleet, got none"),
         ({"model": None}, "model must name the detector"),
-        ({"output": {"jsonl": "out.jsonl"}}, "a fleet writes what --out, --write, --mqtt and --metrics say"),
+        ({"output": {"jsonl": "out.jsonl"}}, "a fleet writes what --out, --write, --mqtt, --nats and --metrics say"),
         ({"serve": "8000"}, "leave events, serve and control out"),
         ({"sources": ["a.mp4", "a.mp4"]}, "two sources must not have one name, got 'a.mp4' twice"),
     ],
@@ -159,6 +164,7 @@ def test_what_a_fleet_has_no_use_for_is_refused(
         (["--lease", "0.2s"], "--lease must be at least 1s"),
         (["--out", "out", "--engine", "dask"], "--engine must be local, ray or ray://HOST, got 'dask'"),
         (["--out", "out", "--mqtt", "http://a/b"], "--mqtt must be mqtt://"),
+        (["--out", "out", "--nats", "http://a/b"], "--nats must be nats://"),
     ],
 )
 def test_a_mistake_is_one_line(

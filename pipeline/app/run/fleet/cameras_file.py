@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.fleet.camera_messages import Camera
 from pipeline.masking import masked_address
 
-_SET_BY_FLEET = "--out, --write, --mqtt and --metrics"
+_SET_BY_FLEET = "--out, --write, --mqtt, --nats and --metrics"
 
 
 @dataclass(frozen=True, slots=True)

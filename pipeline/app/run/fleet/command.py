@@ -33,8 +33,9 @@ from pipeline.fleet.ray_workers import RayWorkers, ray_address
 from pipeline.fleet.result_log import ResultLog
 from pipeline.fleet.supervising import FleetSupervisor
 from pipeline.fleet.workers import Worker, Workers
-from pipeline.sinks.events.delivery import Delivery
+from pipeline.sinks.events.delivery import Carrier, Delivery
 from pipeline.sinks.events.mqtt import MqttTopic
+from pipeline.sinks.events.nats_subject import NatsSubject
 from pipeline.sinks.events.outbox import Message, Outbox
 from pipeline.sinks.output_lock import OutputLock
 from pipeline.whole_file import WholeFile
@@ -78,7 +79,7 @@ class FleetFolder:
 
         results/            what `pipeline.fleet.result_log` keeps
         generations.json    the last generation of each camera
-        outbox.sqlite       what a broker does not have yet
+        outbox.sqlite       what a broker does not have yet; outbox-nats.sqlite, a server of NATS
 
     Raises SinkError where another has it, or it cannot be written.
     """
@@ -129,11 +130,16 @@ class FleetRun:
     ) -> None:
         self._file, self._reread, self._stopping = file, reread, threading.Event()
         self._grace_seconds = file.plan.shared.flow.grace_s
-        self._delivery: Delivery | None = None
-        if options.mqtt is not None:
-            topic = MqttTopic(options.mqtt)
-            self._delivery = Delivery(topic, Outbox(folder.path / "outbox.sqlite"), keeps=str(folder.path))
-            stack.callback(self._delivery.close)
+        self._deliveries: list[Delivery] = []
+        carriers: dict[str, tuple[str | None, Callable[[str], Carrier]]] = {
+            "outbox.sqlite": (options.mqtt, MqttTopic),
+            "outbox-nats.sqlite": (options.nats, NatsSubject),
+        }
+        for name, (address, carrier_of) in carriers.items():
+            if address is not None:
+                delivery = Delivery(carrier_of(address), Outbox(folder.path / name), keeps=str(folder.path))
+                stack.callback(delivery.close)
+                self._deliveries.append(delivery)
         self._log = ResultLog(folder.path / "results", options.write)
         stack.callback(self._log.close)
         is_local = options.engine == "local"
@@ -206,11 +212,11 @@ class FleetRun:
 
     def _keep(self, lines: Sequence[ResultLine]) -> None:
         self._log.write([line.content for line in lines])
-        if self._delivery is not None:
-            for line in lines:
-                values = json.loads(line.content)
-                if values["detections"] or values.get("events"):
-                    self._delivery.put(Message(values["id"], line.content.decode()))
+        for line in lines if self._deliveries else ():
+            values = json.loads(line.content)
+            if values["detections"] or values.get("events"):
+                for delivery in self._deliveries:
+                    delivery.put(Message(values["id"], line.content.decode()))
 
     @contextmanager
     def _endpoint(self, word: str) -> Iterator[None]:

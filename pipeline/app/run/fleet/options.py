@@ -61,6 +61,14 @@ class FleetOptions:
             metavar="URL",
         ),
     ] = None
+    nats: Annotated[
+        str | None,
+        Flag(
+            "The same to a subject of a NATS server that a stream of JetStream takes, nats://HOST/SUBJECT, or tls://; "
+            "needs the extra nats.",
+            metavar="URL",
+        ),
+    ] = None
     engine: Annotated[
         str,
         Flag(
