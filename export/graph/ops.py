@@ -94,6 +94,21 @@ def _(
     return regions.new_empty(levels.shape[0] * levels.shape[1], features[0].shape[1], side, side)
 
 
+def _keep_for_gradient(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.features, *ctx.others = inputs
+
+
+def _gradient_of_pooled(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+    """That of the features; regions are taken for given, as by torchvision."""
+    with torch.enable_grad():
+        features = [feature.detach().requires_grad_() for feature in ctx.features]
+        pooled = pool_regions._init_fn(features, *ctx.others)
+    return list(torch.autograd.grad(pooled, features, gradient)), *(None for _ in ctx.others)
+
+
+pool_regions.register_autograd(_gradient_of_pooled, setup_context=_keep_for_gradient)
+
+
 def _pool_regions_in_onnx(
     features: Sequence[Value],
     regions: Value,

@@ -71,9 +71,11 @@ def test_a_frame_of_a_video_and_an_output_of_ones_own(
         (("--method", "occlusion", "--masks", 99), "--masks are those of --method drise"),
         (("--object", 3), "--object must be the number of an object that the model sees, which are 2 in this frame"),
         (("--patch", 9), "--patch is the square of --method occlusion"),
+        (("--method", "gradcam", "--masks", 99), "--masks are those of --method drise"),
+        (("--checkpoint", "w.pt"), "--checkpoint is of a PyTorch detector, which --model names as streamdet export"),
         (("-o", "why.xyz"), "why.xyz: a picture's name must end in"),
         (("-o", "black.png", "--overwrite"), "--output must not be the frame, got black.png"),
-        (("--method", "guess"), "--method must be one of occlusion, drise, got 'guess'"),
+        (("--method", "guess"), "--method must be one of occlusion, drise, gradcam, cam, got 'guess'"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(
@@ -87,3 +89,57 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     assert line in lines[0]
     assert [path.name for path in Path().iterdir()] == ["black.png"]
     assert black.read_bytes() == before
+
+
+def test_the_map_inside_a_file_lights_up_where_the_object_is(
+    streamdet: Streamdet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnx", reason="takes an ONNX file apart")
+    pytest.importorskip("torch", reason="the extra export is not installed")
+    monkeypatch.chdir(tmp_path)
+    done = streamdet("explain", "sim:traffic?seed=3&size=640x360", "--frame", 100, "--method", "cam")
+    assert done.returncode == 0, done.stderr
+    share = int(next(line for line in done.stdout.splitlines() if "speaks for the object" in line).partition("%")[0])
+    left, top, right, bottom = (int(side) for side in done.stdout.split("→")[1].splitlines()[0].split()[-4:])
+    assert share > 5 * 100 * (right - left) * (bottom - top) / (640 * 360)
+    assert cv2.imread(next(str(path) for path in Path().glob("*-cam.png"))) is not None
+
+
+def test_a_file_without_a_feature_map_is_one_line(streamdet: Streamdet, black: Path, steady_detector: Path) -> None:
+    pytest.importorskip("torch", reason="the extra export is not installed")
+    done = streamdet("explain", black, "-m", steady_detector, "--method", "gradcam")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        "has no map of the picture on which the object's score depends; take --method drise"
+    )
+    assert [path.name for path in Path().iterdir()] == ["black.png", "model.onnx"]
+
+
+def test_a_pytorch_detector_is_explained_by_its_name(
+    streamdet: Streamdet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = pytest.importorskip("torch", reason="the extra export is not installed")
+    detection = pytest.importorskip("torchvision", reason="the extra export is not installed").models.detection
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    network = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=3)
+    torch.save(network.state_dict(), "weights.pt")
+    chance = np.random.default_rng(0)
+    cv2.imwrite("noise.png", chance.integers(0, 255, (120, 200, 3)).astype(np.uint8))
+    words = (
+        "explain",
+        "noise.png",
+        "-m",
+        "ssdlite320_mobilenet_v3_large",
+        "--checkpoint",
+        "weights.pt",
+        "--num-classes",
+        2,
+    )
+    done = streamdet(*words, "--method", "gradcam", "--score-threshold", 0.05)
+    assert done.returncode == 0, done.stderr
+    assert "; Grad-CAM, " in done.stdout
+    assert "body.head.classification_head" in done.stdout  # the layer's name in PyTorch
+    assert cv2.imread("noise-gradcam.png") is not None
+    done = streamdet(*words, "--device", "cuda")
+    assert (done.returncode, "is a PyTorch detector, which runs on the CPU" in done.stderr) == (1, True), done.stderr

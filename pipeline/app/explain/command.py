@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.app.explain.options import ExplainOptions
+from pipeline.app.explain.explained import Explained, is_pytorch, open_explained
+from pipeline.app.explain.options import ExplainOptions, Method
 from pipeline.app.one_frame import frame_of
-from pipeline.app.opened_detector import open_detector
 from pipeline.app.output_paths import files_of_model, refuse_overwriting
 from pipeline.app.progress import WorkProgress
 from pipeline.app.terminal import SafeConsole, tell
-from pipeline.detector.detector import DetectFunction
 from pipeline.errors import ConfigError
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detections import Detections
@@ -32,6 +31,12 @@ from pipeline.sources.opening import files_of
 
 _BATCH = 8
 _MOST_LISTED = 20
+_POSITIVE: Mapping[Method, str] = {
+    "drise": "helps",
+    "occlusion": "counts",
+    "gradcam": "speaks for the object",
+    "cam": "speaks for the object",
+}
 
 
 def run_explain(options: ExplainOptions) -> int:
@@ -45,24 +50,24 @@ def run_explain(options: ExplainOptions) -> int:
     if options.masks is not None and options.method != "drise":
         raise ConfigError("--masks are those of --method drise; leave it out, or take that method")
     output = options.output or Path(f"{_stem(options.frame)}-{options.method}.png")
-    config = options.config.load(model=options.model)
-    inputs = {"the frame": files_of(options.frame), "the model": files_of_model(config.model)}
+    config = options.config.load(model=None if is_pytorch(options) else options.model)
+    inputs = {"the frame": files_of(options.frame), "the model": _files_of_model(options, config.model)}
     refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_no_picture(output)
     pixels = frame_of(options.frame, options.index)
     console = SafeConsole()
     with ExitStack() as stack:
-        detector = open_detector(config, stack)
+        detector = open_explained(options, config, stack)
         spec = detector.spec
         (detections,) = detector.detect([ArrayPicture(pixels)])
         target = _chosen(detections, spec, options.object, console)
-        heat, how = _heat(options, detector.detect_all, pixels, target, spec.batch or _BATCH)
+        heat, how = _heat(options, detector, pixels, target)
     share = share_inside_box(heat, target)
     index = options.object - 1
     name = f"{_class_name(spec, target.class_id)} {detections.scores[index]:.2f}"
     picture = heat_picture(pixels, heat, target, lines=[name], legend=[how, f"{share:.0%} of the heat in the box"])
     write_image(output, picture)
-    tell(console, f"{share:.0%} of what {'helps' if options.method == 'drise' else 'counts'} lies in the box; {how}")
+    tell(console, f"{share:.0%} of what {_POSITIVE[options.method]} lies in the box; {how}")
     tell(console, f"wrote {output}")
     return 0
 
@@ -87,11 +92,15 @@ def _class_name(spec: DetectorSpec, class_id: int) -> str:
     return spec.class_names[class_id] if 0 <= class_id < len(spec.class_names) else f"class {class_id}"
 
 
-def _heat(
-    options: ExplainOptions, detect: DetectFunction, pixels: PixelArray, target: Target, batch: int
-) -> tuple[FloatArray, str]:
+def _heat(options: ExplainOptions, detector: Explained, pixels: PixelArray, target: Target) -> tuple[FloatArray, str]:
     """The heat [H, W], and how it came about."""
-    progress = WorkProgress()
+    progress, detect = WorkProgress(), detector.detect_all
+    batch = detector.spec.batch or _BATCH
+    if options.method in ("gradcam", "cam"):
+        name = "Grad-CAM" if options.method == "gradcam" else "CAM"
+        with progress.phase(name, total=1) as phase:
+            heat, layer = detector.heat(pixels, target, phase.at)
+        return heat, f"{name}, {layer}"
     if options.method == "drise":
         total = options.masks or NUM_MASKS
         how = f"D-RISE, {total} masks"
@@ -108,6 +117,11 @@ def _heat(
 
     with progress.phase(how, total=total) as phase:
         return work(phase.advance), how
+
+
+def _files_of_model(options: ExplainOptions, model: str | None) -> Sequence[Path]:
+    checkpoint = [] if options.checkpoint is None else [options.checkpoint]
+    return checkpoint if is_pytorch(options) else files_of_model(model)
 
 
 def _stem(word: str) -> str:
