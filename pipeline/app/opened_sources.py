@@ -58,9 +58,11 @@ def open_sources(
     num_entries = Counter(entry.url for entry in entries)
     words = list(num_entries)
     options_of = {word: _own_options([entry for entry in entries if entry.url == word], options) for word in words}
+    detect_urls = _detect_urls(entries, options_of)
 
     def open_one(word: str) -> FrameSource:
-        return open_source(word, options=options_of[word])
+        small = detect_urls.get(word)
+        return open_source(word, options=options_of[word]) if small is None else _joined(word, small, options_of[word])
 
     if waits is None:
         has_time = (len(words) > 1 or flow.mode == "live") and not loops
@@ -114,6 +116,45 @@ def _own_options(entries: Sequence[SourceConfig], options: SourceOptions) -> Sou
             "leave it out"
         )
     return replace(options, isolate="all" if entry.isolate else "none")
+
+
+def _detect_urls(entries: Sequence[SourceConfig], options_of: Mapping[str, SourceOptions]) -> dict[str, str]:
+    """The small streams at which a network looks, by the large ones. Raises ConfigError for what cannot have one."""
+    detect_urls: dict[str, str] = {}
+    for entry in entries:
+        if entry.detect_url is None:
+            continue
+        name, options = masked_address(entry.url), options_of[entry.url]
+        reason = None
+        if options.isolate == "all":
+            reason = "is read by the run itself, got isolate; leave one of them out"
+        elif options.decode.device != "cpu":
+            reason = f"needs decode.device=cpu, got {options.decode.device}; leave one of them out"
+        elif "-" in (entry.url, entry.detect_url):
+            reason = "must be two files or addresses, got standard input; name them"
+        elif source_words(entry.detect_url) != (entry.detect_url,):
+            reason = f"must be one stream, got the list {entry.detect_url}; name the one that belongs to url"
+        elif len({other.detect_url for other in entries if other.url == entry.url}) > 1:
+            reason = "must be the same wherever url is the same; leave one of the sources out"
+        if reason is not None:
+            raise ConfigError(f"{name}: a source with detect_url {reason}")
+        detect_urls[entry.url] = entry.detect_url
+    return detect_urls
+
+
+def _joined(url: str, detect_url: str, options: SourceOptions) -> FrameSource:
+    """Both streams of a camera, as one source."""
+    from pipeline.sources.substream import SubstreamSource  # which brings libav along
+
+    options = replace(options, isolate="none")
+    with ExitStack() as undo:
+        small = open_source(detect_url, options=options)
+        undo.callback(small.close)
+        large = open_source(url, options=replace(options, span=Span(), key_frames_alone=True))
+        undo.callback(large.close)
+        source = SubstreamSource(large, small)
+        undo.pop_all()
+    return source
 
 
 def source_entries(config: RunConfig) -> list[SourceConfig]:

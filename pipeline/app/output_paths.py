@@ -91,8 +91,9 @@ def inputs_of(config: RunConfig) -> dict[str, list[Path]]:
     entries = config.source_configs
     models = [config.model, *(entry.model for entry in entries)]
     hints = [config.hints, *(entry.hints for entry in entries if entry.hints is not None)]
+    words = [*config.source_words, *(entry.detect_url for entry in entries if entry.detect_url is not None)]
     return {
-        "the source itself": [path for word in config.source_words for path in files_of(word)],
+        "the source itself": [path for word in words for path in files_of(word)],
         "the model": [path for model in dict.fromkeys(models) for path in files_of_model(model)],
         "the configuration": [] if config.file is None else [config.file],
         "the file of class names": [Path(hint.class_names) for hint in hints if hint.class_names is not None],

@@ -443,16 +443,21 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
     from pipeline.sources.video.seen_packets import SeenPackets
     from pipeline.sources.video.source import VideoSource
 
-    open_video = partial(
-        VideoSource,
-        address,
-        source_id=source_id,
-        network=options.network,
-        decode=options.decode,
-        span=options.span,
-        max_age_seconds=options.max_age_seconds,
-        seen=SeenPackets(),
-    )
+    seen = SeenPackets()
+
+    def open_video() -> VideoSource:
+        video = VideoSource(
+            address,
+            source_id=source_id,
+            network=options.network,
+            decode=options.decode,
+            span=options.span,
+            max_age_seconds=options.max_age_seconds,
+            seen=seen,
+        )
+        video.key_frames_alone = options.key_frames_alone
+        return video
+
     source = open_video()
     content = source.read_still()
     if content is not None:

@@ -106,6 +106,7 @@ class SourceOptions:
     """The options of every kind of source, each of which takes its own. Raises ConfigError for half a camera size.
 
     max_age_seconds: from which a live stream leaves pictures out undecoded; None for one of which all are wanted.
+    key_frames_alone: whether a video decodes only those, for whoever hears its packets.
     """
 
     network: NetworkOptions = NetworkOptions()
@@ -114,6 +115,7 @@ class SourceOptions:
     span: Span = Span()
     max_age_seconds: float | None = None
     isolate: Isolation = "auto"
+    key_frames_alone: bool = False
 
     def __post_init__(self) -> None:
         _ = self.camera.size_wh

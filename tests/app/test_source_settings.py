@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import pytest
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, StreamdetError
 from pipeline.flow.running import Running
 from tests.support.command_line import Streamdet
+from tests.support.gop_videos import write_gop_video
 
 
 def config_of(folder: Path, sources: str, **options: object) -> RunConfig:
@@ -109,6 +111,58 @@ def test_a_class_that_the_model_does_not_know_names_the_source(
         ConfigError, match=r"^door: detection\.classes: the model has no class 'dogs'; did you mean 'dog'"
     ):
         assemble(config)
+
+
+def test_a_network_looks_at_the_small_stream_and_outputs_show_the_large_one(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    """The detector finds a cat in black pictures, as those of the small stream are, and fails on others."""
+    large = write_gop_video(tmp_path / "large.mp4", num_frames=75)  # 64 × 48, and 25 a second for 3 s
+    file = tmp_path / "cameras.yaml"
+    file.write_text(f"sources: [{{url: {large}, detect_url: {small_video}, name: door}}]\n")
+    outputs = ("--jsonl", tmp_path / "o.jsonl", "-o", tmp_path / "o.mp4", "--report", tmp_path / "r.json")
+    done = streamdet("run", "--config", file, "-m", small_detector, "--device", "cpu", *outputs)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [line["pts"] for line in lines] == [pytest.approx(index / 10) for index in range(30)]
+    (cat,) = (box for box in lines[0]["detections"] if box["class_name"] == "cat")
+    assert cat["box"] == pytest.approx([8, 8, 24, 24])  # the network sees 8 rows of padding above
+    with av.open(str(tmp_path / "o.mp4")) as recording:
+        pictures = [frame.to_ndarray(format="bgr24") for frame in recording.decode(video=0)]
+    assert {picture.shape for picture in pictures} == {(48, 64, 3)}
+    assert pictures[10][40:, 50:].mean() > 20  # where nothing is drawn, and the small stream is black
+    assert json.loads((tmp_path / "r.json").read_text())["sources"]["door"]["damage"] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("url: VIDEO, detect_url: VIDEO, isolate: true", {}, "is read by the run itself, got isolate"),
+        ("url: VIDEO, detect_url: VIDEO", {"decode.device": "cuda"}, "needs decode.device=cpu, got cuda"),
+        ("url: VIDEO, detect_url: '-'", {}, "must be two files or addresses, got standard input"),
+        ("url: VIDEO, detect_url: absent.mp4", {}, r"^absent.mp4: there is no"),
+        ("url: VIDEO, detect_url: ''", {}, "detect_url String should have at least 1 character"),
+    ],
+)
+def test_a_small_stream_that_cannot_be_read_beside_the_large_one_is_refused(
+    tmp_path: Path, small_video: Path, small_detector: Path, source: str, options: dict[str, object], message: str
+) -> None:
+    text = f"- {{{source.replace('VIDEO', str(small_video))}}}\n"
+    with pytest.raises(StreamdetError, match=message) as caught:
+        assemble(config_of(tmp_path, text, model=str(small_detector), **options))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_output_over_a_small_stream_is_refused(
+    tmp_path: Path, small_video: Path, small_detector: Path, streamdet: Streamdet
+) -> None:
+    small = tmp_path / "small.mp4"
+    small.write_bytes(small_video.read_bytes())
+    file = tmp_path / "cameras.yaml"
+    file.write_text(f"sources: [{{url: {small_video}, detect_url: {small}}}]\n")
+    done = streamdet("run", "--config", file, "-m", small_detector, "-o", small, "--overwrite")
+    assert (done.returncode, "--output must not be the source itself" in done.stderr) == (1, True)
+    assert small.read_bytes() == small_video.read_bytes()
 
 
 def test_two_sources_of_one_name_are_refused(tmp_path: Path, small_video: Path, small_detector: Path) -> None:

@@ -189,7 +189,8 @@ def test_only_the_app_prints() -> None:
 
 def test_only_running_starts_threads() -> None:
     """But for a process that measures, a stop, which sets events, monitors, sockets, deliveries, signals, openings,
-    locks of storages, and connections, of which libav is read meanwhile.
+    locks of storages, connections, of which libav is read meanwhile, and the second stream of a camera, which is read
+    beside the first.
 
     Signals must be answered while the main thread is in native code; so must a stop while a mute camera is opened.
     """
@@ -199,7 +200,7 @@ def test_only_running_starts_threads() -> None:
     may |= {package / "detector" / "engine.py"}  # the one that records and plays CUDA graphs
     may |= {package / "fleet" / "map_storage.py"}  # a lock that shows signs of life
     may |= {package / "app" / "signals.py", package / "sources" / "absent.py"}
-    may |= {package / "sources" / "video" / "lost_framing.py"}
+    may |= {package / "sources" / "video" / "lost_framing.py", package / "sources" / "substream.py"}
     may |= {package / "serve" / "server.py", package / "sinks" / "events" / "delivery.py"}
     may |= {package / "sinks" / "events" / "nats_subject.py"}  # a loop of asyncio, which the library wants
     may |= {package / "app" / "run" / name for name in ("control.py", "endpoint.py", "fleet/host.py")}

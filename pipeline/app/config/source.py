@@ -23,6 +23,9 @@ class SourceConfig(Section):
     """A source with settings of its own; what is left out is that of the run."""
 
     url: Annotated[str, Field(min_length=1)]
+    detect_url: Annotated[str, Field(min_length=1)] | None = (
+        None  # a smaller stream of the same camera, for the network
+    )
     name: Annotated[str, Field(min_length=1, max_length=100), checked(_refuse_unprintable)] | None = None
     # in outputs, reports and file names
     weight: Annotated[float, Field(gt=0, le=1000)] = 1.0  # of 2: twice the share of a network that cannot keep up

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from fractions import Fraction
 from itertools import chain, islice, tee
-from math import ceil
+from math import ceil, inf
 from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
@@ -51,6 +51,8 @@ SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video",
 
 _ROUNDING_SECONDS = 1e-6  # a time that is typed with six digits means the frame that has it
 
+_KEY_SECONDS = 1.0  # from one to the next, where key frames alone are decoded
+
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
 Packets: TypeAlias = "Iterable[Packet[VideoStream] | None]"
@@ -88,6 +90,8 @@ class VideoSource:
         self._options = decode or DecodeOptions()
         self._span = span or Span()
         self._max_age_seconds = max_age_seconds
+        self.key_frames_alone = False
+        """Set before `pictures`: after the first one only key frames are decoded, one a second; all packets come."""
         self._clock = clock
         self._file = address if isinstance(address, Path) and address.is_file() else None
         self._stop: Stop | None = None
@@ -224,6 +228,8 @@ class VideoSource:
         elif every > 1 and self._first is not None:
             self._frames = self._every_nth(every, self._first)
         self._packets.forget()
+        if self.key_frames_alone:
+            self._has_gap, self._frames = True, self._decode(self._key_frames(self._packets))
         times = ForwardTimes(step_seconds=every * self._header.step_seconds)
         started_at_seconds = self._clock()
         last_seconds: float | None = None
@@ -311,7 +317,7 @@ class VideoSource:
         if last_seconds is None and self._span.start_s:
             seconds = self._last_seen_seconds + self._header.step_seconds - self._first_seconds
             raise SourceError(f"{self.source_id}: --start {self._span.start_s:g} s is past its end, at {seconds:.1f} s")
-        if self._span.end_s is not None:
+        if self._span.end_s is not None or self.key_frames_alone:
             return
         self._num_seen = max(self._num_seen, self._damage.num_frames)
         if last_seconds is None:
@@ -378,6 +384,17 @@ class VideoSource:
             yield from frames
             if packet is None:
                 self._decoder.flush_buffers()  # it has ended, and can begin anew
+
+    def _key_frames(self, packets: Packets) -> Packets:
+        """The packets of key frames, each drained at once; of a codec without others, one a second."""
+        last_seconds = -inf
+        for packet in packets:
+            stamp = packet.pts if packet is not None else None
+            seconds = inf if stamp is None else float(stamp * self._header.time_base)
+            if packet is not None and packet.is_keyframe and not 0 <= seconds - last_seconds < _KEY_SECONDS:
+                last_seconds = seconds
+                yield packet
+                yield None  # not left to decoders, some of which wait for two more key frames
 
     def _every_nth(self, every: int, first: VideoFrame) -> Iterator[VideoFrame]:
         """Every nth frame after the first; of a recorded file, hardly more is decoded than those need."""
