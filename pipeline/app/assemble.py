@@ -589,6 +589,8 @@ def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:
             role=NMS.role,
             holds=isinstance(gating, GatingBetween),
             capacity=capacity,
+            light=(CarriedFrame,),
+            live_capacity=2 * branch.inflight * (branch.config.engine.batch or 1),  # that may be ready together
         )
     if suppression.is_per_source:
         return detected.then_per_source(

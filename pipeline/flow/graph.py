@@ -17,24 +17,31 @@ B = TypeVar("B")
 NodeKind = Literal["source", "stage", "batch stage", "sink"]
 EdgeOverflow = Overflow | Literal["by_source"]
 
+_MOST_LIGHT = 32  # items of a live source that wait beside those that a stage works on
+
 
 @dataclass(frozen=True, slots=True)
 class Edge:
     """The queue before a node, with a lane for each source, and the items that pass through it.
 
     With `by_source` a live source's items drop the oldest and keep only the newest, whatever the capacity,
-    and a recorded source's items block.
+    and a recorded source's items block. Items of the types in `light` take next to nothing: those of a live source
+    push out none of the others, nor those them.
     """
 
     capacity: int = 2  # of a lane, in items
     overflow: EdgeOverflow = "by_source"
     max_age_seconds: float | None = None  # older items of live sources are dropped as stale; None: none is
     only_sources: frozenset[str] | None = None  # None: the items of all
+    live_capacity: int = 1  # items of a live source that may wait
+    light: tuple[type, ...] = ()
 
     def lane(self, *, is_live: bool, weight: float = 1.0) -> LaneRule:
         """The rule for the lane of one source."""
         if self.overflow == "by_source":
-            return LaneRule(1, "drop_oldest", weight) if is_live else LaneRule(self.capacity, "block", weight)
+            spare = _MOST_LIGHT if self.light else 0
+            live = LaneRule(self.live_capacity, "drop_oldest", weight, spare)
+            return live if is_live else LaneRule(self.capacity, "block", weight)
         return LaneRule(self.capacity, self.overflow, weight)
 
     def takes(self, source_id: str) -> bool:
@@ -191,13 +198,14 @@ class Flow(Generic[A]):
             without it an item for which `process` returns nothing ends there.
         capacity, overflow: the queue before the stage.
         max_age_seconds: items of live sources that are older when their turn comes are dropped as stale.
-        past: items of these types go past the stage, in their order; it neither sees nor counts them.
+        past: items of these types go past the stage, in their order; it neither sees nor counts them,
+            and before it they push out no other items of a live source.
         """
         if holds and (workers > 1 or past):
             raise FlowError(
                 "a stage that holds items must have one worker and all items, because it gives them in order"
             )
-        edge = Edge(capacity, overflow, max_age_seconds)
+        edge = Edge(capacity, overflow, max_age_seconds, light=past)
         node = replace(self._node("stage", stage, name, role, edge), workers=workers, holds=holds, past=past)
         return Flow((*self.nodes, node), (node.name,))
 
@@ -211,14 +219,18 @@ class Flow(Generic[A]):
         capacity: int = 2,
         overflow: EdgeOverflow = "by_source",
         max_age_seconds: float | None = None,
+        light: tuple[type, ...] = (),
+        live_capacity: int = 1,
     ) -> Flow[B]:
         """Let the items of each source go through a stage of that source's own, such as one that tracks objects.
 
         make: makes the stage of a source_id, in the thread that runs it, when the first item of that source comes.
             It takes the source's items in order, is drained when no more items come, and closed at the end of the run.
+        light: items of these types take next to nothing of it; those of a live source push out none of the others.
+        live_capacity: how many of the others wait of a live source, before the oldest gives way.
         The other arguments are those of `then`.
         """
-        edge = Edge(capacity, overflow, max_age_seconds)
+        edge = Edge(capacity, overflow, max_age_seconds, live_capacity=live_capacity, light=light)
         node = replace(self._node("stage", make, name, role, edge), holds=holds, per_source=True)
         return Flow((*self.nodes, node), (node.name,))
 
@@ -242,7 +254,7 @@ class Flow(Generic[A]):
             be no older than that when the batch is done; None: it never waits.
         The other arguments are those of `then`.
         """
-        edge = Edge(capacity, overflow, max_age_seconds)
+        edge = Edge(capacity, overflow, max_age_seconds, light=past)
         node = replace(
             self._node("batch stage", stage, name, role, edge),
             workers=workers,

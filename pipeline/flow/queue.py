@@ -28,6 +28,7 @@ class LaneRule:
     capacity: int
     overflow: Overflow
     weight: float = 1.0  # of two lanes in which items wait, one with twice the weight is served twice as often
+    spare: int = 0  # light items that may wait beside, where the oldest gives way; they push out nothing but each other
 
     def __post_init__(self) -> None:
         if self.capacity < 1:
@@ -60,11 +61,13 @@ class _Lane(Generic[T]):
         """Whether a sender need not wait for room."""
         return self.rule.overflow == "drop_oldest" or len(self.items) < self.rule.capacity
 
-    def add(self, item: T) -> list[T]:
+    def add(self, item: T, is_light: Callable[[T], bool] | None = None) -> list[T]:
         """Add the newest item; returns the oldest ones that gave way to it."""
-        dropped = []
-        while len(self.items) >= self.rule.capacity:
-            dropped.append(self.items.popleft())
+        kind = is_light is not None and is_light(item)
+        alike = [other for other in self.items if is_light is None or is_light(other) == kind]
+        dropped = alike[: max(0, len(alike) + 1 - (self.rule.spare if kind else self.rule.capacity))]
+        for other in dropped:
+            self.items.remove(other)
         self.items.append(item)
         return dropped
 
@@ -75,6 +78,7 @@ class StageQueue(Generic[T]):
     `block` makes the sender wait (nothing is lost); `drop_oldest` makes the lane's oldest item give way
     (the newest wins) and hands it to `on_drop`. Lanes are served in turn, by their weights; a lane that was empty
     for a while has saved nothing up. May be used from any thread.
+    is_light: whether an item takes next to nothing of whoever receives it, see `LaneRule.spare`; None: no item does.
     stays_open: more lanes may come, so that the queue does not end when all of them have.
     Raises ValueError for a capacity below 1.
     """
@@ -86,6 +90,7 @@ class StageQueue(Generic[T]):
         *,
         lanes: Mapping[Hashable, LaneRule] | None = None,
         on_drop: Callable[[T], None] | None = None,
+        is_light: Callable[[T], bool] | None = None,
         stays_open: bool = False,
     ) -> None:
         rules = {0: LaneRule(capacity, overflow)} if lanes is None else lanes
@@ -93,7 +98,7 @@ class StageQueue(Generic[T]):
         self._order: deque[_Lane[T]] = deque(self._lanes.values())  # the one that was served last is last
         self._last_turn = 0.0  # of the lane that was served last, before it was
         self._stays_open = stays_open
-        self._on_drop = on_drop
+        self._on_drop, self._is_light = on_drop, is_light
         lock = threading.Lock()
         self._has_item = threading.Condition(lock)
         self._has_room = threading.Condition(lock)
@@ -136,7 +141,7 @@ class StageQueue(Generic[T]):
                 raise ValueError(f"lane {lane!r} has ended; nothing can be sent to it")
             if not target.items:
                 target.turn = max(target.turn, self._last_turn)
-            dropped = target.add(item)
+            dropped = target.add(item, self._is_light if target.rule.spare else None)
             self._sent += 1
             self._dropped += len(dropped)
             self._has_item.notify()

@@ -333,5 +333,6 @@ class Wiring:
         return StageQueue(
             lanes=lanes,
             on_drop=lambda item: self.ledger.finish(item.ticket, "dropped_full"),
+            is_light=lambda item: isinstance(item.payload, node.edge.light),
             stays_open=self._stays_open and node.edge.only_sources is None,
         )

@@ -29,6 +29,24 @@ def test_every_drop_is_handed_over_and_counted() -> None:
     assert statistics.sent == statistics.received + statistics.dropped + statistics.waiting == 4
 
 
+def test_light_items_and_others_push_out_nothing_but_their_like() -> None:
+    """Words are light, numbers are not."""
+    dropped: list[int | str] = []
+    rule = LaneRule(1, "drop_oldest", spare=3)
+    queue: StageQueue[int | str] = StageQueue(
+        lanes={0: rule}, on_drop=dropped.append, is_light=lambda item: isinstance(item, str)
+    )
+    for item in (0, "a", "b", 1, "c", "d"):
+        queue.send(item)
+    assert dropped == [0, "a"]
+    assert [queue.receive() for _ in range(4)] == ["b", 1, "c", "d"]
+    for item in ("e", 2):
+        queue.send(item)
+    assert [queue.receive(), queue.receive()] == ["e", 2]
+    statistics = queue.statistics()
+    assert (statistics.sent, statistics.received, statistics.dropped, statistics.waiting) == (8, 6, 2, 0)
+
+
 def test_block_makes_the_sender_wait_for_room() -> None:
     queue: StageQueue[int] = StageQueue(capacity=1)
     queue.send(0)

@@ -544,6 +544,39 @@ def test_items_of_some_types_go_past_a_stage_in_order_and_uncounted(batches: boo
     assert running.statistics().frames.delivered == 40
 
 
+def test_a_live_item_in_work_is_not_pushed_out_by_those_that_go_past_meanwhile() -> None:
+    """A number is worked on until the source has ended; behind it, all that waited come at once."""
+    has_ended = threading.Event()
+
+    class Camera(ItemSource[object]):
+        def items(self, stop: Stop) -> Iterator[object]:
+            yield from super().items(stop)
+            has_ended.set()
+
+    def work(item: object) -> list[object]:
+        assert has_ended.wait(10)
+        return [item]
+
+    words = [str(number) for number in range(20)]
+    camera = Camera([1, *words], is_live=True)
+    sink: CollectingSink[object] = CollectingSink()
+    seen: list[object] = []
+
+    def look(item: object) -> list[object]:
+        seen.append(item)
+        return [item]
+
+    flow = (
+        Flow.from_sources(camera)
+        .then(FunctionStage(work), name="network", past=(str,))
+        .then_per_source(lambda _: FunctionStage(look), name="carry", light=(str,))
+        .to(sink, overflow="block")
+    )
+    with Running(flow) as running:
+        running.wait()
+    assert seen == [1, *words]
+
+
 def test_items_that_go_past_are_delivered_where_their_batch_fails() -> None:
     sink: CollectingSink[object] = CollectingSink()
     flow: Flow[object] = Flow.from_sources(ItemSource[object]([1, "a", 0, "b", 2]))
