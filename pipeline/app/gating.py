@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from pipeline.app.config.gate import GateConfig
@@ -10,6 +11,7 @@ from pipeline.app.config.run import RunConfig
 from pipeline.app.suppression import Suppression
 from pipeline.errors import ConfigError
 from pipeline.picture.gate.gate import GateOptions
+from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.packing import Packer, Size
 from pipeline.stages.between import GatingBetween
 from pipeline.stages.gate import Gating
@@ -37,11 +39,24 @@ def refuse_gate(config: RunConfig) -> None:
             "--budget must not be used with --gate-every or --max-miss, because each says in its own way how often the "
             "network looks; leave one of them out"
         )
+    elif follows_load(config) and config.gate.max_miss != _MAX_MISS:
+        raise ConfigError(
+            "--max-latency must not be used with --gate between and --max-miss, because the load says how often the "
+            "network looks; leave one of them out, or say how often with --gate-every"
+        )
     elif config.privacy.is_requested:
         raise ConfigError(
             "--gate must not be used with --blur or --pixelate, because an object that it misses would be shown; leave "
             "one of them out"
         )
+
+
+def follows_load(config: RunConfig) -> bool:
+    """Whether every how many frames of live sources are looked at follows from how old results are."""
+    section = config.gate
+    is_fixed = section.every is not None or section.budget is not None
+    is_batched = (config.engine.batch or 1) > 1  # which waits for as long as it may, and says nothing of the load
+    return section.kind == "between" and config.flow.max_latency_ms is not None and not (is_fixed or is_batched)
 
 
 def refuse_gated(config: RunConfig, command: str) -> None:
@@ -60,13 +75,14 @@ def gating_of(
     workers: int,
     recorded: Collection[str],
     canvases_wh: Sequence[Size] = (),
+    clock: Callable[[], float] = time.monotonic,
 ) -> Gating | None:
     """The gates of a model's sources; None: its network looks at every frame.
 
     workers: inferences at once. recorded: the sources whose frames may wait for later ones. canvases_wh: the images in
-    which parts of a frame are packed; none: none are. `Gate` hears of a result when more frames have come than fit
-    between it and that, in the queues and in the stages, each of which takes at most twice as many items as it has
-    workers.
+    which parts of a frame are packed; none: none are. clock: that of the frames. `Gate` hears of a result when more
+    frames have come than fit between it and that, in the queues and in the stages, each of which takes at most twice as
+    many items as it has workers.
     """
     section = config.gate
     if section.kind is None:
@@ -77,6 +93,8 @@ def gating_of(
     spec = suppression.spec
     if section.kind == "between":
         options = replace(options, every=section.every or EVERY, budget=section.budget)
-        return GatingBetween(options, suppression.shown_of, recorded=recorded, lag=lag)
+        limit_ms = config.flow.max_latency_ms if follows_load(config) else None
+        load = None if limit_ms is None else Load(limit_ms / 1000, every=EVERY, clock=clock)
+        return GatingBetween(options, suppression.shown_of, recorded=recorded, lag=lag, load=load)
     packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
     return Gating(options, suppression.shown_of, packer=packer, resize=spec.resize, lag=lag)

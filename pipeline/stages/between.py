@@ -2,13 +2,14 @@
 
 Where something moves the network looks at every Nth frame alone. The objects of a recorded source are interpolated: a
 frame waits until the network has looked at a later one. Those of a live source, which must not wait, are predicted with
-constant velocity.
+constant velocity; of them every how many are looked at may follow the load.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,23 +19,32 @@ from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.gate.interpolation import Moment, Span
+from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.pacing import MOST_HELD
 from pipeline.picture.suppression import SuppressionOptions
-from pipeline.stages.gate import CarriedFrame, GatedFrame, Gating, Link, Seen, missed
+from pipeline.stages.gate import CarriedFrame, GatedFrame, GateStatistics, Gating, Link, Seen, missed
 
 
 class GatingBetween(Gating):
     """The two halves of the gate of each source, of whose moving objects a network looks at every Nth frame.
 
     shown, lag: those of `Gating`; the frames that wait are added to `lag`. recorded: the sources whose frames may wait;
-    one may be added as long as none of its frames has come.
+    one may be added as long as none of its frames has come. load: chooses every how many frames of live sources are
+    looked at; None: as the options say.
     """
 
     def __init__(
-        self, options: GateOptions, shown: Callable[[str], SuppressionOptions], *, recorded: Collection[str], lag: int
+        self,
+        options: GateOptions,
+        shown: Callable[[str], SuppressionOptions],
+        *,
+        recorded: Collection[str],
+        lag: int,
+        load: Load | None = None,
     ) -> None:
         super().__init__(options, shown, lag=lag + MOST_HELD + 1)
         self._recorded = set(recorded)
+        self._load = load
 
     def add_recorded(self, source_id: str) -> None:
         """Let the frames of a source wait for later ones."""
@@ -42,8 +52,24 @@ class GatingBetween(Gating):
 
     def carry_of(self, source_id: str, nms: Stage[Any, Result], class_names: tuple[str, ...]) -> Between:
         """The second half, with NMS in it. It holds items."""
-        looks_ahead = source_id in self._recorded
-        return Between(nms, class_names, self.link_of(source_id), lambda: self.shown(source_id), looks_ahead)
+        looks_ahead, load = source_id in self._recorded, self._load_of(source_id)
+        return Between(nms, class_names, self.link_of(source_id), lambda: self.shown(source_id), looks_ahead, load=load)
+
+    def statistics(self) -> dict[str, GateStatistics]:
+        """See `Gating`; with the steps that the load made it take."""
+        gates = super().statistics()
+        for source_id, gate in gates.items():
+            load = self._load_of(source_id)
+            if load is not None:
+                gates[source_id] = replace(gate, every=load.every, steps=load.steps)
+        return gates
+
+    def options_of(self, source_id: str) -> GateOptions:
+        """See `Gating`."""
+        return replace(super().options_of(source_id), load=self._load_of(source_id))
+
+    def _load_of(self, source_id: str) -> Load | None:
+        return None if source_id in self._recorded else self._load
 
 
 class Between:
@@ -59,9 +85,12 @@ class Between:
         link: Link,
         shown: Callable[[], SuppressionOptions],
         looks_ahead: bool,
+        *,
+        load: Load | None = None,
     ) -> None:
         self._nms, self._class_names, self._link, self._shown = nms, class_names, link, shown
         self._looks_ahead = looks_ahead
+        self._load = load
         self._held: deque[GatedFrame] = deque()
         self._last: GatedFrame | None = None  # that has come, whether the network looked at it or not
         self._now: Moment | None = None  # of the last frame whose objects are known; None: of this file there is none
@@ -123,6 +152,8 @@ class Between:
         is_cut = look.reason == "light"  # nothing before it is to be seen in it
         ready = self._released(None if is_cut else now)
         is_known = frame.num_looks == self._num_looks + 1  # none was lost since
+        if self._load is not None:
+            self._load.observe(frame.captured_at_seconds, num_lost=frame.num_looks - self._num_looks - 1)
         self._now, self._num_looks = now, frame.num_looks
         if look.is_early and self._looks_ahead and is_known:
             self._checks.append((frame, detections))

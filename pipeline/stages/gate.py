@@ -24,6 +24,7 @@ from pipeline.picture.frame import Frame
 from pipeline.picture.gate.carrying import carried_on, merged
 from pipeline.picture.gate.gate import Gate as FrameGate
 from pipeline.picture.gate.gate import GateOptions, Look, Reason
+from pipeline.picture.gate.load import Step
 from pipeline.picture.gate.luma import luma_cells
 from pipeline.picture.gate.misses import MissRate
 from pipeline.picture.gate.packing import Packer, Packing
@@ -65,6 +66,8 @@ class GateStatistics:
     num_packed: int = 0  # of the frames that a network looked at, those of which it saw parts alone
     misses: MissRate = field(default_factory=MissRate)  # in frames that were looked at although nothing had changed
     num_open: int = 0  # of the sources, those of which every frame is looked at because too much was missed
+    every: int | None = None  # of live frames that change, one in so many is looked at now; None: no load chooses it
+    steps: tuple[Step, ...] = ()  # of that, the last ones
 
     @property
     def num_inferred(self) -> int:
@@ -86,6 +89,8 @@ class GateStatistics:
             self.num_packed + other.num_packed,
             MissRate(num_checked, num_missed),
             self.num_open + other.num_open,
+            max((every for every in (self.every, other.every) if every is not None), default=None),
+            tuple(sorted({*self.steps, *other.steps})),  # sources of one model have them in common
         )
 
 
@@ -114,7 +119,13 @@ class Gating:
     def gate_of(self, source_id: str) -> Gate:
         """The first half of a source's gate."""
         seed = sum(source_id.encode(errors="replace"))
-        return Gate(self._options, self.link_of(source_id), seed=seed, packer=self._packer, resize=self._resize)
+        return Gate(
+            self.options_of(source_id), self.link_of(source_id), seed=seed, packer=self._packer, resize=self._resize
+        )
+
+    def options_of(self, source_id: str) -> GateOptions:
+        """What is left out of the frames of a source."""
+        return self._options
 
     def carry_of(self, source_id: str, nms: Stage[Any, Result], class_names: tuple[str, ...]) -> Stage[Any, Result]:
         """The second half, with NMS in it."""

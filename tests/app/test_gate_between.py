@@ -14,10 +14,12 @@ import pytest
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
+from pipeline.app.run.metrics import gate_metrics
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
 from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections, Result
+from pipeline.picture.gate.load import Step
 from pipeline.stages.gate import GateStatistics
 from tests.support.command_line import Streamdet, refused
 
@@ -99,6 +101,7 @@ def test_each_frame_of_two_sources_comes_once_with_the_objects_that_every_frame_
         (("--gate", "between", "--budget", "much"), ("--budget", "much")),
         (("--gate", "between", "--gate-every", "1"), ("--gate-every", "2")),
         (("--gate-every", "3"), ("gate.every is for --gate",)),
+        (("--gate", "between", "--max-latency", "100", "--max-miss", "1%"), ("--max-latency", "--max-miss", "leave")),
         (("--gate", "between", "--pixelate", "car"), ("--gate", "--pixelate")),
     ],
 )
@@ -106,6 +109,24 @@ def test_what_cannot_be_is_refused_in_one_line(
     streamdet: Streamdet, words: tuple[str, ...], message: tuple[str, ...]
 ) -> None:
     assert refused(streamdet("run", STREET, "-m", "demo", *words), *message)
+
+
+def test_a_live_run_says_how_the_load_chose_its_frames(tmp_path: Path, streamdet: Streamdet) -> None:
+    report = tmp_path / "report.json"
+    words = ("--gate", "between", "--live", "--rate", "1000", "--max-latency", "60000", "--report", report)
+    done = streamdet("run", STREET, "-m", "demo", *words)
+    assert done.returncode == 0, done.stderr
+    assert "; one in 3 at the load, after 0 steps, 0 for late results" in done.stdout
+    gate = json.loads(report.read_text())["gate"]
+    assert (gate["every"], gate["steps"]) == (3, [])
+
+
+def test_metrics_and_report_have_the_steps() -> None:
+    gate = GateStatistics({"change": 3}, 7, every=5, steps=(Step(1.5, 4, late=True), Step(9.0, 5, late=True)))
+    families = {family.name: family for family in gate_metrics({"door": gate, "film": GateStatistics()})}
+    (sample,) = families["streamdet_gate_every"].samples
+    assert (sample.labels, sample.value) == ({"source": "door"}, 5.0)
+    assert "streamdet_gate_every" not in {family.name for family in gate_metrics({"film": GateStatistics()})}
 
 
 def test_shares_are_typed_as_numbers_and_as_percentages() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -15,10 +16,11 @@ from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 from pipeline.picture.gate.gate import GateOptions, Look, Reason
+from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.pacing import MOST_HELD, Budget
 from pipeline.stages.between import Between, GatingBetween
 from pipeline.stages.gate import CarriedFrame, GatedFrame, GateStatistics, Link
-from pipeline.testing import CollectingSink, ItemSource
+from pipeline.testing import CollectingSink, ItemSource, StepClock
 from tests.support.gated_films import FPS, NAMES, SHOWN, Network, bright_block, drawn, film, nms, walk
 
 EVERY_THIRD = GateOptions(full_scan_seconds=1000, check_share=0, every=3)
@@ -87,6 +89,46 @@ def test_a_live_source_waits_for_nothing_and_predicts() -> None:
     for result in results[6:]:  # two looks, behind which its velocity is known
         assert_true_boxes(result)
     assert [result.detections.boxes_xyxy[0, 0] for result in results[:4]] == [0, 0, 0, 3]
+
+
+def test_frames_of_a_live_source_are_looked_at_as_the_load_allows_and_steps_are_said() -> None:
+    """Results come .5 s after their frames as long as more than 5 frames a second are looked at, and then at once."""
+    clock, walked = StepClock(), film(400, lambda index: index % 40)
+    load = Load(0.2, every=3, clock=clock)
+    gating = GatingBetween(EVERY_THIRD, lambda _: SHOWN, recorded=(), lag=0, load=load)
+    gate, carry, network = gating.gate_of("camera"), gating.carry_of("camera", nms(), NAMES), Network()
+    numbers: list[int] = []
+    results: list[Result] = []
+    for frame in walked:
+        clock.advance(1 / FPS)
+        captured = replace(frame, captured_at_seconds=clock.now_seconds)
+        (item,) = gate.process(captured)
+        if isinstance(item, CarriedFrame):
+            results += carry.process(item)
+            continue
+        numbers.append(frame.index)
+        late = StepClock(clock.now_seconds)
+        clock.advance(0.5 if load.every < 5 else 0.01)
+        (proposed,) = network.process(item)
+        results += carry.process(proposed)
+        clock.now_seconds = late.now_seconds
+    assert [result.frame.index for result in results] == list(range(400))
+    assert max(np.diff(numbers)) >= 5
+    assert np.diff(numbers)[:5].tolist() == [3] * 5
+    statistics = gating.statistics()["camera"]
+    assert statistics.every == load.every
+    assert statistics.steps == load.steps
+    assert statistics.steps[0].late
+    both = statistics + replace(statistics, every=None)
+    assert (both.every, both.steps) == (load.every, load.steps)
+
+
+def test_a_load_is_for_live_sources_alone() -> None:
+    gating = GatingBetween(
+        EVERY_THIRD, lambda _: SHOWN, recorded=("film",), lag=0, load=Load(0.2, every=3, clock=StepClock())
+    )
+    assert gating.options_of("film").load is None
+    assert gating.options_of("camera").load is not None
 
 
 def test_each_source_is_by_itself_and_the_threads_change_nothing() -> None:

@@ -38,7 +38,8 @@ class FlowConfig(Section):
     max_latency_ms: Annotated[
         Positive | None,
         Flag(
-            "Let a batch of live frames fill up as long as none of them is older than this.",
+            "Let a batch of live frames fill up as long as none of them is older than this; with --gate between and no "
+            "batch, look at as many live frames as can be before 5 % of them are older.",
             ("--max-latency",),
             metavar="MS",
         ),

@@ -163,8 +163,13 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
     is_open = GaugeMetricFamily(
         "streamdet_gate_open", "1 while every frame is looked at, for too much was missed.", labels=("source",)
     )
+    every = GaugeMetricFamily(
+        "streamdet_gate_every", "One in so many changed frames is looked at, as the load allows.", labels=("source",)
+    )
     for name, gate in by_source.items():
         source, misses = _text(name), gate.misses
+        if gate.every is not None:
+            every.add_metric((source,), gate.every)
         frames.add_metric((source, "inferred"), gate.num_inferred)
         frames.add_metric((source, "carried"), gate.num_carried)
         checks.add_metric((source, "good"), misses.num_checked - misses.num_missed)
@@ -175,7 +180,7 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
                 rate.add_metric((source, end), share)
         is_open.add_metric((source,), gate.num_open)
     if by_source:
-        yield from (frames, checks, rate, is_open)
+        yield from (frames, checks, rate, is_open, *([every] if every.samples else []))
 
 
 def _text(name: str) -> str:

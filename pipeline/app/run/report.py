@@ -93,6 +93,14 @@ class ModelReport(TypedDict):
     sources: list[str]  # whose pictures it got
 
 
+class StepReport(TypedDict):
+    """A change of every how many frames are looked at."""
+
+    at_s: float  # since the first result
+    every: int
+    late: bool  # because results were too old; else because there was room
+
+
 class GateReport(TypedDict):
     """What a gate let through to the network, and how often it missed something."""
 
@@ -107,6 +115,8 @@ class GateReport(TypedDict):
     miss_rate: float | None
     miss_rate_95: tuple[float, float]  # its 95 % interval, of Wilson
     open: int  # sources of which the network looks at every frame, because too much was missed
+    every: NotRequired[int]  # of live frames that change, one in so many is looked at; there where the load chooses
+    steps: NotRequired[list[StepReport]]  # of that, the last hundred
 
 
 class SourceReport(FramesReport, ObjectsReport):
@@ -300,7 +310,7 @@ def _print_streams(report: RunReport, console: Console) -> None:
 def _gate(gate: GateStatistics, seconds: float) -> GateReport:
     misses = gate.misses
     low, high = misses.interval
-    return {
+    report: GateReport = {
         "inferred": gate.num_inferred,
         "packed": gate.num_packed,
         "carried": gate.num_carried,
@@ -313,6 +323,12 @@ def _gate(gate: GateStatistics, seconds: float) -> GateReport:
         "miss_rate_95": (round(low, 6), round(high, 6)),
         "open": gate.num_open,
     }
+    if gate.every is not None:
+        report["every"] = gate.every
+        report["steps"] = [
+            {"at_s": round(step.at_seconds, 3), "every": step.every, "late": step.late} for step in gate.steps
+        ]
+    return report
 
 
 def _gate_in_words(gate: GateReport) -> str:
@@ -324,7 +340,17 @@ def _gate_in_words(gate: GateReport) -> str:
     packed = f", {gate['packed']} of them in parts" if gate["packed"] else ""
     looked = f"{gate['inferred']} of {num} frames inferred{share}{packed}, {gate['carried']} carried"
     too_much = "; too much was missed, so that every frame is inferred" if gate["open"] else ""
-    return f"{looked}; {checks if gate['checked'] else 'nothing was checked'}{too_much}"
+    return f"{looked}; {checks if gate['checked'] else 'nothing was checked'}{too_much}{_steps_in_words(gate)}"
+
+
+def _steps_in_words(gate: GateReport) -> str:
+    """`; one in 4 at the load, after 6 steps, 4 of them because results were late`, where the load chooses."""
+    if "every" not in gate:
+        return ""
+    steps = gate.get("steps", [])
+    num_late = sum(step["late"] for step in steps)
+    last = "" if not steps else f", the last at {steps[-1]['at_s']:.0f} s"
+    return f"; one in {gate['every']} at the load, after {len(steps)} steps, {num_late} for late results{last}"
 
 
 def _delivery_in_words(name: str, counted: DeliveryReport) -> str:

@@ -15,9 +15,10 @@ import numpy as np
 
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.gate.change import Cells, Change, ChangeDetector
+from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.luma import LumaArray
 from pipeline.picture.gate.misses import MissRate
-from pipeline.picture.gate.pacing import Budget, EveryNth, Pace
+from pipeline.picture.gate.pacing import Budget, EveryNth, FollowsLoad, Pace
 from pipeline.picture.gate.regions import cells_of
 from pipeline.picture.gate.restless import RestlessCells
 
@@ -54,6 +55,8 @@ class GateOptions:
     every: one in that many frames is looked at, of those that change; 1: all.
     budget: the share of all frames that may be looked at, (0, 1], instead of `every`; the gate then never opens by
     itself, and a full scan waits until it may.
+    load: by which `every` is chosen anew all the time, of live frames; the gate then never opens by itself either, and
+    a frame after one that was dropped waits for its turn.
 
     Raises ValueError for values that cannot work.
     """
@@ -64,6 +67,7 @@ class GateOptions:
     has_parts: bool = False
     every: int = 1
     budget: float | None = None
+    load: Load | None = None
 
     def __post_init__(self) -> None:
         if not (self.full_scan_seconds > 0 and 0 <= self.check_share <= 1 and 0 < self.max_miss <= 1):
@@ -76,6 +80,8 @@ class GateOptions:
 
     def new_pace(self) -> Pace:
         """The pace of a camera that has shown nothing yet. Raises ValueError for a budget outside of (0, 1]."""
+        if self.load is not None:
+            return FollowsLoad(self.load)
         return EveryNth(self.every) if self.budget is None else Budget(self.budget)
 
 
@@ -107,6 +113,7 @@ class Gate:
         self._restless: RestlessCells | None = None
         self._random = np.random.default_rng(seed)
         self._pace = options.new_pace()
+        self._patient = {"start", "camera"} | ({"lost"} if options.load is not None else set())
         self._scanned_at: float | None = None
         self._seconds = 0.0  # of the last frame
         self._is_lost = False
@@ -162,7 +169,7 @@ class Gate:
         has_begun, is_due = self._scanned_at is not None, self._pace.is_due
         if has_begun and not self._pace.can_look:
             return Look("nothing" if is_still and reason in (None, "scan") else "between")
-        is_patient = reason in ("start", "camera") or (reason is None and not is_still)
+        is_patient = reason in self._patient or (reason is None and not is_still)
         is_waiting = has_begun and is_patient and not is_due
         if is_waiting or (reason is None and is_still):
             return self._left_out(is_waiting=is_waiting)
@@ -195,7 +202,7 @@ class Gate:
     def check(self, *, has_missed: bool) -> None:
         """Say what came of a frame that was looked at although it would have been left out."""
         self._all = self._all.with_check(has_missed=has_missed)
-        if self._options.budget is not None:
+        if self._options.budget is not None or self._options.load is not None:
             return
         self._phase = self._phase.with_check(has_missed=has_missed)
         target = self._options.max_miss

@@ -1,14 +1,16 @@
 """Pacing: how much of a picture has changed, frame by frame → which of the changed frames a network looks at.
 
-`EveryNth` leaves a fixed number of frames out. `Budget` has a share of all frames to spend and spends it where much
-changes: it saves up while nothing does, and the change that it waits for falls as what it has saved rises. So it ends
-up at the share that it is given where all frames change alike, without swinging around it, and never passes it by more
-than a few frames.
+`EveryNth` leaves a fixed number of frames out, `FollowsLoad` as many as it must. `Budget` has a share of all frames to
+spend and spends it where much changes: it saves up while nothing does, and the change that it waits for falls as what
+it has saved rises. So it ends up at the share that it is given where all frames change alike, without swinging around
+it, and never passes it by more than a few frames.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
+
+from pipeline.picture.gate.load import Load
 
 MOST_HELD = 32
 """Frames that wait for a later one that the network looks at; if none comes, their objects are predicted."""
@@ -71,6 +73,19 @@ class EveryNth:
         """See `Pace`."""
         if not is_check:
             self._since = 0
+
+
+class FollowsLoad(EveryNth):
+    """As many of the frames that change as a load allows."""
+
+    def __init__(self, load: Load) -> None:
+        super().__init__(load.every)
+        self._load = load
+
+    @property
+    def is_due(self) -> bool:
+        """Whether as many frames have passed as the load says now."""
+        return self._since >= self._load.every
 
 
 class Budget:
