@@ -126,6 +126,8 @@ def test_metrics_and_report_have_the_steps() -> None:
     families = {family.name: family for family in gate_metrics({"door": gate, "film": GateStatistics()})}
     (sample,) = families["streamdet_gate_every"].samples
     assert (sample.labels, sample.value) == ({"source": "door"}, 5.0)
+    (duty,) = families["streamdet_gate_duty_ratio"].samples
+    assert (duty.labels, duty.value) == ({"source": "door"}, 0.3)
     assert "streamdet_gate_every" not in {family.name for family in gate_metrics({"film": GateStatistics()})}
 
 

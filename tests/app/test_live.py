@@ -67,6 +67,22 @@ def test_settings_take_effect_and_the_page_shows_the_run(tmp_path: Path) -> None
     assert min(result.detections.scores.min(initial=1.0) for result in later) < 0.3  # below the model's own threshold
 
 
+def test_the_page_is_told_what_a_gate_lets_through_and_misses() -> None:
+    street = "sim:traffic?seed=1&size=160x96&seconds=2&fps=10"
+    options = {"sources": (street,), "serve": "0", "output.show": False, "gate.kind": "frames"}
+    config = load_config(options=options)
+    assembly = assemble(config)
+    with Service(config) as service, Running(assembly.flow) as running:
+        run = LiveRun(running, Supervisor(running, assembly), service)
+        running.wait()
+        stats, (status,) = run.stats_of(street), run.sources()
+    gate = stats["gate"]
+    assert isinstance(gate, dict)
+    assert set(gate) == {"inferred", "carried", "duty", "checked", "missed", "miss_rate", "miss_rate_95", "open"}
+    assert gate["inferred"] + gate["carried"] == status["delivered"] == 20
+    assert gate["duty"] == pytest.approx(gate["inferred"] / 20)
+
+
 def test_the_events_of_a_run_lead_to_their_snapshots_and_clips(tmp_path: Path) -> None:
     options = {
         "sources": ("sim:traffic?seed=1&size=320x192&seconds=2",),

@@ -63,6 +63,16 @@ def test_enter_enlarges_a_source_and_escape_goes_back(tab: Tab) -> None:
     assert tab.run("document.activeElement.getAttribute('aria-label')") == "Enlarge yard"
 
 
+def test_what_a_gate_lets_through_stands_beside_what_it_misses(tab: Tab) -> None:
+    assert until(tab, "document.querySelector('.gate:not([hidden])')")
+    assert tab.run("document.querySelectorAll('.gate').length") == 2  # and of two sources one has a gate
+    shown = "[...document.querySelectorAll('.gate')].filter((line) => !line.hidden).map((line) => line.textContent)"
+    assert tab.run(shown) == [
+        "the network saw 32 % of the frames; 1 of 40 checks missed an object (95 %: 0.4 % to 12.9 %); "
+        "one in 6 at this load"
+    ]
+
+
 def test_the_controls_change_the_run(tab: Tab, page_surface: FakeSurface) -> None:
     page_surface.calls.clear()
     tab.run(

@@ -24,6 +24,20 @@ if TYPE_CHECKING:
     from pipeline.serve.view import LiveView
 
 
+GATE: dict[str, Json] = {
+    "inferred": 145,
+    "carried": 305,
+    "duty": 0.322222,
+    "checked": 40,
+    "missed": 1,
+    "miss_rate": 0.025,
+    "miss_rate_95": [0.004427, 0.128812],
+    "open": 0,
+    "every": 6,
+}
+"""What the gate of the door let through; the yard has none."""
+
+
 class FakeSurface:
     """A surface of views; keeps the calls that it gets."""
 
@@ -54,7 +68,8 @@ class FakeSurface:
         return {"captured": 1}
 
     def stats_of(self, name: str) -> dict[str, Json]:
-        return {"state": "live", "model": "fake", "device": "cpu", "precision": "fp32", "source": name}
+        gate: dict[str, Json] = {} if name != "door" else {"gate": GATE}
+        return {"state": "live", "model": "fake", "device": "cpu", "precision": "fp32", "source": name, **gate}
 
     def event_files(self, kind: EventFileKind) -> list[EventFiles]:
         return [self.files[kind]]

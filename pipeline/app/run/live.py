@@ -17,6 +17,7 @@ from pipeline.app.assemble import ModelBranch
 from pipeline.app.config.loading import detection_of, source_of
 from pipeline.app.extras import load
 from pipeline.app.run.endpoint import Address, Page
+from pipeline.app.run.report import gate_report
 from pipeline.app.run.service import Service
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, reason_of
@@ -37,6 +38,7 @@ TOKEN_VARIABLE = "STREAMDET_SERVE_TOKEN"
 """Sets the token, which is drawn anew for each run without it."""
 
 _LEAST_TOKEN = 16  # characters
+_GATE_KEYS = ("inferred", "carried", "duty", "checked", "missed", "miss_rate", "miss_rate_95", "open", "every")
 _SETTINGS = ("score_threshold", "iou_threshold", "classes")
 
 
@@ -98,6 +100,7 @@ class LiveRun:
         status = next((row for row in self._supervisor.sources() if row.name == name), None)
         return {
             **({} if counts is None else _numbers(counts)),
+            **self._gate_of(name, statistics.elapsed_seconds),
             "fps_inferred": None if detect is None else detect.recent_rate,
             "queue": None if detect is None else detect.waiting,
             "queue_capacity": self._room_before(names, [name for branch in branches for name in branch.source_ids]),
@@ -106,6 +109,14 @@ class LiveRun:
             "paused": status is not None and status.is_paused,
             **_engines(branches),
         }
+
+    def _gate_of(self, name: str, seconds: float) -> dict[str, Json]:
+        """What the gate of a source let through and missed; nothing of one without."""
+        gate = self._supervisor.assembly.gates().get(name)
+        if gate is None:
+            return {}
+        report = gate_report(gate, seconds)
+        return {"gate": {key: value for key, value in report.items() if key in _GATE_KEYS}}  # type: ignore[misc]
 
     def _room_before(self, node_names: Set[str], source_ids: Sequence[str]) -> int | None:
         """How many items the queues before these nodes can hold: a lane for each source that has not ended."""

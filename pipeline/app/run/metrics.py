@@ -154,6 +154,9 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
     frames = CounterMetricFamily(
         "streamdet_gate_frames", "Frames that a network looked at, and that were carried.", labels=("source", "kind")
     )
+    duty = GaugeMetricFamily(
+        "streamdet_gate_duty_ratio", "The share of the frames that a network looked at.", labels=("source",)
+    )
     checks = CounterMetricFamily(
         "streamdet_gate_checks", "Frames to be left out that were looked at, by result.", labels=("source", "result")
     )
@@ -168,6 +171,8 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
     )
     for name, gate in by_source.items():
         source, misses = _text(name), gate.misses
+        if gate.duty is not None:
+            duty.add_metric((source,), gate.duty)
         if gate.every is not None:
             every.add_metric((source,), gate.every)
         frames.add_metric((source, "inferred"), gate.num_inferred)
@@ -180,7 +185,7 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
                 rate.add_metric((source, end), share)
         is_open.add_metric((source,), gate.num_open)
     if by_source:
-        yield from (frames, checks, rate, is_open, *([every] if every.samples else []))
+        yield from (frames, duty, checks, rate, is_open, *([every] if every.samples else []))
 
 
 def _text(name: str) -> str:

@@ -235,9 +235,9 @@ def report_of(
     if every != 1:
         report["every"] = every
     if gates:
-        report["gate"] = _gate(sum(gates.values(), GateStatistics()), statistics.elapsed_seconds)
+        report["gate"] = gate_report(sum(gates.values(), GateStatistics()), statistics.elapsed_seconds)
         for source_id in report["sources"].keys() & gates.keys():
-            report["sources"][source_id]["gate"] = _gate(gates[source_id], statistics.elapsed_seconds)
+            report["sources"][source_id]["gate"] = gate_report(gates[source_id], statistics.elapsed_seconds)
     if objects is not None:
         _add_objects(report, objects.counts())
         counts_by_source = objects.counts_by_source()
@@ -307,7 +307,8 @@ def _print_streams(report: RunReport, console: Console) -> None:
         tell(console, f"events   {_delivery_in_words(name, counted)}", "yellow" if has_losses else None)
 
 
-def _gate(gate: GateStatistics, seconds: float) -> GateReport:
+def gate_report(gate: GateStatistics, seconds: float) -> GateReport:
+    """What the gate of one source or of several let through in a run of some seconds."""
     misses = gate.misses
     low, high = misses.interval
     report: GateReport = {

@@ -190,7 +190,17 @@ export class Tile extends EventTarget {
     const lost = DROPS.filter(([key]) => stats[key] > 0).map(([key, words]) => `${stats[key]} ${words}`);
     const all = number(stats.captured, 0);
     this.#part(".drops").textContent = lost.length ? `of ${all} frames dropped: ${lost.join(", ")}` : `${all} frames, none dropped`;
+    this.#showGate(stats.gate);
     this.#tell("stats", stats);
+  }
+
+  // What the network looked at, and beside it how often it was missed; of a source without a gate nothing.
+  #showGate(gate) {
+    const line = this.#part(".gate");
+    line.hidden = !gate;
+    if (!gate) return;
+    line.textContent = gateInWords(gate);
+    line.classList.toggle("is-open", gate.open > 0);
   }
 
   async #try(work) {
@@ -210,6 +220,17 @@ export class Tile extends EventTarget {
   #tell(kind, detail) {
     this.dispatchEvent(new CustomEvent(kind, { detail }));
   }
+}
+
+function gateInWords({ duty, checked, missed, miss_rate_95: [low, high], open, every }) {
+  const percent = (share, digits) => `${number(100 * share, digits)} %`;
+  const checks = checked
+    ? `${missed} of ${checked} checks missed an object (95 %: ${percent(low, 1)} to ${percent(high, 1)})`
+    : "nothing was checked yet";
+  const parts = [`the network saw ${duty === null ? "no frame yet" : `${percent(duty, 0)} of the frames`}`, checks];
+  if (every) parts.push(`one in ${every} at this load`);
+  if (open) parts.push("every frame is looked at, because too much was missed");
+  return parts.join("; ");
 }
 
 // The last part of a file's path; an address stays as it is.
