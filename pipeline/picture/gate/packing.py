@@ -87,12 +87,25 @@ class Packer:
         )
         windows = _distinct([self._window(region, letterbox) for region in regions])
         for canvas_wh in sorted(self.canvases_wh, key=lambda size_wh: size_wh[0] * size_wh[1]):
-            for option in (windows, [_union(windows)]):
+            for option in (
+                *([windows] if len(windows) > 1 else []),
+                [self._filling(_union(windows), canvas_wh, letterbox)],
+            ):
                 corners = placed([window.size_wh for window in option], canvas_wh)
                 if corners is not None:
                     parts = (Part(window, *corner) for window, corner in zip(option, corners, strict=True))
                     return Packing(canvas_wh, tuple(parts), letterbox)
         return None
+
+    def _filling(self, window: Tile, canvas_wh: Size, letterbox: Letterbox) -> Tile:
+        """A window as large as the canvas, as far as the picture goes: what is seen around an object costs nothing."""
+        left, right = _widened(
+            (window.left, window.right), canvas_wh[0], letterbox.pad_left, letterbox.content_wh[0], self.network_wh[0]
+        )
+        top, bottom = _widened(
+            (window.top, window.bottom), canvas_wh[1], letterbox.pad_top, letterbox.content_wh[1], self.network_wh[1]
+        )
+        return Tile(left, top, right, bottom, self.network_wh)
 
     def _window(self, region: Tile, letterbox: Letterbox) -> Tile:
         """A region of the content, in pixels of the network, out to the next multiples of the stride."""
@@ -133,6 +146,18 @@ def placed(sizes_wh: Sequence[Size], canvas_wh: Size) -> list[tuple[int, int]] |
         is_taken[max(0, row) : row + down + 1, column : column + across + 1] = True
         corners[index] = column * STRIDE, row * STRIDE
     return [corners[index] for index in range(len(sizes_wh))]
+
+
+def _widened(span: tuple[int, int], size: int, pad: int, length: float, limit: int) -> tuple[int, int]:
+    """A span that is as long as a canvas, with the old one in its middle, where the picture goes on on both sides.
+
+    pad, length: where the picture begins, and how long it is; limit: of the network. All in multiples of the stride.
+    """
+    first, last = pad // STRIDE * STRIDE, min(limit, -int(-(pad + length) // STRIDE) * STRIDE)
+    begin, end = min(span[0], first), max(span[1], last)  # the picture, with what of the span is beyond it
+    spare = max(0, min(size, end - begin) - (span[1] - span[0]))
+    left = max(begin, min(span[0] - spare // 2 // STRIDE * STRIDE, end - (span[1] - span[0]) - spare))
+    return left, left + (span[1] - span[0]) + spare
 
 
 def _distinct(windows: Sequence[Tile]) -> list[Tile]:

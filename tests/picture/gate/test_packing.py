@@ -133,6 +133,29 @@ def test_the_smallest_image_that_holds_the_parts_is_taken() -> None:
     assert placed([(64, 32)], (32, 64)) is None
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(20))
+def test_one_part_is_as_large_as_its_image_as_far_as_the_picture_goes(seed: int, mode: ResizeMode) -> None:
+    """What is seen around an object costs nothing there, and grey would be in its place."""
+    random = np.random.default_rng(seed)
+    size_wh = [(1920, 1080), (1080, 1920), (768, 432)][seed % 3]
+    cells = np.zeros((90, 160) if size_wh[0] >= size_wh[1] else (160, 90), np.bool_)
+    row, column = (int(random.integers(0, side)) for side in cells.shape)
+    cells[row : row + 6, column : column + 6] = True
+    canvases = CANVASES if size_wh[0] >= size_wh[1] else tuple((height, width) for width, height in CANVASES)
+    letterbox = Letterbox.fit(size_wh, NETWORK_WH, mode)
+    packing = Packer(NETWORK_WH, canvases).pack(cells, letterbox, NO_OBJECTS)
+    assert packing is not None
+    (part,) = packing.parts
+    window = part.window
+    spans = [(window.left, window.right), (window.top, window.bottom)]
+    pads = (letterbox.pad_left, letterbox.pad_top)
+    for (begin, end), side, pad, length in zip(spans, packing.canvas_wh, pads, letterbox.content_wh, strict=True):
+        first, last = pad // 32 * 32, min(416, -(-(pad + length) // 32) * 32)
+        assert first <= begin < end <= last
+        assert end - begin == min(side, last - first)
+
+
 def test_many_specks_become_one_region() -> None:
     cells = np.zeros((90, 160), np.bool_)
     cells[::20, ::20] = True
