@@ -75,6 +75,20 @@ def test_the_factors_are_in_the_sentence_that_says_what_they_cost(
     assert numbers["inferred"] == sum(numbers["reasons"].values())
 
 
+def test_the_commonest_class_is_judged_by_itself_because_rare_ones_count_alike(street: GatedComparison) -> None:
+    commonest = street.commonest
+    assert commonest is not None
+    assert commonest.num_classes >= 2
+    assert 0 < commonest.num_objects <= street.agreement.all.num_objects
+    assert commonest.agreement.all.num_objects == commonest.num_objects
+    assert (commonest.agreement.ap, commonest.agreement.ap50) == (1.0, 1.0)
+    assert commonest.jitter.ap < 1
+    lost = replace(commonest, name="tram", num_objects=7, agreement=commonest.jitter)
+    line = next(line for line in printed(replace(street, commonest=lost)).splitlines() if "tram" in line)
+    assert f"of tram alone, 7 objects: AP50 {100 * (lost.jitter.ap50 - 1):+.1f}".replace("-", "−") in line
+    assert "counts alike" not in printed(replace(street, commonest=replace(commonest, num_classes=1)))
+
+
 def test_what_was_never_shown_is_said(street: GatedComparison) -> None:
     worse = replace(street, entries=Entries((0.0, 0.3), 1))
     assert "entries – late at p95, 1 never shown" in verdict_of(worse)

@@ -52,6 +52,18 @@ class Watched:
     sizes_wh: tuple[tuple[int, int], ...]
     gate: GateStatistics
     shown: SuppressionOptions
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CommonestClass:
+    """The class of which the teacher was sure most often; each class counts alike in AP, those with a few boxes too."""
+
+    name: str
+    num_objects: int
+    num_classes: int  # of which the teacher was sure
+    agreement: TeacherAgreement  # of the gated run
+    jitter: TeacherAgreement  # of what the teacher said one frame before
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class GatedComparison:
     gate: GateStatistics
     agreement: TeacherAgreement  # of the gated run
     jitter: TeacherAgreement | None  # of what the teacher said one frame before; None: there are no labels
+    commonest: CommonestClass | None  # None: there are no labels
     entries: Entries
     num_tracks: tuple[int, int]  # of the teacher, and gated
     num_other_counts: int  # frames in which the gated run shows another number of objects
@@ -121,11 +134,34 @@ def compare_gated(config: RunConfig, *, sure_score: float, say: WorkProgress) ->
         gated.gate,
         TeacherAgreement.of(gated.detections, *judged, shown_score=threshold),
         TeacherAgreement.of(before, *judged, shown_score=threshold) if has_labels else None,
+        _commonest(labels, teacher, gated, before) if has_labels else None,
         entries_of(sure, gated.detections, teacher.times_seconds),
         (_num_tracks(followed), _num_tracks(own)),
         sum(len(a) != len(b) for a, b in zip(teacher.detections, gated.detections, strict=True)),
         None,
     )
+
+
+def _commonest(
+    labels: Sequence[Labels], teacher: Watched, gated: Watched, before: Sequence[Detections]
+) -> CommonestClass:
+    class_ids, counts = np.unique(np.concatenate([label.sure.class_ids for label in labels]), return_counts=True)
+    class_id = int(class_ids[counts.argmax()])
+    own = [Labels(_of_class(label.sure, class_id), _of_class(label.unsure, class_id)) for label in labels]
+    agreement, jitter = (
+        TeacherAgreement.of(
+            [_of_class(of_frame, class_id) for of_frame in detections],
+            own,
+            teacher.sizes_wh,
+            shown_score=teacher.shown.score_threshold,
+        )
+        for detections in (gated.detections, before)
+    )
+    return CommonestClass(teacher.class_names[class_id], int(counts.max()), len(class_ids), agreement, jitter)
+
+
+def _of_class(detections: Detections, class_id: int) -> Detections:
+    return detections.select(detections.class_ids == class_id)
 
 
 def watch(config: RunConfig) -> Watched:
@@ -139,6 +175,7 @@ def watch(config: RunConfig) -> Watched:
         if others or source.is_live:
             raise ConfigError(f"{source_id}: --gated needs one recorded video, which can be looked at twice")
         shown = assembly.suppressions[source_id].shown_of(source_id)
+        class_names = assembly.suppressions[source_id].spec.class_names
         with Running(assembly.flow, results=True) as running:
             results = [_kept(result) for result in running]
         gate = sum(assembly.gates().values(), GateStatistics())
@@ -147,7 +184,7 @@ def watch(config: RunConfig) -> Watched:
     if len(results) < _LEAST_FRAMES or any(kept.is_image for kept in results):
         raise ConfigError(f"{source_id}: --gated needs a video of several frames, which is not one of images")
     detections, times_seconds, sizes_wh, _ = zip(*results, strict=True)
-    return Watched(detections, times_seconds, sizes_wh, gate, shown)
+    return Watched(detections, times_seconds, sizes_wh, gate, shown, class_names)
 
 
 def print_gated(comparison: GatedComparison, console: Console) -> None:
@@ -194,6 +231,15 @@ def report_of_gated(comparison: GatedComparison) -> dict[str, Json]:
         "checks": {"checked": gate.misses.num_checked, "missed": gate.misses.num_missed, "interval_95": [low, high]},
         "gated": _agreement_report(comparison.agreement),
         "frame_before": None if comparison.jitter is None else _agreement_report(comparison.jitter),
+        "commonest_class": None
+        if comparison.commonest is None
+        else {
+            "name": comparison.commonest.name,
+            "objects": comparison.commonest.num_objects,
+            "classes": comparison.commonest.num_classes,
+            "gated": _agreement_report(comparison.commonest.agreement),
+            "frame_before": _agreement_report(comparison.commonest.jitter),
+        },
         "entries": {
             "objects": entries.num_objects,
             "never": entries.num_never,
@@ -282,11 +328,24 @@ def _remarks(comparison: GatedComparison) -> list[str]:
         f"looked at: {looked or 'nothing'}; {gate.num_packed} frames of them in parts",
         f"its own checks: {gate.misses.num_missed} of {gate.misses.num_checked} missed an object (95 %: {low:.1%} to "
         f"{high:.1%})",
+        *_commonest_in_words(comparison.commonest),
         f"another number of objects in {counts} frames; small: under 32² pixels; entry: until an object that the "
         "teacher follows is shown",
         "the frame before instead: what the teacher said one frame earlier, for how much its own boxes move and "
         "flicker",
         f"{processor_name()}, {available_cores()} cores; boxes only",
+    ]
+
+
+def _commonest_in_words(commonest: CommonestClass | None) -> list[str]:
+    """What is lost of one class; nothing where there is no other."""
+    if commonest is None or commonest.num_classes == 1:
+        return []
+    own, jitter = commonest.agreement, commonest.jitter
+    return [
+        f"each of {commonest.num_classes} classes counts alike in AP; of {commonest.name} alone, "
+        f"{commonest.num_objects} objects: AP50 {_points(own.ap50)} and AP {_points(own.ap)}; one frame before "
+        f"instead {_points(jitter.ap50)} and {_points(jitter.ap)}",
     ]
 
 
