@@ -65,7 +65,7 @@ def main() -> None:
     for line in summary(activities, num_frames):
         print(line)
     if options.json:
-        rows = [[each.kind, each.name[:80], each.stream, *each.span] for each in activities]
+        rows = [[activity.kind, activity.name[:80], activity.stream, *activity.span] for activity in activities]
         Path(options.json).write_text(json.dumps({"frames": num_frames, "activities": rows}))
     if options.chart and activities:
         draw(activities, Path(options.chart), title=f"{options.streams} × {Path(options.planes).name}")
@@ -146,7 +146,7 @@ def activities_of(events: Iterable[Mapping[str, object]]) -> list[Activity]:
         begin = float(str(event["ts"]))
         span = begin, begin + float(str(event["dur"]))
         activities.append(Activity(kind, str(event["name"]), int(arguments.get("stream", 0)), span))
-    return sorted(activities, key=lambda each: each.span)
+    return sorted(activities, key=lambda activity: activity.span)
 
 
 def _kind_of(category: str, name: str) -> str | None:
@@ -164,25 +164,25 @@ def summary(activities: list[Activity], num_frames: int) -> Iterable[str]:
     if not activities:
         yield "the GPU did nothing that was recorded"
         return
-    window_us = max(each.span[1] for each in activities) - activities[0].span[0]
-    kernels = union(each.span for each in activities if each.kind == "kernel")
+    window_us = max(activity.span[1] for activity in activities) - activities[0].span[0]
+    kernels = union(activity.span for activity in activities if activity.kind == "kernel")
     frames = max(num_frames, 1)
     busy = length(kernels) / window_us
     yield f"{num_frames} frames in {window_us / 1000:.1f} ms; the GPU computed for {busy:.0%} of it"
     by_kind: dict[str, list[Activity]] = defaultdict(list)
-    for each in activities:
-        by_kind[each.kind].append(each)
+    for activity in activities:
+        by_kind[activity.kind].append(activity)
     for kind, mine in by_kind.items():
-        total = sum(each.us for each in mine)
+        total = sum(activity.us for activity in mine)
         line = f"{kind:9} {len(mine) / frames:8.1f} a frame  {total / frames / 1000:8.4f} ms a frame"
         if kind != "kernel":
-            spans = union(each.span for each in mine)
+            spans = union(activity.span for activity in mine)
             line += f", {length(shared(spans, kernels)) / max(length(spans), 1e-9):.0%} of it while kernels ran"
         yield line
     by_name: dict[str, list[float]] = defaultdict(list)
-    for each in by_kind["kernel"]:
-        by_name[each.name].append(each.us)
-    all_us = sum(each.us for each in by_kind["kernel"])
+    for activity in by_kind["kernel"]:
+        by_name[activity.name].append(activity.us)
+    all_us = sum(activity.us for activity in by_kind["kernel"])
     for name, costs in sorted(by_name.items(), key=lambda item: -sum(item[1]))[:_MOST_KERNELS]:
         share, us = sum(costs) / max(all_us, 1e-9), sum(costs) / frames
         yield f"  {share:6.1%}  {us:8.1f} us a frame  {len(costs):6}  {name[:110]}"
@@ -226,13 +226,13 @@ def draw(activities: list[Activity], path: Path, *, title: str) -> None:
     from matplotlib import pyplot
 
     middle = activities[len(activities) // 2].span[0]
-    shown = [each for each in activities if middle <= each.span[0] < middle + 1000 * _CHART_MS]
+    shown = [activity for activity in activities if middle <= activity.span[0] < middle + 1000 * _CHART_MS]
     order = ("upload", "gather", "memset", "kernel", "download")
-    rows = sorted({(order.index(each.kind), each.stream) for each in shown})
+    rows = sorted({(order.index(activity.kind), activity.stream) for activity in shown})
     names = [f"{order[kind]}, stream {stream}" for kind, stream in rows]
     figure, axes = pyplot.subplots(figsize=(9, 0.8 + 0.32 * len(rows)))
     for index, (kind, stream) in enumerate(rows):
-        mine = union(each.span for each in shown if each.kind == order[kind] and each.stream == stream)
+        mine = union(activity.span for activity in shown if activity.kind == order[kind] and activity.stream == stream)
         bars = [((begin - middle) / 1000, (end - begin) / 1000) for begin, end in mine]
         axes.broken_barh(bars, (index - 0.4, 0.8), color=f"C{kind}", lw=0)
     axes.set(yticks=range(len(rows)), yticklabels=names, xlabel="ms", title=title, xlim=(0, _CHART_MS))

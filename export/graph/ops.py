@@ -7,6 +7,7 @@ that hides the data-dependent shapes. Pass `TRANSLATIONS` to `torch.onnx.export(
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F

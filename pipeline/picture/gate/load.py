@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST_EVERY = 12
-"""At the highest load one in so many frames is looked at, two a second of 25."""
+"""At the highest load one frame in this number is looked at, two a second of 25."""
 
 _MOST_STEPS = 100  # that are kept of a run of months
 _LATE_SHARE = 0.05  # of the results of a window, which may be later: p95 is the limit
@@ -61,7 +61,7 @@ class Load:
 
     @property
     def every(self) -> int:
-        """One in so many of the frames that change is looked at; 1: all."""
+        """One in this number of the frames that change is looked at; 1: all."""
         return self._every
 
     @property
