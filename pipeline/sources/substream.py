@@ -138,7 +138,7 @@ class SubstreamPicture:
     """A picture of the small stream, of the size and with the pixels that it has in the large one.
 
     What is smaller than that is made of the small one. gop: of the large picture, None: it was not heard. enlarge:
-    makes pixels where there is no large picture.
+    makes pixels where the large picture is missing.
     """
 
     __slots__ = ("_enlarge", "_gop", "_large", "_lock", "_pixels", "_seconds", "_small", "size_wh")

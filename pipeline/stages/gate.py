@@ -66,9 +66,7 @@ class GateStatistics:
     num_packed: int = 0  # of the frames that a network looked at, those of which it saw parts alone
     misses: MissRate = field(default_factory=MissRate)  # in frames that were looked at although nothing had changed
     num_open: int = 0  # of the sources, those of which every frame is looked at because too much was missed
-    every: int | None = (
-        None  # of live frames that change, one in this number is looked at now; None: no load chooses it
-    )
+    every: int | None = None  # of live frames that change, every nth is looked at now; None: no load chooses n
     steps: tuple[Step, ...] = ()  # of that, the last ones
 
     @property

@@ -167,7 +167,7 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
         "streamdet_gate_open", "1 while every frame is looked at, for too much was missed.", labels=("source",)
     )
     every = GaugeMetricFamily(
-        "streamdet_gate_every", "One changed frame in this number is looked at, as the load allows.", labels=("source",)
+        "streamdet_gate_every", "Every nth changed frame is looked at, as the load allows.", labels=("source",)
     )
     for name, gate in by_source.items():
         source, misses = _text(name), gate.misses

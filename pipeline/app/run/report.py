@@ -115,7 +115,7 @@ class GateReport(TypedDict):
     miss_rate: float | None
     miss_rate_95: tuple[float, float]  # its 95 % interval, of Wilson
     open: int  # sources of which the network looks at every frame, because too much was missed
-    every: NotRequired[int]  # of live frames that change, one in this number is looked at; there where the load chooses
+    every: NotRequired[int]  # of live frames that change, every nth is looked at; there where the load chooses n
     steps: NotRequired[list[StepReport]]  # of that, the last hundred
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MOST_EVERY = 12
-"""At the highest load one frame in this number is looked at, two a second of 25."""
+"""At the highest load every 12th frame is looked at, two a second of 25."""
 
 _MOST_STEPS = 100  # that are kept of a run of months
 _LATE_SHARE = 0.05  # of the results of a window, which may be later: p95 is the limit
@@ -28,7 +28,7 @@ _PROOF_SECONDS = 20.0  # after which more frames were not too many
 
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
-    """From then on, seconds after the first result, one in `every` frames is looked at. late: because too many were."""
+    """From then on, seconds after the first result, every `every`-th frame is looked at. late: because results were."""
 
     at_seconds: float
     every: int
@@ -61,7 +61,7 @@ class Load:
 
     @property
     def every(self) -> int:
-        """One in this number of the frames that change is looked at; 1: all."""
+        """Every nth of the frames that change is looked at; 1: all."""
         return self._every
 
     @property
