@@ -34,7 +34,7 @@ NUM_CAMERAS = 4
 LONGEST_GAP_SECONDS = 5.0  # that is promised where a worker or a node is lost
 _LOOK_SECONDS = 0.1
 _PATIENCE_SECONDS = 90.0
-_CALM_SECONDS = 3.0  # of pictures of every camera, before a fault and after it
+_CALM_SECONDS = 2.0  # of pictures of every camera, before a fault and after it
 _STOPPED_SECONDS = 9.0  # a worker, so that its leases are over, and others have its cameras
 
 

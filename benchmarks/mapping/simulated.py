@@ -28,7 +28,7 @@ from pipeline.fleet.ray_workers import RayWorkers
 from pipeline.fleet.segments import InputFile, Segment
 from pipeline.fleet.workers import Answer, Detected, Task, Worker, Workers
 
-RUN_SECONDS = 15.0  # of a simulated map without any overhead
+RUN_SECONDS = 8.0  # of a simulated map without any overhead
 SEGMENT_SECONDS = 60.0
 _SHORTEST_SHARE = 0.5  # of a segment, as the last of a file may be; the median one is whole
 
