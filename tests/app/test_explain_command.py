@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.app.explain.explained import is_pytorch
+from pipeline.app.explain.options import ExplainOptions
 from pipeline.picture.detector_spec import METADATA_KEY, DetectorSpec
 from tests.support.command_line import Streamdet
 from tests.support.tiny_detector import write_detector
@@ -143,3 +145,14 @@ def test_a_pytorch_detector_is_explained_by_its_name(
     assert cv2.imread("noise-gradcam.png") is not None
     done = streamdet(*words, "--device", "cuda")
     assert (done.returncode, "is a PyTorch detector, which runs on the CPU" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_name_that_is_published_means_the_published_file() -> None:
+    names = ("yolox-nano", "ssdlite320_mobilenet_v3_large", "model.onnx", "demo", None)
+    assert [is_pytorch(ExplainOptions("street.jpg", model=name)) for name in names] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from pipeline.app.config.run import RunConfig
 from pipeline.app.explain.options import ExplainOptions
 from pipeline.app.extras import load
+from pipeline.app.model_files import is_file_or_published
 from pipeline.app.opened_detector import LEAST_SCORE, OpenedDetector, open_detector
 from pipeline.app.progress import WorkProgress
 from pipeline.app.thresholds import suppression_options
@@ -66,8 +67,8 @@ def open_explained(options: ExplainOptions, config: RunConfig, stack: ExitStack)
 
 
 def is_pytorch(options: ExplainOptions) -> bool:
-    """Whether the model is a name that `export` knows, and no file."""
-    if options.model is None or Path(options.model).exists():
+    """Whether the model is a name that `export` alone knows: not a file, nor one that is published."""
+    if options.model is None or Path(options.model).exists() or is_file_or_published(options.model):
         return False
     return any(options.model in names for names in load("export.known").NAMES.values())
 
