@@ -25,6 +25,7 @@ class Example:
     boxes_xyxy: npt.NDArray[np.float32]  # [N, 4]
     class_ids: npt.NDArray[np.int64]  # [N]
     ignored_xyxy: npt.NDArray[np.float32]  # [M, 4]: too small or too hidden to count, either way
+    object_map: npt.NDArray[np.uint16] | None = None  # [H, W]: 1 + row of the object in a pixel, 0: none; None: unknown
 
     @property
     def size_wh(self) -> tuple[int, int]:
@@ -41,12 +42,16 @@ def examples_of(spec: str, network_wh: tuple[int, int]) -> Iterator[Example]:
         pixels[letterbox.content_window] = picture.resized(letterbox.content_wh, colour="rgb")
         truth = source.truth(index)
         ignored = letterbox.boxes_to_network(source.ignored(index).boxes_xyxy)
-        yield Example(pixels, letterbox.boxes_to_network(truth.boxes_xyxy), truth.class_ids, ignored)
+        object_map = np.zeros((network_wh[1], network_wh[0]), np.uint16)
+        object_map[letterbox.content_window] = cv2.resize(
+            source.object_map(index), letterbox.content_wh, interpolation=cv2.INTER_NEAREST
+        )
+        yield Example(pixels, letterbox.boxes_to_network(truth.boxes_xyxy), truth.class_ids, ignored, object_map)
     source.close()
 
 
 def augmented(example: Example, chance: np.random.Generator) -> Example:
-    """The example mirrored half of the time, a part of it enlarged half of the time, lighter or darker."""
+    """The example mirrored half of the time, a part of it enlarged half of the time, lighter or darker; without map."""
     pixels, (width, height) = example.pixels, example.size_wh
     boxes = np.concatenate([example.boxes_xyxy, example.ignored_xyxy])  # [N + M, 4]
     is_ignored = np.arange(len(boxes)) >= len(example.boxes_xyxy)  # [N + M]

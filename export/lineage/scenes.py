@@ -98,7 +98,14 @@ def _of_lineage(example: Example) -> Example:
     class_ids = _STREET_CLASS_OF[example.class_ids]
     counts = (class_ids >= 0) & (sides_px(example.boxes_xyxy) >= LEAST_SIDE_PX)  # [N]
     ignored = np.concatenate([example.ignored_xyxy, example.boxes_xyxy[~counts]])
-    return replace(example, boxes_xyxy=example.boxes_xyxy[counts], class_ids=class_ids[counts], ignored_xyxy=ignored)
+    rows = np.concatenate([[0], np.where(counts, counts.cumsum(), 0)]).astype(np.uint16)  # of the old ones
+    return replace(
+        example,
+        boxes_xyxy=example.boxes_xyxy[counts],
+        class_ids=class_ids[counts],
+        ignored_xyxy=ignored,
+        object_map=None if example.object_map is None else rows[example.object_map],
+    )
 
 
 def sides_px(boxes_xyxy: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ from export.lineage.efficientdet import EFFICIENTDET
 from export.lineage.fast_rcnn import FAST_R_CNN
 from export.lineage.faster_rcnn import FASTER_R_CNN
 from export.lineage.hog_svm import HOG_SVM
+from export.lineage.mask_rcnn import MASK_R_CNN
 from export.lineage.rcnn import R_CNN
 from export.lineage.retinanet import RETINANET
 from export.lineage.spp_net import SPP_NET
@@ -27,6 +28,7 @@ SYSTEMS: tuple[System, ...] = (
     SSD,
     YOLO,
     RETINANET,
+    MASK_R_CNN,
     CASCADE_R_CNN,
     EFFICIENTDET,
     DETR,

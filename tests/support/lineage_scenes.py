@@ -31,14 +31,15 @@ def _picture(chance: np.random.Generator, num_objects: int) -> Example:
     width, height = WORLD.network_wh
     pixels = chance.integers(0, 60, (height, width, 3)).astype(np.uint8)
     class_ids = chance.integers(0, 2, num_objects)
-    boxes = np.zeros((num_objects, 4), np.float32)
+    boxes, object_map = np.zeros((num_objects, 4), np.float32), np.zeros((height, width), np.uint16)
     for index, class_id in enumerate(class_ids):
         w, h = (28, 18) if class_id == 0 else (16, 30)
         x, y = int(chance.integers(0, width - w)), int(chance.integers(0, height - h))
         boxes[index] = x, y, x + w, y + h
+        object_map[y : y + h, x : x + w] = 1 + index
         pixels[y : y + h, x : x + w] = (230, 90, 60) if class_id == 0 else (70, 110, 240)
     ignored = np.array([[0, 0, 9, 9]] if num_objects == 3 else np.zeros((0, 4)), np.float32)
-    return Example(pixels, boxes, class_ids.astype(np.int64), ignored)
+    return Example(pixels, boxes, class_ids.astype(np.int64), ignored, object_map)
 
 
 def trained_shortly(

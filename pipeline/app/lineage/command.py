@@ -23,7 +23,7 @@ class _Work(NamedTuple):
 _WORK: Mapping[Action, _Work] = {
     "show": _Work(show_idea, ("on", "frame", "model", "frames", "output", "overwrite", "config")),
     "compare": _Work(compare_systems, ("out", "overwrite")),
-    "train": _Work(train_systems, ("minutes", "out", "overwrite")),
+    "train": _Work(train_systems, ("minutes", "threads", "out", "overwrite")),
 }
 
 

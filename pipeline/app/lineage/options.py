@@ -52,6 +52,9 @@ class LineageOptions:
             "Train: end a system's training after about as many; by default its recipe says.", metavar="M", at_least=0.1
         ),
     ] = None
+    threads: Annotated[
+        int | None, Flag("Train: the threads of PyTorch; by default one for each core.", metavar="N", at_least=1)
+    ] = None
     out: Annotated[Path, Flag("Train, compare: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
     overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[

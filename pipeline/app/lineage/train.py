@@ -41,6 +41,7 @@ def train_systems(options: LineageOptions) -> None:
                 held_out,
                 paths[system.name],
                 training,
+                num_threads=options.threads,
                 on_part=lambda part: _next(stack, progress, part),
             )
         tell(console, _in_words(trained))

@@ -14,6 +14,7 @@ from typing import get_args
 from urllib.parse import parse_qsl
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.errors import ConfigError
 from pipeline.flow.stage import Stop
@@ -168,6 +169,10 @@ class TrafficSource:
         Objects that are too small, too hidden or too far outside are not labelled, but in `ignored`.
         """
         return self._view.visible(self._pts_seconds(frame_index))[0]
+
+    def object_map(self, frame_index: int) -> npt.NDArray[np.uint16]:
+        """Which object of the truth is in a pixel of a frame, [H, W]: 1 + its row in `truth`, 0 where none is."""
+        return self._view.object_map(self._pts_seconds(frame_index))
 
     def ignored(self, frame_index: int) -> Detections:
         """The visible objects of a frame that are not in its truth; a detection of one is neither right nor wrong.

@@ -124,7 +124,20 @@ class StreetView:
             is_inside
         )
 
+    def object_map(self, seconds: float) -> npt.NDArray[np.uint16]:
+        """Which labelled object is in a pixel, [H, W]: 1 + its row in the first part of `visible`, 0 where none is."""
+        owners, figures = self._owners(seconds)
+        rows = np.zeros(len(figures) + 1, np.uint16)
+        labelled, _ = self._sorted(owners, figures)
+        rows[[owner for owner, _, _ in labelled]] = np.arange(1, len(labelled) + 1)
+        return rows[owners]
+
     def _visible_at(self, seconds: float) -> tuple[Detections, Detections]:
+        labelled, ignored = self._sorted(*self._owners(seconds))
+        return _as_detections([seen[1:] for seen in labelled]), _as_detections([seen[1:] for seen in ignored])
+
+    def _owners(self, seconds: float) -> tuple[npt.NDArray[np.int32], list[tuple[Figure, int]]]:
+        """The number of the figure in each pixel [H, W], from 1, and all figures with the pixels that they cover."""
         width, height = self.size_wh
         owners = np.zeros((height, width), np.int32)  # number of the figure in a pixel; 0 for none
         figures: list[tuple[Figure, int]] = []  # with the number of pixels that it covers
@@ -136,8 +149,14 @@ class StreetView:
             for corners in layer.polygons:
                 cv2.fillPoly(owners, [corners], owner, cv2.LINE_8, SUBPIXEL_BITS)
             figures.append((layer, int(np.count_nonzero(owners[self._window(layer.box_xyxy)] == owner))))
-        labelled: list[tuple[Figure, PixelBox]] = []
-        ignored: list[tuple[Figure, PixelBox]] = []
+        return owners, figures
+
+    def _sorted(
+        self, owners: npt.NDArray[np.int32], figures: list[tuple[Figure, int]]
+    ) -> tuple[list[tuple[int, Figure, PixelBox]], list[tuple[int, Figure, PixelBox]]]:
+        """The labelled objects and the ignored ones: number, figure and the box of its visible pixels."""
+        labelled: list[tuple[int, Figure, PixelBox]] = []
+        ignored: list[tuple[int, Figure, PixelBox]] = []
         for owner, (figure, num_covered) in enumerate(figures, start=1):
             window = self._window(figure.box_xyxy)
             is_seen = owners[window] == owner  # [h, w]
@@ -147,8 +166,8 @@ class StreetView:
             left, top = left + window[1].start, top + window[0].start
             visible = np.count_nonzero(is_seen) / num_covered
             chosen = labelled if self._is_labelled(figure, visible, (wide, high)) else ignored
-            chosen.append((figure, (left, top, left + wide, top + high)))
-        return _as_detections(labelled), _as_detections(ignored)
+            chosen.append((owner, figure, (left, top, left + wide, top + high)))
+        return labelled, ignored
 
     def _is_labelled(self, figure: Figure, visible: float, seen_wh: tuple[int, int]) -> bool:
         """Whether an object has a label. visible: share of its pixels that is not hidden; seen_wh: of its box."""

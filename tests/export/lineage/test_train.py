@@ -123,6 +123,7 @@ def test_speed_ups_are_of_the_network_of_the_frame_and_of_the_training() -> None
         (("compare", "--out", "new"), "--out must hold trained systems, new has none; begin with lineage train all"),
         (("train", "hog-svm", "--on", "street.mp4"), "--on has no effect on lineage train; leave it out"),
         (("compare", "--minutes", 1), "--minutes has no effect on lineage compare; leave it out"),
+        (("compare", "--threads", 1), "--threads has no effect on lineage compare; leave it out"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_made(
