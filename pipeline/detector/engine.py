@@ -116,8 +116,8 @@ class OrtEngine:
 
         # ONNX Runtime on CUDA plans every convolution anew when the size of a batch changes, which takes seconds, and
         # what was recorded for another size before that may then run into memory that is gone.
-        has_sessions = device == "cuda" and spec.batch is None  # one for each batch
-        open_one = partial(
+        self._has_sessions = device == "cuda" and spec.batch is None  # one for each batch
+        self._open = partial(
             open_session,
             self.path,
             device,
@@ -128,13 +128,13 @@ class OrtEngine:
             cuda_graph=cuda_graph,
             channels_last=channels_last,
         )
-        opened = open_one()
+        opened = self._open()
         self.reason = f"{device}: as asked for"
         self.agreement: str | None = None  # in words
         self.device, self.precision, self.remarks = opened.device, opened.precision, opened.remarks
         self._session: Any = opened.session  # of the largest batch, or of any; None once it is closed
-        smaller = self.batch_sizes[:-1] if has_sessions else ()
-        self._smaller: dict[int, Any] = {batch: open_one().session for batch in smaller}
+        self._smaller: dict[int, Any] = {}  # the other batches' sessions, each opened when it is first needed
+        self._opening = threading.Lock()
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._each_thread = threading.local()
         self._device_type: DeviceType = "cuda" if self.device in ("cuda", "tensorrt") else "cpu"
@@ -218,11 +218,19 @@ class OrtEngine:
     def _run_bound(self, inputs: Inputs, batch: int) -> list[Array]:
         """With the buffers of this thread."""
         size = self._filled_up(batch)
-        session = self._smaller.get(size or batch, self._session)
+        session = self._session_of(size)
         runs: dict[int, BoundRun] = self._each_thread.__dict__.setdefault("runs", {})
         if id(session) not in runs:
             runs[id(session)] = BoundRun(session, self._output_names, self._device_type, self._capture)
         return runs[id(session)](inputs, batch=size)
+
+    def _session_of(self, size: int | None) -> Any:
+        if not self._has_sessions or size in (None, self.batch_sizes[-1]):
+            return self._session
+        with self._opening:
+            if size not in self._smaller:
+                self._smaller[size] = self._open().session
+            return self._smaller[size]
 
     def _filled_up(self, batch: int) -> int | None:
         """The least batch that is run anyway; None for one that is larger than any, or of a network of fixed batch."""
