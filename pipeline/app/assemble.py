@@ -533,6 +533,7 @@ def _detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         settings |= {
             "max_batch": batch,
             "max_latency_seconds": None if max_latency_ms is None else max_latency_ms / 1000,
+            "turns": engine.turns,
         }
     if spec.pixels == "nv12":  # resizing and colours are in the graph
         planes = DetectPlanes(engine, score_threshold=lowest)

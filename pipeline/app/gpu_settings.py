@@ -101,21 +101,18 @@ def blank_rate(engine: OrtEngine, settings: GpuSettings, *, frame_wh: tuple[int,
     on_device: whether a network that takes planes finds them there, as the GPU's decoder leaves them.
     """
     batch, workers = settings.batch, settings.inflight
-    capacity = 2 * batch * workers
+    options: dict[str, Any] = {"name": "detect", "max_batch": batch, "workers": workers, "turns": engine.turns}
+    options["capacity"] = 2 * batch * workers
     stop_after = _Until(_SECONDS)
     if engine.spec.pixels == "nv12":
         picture: Any = _BlankPicture(engine.blank_planes(frame_wh, on_device=on_device))
         frame = Frame(picture, "blank", 0, 0.0, 0.0)
-        flow = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(
-            _KeptDetectPlanes(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
-        )
+        flow = Flow.from_sources(_Blanks(frame, stop_after)).then_batched(_KeptDetectPlanes(engine), **options)
     else:
         letterbox = Letterbox.fit(engine.spec.network_wh, engine.spec.network_wh, engine.spec.resize)
         frame = Frame.from_pixels(np.zeros((1, 1, 3), np.uint8))
         prepared = NetworkInput(frame, letterbox, engine.blank_input()[:1], lambda: None)
-        flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(
-            _KeptDetect(engine), name="detect", max_batch=batch, workers=workers, capacity=capacity
-        )
+        flow = Flow.from_sources(_Blanks(prepared, stop_after)).then_batched(_KeptDetect(engine), **options)
     began = time.monotonic()
     with Running(flow) as running:
         running.wait()

@@ -26,6 +26,7 @@ from pipeline.detector.tensorrt import input_shapes
 from pipeline.errors import DeviceError
 from pipeline.picture.detector_spec import ROIS_INPUT, DetectorSpec
 from pipeline.picture.nv12 import DevicePlane, Nv12, Plane, PlaneBatch, blank_nv12, inputs_of
+from pipeline.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,8 @@ class OrtEngine:
         self._capture = GraphCapture() if cuda_graph else None
         # ONNX Runtime knows a recording by the thread that made it, so that one thread records and plays all of them.
         self._player = ThreadPoolExecutor(1, thread_name_prefix="cuda graphs") if cuda_graph else None
+        self.turns = Turns() if cuda_graph else None
+        """Turns of those who have batches run, where one runs at a time; each ends behind the run."""
         logger.info("%s", self.describe())
         for remark in self.remarks:
             logger.warning("%s: %s", self.path.name, remark)
@@ -211,6 +214,8 @@ class OrtEngine:
             values = self._session.run(self._output_names, on_host(inputs))
         elif self._player is not None:
             values = self._player.submit(self._run_bound, inputs, batch).result()
+            if self.turns is not None:
+                self.turns.end()
         else:
             values = self._run_bound(inputs, batch)
         return dict(zip(self._output_names, values, strict=True))

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pipeline.errors import FlowError
 from pipeline.flow.queue import LaneRule, Overflow
 from pipeline.flow.stage import BatchStage, Sink, Source, Stage
+from pipeline.turns import Turns
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -65,6 +66,7 @@ class Node:
     per_source: bool = False
     max_batch: int = 1
     max_latency_seconds: float | None = None
+    turns: Turns | None = None  # of those who put a batch together and have it run
     in_main_thread: bool = False
     watches: bool = False  # a sink for whose sake no run goes on
     observers: tuple[Callable[[Any], None], ...] = ()  # see every item that it sends on
@@ -246,12 +248,15 @@ class Flow(Generic[A]):
         overflow: EdgeOverflow = "by_source",
         max_age_seconds: float | None = None,
         max_latency_seconds: float | None = None,
+        turns: Turns | None = None,
         past: tuple[type, ...] = (),
     ) -> Flow[B]:
         """Let items go through a stage in batches: as many as wait, up to `max_batch`.
 
         max_latency_seconds: a batch that is not full waits for more items of live sources, as long as its oldest will
             be no older than that when the batch is done; None: it never waits.
+        turns: a batch is put together in a turn, which the stage may end before it is done with the batch, so that
+            the next one takes all that has come by then; None: as soon as a worker is free.
         The other arguments are those of `then`.
         """
         edge = Edge(capacity, overflow, max_age_seconds, light=past)
@@ -260,6 +265,7 @@ class Flow(Generic[A]):
             workers=workers,
             max_batch=max_batch,
             max_latency_seconds=max_latency_seconds,
+            turns=turns,
             past=past,
         )
         return Flow((*self.nodes, node), (node.name,))

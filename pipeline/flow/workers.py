@@ -242,6 +242,17 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
         self._closer = BatchCloser(max_batch=node.max_batch, max_latency_seconds=node.max_latency_seconds)
 
     def _take(self) -> list[Item]:
+        turns = self._node.turns
+        if turns is None:
+            return self._take_batch()
+        turns.begin()
+        try:
+            return self._take_batch()
+        except BaseException:
+            turns.end()
+            raise
+
+    def _take_batch(self) -> list[Item]:
         items = [self._wiring.receive(self._node)]
         while self._has_room(items):
             try:
@@ -273,7 +284,12 @@ class BatchStageWorker(_OrderedWorker[list[Item]]):
         )
 
     def _work(self, taken: list[Item]) -> list[Item]:
-        done = {item.ticket: item for item in self._work_batch([item for item in taken if not self._goes_past(item)])}
+        try:
+            worked = self._work_batch([item for item in taken if not self._goes_past(item)])
+        finally:
+            if self._node.turns is not None:
+                self._node.turns.end()
+        done = {item.ticket: item for item in worked}
         return [done.get(item.ticket, item) for item in taken if item.ticket in done or self._goes_past(item)]
 
     def _work_batch(self, taken: list[Item]) -> list[Item]:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from pipeline.errors import FrameError
 from pipeline.flow.batching import BatchCloser
+from pipeline.flow.failure import OnError
 from pipeline.flow.graph import Flow
 from pipeline.flow.running import Running
 from pipeline.testing import CollectingSink, ItemSource
+from pipeline.turns import Turns
 
 
 def closer(*service_seconds: float, max_latency_seconds: float | None = 0.1) -> BatchCloser:
@@ -98,3 +101,67 @@ class WatchedSink:
 
     def close(self) -> None:
         self._sink.close()
+
+
+class InTurns(Batches):
+    """Ends its turn where the first batch has run; another worker waits until then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns, self.may_end = Turns(), threading.Event()
+
+    def process_batch(self, items: Sequence[int]) -> Sequence[int]:
+        super().process_batch(items)
+        assert self.may_end.wait(10)
+        self.turns.end()
+        return items
+
+
+def test_in_turns_a_batch_takes_all_that_came_while_another_ran() -> None:
+    stage, sink = InTurns(), CollectingSink[int]()
+
+    def items() -> Iterator[int]:
+        yield 0
+        stage.first_ran.wait(10)
+        yield from (1, 2, 3)
+        stage.may_end.set()
+
+    flow = Flow.from_sources(ItemSource(items())).then_batched(
+        stage, max_batch=8, workers=2, capacity=8, turns=stage.turns
+    )
+    with Running(flow.to(sink)) as running:
+        running.wait()
+    assert stage.sizes == [1, 3]
+    assert sink.got == [0, 1, 2, 3]
+
+
+def test_a_turn_is_ended_by_nobody_else() -> None:
+    turns, order = Turns(), list[str]()
+
+    def wait_for_one() -> None:
+        turns.end()  # of another
+        turns.begin()
+        order.append("second")
+        turns.end()
+
+    turns.begin()
+    other = threading.Thread(target=wait_for_one)
+    other.start()
+    order.append("first")
+    turns.end()
+    other.join(10)
+    assert order == ["first", "second"]
+    turns.begin()  # nobody has one
+
+
+def test_a_stage_that_fails_in_its_turn_lets_the_others_have_theirs() -> None:
+    class Failing(InTurns):
+        def process_batch(self, items: Sequence[int]) -> Sequence[int]:
+            self.sizes.append(len(items))
+            raise FrameError("not this one")
+
+    stage, sink = Failing(), CollectingSink[int]()
+    flow = Flow.from_sources(ItemSource(range(5))).then_batched(stage, max_batch=1, workers=2, turns=stage.turns)
+    with Running(flow.to(sink), on_error=OnError(frame="continue")) as running:
+        running.wait()
+    assert len(stage.sizes) == 5

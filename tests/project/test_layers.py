@@ -20,6 +20,7 @@ LAYERS = {
     "pipeline.telemetry": 1,
     "pipeline.cache_folder": 1,
     "pipeline.cuda_driver": 1,
+    "pipeline.turns": 1,
     "pipeline.remembered": 2,
     "pipeline.python_process": 1,
     "pipeline.json_values": 1,
