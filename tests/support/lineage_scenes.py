@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,11 @@ from export.lineage.system import System
 from export.proof.images import ProofImage
 
 WORLD = World(("wide", "tall"), (96, 64))
+
+TRAINS_LONG = pytest.mark.skipif(
+    "STREAMDET_TEST_LINEAGE" not in os.environ, reason="trains a network, 10 s; set STREAMDET_TEST_LINEAGE=1"
+)
+"""For those that learn by what the others have been shown to learn by."""
 
 
 def rectangles(num_pictures: int = 8, *, seed: int = 0) -> Scenes:

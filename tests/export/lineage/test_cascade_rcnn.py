@@ -18,7 +18,7 @@ from export.lineage.backbone import Backbone
 from export.lineage.box_coding import encode
 from export.lineage.cascade_rcnn import CASCADE_R_CNN, STAGE_WEIGHTS, CascadeDecode, CascadeRcnn, moved
 from export.lineage.rpn import proposals_of
-from tests.support.lineage_scenes import exported, trained_shortly
+from tests.support.lineage_scenes import TRAINS_LONG, exported, trained_shortly
 
 
 class _Towards(nn.Module):
@@ -63,6 +63,7 @@ def test_scores_are_the_mean_of_the_heads_and_padding_scores_nothing() -> None:
     assert class_ids[0, 0] == means[row, 1:].argmax()
 
 
+@TRAINS_LONG
 def test_it_learns_and_its_file_says_what_pytorch_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, losses = trained_shortly(CASCADE_R_CNN, cascade_rcnn, monkeypatch)
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])

@@ -17,7 +17,7 @@ from export.lineage import efficientdet
 from export.lineage.backbone import Backbone
 from export.lineage.efficientdet import EFFICIENTDET, EPSILON, WIDTH, BiFpn, EfficientDet, fused
 from export.lineage.retinanet import anchors_of, focal_loss
-from tests.support.lineage_scenes import exported, trained_shortly
+from tests.support.lineage_scenes import TRAINS_LONG, exported, trained_shortly
 
 
 def test_fusion_is_a_mean_by_weights_of_which_negative_ones_are_zero() -> None:
@@ -52,6 +52,7 @@ def test_outputs_are_as_many_as_anchors() -> None:
     assert (logits.shape, deltas.shape) == ((2, num_anchors, 4), (2, num_anchors, 4))
 
 
+@TRAINS_LONG
 def test_it_learns_and_its_file_says_what_pytorch_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, losses = trained_shortly(EFFICIENTDET, efficientdet, monkeypatch)
     assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])

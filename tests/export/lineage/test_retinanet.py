@@ -16,7 +16,7 @@ from export.lineage import retinanet
 from export.lineage.assignment import Targets
 from export.lineage.backbone import Backbone
 from export.lineage.retinanet import BALANCE, PRIOR, RETINANET, RetinaNet, anchors_of, focal_loss, loss_of
-from tests.support.lineage_scenes import exported, trained_shortly
+from tests.support.lineage_scenes import TRAINS_LONG, exported, trained_shortly
 
 
 def test_the_focal_loss_is_that_of_torchvision() -> None:
@@ -51,6 +51,7 @@ def test_a_new_network_gives_every_anchor_the_prior() -> None:
     assert logits.sigmoid().mean() == pytest.approx(PRIOR, rel=0.2)
 
 
+@TRAINS_LONG
 def test_it_learns_and_its_file_says_what_pytorch_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, losses = trained_shortly(RETINANET, retinanet, monkeypatch)
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])

@@ -16,7 +16,7 @@ from torchvision.ops import box_iou
 from export.examples import Example
 from export.lineage import yolo
 from export.lineage.yolo import STRIDE, YOLO, boxes_of, loss_of, prior_shapes, references_of, responsible, shape_iou
-from tests.support.lineage_scenes import exported, trained_shortly
+from tests.support.lineage_scenes import TRAINS_LONG, exported, trained_shortly
 
 PRIORS = torch.tensor([[16.0, 16], [32, 16], [16, 32], [40, 40], [64, 48]])
 
@@ -89,6 +89,7 @@ def test_a_batch_of_empty_pictures_has_a_finite_loss_and_gradient() -> None:
     assert torch.isfinite(predictions.grad).all()
 
 
+@TRAINS_LONG
 def test_it_learns_and_its_file_says_what_pytorch_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network, losses = trained_shortly(YOLO, yolo, monkeypatch)
     assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
