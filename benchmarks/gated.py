@@ -25,12 +25,12 @@ from av.video.frame import VideoFrame
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import coco_accuracy
-from pipeline.app.assemble import model_of
 from pipeline.app.compare.gated import GatedComparison, compare_gated, watch
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import Case, measure_apart, measure_floor_apart
+from pipeline.app.model_branch import model_of
 from pipeline.app.process import prepare_process
 from pipeline.app.progress import WorkProgress
 from pipeline.picture.choices import GateKind

@@ -36,7 +36,7 @@ import numpy as np
 
 from benchmarks.drawn_video import write_street
 from benchmarks.machine import describe_machine
-from pipeline.app import assemble as assembling
+from pipeline.app import model_branch
 from pipeline.app.config.loading import load_config, with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
@@ -276,7 +276,7 @@ _kept: dict[str, tuple[OrtEngine, dict[str, object]]] = {}  # of this process: b
 
 def measure_with_one_engine(case: Case) -> Measured:
     """Measure a case in this process, with the engine that its first run has opened."""
-    vars(assembling)["open_engine"] = _open_once
+    vars(model_branch)["open_engine"] = _open_once
     return measure(case)
 
 

@@ -20,10 +20,10 @@ import numpy as np
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
-from pipeline.app.assemble import model_of
 from pipeline.app.config.loading import load_config
 from pipeline.app.detection_run import SCORE_THRESHOLD, detect_all
 from pipeline.app.labelled_data import labelled
+from pipeline.app.model_branch import model_of
 from pipeline.picture.detections import Detections
 from pipeline.picture.frame import PixelArray
 from pipeline.sources.images import read_image

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.accuracy.truth import LabelledData, LabelledImage
-from pipeline.app.assemble import assemble, model_of
+from pipeline.app.assemble import assemble
 from pipeline.app.config.run import RunConfig
+from pipeline.app.model_branch import model_of
 from pipeline.app.stages import DETECT
 from pipeline.errors import ConfigError, SourceError
 from pipeline.flow.running import Running, RunStatistics

@@ -327,8 +327,8 @@ def _loops(sources: Mapping[str, FrameSource]) -> dict[str, int]:
 
 def _measure_network(case: Case, config: RunConfig) -> FloorMeasured:
     """`session.run` alone, one after the other, on noise."""
-    from pipeline.app.assemble import model_of
     from pipeline.app.engines import open_engine
+    from pipeline.app.model_branch import model_of
 
     path, spec = model_of(config)
     alone = {"engine.threads": None, "engine.batch": config.engine.batch or 1, "engine.inflight": 1}

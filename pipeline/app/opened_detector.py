@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.app.assemble import model_of, warn_of_doubts
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
+from pipeline.app.model_branch import model_of, warn_of_doubts
 from pipeline.app.thresholds import suppression_options
 from pipeline.detector.detector import DetectFunction, EngineDetector
 from pipeline.picture.detections import Detections

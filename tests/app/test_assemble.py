@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
+from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import load_config, preset_names
+from pipeline.app.model_branch import default_inflight, default_threads
 from pipeline.app.output import Feed, recording_paths
 from pipeline.app.outputs import WINDOW
 from pipeline.errors import ConfigError, SourceError
@@ -136,7 +137,7 @@ def test_a_recording_alone_is_drawn_in_planes(
 def test_inferences_share_the_cores_for_throughput_or_for_latency(
     cores: int, live_sources: int, threads: int, inflight: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.app.assemble.available_cores", lambda: cores)
+    monkeypatch.setattr("pipeline.app.model_branch.available_cores", lambda: cores)
     assert default_threads(live_sources=live_sources) == threads
     assert default_inflight(live_sources=live_sources, device="cpu") == inflight
     assert default_inflight(live_sources=live_sources, device="cuda") == (1 if live_sources == 1 else 2)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.app.assemble import checked_detector
 from pipeline.app.config.loading import load_config, preset_names
 from pipeline.app.config.output import OutputConfig
+from pipeline.app.model_branch import checked_detector
 from pipeline.errors import ConfigError
 
 

@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pipeline.app.assemble import Assembly, assemble, default_inflight, default_threads
+from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
+from pipeline.app.model_branch import default_inflight, default_threads
 from pipeline.app.model_groups import ModelChoice
 from pipeline.app.run.supervisor import Supervisor
 from pipeline.errors import ConfigError, StreamdetError
@@ -232,7 +233,7 @@ def test_a_model_of_the_run_that_no_source_has_is_said(
 
 def test_models_together_have_no_more_threads_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores in (1, 2, 3, 4, 8, 12, 64):
-        monkeypatch.setattr("pipeline.app.assemble.available_cores", lambda cores=cores: cores)
+        monkeypatch.setattr("pipeline.app.model_branch.available_cores", lambda cores=cores: cores)
         for num_models in (2, 3, 5):
             for live_sources in (0, 1, 2, 7, 30):
                 share = {"live_sources": live_sources, "num_models": num_models}

@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.accuracy.truth import LabelledData
-from pipeline.app.assemble import checked_detector
 from pipeline.app.bench.options import BenchOptions
 from pipeline.app.bench.report import (
     ENCODER,
@@ -28,6 +27,7 @@ from pipeline.app.detection_run import average_precision
 from pipeline.app.gating import refuse_gated
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import RECORDING, Case, CaseOptions, measure_apart, measure_floor_apart
+from pipeline.app.model_branch import checked_detector
 from pipeline.app.output_paths import Inputs, inputs_of, refuse_overwriting
 from pipeline.app.progress import Phase, Say, WorkProgress
 from pipeline.app.report_file import write_report

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
-from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.class_names import names_of, some_of
 from pipeline.app.compare.gated import run_compare_gated
 from pipeline.app.compare.options import CompareOptions
@@ -25,6 +24,7 @@ from pipeline.app.frame_sample import detections_in_sample, sample_of
 from pipeline.app.gating import refuse_gated
 from pipeline.app.machine import available_cores
 from pipeline.app.measure_apart import Case, Measure, measure_apart
+from pipeline.app.model_branch import checked_detector, model_of
 from pipeline.app.options import size
 from pipeline.app.output_paths import (
     files_of_model,

@@ -15,7 +15,6 @@ from pipeline.accuracy.result_file import read_result_file, write_result_file
 from pipeline.accuracy.shapes import shape_accuracy
 from pipeline.accuracy.truth import LabelledData
 from pipeline.accuracy.voc import voc_precisions
-from pipeline.app.assemble import checked_detector
 from pipeline.app.class_names import names_of, some_of
 from pipeline.app.config.run import RunConfig
 from pipeline.app.detection_run import MAX_DETECTIONS, SCORE_THRESHOLD, ModelRun, detect_all
@@ -31,6 +30,7 @@ from pipeline.app.evaluate.streaming import (
     tracked,
 )
 from pipeline.app.labelled_data import labelled
+from pipeline.app.model_branch import checked_detector
 from pipeline.app.output_paths import inputs_of, make_folder, refuse_folder_of_images, refuse_overwriting
 from pipeline.app.process import prepare_process
 from pipeline.app.progress import WorkProgress

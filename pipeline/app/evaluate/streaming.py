@@ -14,9 +14,10 @@ from pipeline.accuracy.coco import CocoAccuracy, coco_accuracy
 from pipeline.accuracy.streaming import Answer, latest_finished, simulate, streaming_detections
 from pipeline.accuracy.tracking import TrackingAccuracy, tracking_accuracy, with_track_ids
 from pipeline.accuracy.truth import LabelledData
-from pipeline.app.assemble import assemble, default_threads, model_of
+from pipeline.app.assemble import assemble
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
+from pipeline.app.model_branch import default_threads, model_of
 from pipeline.app.options import duration
 from pipeline.detector.detector import EngineDetector
 from pipeline.errors import ConfigError

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from pipeline.app.assemble import checked_detector
 from pipeline.app.config.loading import with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import model_digest
 from pipeline.app.machine import available_cores
 from pipeline.app.map.options import MapOptions
 from pipeline.app.map.work import OpenMapWork
+from pipeline.app.model_branch import checked_detector
 from pipeline.app.output_paths import refuse_folder_of_inputs
 from pipeline.app.progress import Phase, WorkProgress
 from pipeline.errors import ConfigError, without_controls

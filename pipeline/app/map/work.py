@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from pipeline.app.assemble import model_of
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
+from pipeline.app.model_branch import model_of
 from pipeline.app.process import prepare_process
 from pipeline.app.thresholds import suppression_options, tracked_options, tracker_options
 from pipeline.app.tiles import tiling_of

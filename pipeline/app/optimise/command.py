@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.app.assemble import checked_detector
 from pipeline.app.config.loading import with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.frame_sample import sample_of
 from pipeline.app.measure_apart import Case, Measure, measure_apart
+from pipeline.app.model_branch import checked_detector
 from pipeline.app.optimise.candidates import Candidate, Making, ModelVariant, candidates_of, judge
 from pipeline.app.optimise.options import OptimiseOptions
 from pipeline.app.optimise.report import print_optimised, report_of_optimised, write_chosen

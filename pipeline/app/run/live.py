@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from pipeline.app.assemble import ModelBranch
 from pipeline.app.config.loading import detection_of, source_of
 from pipeline.app.extras import load
+from pipeline.app.model_branch import ModelBranch
 from pipeline.app.run.endpoint import Address, Page
 from pipeline.app.run.report import gate_report
 from pipeline.app.run.service import Service

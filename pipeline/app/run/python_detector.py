@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, TypeVar, Unpack, get_args, overload
 
 import numpy as np
 
-from pipeline.app.assemble import default_threads, model_of, warn_of_doubts
 from pipeline.app.config.loading import load_config
 from pipeline.app.engines import open_engine
+from pipeline.app.model_branch import default_threads, model_of, warn_of_doubts
 from pipeline.app.run.python_api import ArrayOrImage, Keywords, in_python, options_of
 from pipeline.app.thresholds import suppression_options, tracked_options, tracker_options
 from pipeline.app.tiles import tiling_of

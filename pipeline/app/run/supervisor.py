@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from pipeline.app.assemble import Assembly, ModelBranch, added_source
+from pipeline.app.assemble import Assembly, added_source
 from pipeline.app.config.source import SourceConfig
+from pipeline.app.model_branch import ModelBranch
 from pipeline.app.open_outputs import with_outputs_of_source
 from pipeline.app.run.run_progress import captures_of
 from pipeline.app.run.source_shapes import SourceShapes

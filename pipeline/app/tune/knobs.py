@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.app.assemble import default_inflight, default_threads
 from pipeline.app.machine import available_cores
+from pipeline.app.model_branch import default_inflight, default_threads
 from pipeline.app.tune.start import Start
 from pipeline.detector.probe_devices import probe_providers
 from pipeline.measure.search import Knob, Setting

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.app.assemble import checked_detector, model_of
 from pipeline.app.config.loading import with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.frame_sample import detections_in_sample, sample_of
+from pipeline.app.model_branch import checked_detector, model_of
 from pipeline.app.thresholds import suppression_options
 from pipeline.errors import ConfigError
 from pipeline.measure.sampling import Sample

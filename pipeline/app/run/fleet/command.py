@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline.app.assemble import model_of
 from pipeline.app.extras import load
 from pipeline.app.logs import log_as_json
 from pipeline.app.machine import available_cores
+from pipeline.app.model_branch import model_of
 from pipeline.app.run.endpoint import Address, Endpoint, Page
 from pipeline.app.run.fleet.cameras_file import CamerasFile
 from pipeline.app.run.fleet.host import OpenHost
