@@ -25,7 +25,7 @@ export class Tile extends EventTarget {
   #isRecording = false;
   #state = "connecting";
   #charts = {
-    fps: new Chart("Captured / inferred / delivered FPS", ["captured", "inferred", "delivered"]),
+    fps: new Chart("Captured / inferred (all sources) / delivered FPS", ["captured", "inferred", "delivered"]),
     age: new Chart("Age p50 / p95", ["p50", "p95"], { unit: " ms", digits: 0 }),
     queue: new Chart("Queue: waiting / room", ["waiting", "room"], { digits: 0 }),
     drops: new Chart("Drops/s: too old / queue full", ["too old", "queue full"], { digits: 0 }),
