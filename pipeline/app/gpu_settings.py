@@ -169,7 +169,7 @@ class _KeptDetectPlanes(DetectPlanes):
 
 class _KeptDetect(Detect):
     def close(self) -> None:
-        """As above."""
+        """As `_KeptDetectPlanes.close`."""
 
 
 class _Until:

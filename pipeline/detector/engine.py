@@ -107,7 +107,7 @@ class OrtEngine:
     ) -> None:
         self.spec = spec
         self.path = model_path(path)
-        self.batch_sizes = engine_batches(max_batch)
+        self.batch_sizes = _batches(max_batch)
         """The batches that are run on a GPU, where a smaller one is filled up: few shapes, each ready before a run."""
         if cuda_graph and spec.pixels == "packed" and (spec.form == "frame" or spec.resize == "in-graph"):
             raise DeviceError(
@@ -212,10 +212,9 @@ class OrtEngine:
     def _run(self, inputs: Inputs, batch: int) -> Outputs:
         if self._device_type == "cpu":
             values = self._session.run(self._output_names, on_host(inputs))
-        elif self._player is not None:
+        elif self._player is not None and self.turns is not None:
             values = self._player.submit(self._run_bound, inputs, batch).result()
-            if self.turns is not None:
-                self.turns.end()
+            self.turns.end()
         else:
             values = self._run_bound(inputs, batch)
         return dict(zip(self._output_names, values, strict=True))
@@ -255,7 +254,7 @@ class OrtEngine:
         self._each_thread = threading.local()
 
 
-def engine_batches(max_batch: int) -> tuple[int, ...]:
+def _batches(max_batch: int) -> tuple[int, ...]:
     """1, the powers of two from 4 on that are smaller than a batch, and itself: 2 run as 4 cost little more."""
     return tuple(sorted({1, *(2**power for power in range(2, (max_batch - 1).bit_length())), max_batch}))
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 from dataclasses import dataclass, field
+
+from tests.support.tcp_server import TcpServer
 
 
 @dataclass
-class Broker:
+class Broker(TcpServer):
     """Keeps what is published. breaks: numbers of publications, from 0, at which the connection is cut, unacknowledged.
 
     password: refuses other connections. keeps_before_break: whether it had the message that it did not acknowledge.
@@ -21,26 +22,7 @@ class Broker:
     breaks: set[int] = field(default_factory=set)
     password: bytes | None = None
     published: list[tuple[str, bytes, int]] = field(default_factory=list)  # topic, payload, QoS
-    num_connections: int = 0
-
-    def __enter__(self) -> Broker:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        self._num_publications = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.num_connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+    _num_publications: int = 0
 
     def _serve(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from tests.support.tcp_server import TcpServer
+
 
 @dataclass
-class NatsServer:
+class NatsServer(TcpServer):
     """Keeps what is published. breaks: numbers of publications, from 0, at which the connection is cut, unacknowledged.
 
     password: refuses other connections. has_stream: whether a stream takes what is published.
@@ -23,25 +24,6 @@ class NatsServer:
     password: str | None = None
     has_stream: bool = True
     published: list[tuple[str, str, bytes]] = field(default_factory=list)  # subject, Nats-Msg-Id, payload
-    num_connections: int = 0
-
-    def __enter__(self) -> NatsServer:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.num_connections += 1
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
         info = {"server_id": "A", "version": "2.10.0", "headers": True, "max_payload": 1 << 20, "proto": 1}
