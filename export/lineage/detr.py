@@ -8,9 +8,11 @@ without causal mask whose every attention adds positions to its queries and keys
 learnt ones for the objects (3.2, appendix A.3); the loss after every decoder layer, with shared heads (3.2); boxes as
 centre and size by a sigmoid, relative to the picture, from three layers (3.2).
 
-Otherwise than in the paper: two layers of the encoder and three of the decoder, 128 wide, instead of six and six, 256
-wide; 25 queries instead of 100 (4); norms before the layers instead of after them, an option of the authors' code, as
-it learns faster; no dropout (appendix A.4), as the network is small; a map of stride 16, as the paper's DC5 has (4),
+Otherwise than in the paper: a query is no free numbers but a learnt point of the picture, and an object's centre is
+relative to it, as in Conditional DETR (Meng et al., ICCV 2021, section 3.3): free queries took twice the steps here;
+in the file both are constants. Two layers of the encoder and three of the decoder, 128 wide, instead of six and six,
+256 wide; 25 queries instead of 100 (4); norms before the layers instead of after them, an option of the authors' code,
+as it learns faster; no dropout (appendix A.4), as the network is small; a map of stride 16, as the paper's DC5 has (4),
 with the coarser map enlarged and stacked; queries without an object that lie on one which counts neither way cost
 nothing; one learning rate for all (A.4); the backbone starts from crops of the same streets instead of ImageNet.
 
@@ -119,7 +121,8 @@ class Detr(nn.Module):
         self.narrow = nn.Conv2d(sum(CHANNELS[1:]), WIDTH, 1)
         self.encoder = nn.ModuleList([EncoderLayer() for _ in range(ENCODER_LAYERS)])
         self.decoder = nn.ModuleList([DecoderLayer() for _ in range(DECODER_LAYERS)])
-        self.queries = nn.Parameter(torch.randn(NUM_QUERIES, WIDTH))
+        self.points = nn.Parameter(torch.logit(first_points()))  # before the sigmoid
+        self.to_queries = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ReLU(inplace=True), nn.Linear(WIDTH, WIDTH))
         self.norms = nn.ModuleList([nn.LayerNorm(WIDTH) for _ in range(2)])  # of encoder and decoder
         self.classify = nn.Linear(WIDTH, num_classes + 1)
         hidden = [layer for _ in range(2) for layer in (nn.Linear(WIDTH, WIDTH), nn.ReLU(inplace=True))]
@@ -137,24 +140,36 @@ class Detr(nn.Module):
         for encode in self.encoder:
             tokens = encode(tokens, positions)
         tokens = self.norms[0](tokens)
-        objects, outputs = torch.zeros_like(self.queries).expand(tokens.shape[0], -1, -1), []
+        queries = self.to_queries(sines_of(self.points.sigmoid()))  # [Q, WIDTH]
+        objects, outputs = torch.zeros_like(queries).expand(tokens.shape[0], -1, -1), []
         for decode in self.decoder:
-            objects = decode(objects, self.queries, tokens, positions)
+            objects = decode(objects, queries, tokens, positions)
             normed = self.norms[1](objects)
-            outputs.append((self.classify(normed), self.locate(normed).sigmoid()))
+            boxes = self.locate(normed)
+            centres, sides = boxes[..., :2] + self.points, boxes[..., 2:]
+            outputs.append((self.classify(normed), torch.cat([centres, sides], dim=2).sigmoid()))
         return outputs
 
 
+def first_points() -> Tensor:
+    """Where the queries begin: the middles of 5 x 5 parts of the picture, x and y in 0..1, [Q, 2]."""
+    side = math.isqrt(NUM_QUERIES)
+    middles = (torch.arange(side) + 0.5) / side
+    return torch.cartesian_prod(middles, middles).flip(1)
+
+
 def sine_positions(num_rows: int, num_columns: int) -> Tensor:
-    """The positions [rows * columns, WIDTH] of a map's cells: half of the numbers for the row, half for the column."""
+    """The positions [rows * columns, WIDTH] of a map's cells."""
+    rows, columns = ((torch.arange(num) + 1) / num for num in (num_rows, num_columns))
+    return sines_of(torch.cartesian_prod(rows, columns).flip(1))
+
+
+def sines_of(points: Tensor) -> Tensor:
+    """Points [P, 2], x and y in 0..1 → [P, WIDTH] sines and cosines, half of them of the row, half of the column."""
     quarter = WIDTH // 4
     rates = _TEMPERATURE ** (-torch.arange(quarter) / quarter)
-    sides = []
-    for num in (num_rows, num_columns):
-        angles = (torch.arange(num) + 1)[:, None] / num * 2 * math.pi * rates  # [num, quarter]
-        sides.append(torch.cat([angles.sin(), angles.cos()], dim=1))  # [num, WIDTH / 2]
-    rows, columns = sides[0][:, None].expand(-1, num_columns, -1), sides[1].expand(num_rows, -1, -1)
-    return torch.cat([rows, columns], dim=2).flatten(0, 1)
+    angles = points.flip(1)[:, :, None] * 2 * math.pi * rates  # [P, 2, quarter]
+    return torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,17 +260,30 @@ class DetrDecode(nn.Module):
 def train(scenes: Scenes, training: Training) -> Detr:
     """A while more from the weights that ship; from scratch in another world than theirs, or without them."""
     if WEIGHTS.exists() and scenes.world == World(STREET_CLASSES, STREET_WH):
-        return trained(scenes, training, weights_in(WEIGHTS), RECIPE)
-    return trained(scenes, training, None, FROM_SCRATCH)
+        network, recipe = with_weights(scenes, weights_in(WEIGHTS)), RECIPE
+    else:
+        network, recipe = untrained(scenes, training), FROM_SCRATCH
+    learn(network, scenes, training, recipe)
+    return network
 
 
-def trained(scenes: Scenes, training: Training, start: dict[str, Tensor] | None, recipe: Recipe) -> Detr:
-    """Train by the set loss after every decoder layer, from weights, None: from the backbone's alone."""
-    backbone = pretrained(scenes, training) if start is None else Backbone()
+def untrained(scenes: Scenes, training: Training) -> Detr:
+    """A network of which the backbone alone has learnt something."""
+    backbone = pretrained(scenes, training)
+    torch.manual_seed(training.seed)
+    return Detr(backbone, len(scenes.world.class_names))
+
+
+def with_weights(scenes: Scenes, weights: dict[str, Tensor]) -> Detr:
+    """A network with weights as `weights_in` reads them."""
+    network = Detr(Backbone(), len(scenes.world.class_names))
+    network.load_state_dict(weights)
+    return network
+
+
+def learn(network: Detr, scenes: Scenes, training: Training, recipe: Recipe) -> None:
+    """Train a network in place, by the set loss after every decoder layer."""
     chance = training.chance()
-    network = Detr(backbone, len(scenes.world.class_names))
-    if start is not None:
-        network.load_state_dict(start)
 
     def loss_of_batch() -> Tensor:
         batch = scenes.batch(BATCH_SIZE, chance)
@@ -264,7 +292,6 @@ def trained(scenes: Scenes, training: Training, start: dict[str, Tensor] | None,
         return torch.stack([set_loss(logits.float(), boxes.float(), objects) for logits, boxes in layers]).sum()
 
     training.learn("queries", network, loss_of_batch, recipe)
-    return network
 
 
 def weights_in(path: Path) -> dict[str, Tensor]:
