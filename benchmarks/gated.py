@@ -49,7 +49,7 @@ class Row:
     video: str
     model: str
     bar: str
-    kinds: tuple[GateKind, ...] = ("frames", "pack", "between")
+    kinds: tuple[GateKind, ...] = ("frames", "pack", "between", "between-pack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +190,7 @@ def _line(
             f"AP50 {100 * (agreement.ap50 - 1):+.1f} AP {100 * (agreement.ap - 1):+.1f} (one frame before "
             f"{100 * (jitter.ap50 - 1):+.1f} {100 * (jitter.ap - 1):+.1f}), entries {late} at p95"
         )
-    return f"{row.name:10} {kind:11} {_rate(speed)}; {factors}; {loss}{against_truth}; {looked}"
+    return f"{row.name:10} {kind:12} {_rate(speed)}; {factors}; {loss}{against_truth}; {looked}"
 
 
 def _rate(speed: Speed) -> str:

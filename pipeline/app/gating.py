@@ -10,14 +10,21 @@ from pipeline.app.config.gate import GateConfig
 from pipeline.app.config.run import RunConfig
 from pipeline.app.suppression import Suppression
 from pipeline.errors import ConfigError
+from pipeline.picture.choices import GateKind
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.packing import Packer, Size
 from pipeline.stages.between import GatingBetween
 from pipeline.stages.gate import Gating
 
+PACKING: Collection[GateKind] = ("pack", "between-pack")
+"""The gates that look at the parts of a frame that have changed, not at all of it."""
+
+BETWEEN: Collection[GateKind] = ("between", "between-pack")
+"""The gates that look at some of the frames that change, and interpolate in those between."""
+
 EVERY = 3
-"""With `--gate between` one in that many frames is looked at where something moves, if nothing else is said."""
+"""With those one in that many frames is looked at where something moves, if nothing else is said."""
 
 _MAX_MISS = GateConfig().max_miss
 _NUM_STAGES = 4  # between the two halves of a gate: preprocessing, detection, NMS, and the gate itself
@@ -29,10 +36,10 @@ def refuse_gate(config: RunConfig) -> None:
         changed = [name for name, value in config.gate if value != getattr(GateConfig(), name)]
         if changed:
             raise ConfigError(f"gate.{changed[0]} is for --gate, which is missing: add --gate, or leave it out")
-    elif config.gate.kind != "between" and (config.gate.every is not None or config.gate.budget is not None):
+    elif config.gate.kind not in BETWEEN and (config.gate.every is not None or config.gate.budget is not None):
         raise ConfigError(
-            "--gate-every and --budget are for --gate between, got "
-            f"--gate {config.gate.kind}; take that, or leave them out"
+            "--gate-every and --budget are for --gate between and between-pack, got "
+            f"--gate {config.gate.kind}; take one of those, or leave them out"
         )
     elif config.gate.budget is not None and (config.gate.every is not None or config.gate.max_miss != _MAX_MISS):
         raise ConfigError(
@@ -41,8 +48,8 @@ def refuse_gate(config: RunConfig) -> None:
         )
     elif follows_load(config) and config.gate.max_miss != _MAX_MISS:
         raise ConfigError(
-            "--max-latency must not be used with --gate between and --max-miss, because the load says how often the "
-            "network looks; leave one of them out, or say how often with --gate-every"
+            f"--max-latency must not be used with --gate {config.gate.kind} and --max-miss, because the load says "
+            "how often the network looks; leave one of them out, or say how often with --gate-every"
         )
     elif config.privacy.is_requested:
         raise ConfigError(
@@ -56,7 +63,7 @@ def follows_load(config: RunConfig) -> bool:
     section = config.gate
     is_fixed = section.every is not None or section.budget is not None
     is_batched = (config.engine.batch or 1) > 1  # which waits for as long as it may, and says nothing of the load
-    return section.kind == "between" and config.flow.max_latency_ms is not None and not (is_fixed or is_batched)
+    return section.kind in BETWEEN and config.flow.max_latency_ms is not None and not (is_fixed or is_batched)
 
 
 def refuse_gated(config: RunConfig, command: str) -> None:
@@ -91,10 +98,12 @@ def gating_of(
     batch = config.engine.batch or 1
     lag = _NUM_STAGES * (max(config.flow.queue_capacity, batch) + 2) + 2 * workers * batch
     spec = suppression.spec
-    if section.kind == "between":
+    packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
+    if section.kind in BETWEEN:
         options = replace(options, every=section.every or EVERY, budget=section.budget)
         limit_ms = config.flow.max_latency_ms if follows_load(config) else None
         load = None if limit_ms is None else Load(limit_ms / 1000, every=EVERY, clock=clock)
-        return GatingBetween(options, suppression.shown_of, recorded=recorded, lag=lag, load=load)
-    packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
+        return GatingBetween(
+            options, suppression.shown_of, packer=packer, resize=spec.resize, recorded=recorded, lag=lag, load=load
+        )
     return Gating(options, suppression.shown_of, packer=packer, resize=spec.resize, lag=lag)

@@ -13,7 +13,7 @@ from pipeline.app.certificates import certificate_mismatch
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
 from pipeline.app.engines import open_engine
-from pipeline.app.gating import gating_of
+from pipeline.app.gating import PACKING, gating_of
 from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_groups import ModelChoice, ModelGroup
@@ -180,7 +180,7 @@ def open_branch(
     inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
     threads = config.engine.threads or threads
     parts: Mapping[Size, EngineDetector] = {}
-    if config.gate.kind == "pack":
+    if config.gate.kind in PACKING:
         refuse_packing(config, spec)
         parts = small_detectors(config, path, spec, engine, threads=threads, frame_wh=frame_wh)
     recorded = [name for name in group.source_ids if not runs_live(sources[name], config.flow.mode)]

@@ -12,6 +12,7 @@ from pipeline.app.config.loading import with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.engines import open_engine
 from pipeline.app.extras import load
+from pipeline.app.gating import BETWEEN
 from pipeline.app.network_shape import leaves_size_open
 from pipeline.detector.detector import EngineDetector
 from pipeline.detector.engine import OrtEngine
@@ -33,13 +34,13 @@ def refuse_packing(config: RunConfig, spec: DetectorSpec) -> None:
     if config.tiles.grid is not None:
         reason = "--tiles cuts frames too; leave one of them out"
     elif spec.pixels == "nv12" or spec.resize == "in-graph":
-        reason = "the network resizes whole frames in its graph; take --gate"
+        reason = f"the network resizes whole frames in its graph; {_way_out(config)}"
     elif not spec.resize.startswith("letterbox"):
-        reason = f"the network stretches frames to its own shape (resize {spec.resize}); take --gate"
+        reason = f"the network stretches frames to its own shape (resize {spec.resize}); {_way_out(config)}"
     elif spec.num_rois:
-        reason = "the network judges boxes that were proposed for the whole frame; take --gate"
+        reason = f"the network judges boxes that were proposed for the whole frame; {_way_out(config)}"
     if reason is not None:
-        raise ConfigError(f"--gate pack needs a network that can be shown parts of a frame: {reason}")
+        raise ConfigError(f"--gate {config.gate.kind} needs a network that can be shown parts of a frame: {reason}")
 
 
 def canvases_of(network_wh: Size, frame_wh: Size | None, spec: DetectorSpec) -> list[Size]:
@@ -79,10 +80,17 @@ def small_detectors(
             small, _ = open_engine(same, *resized, threads=threads, frame_wh=size_wh)
             detectors[size_wh] = EngineDetector(small)
     if not detectors:
-        raise ConfigError(f"--gate pack needs a network that can be smaller: {refusals[0]}; take --gate")
+        raise ConfigError(
+            f"--gate {config.gate.kind} needs a network that can be smaller: {refusals[0]}; {_way_out(config)}"
+        )
     for refusal in refusals:
         logger.info("one size less to pack into: %s", refusal)
     return detectors
+
+
+def _way_out(config: RunConfig) -> str:
+    """The gate that looks at whole frames, and is the same otherwise."""
+    return "take --gate between" if config.gate.kind in BETWEEN else "take --gate"
 
 
 def _resized(path: Path, spec: DetectorSpec, file: Path, size_wh: Size) -> tuple[Path, DetectorSpec]:

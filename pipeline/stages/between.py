@@ -17,10 +17,13 @@ import numpy as np
 from pipeline.flow.stage import Stage
 from pipeline.picture.boxes import intersection_over_union
 from pipeline.picture.detections import Detections, Result
+from pipeline.picture.gate.carrying import merged
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.gate.interpolation import Moment, Span
 from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.pacing import MOST_HELD
+from pipeline.picture.gate.packing import Packer
+from pipeline.picture.letterbox import ResizeMode
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.stages.gate import CarriedFrame, GatedFrame, GateStatistics, Gating, Link, Seen, missed
 
@@ -28,9 +31,9 @@ from pipeline.stages.gate import CarriedFrame, GatedFrame, GateStatistics, Gatin
 class GatingBetween(Gating):
     """The two halves of the gate of each source, of whose moving objects a network looks at every Nth frame.
 
-    shown, lag: those of `Gating`; the frames that wait are added to `lag`. recorded: the sources whose frames may wait;
-    one may be added as long as none of its frames has come. load: chooses every how many frames of live sources are
-    looked at; None: as the options say.
+    shown, packer, resize, lag: as in `Gating`; the frames that wait are added to `lag`. recorded: the sources whose
+    frames may wait; one may be added as long as none of its frames has come. load: chooses every how many frames of
+    live sources are looked at; None: as the options say.
     """
 
     def __init__(
@@ -40,9 +43,11 @@ class GatingBetween(Gating):
         *,
         recorded: Collection[str],
         lag: int,
+        packer: Packer | None = None,
+        resize: ResizeMode = "letterbox-center",
         load: Load | None = None,
     ) -> None:
-        super().__init__(options, shown, lag=lag + MOST_HELD + 1)
+        super().__init__(options, shown, packer=packer, resize=resize, lag=lag + MOST_HELD + 1)
         self._recorded = set(recorded)
         self._load = load
 
@@ -146,7 +151,12 @@ class Between:
 
     def _looked_at(self, frame: GatedFrame, result: Result) -> list[Result]:
         """A frame that the network looked at, behind those that had waited for it."""
-        before, detections, look = self._now, result.detections, frame.look
+        before, look = self._now, frame.look
+        if frame.packing is not None:  # what is outside of the parts is as it was, where it was
+            old = Detections.empty() if before is None else before.detections
+            own = merged(result.detections, old, frame.packing.regions_xyxy, frame.size_wh)
+            result = replace(result, detections=own)
+        detections = result.detections
         seconds = frame.pts_seconds
         now = Moment.at_rest(detections, seconds) if before is None else before.followed_by(detections, seconds)
         is_cut = look.reason == "light"  # nothing before it is to be seen in it

@@ -94,6 +94,7 @@ def test_each_frame_of_two_sources_comes_once_with_the_objects_that_every_frame_
     [
         (("--gate", "--gate-every", "3"), ("--gate between", "got --gate frames")),
         (("--gate", "pack", "--budget", "30%"), ("--gate between", "got --gate pack")),
+        (("--gate", "between-pack", "--budget", "30%", "--max-miss", "1%"), ("--budget", "--max-miss", "leave one")),
         (("--gate", "between", "--budget", "30%", "--gate-every", "3"), ("--budget", "--gate-every", "leave one")),
         (("--gate", "between", "--budget", "30%", "--max-miss", "1%"), ("--budget", "--max-miss", "leave one")),
         (("--gate", "between", "--budget", "1%"), ("--budget", "0.05")),

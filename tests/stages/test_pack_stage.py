@@ -13,6 +13,7 @@ from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import load_config
 from pipeline.errors import ConfigError
 from pipeline.flow.running import Running
+from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import ArrayPicture, PixelArray
@@ -90,10 +91,47 @@ def test_a_packed_run_has_the_boxes_of_every_frame(tmp_path: Path, keys: dict[st
         np.testing.assert_allclose(result.detections.scores[own], expected.detections.scores[order], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "keys", [{"gate.every": 4}, {"gate.every": 3, "engine.inflight": 3}], ids=["every fourth", "several at once"]
+)
+def test_parts_of_every_nth_frame_give_the_boxes_that_whole_ones_give(tmp_path: Path, keys: dict[str, Any]) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    arrays = [red_squares(index) for index in range(120)]
+    every, _ = run(model, None, arrays)
+    whole, _ = run(model, "between", arrays, **keys)
+    parts, assembly = run(model, "between-pack", arrays, **keys)
+    gate = assembly.gates()["arrays"]
+    assert gate.num_packed >= 0.6 * gate.num_inferred
+    assert gate.num_carried >= 60
+    for expected, between, result in zip(every, whole, parts, strict=True):
+        assert result.frame.index == between.frame.index
+        assert result.is_carried == between.is_carried
+        reference = between if result.is_carried else expected
+        boxes, truth = (_in_order(r.detections.boxes_xyxy) for r in (result, reference))
+        np.testing.assert_allclose(boxes, truth, atol=1e-3, err_msg=str(result.frame.index))
+
+
+def _in_order(boxes_xyxy: FloatArray) -> FloatArray:
+    return boxes_xyxy[np.lexsort(boxes_xyxy.T)]
+
+
+@pytest.mark.parametrize("kind", ["pack", "between-pack"])
+def test_a_picture_without_objects_has_none_in_its_parts(tmp_path: Path, kind: str) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    arrays = [np.full((160, 256, 3), 40, np.uint8) for _ in range(40)]
+    for index, pixels in enumerate(arrays):
+        pixels[64:96, 3 * index : 3 * index + 20, 1] = 200  # green, which is nothing to the network
+    results, assembly = run(model, kind, arrays)
+    assert assembly.gates()["arrays"].num_packed >= 5
+    assert [len(result.detections) for result in results] == [0] * 40
+
+
 def test_networks_that_cannot_be_smaller_or_see_whole_frames_alone_are_refused(tmp_path: Path) -> None:
     arrays = [red_squares(0)]
     with pytest.raises(ConfigError, match=r"a network that can be smaller: .* export .*; take --gate"):
         run(Path("demo"), "pack", arrays)
     model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    with pytest.raises(ConfigError, match=r"--gate between-pack needs a network .*; take --gate between"):
+        run(Path("demo"), "between-pack", arrays)
     with pytest.raises(ConfigError, match="--tiles cuts frames too; leave one of them out"):
         run(model, "pack", arrays, **{"tiles.grid": "1x2"})

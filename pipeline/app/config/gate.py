@@ -21,7 +21,8 @@ class GateConfig(Section):
         Flag(
             "Let the network look only at frames in which something has changed, for cameras that stand still; the "
             "others carry their objects on. pack: look only at the parts that have changed, in a smaller image; "
-            "between: where something moves, look at every 3rd frame, and interpolate its objects in those between.",
+            "between: where something moves, look at every 3rd frame, and interpolate its objects in those between; "
+            "between-pack: both.",
             ("--gate",),
             bare="frames",
         ),
@@ -44,7 +45,7 @@ class GateConfig(Section):
     every: Annotated[
         Annotated[int, Field(ge=2, le=MOST_HELD)] | None,
         Flag(
-            "With --gate between: look at every Nth frame where something moves; 3 if left out.",
+            "With --gate between and between-pack: look at every Nth frame where something moves; 3 if left out.",
             ("--gate-every",),
             metavar="N",
         ),
@@ -52,8 +53,8 @@ class GateConfig(Section):
     budget: Annotated[
         Annotated[AboveZeroShare, Field(ge=LEAST_BUDGET)] | None,
         Flag(
-            "With --gate between, instead of every Nth frame: look at this share of all frames at most, as 30%, and "
-            "at those where most moves.",
+            "With --gate between and between-pack, instead of every Nth frame: look at this share of all frames at "
+            "most, as 30%, and at those where most moves.",
             metavar="SHARE",
             typed=str,
         ),
