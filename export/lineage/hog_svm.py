@@ -46,7 +46,13 @@ _HARD_MARGIN = -1.0  # a negative that scores less costs nothing
 _SVM_DECAY, _SVM_STEPS, _SVM_RATE = 1e-4, 300, 0.02
 _CALIBRATING_SHARE = 0.2  # of the pictures
 _NMS_IOU = 0.5
-_SHAPES = ((0, 2, 5), (1, 4, 3), (1, 5, 2), (2, 5, 4), (2, 7, 3), (3, 5, 4), (3, 7, 4))
+_CELLS_WH = {
+    "person": ((2, 5),),
+    "car": ((4, 3), (5, 2)),
+    "bus": ((5, 4), (7, 3)),
+    "truck": ((5, 4), (7, 4)),
+}
+_ANY_CELLS_WH = ((4, 4),)  # of other classes
 FloatArray = npt.NDArray[np.float32]
 
 
@@ -182,11 +188,19 @@ class HogDecode(nn.Module):
         return self.boxes[windows], best, self.class_ids[windows]  # type: ignore[index]
 
 
+def shapes_of(world: World) -> tuple[Shape, ...]:
+    """The windows of the classes; a square one for a class that is not of the streets."""
+    return tuple(
+        Shape(class_id, cells_wh)
+        for class_id, name in enumerate(world.class_names)
+        for cells_wh in _CELLS_WH.get(name, _ANY_CELLS_WH)
+    )
+
+
 def train(scenes: Scenes, training: Training) -> HogSvm:
     """Random negatives, two rounds of hard ones, and a logistic curve over the margins."""
     chance = training.chance()
-    shapes = tuple(Shape(class_id, (w, h)) for class_id, w, h in _SHAPES if class_id < len(scenes.world.class_names))
-    network = HogSvm(shapes, scenes.world.network_wh).eval()
+    network = HogSvm(shapes_of(scenes.world), scenes.world.network_wh).eval()
     num_calibrating = max(1, round(_CALIBRATING_SHARE * len(scenes.examples)))
     learning, calibrating = scenes.examples[num_calibrating:], scenes.examples[:num_calibrating]
     collected = Collected(network)
@@ -194,7 +208,7 @@ def train(scenes: Scenes, training: Training) -> HogSvm:
         order = chance.permutation(len(learning))
         for step, _ in training.steps(part, len(learning), share=0.28):
             collected.add(learning[order[step]], chance if number == 0 else None)
-        for index in range(len(shapes)):
+        for index in range(len(network.shapes)):
             collected.fit(index)
     calibrate(network, (calibrating[step] for step, _ in training.steps("scores", len(calibrating), share=0.08)))
     return network

@@ -40,7 +40,7 @@ class Record:
     train_minutes: float
     num_pictures: int
     judgement: Judgement
-    judged_on: str
+    judged_on: str  # `Scenes.name`, which begins with that of the data set
 
     def to_json(self) -> str:
         """The text in the file's metadata; `record_of` reads it back."""
@@ -95,11 +95,17 @@ def train_system(
     return Trained(path, record, exported.evidence.parity)
 
 
-def record_of(path: Path) -> Record:
-    """What the file of a trained system says of itself. Raises ModelError for any other file."""
+def record_of(path: Path, data_set: str | None = None) -> Record:
+    """What the file of a trained system says of itself. Raises ModelError for any other file, or of another data set.
+
+    data_set: its name; None: any.
+    """
     text = read_facts(path).metadata.get(METADATA_KEY, "")
     try:
         fields: dict[str, Any] = json.loads(text)
-        return Record(**(fields | {"judgement": Judgement(**fields["judgement"])}))
+        record = Record(**(fields | {"judgement": Judgement(**fields["judgement"])}))
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{path} must be a file of `streamdet lineage train`, which this is not") from error
+    if data_set is not None and not record.judged_on.startswith(data_set):
+        raise ModelError(f"{path} must be judged on {data_set}, it was on {record.judged_on}; choose it with --on")
+    return record

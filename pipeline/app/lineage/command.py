@@ -22,8 +22,8 @@ class _Work(NamedTuple):
 
 _WORK: Mapping[Action, _Work] = {
     "show": _Work(show_idea, ("on", "frame", "model", "frames", "output", "overwrite", "config")),
-    "compare": _Work(compare_systems, ("out", "overwrite")),
-    "train": _Work(train_systems, ("minutes", "threads", "out", "overwrite")),
+    "compare": _Work(compare_systems, ("on", "out", "overwrite")),
+    "train": _Work(train_systems, ("on", "minutes", "threads", "out", "overwrite")),
 }
 
 

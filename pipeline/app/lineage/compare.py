@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -23,7 +24,6 @@ from pipeline.picture.frame import ArrayPicture
 from pipeline.sinks.writable import refuse_unwritable
 
 _EXTRA = "lineage"
-_STREET = "sim:traffic?seed=100002&size=640x360"  # held out
 _FRAME = 30
 _SECONDS = 4.0
 
@@ -59,23 +59,34 @@ class Speedup:
 
 
 def compare_systems(options: LineageOptions) -> None:
-    """Measure, print, draw. Raises ConfigError where nothing was trained, SinkError for what cannot be written."""
+    """Measure, print, draw.
+
+    Raises ConfigError where nothing was trained, ModelError for a file of another command or data set, SinkError for
+    what cannot be written.
+    """
     systems = load("export.lineage.systems", extra=_EXTRA).systems_named(options.subject)
-    paths = {system.name: options.out / f"{system.name}.onnx" for system in systems}
+    data_set = load("export.lineage.data_sets", extra=_EXTRA).data_set_named(options.data_set)
+    folder = options.folder
+    paths = {system.name: folder / f"{system.name}.onnx" for system in systems}
     trained = [system for system in systems if paths[system.name].is_file()]
     if not trained:
-        raise ConfigError(f"--out must hold trained systems, {options.out} has none; begin with lineage train all")
-    report, page = options.out / "compare.json", options.out / "compare.jpg"
+        begin = "lineage train all" + ("" if options.on is None else f" --on {options.on}")
+        raise ConfigError(f"--out must hold trained systems, {folder} has none; begin with {begin}")
+    report, page = folder / "compare.json", folder / "compare.jpg"
     inputs = {"a trained system": list(paths.values())}
     refuse_overwriting([("--out", report), ("--out", page)], inputs, overwrite=options.overwrite)
     for path in (report, page):
         refuse_unwritable(path, "the comparison")
-    progress, rows, views = WorkProgress(), list[Row](), list[tuple[str, Any]]()
-    pixels = frame_of(_STREET, _FRAME)
+    record_of = load("export.lineage.train", extra=_EXTRA).record_of
+    records = {system.name: record_of(paths[system.name], data_set.name) for system in trained}
+    rows, views = list[Row](), list[tuple[str, Any]]()
     class_names: Sequence[str] = ()
-    with progress.phase("measuring", total=len(trained)) as phase:
+    with tempfile.TemporaryDirectory(prefix="streamdet-lineage-") as written, ExitStack() as phases:
+        source = data_set.source(Path(written))
+        pixels = frame_of(source, _FRAME)
+        phase = phases.enter_context(WorkProgress().phase("measuring", total=len(trained)))
         for system in trained:
-            row = _row_of(system, paths[system.name], options)
+            row = _row_of(system, records[system.name], paths[system.name], source, options)
             with ExitStack() as stack:
                 detector = open_detector(options.config.load(model=str(paths[system.name])), stack)
                 (detections,) = detector.detect([ArrayPicture(pixels)])
@@ -91,11 +102,10 @@ def compare_systems(options: LineageOptions) -> None:
         tell(SafeConsole(), f"wrote {path}")
 
 
-def _row_of(system: Any, path: Path, options: LineageOptions) -> Row:
-    """The numbers of one file, measured in a process of its own. Raises ModelError for a file of another command."""
-    record = load("export.lineage.train", extra=_EXTRA).record_of(path)
+def _row_of(system: Any, record: Any, path: Path, source: str, options: LineageOptions) -> Row:
+    """The numbers of one file on a source of held-out pictures, measured in a process of its own."""
     flops = load("export.graph.onnx_flops", extra=_EXTRA).count_onnx(path)
-    config = options.config.load(sources=(f"{_STREET}&seconds=inf",), model=str(path), output__show=False)
+    config = options.config.load(sources=(source,), model=str(path), output__show=False)
     measured = measure_apart(Case.of(config, seconds=_SECONDS))
     milliseconds = {stage.role: stage.service_ms["p50"] or 0.0 for stage in measured.stages.values()}
     rois = flops.input_shapes.get("rois")

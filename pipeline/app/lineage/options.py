@@ -11,6 +11,8 @@ from pipeline.app.options import OR_NAME, OVERWRITE, Argument, ConfigFlags, Flag
 
 Action = Literal["show", "train", "compare"]
 FOLDER = Path("lineage")
+STREETS = "streets"  # the data set of which no word need be said
+STREET = "sim:traffic?seed=3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,8 @@ class LineageOptions:
     steps. pr: precision, recall and AP. anchors: which reference boxes learn an object. fpn: what a feature pyramid
     carries from coarse grids to fine ones.
 
-    train SYSTEM|all trains on drawn streets, in minutes, exports to one ONNX file with a parity certificate, and prints
-    the mAP on streets that were held out.
+    train SYSTEM|all trains on drawn streets, or with --on scattered on small drawn pictures scattered on a canvas, in
+    minutes, exports to one ONNX file with a parity certificate, and prints the mAP on pictures that were held out.
 
     compare measures what was trained through the pipeline, one table for all, and draws the same frame seen by each.
     """
@@ -33,8 +35,13 @@ class LineageOptions:
         Argument("Show: iou, nms, pr, anchors or fpn. Train, compare: a system, such as hog-svm, or all.", "SUBJECT"),
     ] = "all"
     on: Annotated[
-        str, Flag("Show: the frame, of an image, a video or drawn traffic; pr needs drawn traffic.", metavar="SOURCE")
-    ] = "sim:traffic?seed=3"
+        str | None,
+        Flag(
+            f"Show: the frame, of an image, a video or drawn traffic, by default {STREET}; pr needs drawn traffic. "
+            f"Train, compare: {STREETS}, the default, or scattered.",
+            metavar="SOURCE|DATASET",
+        ),
+    ] = None
     frame: Annotated[int, Flag("Show: the frame of a video; 0 is the first.", metavar="N", at_least=0)] = 100
     model: Annotated[
         str | None,
@@ -55,8 +62,29 @@ class LineageOptions:
     threads: Annotated[
         int | None, Flag("Train: the threads of PyTorch; by default one for each core.", metavar="N", at_least=1)
     ] = None
-    out: Annotated[Path, Flag("Train, compare: the folder of the files, SYSTEM.onnx.", metavar="DIR")] = FOLDER
+    out: Annotated[
+        Path | None,
+        Flag(
+            f"Train, compare: the folder of the files, SYSTEM.onnx; by default {FOLDER}, or {FOLDER}/scattered.",
+            metavar="DIR",
+        ),
+    ] = None
     overwrite: Annotated[bool, OVERWRITE] = False
     config: Annotated[
         ConfigRequest, ConfigFlags(("engine.device", "detection.score_threshold", "hints"), file=False)
     ] = ConfigRequest()
+
+    @property
+    def shown(self) -> str:
+        """The source whose frame `show` draws."""
+        return self.on or STREET
+
+    @property
+    def data_set(self) -> str:
+        """The name of what `train` and `compare` work on."""
+        return self.on or STREETS
+
+    @property
+    def folder(self) -> Path:
+        """Where the trained files are, a folder for each data set."""
+        return self.out or (FOLDER if self.data_set == STREETS else FOLDER / self.data_set)

@@ -34,7 +34,7 @@ def show_idea(options: LineageOptions) -> None:
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ConfigError(f"--output must end in .png or .jpg, got {output}")
     config = options.config.load(model=options.model)
-    inputs = {"the frame": files_of(options.on), "the model": files_of_model(config.model)}
+    inputs = {"the frame": files_of(options.shown), "the model": files_of_model(config.model)}
     refuse_overwriting([("--output", output)], inputs, overwrite=options.overwrite)
     refuse_unwritable(output, "the picture")
     if idea == "anchors" and options.model is not None:
@@ -45,7 +45,7 @@ def show_idea(options: LineageOptions) -> None:
 
 
 def _draw_iou(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.on, options.frame)
+    pixels = frame_of(options.shown, options.frame)
     (kept,), (candidates,) = (run([ArrayPicture(pixels)]) for run in (detector.detect, detector.all_proposals))
     load(f"{_PICTURES}.iou", extra="measure").draw_iou(output, pixels, kept, candidates)
 
@@ -53,26 +53,26 @@ def _draw_iou(options: LineageOptions, output: Path, detector: OpenedDetector) -
 def _draw_nms(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
     if not detector.spec.needs_nms:
         raise ConfigError(f"nms needs a model whose boxes are suppressed by streamdet, {detector.path} does it itself")
-    pixels = frame_of(options.on, options.frame)
+    pixels = frame_of(options.shown, options.frame)
     (candidates,) = detector.proposals([ArrayPicture(pixels)])
     load(f"{_PICTURES}.nms", extra="measure").draw_nms(output, pixels, candidates, detector.suppression)
 
 
 def _draw_anchors(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.on, options.frame)
+    pixels = frame_of(options.shown, options.frame)
     (objects,) = detector.detect([ArrayPicture(pixels)])
     load(f"{_PICTURES}.anchors").draw_anchors(output, pixels, objects)
 
 
 def _draw_fpn(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    pixels = frame_of(options.on, options.frame)
+    pixels = frame_of(options.shown, options.frame)
     load(f"{_PICTURES}.pyramid", extra="measure").draw_pyramid(output, detector.path, detector.spec, pixels)
 
 
 def _draw_pr(options: LineageOptions, output: Path, detector: OpenedDetector) -> None:
-    if not options.on.startswith(SCHEME):
-        raise ConfigError(f"--on must be {SCHEME}?… for pr, which needs the truth of each frame, got {options.on}")
-    drawn: TrafficOptions = replace(parse_options(options.on), fps=1.0, seconds=float(options.frames))
+    if not options.shown.startswith(SCHEME):
+        raise ConfigError(f"--on must be {SCHEME}?… for pr, which needs the truth of each frame, got {options.shown}")
+    drawn: TrafficOptions = replace(parse_options(options.shown), fps=1.0, seconds=float(options.frames))
     source = TrafficSource(drawn)
     classes = match_classes(detector.spec.class_names, source.class_names)
     if (classes < 0).all():

@@ -1,4 +1,4 @@
-"""Command `lineage train`: systems by name → trained on drawn streets, one ONNX file each, and their mAP."""
+"""Command `lineage train`: systems by name → trained on drawn pictures, one ONNX file each, and their mAP."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ _EXTRA = "lineage"
 def train_systems(options: LineageOptions) -> None:
     """Train, export, judge, one system after the other; each file is written as soon as it is complete.
 
-    Raises ConfigError for an unknown system, SinkError for a file that exists or cannot be written, ModelError for an
-    export that does not agree with PyTorch.
+    Raises ConfigError for an unknown system or data set, SinkError for a file that exists or cannot be written,
+    ModelError for an export that does not agree with PyTorch.
     """
     systems = load("export.lineage.systems", extra=_EXTRA).systems_named(options.subject)
-    paths = {system.name: options.out / f"{system.name}.onnx" for system in systems}
+    data_set = load("export.lineage.data_sets", extra=_EXTRA).data_set_named(options.data_set)
+    paths = {system.name: options.folder / f"{system.name}.onnx" for system in systems}
     refuse_overwriting([("--out", path) for path in paths.values()], {}, overwrite=options.overwrite)
     for path in paths.values():
         refuse_unwritable(path, "the trained system")
-    learning, train, scenes = (load(f"export.lineage.{name}", extra=_EXTRA) for name in ("learning", "train", "scenes"))
+    learning, train = (load(f"export.lineage.{name}", extra=_EXTRA) for name in ("learning", "train"))
     progress, console = WorkProgress(), SafeConsole()
-    streets = _drawn(progress, "drawing streets", scenes.training_streets)
-    held_out = _drawn(progress, "drawing held-out streets", scenes.held_out_streets)
+    scenes = _drawn(progress, f"drawing {data_set.name}", data_set.training)
+    held_out = _drawn(progress, f"drawing held-out {data_set.name}", data_set.held_out)
     for system in systems:
         progress(f"training {system.title} ({system.year})")
         with ExitStack() as stack:
             training = learning.Training(minutes=options.minutes, on_step=_OnStep(progress, stack))
             trained = train.train_system(
                 system,
-                streets,
+                scenes,
                 held_out,
                 paths[system.name],
                 training,

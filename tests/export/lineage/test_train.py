@@ -63,7 +63,9 @@ def test_a_trained_system_detects_in_the_pipeline_what_its_file_was_judged_on(
     trained = train_system(spp_net.SPP_NET, scenes(0), held_out, path, Training(), num_threads=1)
     assert trained.parity.matched_share == 1
     assert trained.record.judgement.map50 > 0.5
-    assert record_of(path) == trained.record
+    assert record_of(path) == record_of(path, "squares") == trained.record
+    with pytest.raises(ModelError, match=r"must be judged on scattered, it was on squares 100; choose it with --on"):
+        record_of(path, "scattered")
 
     spec = recognise(path)
     assert spec.num_rois > 0
@@ -121,7 +123,8 @@ def test_speed_ups_are_of_the_network_of_the_frame_and_of_the_training() -> None
     [
         (("train", "vgg", "--out", "new"), "a system must be hog-svm, r-cnn, spp-net, fast-r-cnn"),
         (("compare", "--out", "new"), "--out must hold trained systems, new has none; begin with lineage train all"),
-        (("train", "hog-svm", "--on", "street.mp4"), "--on has no effect on lineage train; leave it out"),
+        (("train", "hog-svm", "--on", "a.mp4"), "--on must be streets or scattered, the pictures to learn from, got"),
+        (("compare", "--on", "scattered"), "lineage/scattered has none; begin with lineage train all --on scattered"),
         (("compare", "--minutes", 1), "--minutes has no effect on lineage compare; leave it out"),
         (("compare", "--threads", 1), "--threads has no effect on lineage compare; leave it out"),
     ],
