@@ -22,6 +22,7 @@ from pipeline.app.counting import (
     with_tracking,
 )
 from pipeline.app.gating import refuse_gate
+from pipeline.app.idle_decoding import idle_by_url
 from pipeline.app.model_branch import (
     ModelBranch,
     Share,
@@ -57,6 +58,7 @@ from pipeline.errors import ConfigError, FlowError
 from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.sources.abreast import Abreast
+from pipeline.sources.idle import Idle
 from pipeline.sources.opening import is_drawn, kinds_in_words, source_words
 from pipeline.sources.source import FrameSource, HasGroundTruth
 from pipeline.stages.between import GatingBetween
@@ -96,6 +98,7 @@ class Assembly:
     suppressions: dict[str, Suppression]  # by source; one that comes later is added
     counted: dict[str, CountedShapes]  # the same, and read at each frame
     entries: dict[str, SourceConfig]  # the same; none of a source that was open already
+    idle: dict[str, Idle]  # the same, of those that decode key frames alone while nothing changes
 
     @property
     def engine(self) -> OrtEngine:
@@ -113,7 +116,10 @@ class Assembly:
     def gates(self) -> dict[str, GateStatistics]:
         """What the gate of each source let through; of a run without gates, nothing."""
         gatings = [branch.gating for branch in self.branches if branch.gating is not None]
-        return {name: gate for gating in gatings for name, gate in gating.statistics().items()}
+        gates = {name: gate for gating in gatings for name, gate in gating.statistics().items()}
+        for name in gates.keys() & self.idle.keys():
+            gates[name] = replace(gates[name], num_undecoded=self.idle[name].num_undecoded)
+        return gates
 
     def close(self) -> None:
         """Close everything, for a flow that is never run; a run closes its parts by itself."""
@@ -165,9 +171,11 @@ def assemble(
         entries = [] if source else source_entries(config)
         config = with_tracking(config)
         refuse_gate(config)
+        by_url = idle_by_url(config, entries)
         opened = {source.source_id: source} if source else None
-        sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries))
+        sources = opened or wait_for(lambda: open_sources(config, undo, loops=loops, entries=entries, idle=by_url))
         settings = dict(zip(sources, entries, strict=False))  # none of a source that was open already
+        idle = {name: by_url[entry.url] for name, entry in settings.items() if entry.url in by_url}
         groups = model_groups(config, sources, settings)
         takes_sources = takes_sources or config.control is not None or config.serve is not None
         refuse_file_of_two_sources(sources)
@@ -181,12 +189,13 @@ def assemble(
         for group in groups:
             live_sources = len(group.source_ids) if all(is_live.values()) else 0
             share = Share(live_sources, len(groups))
-            branches.append(wait_for(partial(open_branch, config, group, sources, settings, share, takes_sources)))
+            branch = wait_for(partial(open_branch, config, group, sources, settings, share, takes_sources))
+            branches.append(replace(branch, idle=idle))
             undo.callback(branches[-1].engine.close)
         config = config.model_copy(update={"engine": branches[0].config.engine}) if len(branches) == 1 else config
         refuse_rate_without_use(config, sources, is_live)
         abreast = Abreast(sources) if config.output.mosaic and not any(is_live.values()) else None
-        captures = captures_of(config, sources, settings, is_live, abreast, clock)
+        captures = captures_of(config, sources, settings, is_live, abreast, clock, idle)
         flow = _joined(captures, branches)
         if abreast is not None:
             feeds = [replace(feed, end_seconds=partial(abreast.end_seconds, feed.source_id)) for feed in feeds]
@@ -226,6 +235,7 @@ def assemble(
         suppressions,
         counted,
         settings,
+        idle,
     )
 
 
@@ -262,7 +272,8 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
     branch = assembly.branch_of(choice)
     if branch is not None:
         branch.suppression.refuse(entry)
-    ((name, source),) = open_sources(config, undo, entries=[entry], waits=True).items()
+    by_url = idle_by_url(config, [entry])
+    ((name, source),) = open_sources(config, undo, entries=[entry], waits=True, idle=by_url).items()
     if name in taken:
         raise FlowError(f"the run has a source {name!r} already; remove it, or add this one with another --name")
     is_live = runs_live(source, config.flow.mode)
@@ -275,7 +286,11 @@ def added_source(assembly: Assembly, entry: SourceConfig, taken: Container[str],
         refuse_different_classes(config, classes)
     if isinstance(branch.gating, GatingBetween) and not is_live:
         branch.gating.add_recorded(name)
-    (capture,) = captures_of(config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic)
+    if entry.url in by_url:
+        assembly.idle[name] = by_url[entry.url]
+    (capture,) = captures_of(
+        config, {name: source}, {name: entry}, {name: is_live}, None, time.monotonic, assembly.idle
+    )
     if counts_something(RunConfig(sources=(entry,))) and not can_count(config, takes_shapes=True):
         raise ConfigError(f"{name}: lines and zones {NEEDS_COUNTING}")
     counted = counted_shapes(config, entry, branch.engine.spec, name, source.size_wh)
@@ -289,7 +304,9 @@ def _added_branch(
     """The branch of a model that a run does not have yet."""
     label = free_label(choice.name, {branch.name for branch in assembly.branches})
     share = Share(int(runs_live(source, assembly.config.flow.mode)), len(assembly.branches) + 1)
-    return open_branch(assembly.config, ModelGroup(choice, label, (name,)), {name: source}, {name: entry}, share, True)
+    group = ModelGroup(choice, label, (name,))
+    branch = open_branch(assembly.config, group, {name: source}, {name: entry}, share, True)
+    return replace(branch, idle=assembly.idle)
 
 
 def _refuse_unknown_world(choice: ModelChoice, sources: Mapping[str, FrameSource]) -> None:

@@ -221,11 +221,11 @@ class _PipelineWatch:
             self._running.stop()
 
     def num_frames(self, *, is_gated: bool) -> int:
-        """How many frames the network saw between the stopwatch's readings; with a gate, how many were delivered."""
+        """How many frames the network saw between the stopwatch's readings; with a gate, how many there were for it."""
         from pipeline.app.stages import DETECT
 
         if is_gated and self._statistics is not None:
-            return self._statistics.frames.delivered
+            return self._statistics.frames.delivered + self._statistics.frames.filtered
         detect = None if self._statistics is None else self._statistics.of_role(DETECT.role)
         assert detect is not None
         return detect.service.num

@@ -36,11 +36,13 @@ from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.gate.packing import Size
+from pipeline.sources.idle import Idle
 from pipeline.sources.source import FrameSource
 from pipeline.stages.between import GatingBetween
 from pipeline.stages.detect import Detect, RawDetections
 from pipeline.stages.detect_planes import DetectPlanes
-from pipeline.stages.gate import CarriedFrame, Gating
+from pipeline.stages.gate import CarriedFrame, Gate, Gating
+from pipeline.stages.idle import TellsIdle
 from pipeline.stages.pack import DetectParts, PreprocessParts
 from pipeline.stages.preprocess import Preprocess
 from pipeline.stages.propose import Propose
@@ -66,6 +68,7 @@ class ModelBranch:
     inflight: int  # inferences at once
     gating: Gating | None = None  # None: the network looks at every frame
     parts: Mapping[Size, EngineDetector] = field(default_factory=dict)  # the same network, for packed parts of frames
+    idle: Mapping[str, Idle] = field(default_factory=dict)  # by source, which the gate tells whether anything changes
 
     @property
     def name(self) -> str:
@@ -206,7 +209,8 @@ def detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
     lowest = suppression.lowest_score_threshold
     past = () if branch.gating is None else (CarriedFrame,)
     if branch.gating is not None:
-        gate, gate_of = _labelled(GATE.role, label), cast("Callable[[str], Stage[Frame, Frame]]", branch.gating.gate_of)
+        gate_of = cast("Callable[[str], Stage[Frame, Frame]]", partial(_gate_of, branch))
+        gate = _labelled(GATE.role, label)
         frames = frames.then_per_source(gate_of, name=gate, role=GATE.role, capacity=capacity)  # or they go past
     settings: dict[str, Any] = {
         "past": past,
@@ -259,6 +263,13 @@ def detecting(frames: Flow[Frame], branch: ModelBranch) -> Flow[Result]:
         suppression.take_effect_in(detect)
         detected = prepared.then_batched(detect, **settings) if batch > 1 else prepared.then(detect, **settings)
     return _suppressed(detected, branch)
+
+
+def _gate_of(branch: ModelBranch, source_id: str) -> Gate | TellsIdle:
+    """The gate of a source, which may tell that source what it sees."""
+    assert branch.gating is not None
+    gate, idle = branch.gating.gate_of(source_id), branch.idle.get(source_id)
+    return gate if idle is None else TellsIdle(gate, idle)
 
 
 def _suppressed(detected: Flow[Any], branch: ModelBranch) -> Flow[Result]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 
 from pipeline.app.config.run import RunConfig
 from pipeline.app.config.source import SourceConfig
@@ -16,6 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.masking import masked_address
 from pipeline.picture.frame import Frame
 from pipeline.sources.abreast import Abreast
+from pipeline.sources.idle import Idle
 from pipeline.sources.looping import LoopingSource, can_be_read_again
 from pipeline.sources.opening import kind_of, open_source, open_sources_abreast, source_words
 from pipeline.sources.options import SourceOptions, Span
@@ -32,13 +34,15 @@ def open_sources(
     loops: bool = False,
     entries: Sequence[SourceConfig] | None = None,
     waits: bool | None = None,
+    idle: Mapping[str, Idle] = MappingProxyType({}),
 ) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
 
     A camera or a video that is named more than once is opened once, and its pictures go to each of its names.
 
     loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
-    the configuration. waits: whether those that do not answer are opened later, by default as configured.
+    the configuration. waits: whether those that do not answer are opened later, by default as configured. idle: by url,
+    what tells a video when it need decode key frames alone; without one it decodes all.
     Raises a StreamdetError for what cannot be opened.
     """
     start, end = config.flow.start or 0.0, config.flow.end
@@ -57,7 +61,10 @@ def open_sources(
     entries = source_entries(config) if entries is None else entries
     num_entries = Counter(entry.url for entry in entries)
     words = list(num_entries)
-    options_of = {word: _own_options([entry for entry in entries if entry.url == word], options) for word in words}
+    options_of = {
+        word: replace(_own_options([entry for entry in entries if entry.url == word], options), idle=idle.get(word))
+        for word in words
+    }
     detect_urls = _detect_urls(entries, options_of)
 
     def open_one(word: str) -> FrameSource:
@@ -226,8 +233,12 @@ def captures_of(
     is_live: Mapping[str, bool],
     abreast: Abreast | None,
     clock: Callable[[], float],
+    idle: Mapping[str, Idle] = MappingProxyType({}),
 ) -> list[Capture]:
-    """The stages that read the sources, with the weights that they have. abreast: keeps recorded ones at one time."""
+    """The stages that read the sources, with the weights that they have.
+
+    abreast: keeps recorded ones at one time. idle: by source, what it leaves out undecoded; without one nothing.
+    """
     captures = [
         Capture(
             source,
@@ -244,6 +255,8 @@ def captures_of(
     for capture in captures:
         if capture.source_id in settings:
             capture.weight = settings[capture.source_id].weight
+        if capture.source_id in idle:
+            capture.follow(idle[capture.source_id])
     return captures
 
 

@@ -5,7 +5,7 @@ Each captured frame ends in exactly one bucket:
     delivered        it reached the end of the flow in every branch that did not drop it
     dropped_stale    it was too old when its turn came or before it was decoded, or on its way when the run stopped
     dropped_full     a newer frame took its place in a full queue
-    filtered         a stage ended it on purpose, by returning nothing for it
+    filtered         a stage ended it on purpose, by returning nothing for it, or its source left it out undecoded
     failed           a stage or sink failed on it, or the run failed while it was on its way
 
 At any instant `captured = delivered + dropped_stale + dropped_full + filtered + failed + in_flight`.
@@ -153,14 +153,14 @@ class Ledger:
                 account.captured_rate.tick(now)
         return ticket
 
-    def skip(self, source_id: str, num: int) -> None:
-        """Book frames that their source left out as too old: captured, and at once dropped as stale."""
+    def skip(self, source_id: str, num: int, bucket: Bucket = "dropped_stale") -> None:
+        """Book frames that their source left out, by default as too old: captured, and at once in a bucket."""
         now = self._clock()
         with self._lock:
             self._num_captured[source_id] += num
             for account in (self._by_source[source_id], self._all):
                 account.captured += num
-                account.buckets["dropped_stale"] += num
+                account.buckets[bucket] += num
                 for _ in range(num):
                     account.captured_rate.tick(now)
 

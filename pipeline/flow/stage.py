@@ -48,6 +48,15 @@ class CountsSkipped(Protocol):
 
 
 @runtime_checkable
+class CountsUndecoded(Protocol):
+    """A source that leaves items out on purpose, because nothing has changed in them."""
+
+    @property
+    def num_undecoded(self) -> int:
+        """How many so far, of those that would otherwise have been given."""
+
+
+@runtime_checkable
 class HasCaptureTime(Protocol):
     """An item that may be older than the moment at which its source gave it, on the clock of the run."""
 

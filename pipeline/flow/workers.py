@@ -14,7 +14,17 @@ from pipeline.flow.graph import Node, NodeKind
 from pipeline.flow.ledger import Ticket
 from pipeline.flow.order import Order
 from pipeline.flow.queue import QueueAbandoned, QueueEnded
-from pipeline.flow.stage import BatchStage, CountsSkipped, HasCaptureTime, MainThreadSink, Sink, Source, Stage, Waits
+from pipeline.flow.stage import (
+    BatchStage,
+    CountsSkipped,
+    CountsUndecoded,
+    HasCaptureTime,
+    MainThreadSink,
+    Sink,
+    Source,
+    Stage,
+    Waits,
+)
 from pipeline.flow.wiring import Closable, Item, Wiring
 
 Taken = TypeVar("Taken")
@@ -48,7 +58,7 @@ class SourceWorker:
     def __init__(self, node: Node, wiring: Wiring) -> None:
         self._node, self._wiring = node, wiring
         self._source: Source[object] = node.part
-        self._num_skipped = 0  # of the source's, that are booked
+        self._num_skipped = self._num_undecoded = 0  # of the source's, that are booked
 
     def run(self) -> None:
         """Run the source to its end, to its failure, or until the run is given up; then close it."""
@@ -93,6 +103,10 @@ class SourceWorker:
         if num > self._num_skipped:
             self._wiring.ledger.skip(self._node.name, num - self._num_skipped)
             self._num_skipped = num
+        num = self._source.num_undecoded if isinstance(self._source, CountsUndecoded) else 0
+        if num > self._num_undecoded:
+            self._wiring.ledger.skip(self._node.name, num - self._num_undecoded, "filtered")
+            self._num_undecoded = num
 
     def _waited_seconds(self) -> float:
         return self._source.waited_seconds if isinstance(self._source, Waits) else 0.0

@@ -109,8 +109,9 @@ class Measured:
 
     @property
     def delivered_fps(self) -> float:
-        """Frames a second that came out; 0 where there were too few for a rate."""
-        return self.fps.delivered or 0.0
+        """Frames a second that came out, or were filtered on purpose; 0 where there were too few for a rate."""
+        share = self.frames.filtered / self.frames.delivered if self.frames.delivered else 0.0
+        return (self.fps.delivered or 0.0) * (1 + share)
 
     @property
     def limiting_role(self) -> str:

@@ -10,5 +10,6 @@ EventKind = Literal["crossed", "appeared", "entered", "dwelt", "left", "count_ch
 BoxStyle = Literal["box", "corners", "rounded"]
 ColourBy = Literal["class", "track"]
 GateKind = Literal["frames", "pack", "between", "between-pack"]
+IdleDecoding = Literal["every", "key-frames"]
 TrackerKind = Literal["bytetrack", "ocsort", "botsort", "sort"]
 ThemeName = Literal["plain", "colour-blind", "soft", "dark", "high-contrast", "print"]

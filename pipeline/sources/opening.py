@@ -79,6 +79,7 @@ class SourceKind:
     may_come_later: bool = False  # whether it may be live, and so away for a while and back
     isolation: Literal["by default", "on request", "never"] = "never"  # whether a process of its own reads it
     refuse: Callable[[str], None] = lambda _: None  # raises SourceError for what is not there, at no cost
+    may_idle: bool = False  # whether it may be one video or stream, which can decode key frames alone
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
 
 
@@ -455,7 +456,7 @@ def _open_video(address: str | Path | BinaryIO, source_id: str, options: SourceO
             max_age_seconds=options.max_age_seconds,
             seen=seen,
         )
-        video.key_frames_alone = options.key_frames_alone
+        video.key_frames_alone, video.idle = options.key_frames_alone, options.idle
         return video
 
     source = open_video()
@@ -568,6 +569,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         open=_open_address,
         advice=lambda _: "reading it takes the time; where that is the network, download the file first",
         takes_span=True,
+        may_idle=True,
         may_come_later=True,
         isolation="on request",
     ),
@@ -598,6 +600,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         files=_file_of,
         advice=_advice_about_video,
         takes_span=True,
+        may_idle=True,
         isolation="on request",
     ),
 )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pipeline.errors import ConfigError
 from pipeline.meaning import Meaning
+from pipeline.sources.idle import Idle
 
 
 def _refuse_unless_positive(**values: float | None) -> None:
@@ -107,6 +108,7 @@ class SourceOptions:
 
     max_age_seconds: from which a live stream leaves pictures out undecoded; None for one of which all are wanted.
     key_frames_alone: whether a video decodes only those, for whoever hears its packets.
+    idle: says when a video need decode only those; None: never.
     """
 
     network: NetworkOptions = NetworkOptions()
@@ -116,6 +118,7 @@ class SourceOptions:
     max_age_seconds: float | None = None
     isolate: Isolation = "auto"
     key_frames_alone: bool = False
+    idle: Idle | None = None
 
     def __post_init__(self) -> None:
         _ = self.camera.size_wh

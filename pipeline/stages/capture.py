@@ -10,6 +10,7 @@ from dataclasses import replace
 from pipeline.flow.stage import CountsSkipped, Stop
 from pipeline.picture.frame import Frame, TimedPicture
 from pipeline.sources.abreast import Abreast
+from pipeline.sources.idle import Idle
 from pipeline.sources.source import FrameSource, HasParts, Part
 from pipeline.sources.states import HasStates, SourceStates
 
@@ -46,6 +47,7 @@ class Capture:
         self._every = every
         self._max_frames = max_frames
         self._abreast = abreast
+        self._idle: Idle | None = None
         self.weight = 1.0  # set before a run: with 2 it gets twice the share of a network that cannot keep up
         self.waited_seconds = 0.0  # for those beside it
         self.source_id = source.source_id if source_id is None else source_id
@@ -54,6 +56,12 @@ class Capture:
         self._has_ended = False
         own = source.states if isinstance(source, HasStates) else None
         self.states = own or SourceStates(is_live=source.is_live, clock=clock)
+
+    def follow(self, idle: Idle) -> None:
+        """Count from now on what the source leaves out undecoded while nothing changes; it has the same `idle`."""
+        self._idle = idle
+        if self.is_live:
+            idle.may_lose_pictures()
 
     @property
     def source(self) -> FrameSource:
@@ -83,6 +91,11 @@ class Capture:
     def num_skipped(self) -> int:
         """Frames that the source left out undecoded because they came too late, of those that would be handed out."""
         return self._num_skipped_by_source // self._every
+
+    @property
+    def num_undecoded(self) -> int:
+        """Frames that the source left out undecoded because nothing changed."""
+        return 0 if self._idle is None else self._idle.num_undecoded
 
     @property
     def _num_skipped_by_source(self) -> int:
@@ -129,10 +142,11 @@ class Capture:
 
     def _frames(self, source: Part, source_id: str, stop: Stop) -> Iterator[Frame]:
         began: float | None = None
-        index, num_skipped = -self._every, 0
+        index, num_skipped, num_undecoded = -self._every, 0, 0
         for count, timed in enumerate(self._watched(source.pictures(stop, every=self._every))):
-            index = index + self._every if timed.number is None else timed.number
+            index = index + self._every + self.num_undecoded - num_undecoded if timed.number is None else timed.number
             index, num_skipped = index + self._num_skipped_by_source - num_skipped, self._num_skipped_by_source
+            num_undecoded = self.num_undecoded
             if self._is_paced:
                 due = timed.pts_seconds if self._frames_per_second is None else index / self._frames_per_second
                 began = self._clock() - due if began is None else began

@@ -68,6 +68,7 @@ class GateStatistics:
     num_open: int = 0  # of the sources, those of which every frame is looked at because too much was missed
     every: int | None = None  # of live frames that change, every nth is looked at now; None: no load chooses n
     steps: tuple[Step, ...] = ()  # of that, the last ones
+    num_undecoded: int = 0  # that the source left out because nothing changed
 
     @property
     def num_inferred(self) -> int:
@@ -77,7 +78,7 @@ class GateStatistics:
     @property
     def duty(self) -> float | None:
         """The share of frames that a network looked at; None before the first."""
-        num = self.num_inferred + self.num_carried
+        num = self.num_inferred + self.num_carried + self.num_undecoded
         return self.num_inferred / num if num else None
 
     def __add__(self, other: GateStatistics) -> GateStatistics:
@@ -91,6 +92,7 @@ class GateStatistics:
             self.num_open + other.num_open,
             max((every for every in (self.every, other.every) if every is not None), default=None),
             tuple(sorted({*self.steps, *other.steps})),  # sources of one model have them in common
+            self.num_undecoded + other.num_undecoded,
         )
 
 

@@ -53,6 +53,24 @@ class Watched:
     gate: GateStatistics
     shown: SuppressionOptions
     class_names: tuple[str, ...]
+    numbers: tuple[int, ...]  # of the frames, in the source
+
+    def in_every_frame_of(self, teacher: Watched) -> Watched:
+        """The same with those frames of a teacher that this run did not decode: what the one before shows stays."""
+        if self.numbers == teacher.numbers:
+            return self
+        shown = dict(zip(self.numbers, self.detections, strict=True))
+        detections, last = [], Detections.empty()
+        for number in teacher.numbers:
+            last = shown.get(number, last)
+            detections.append(last)
+        return replace(
+            self,
+            detections=tuple(detections),
+            times_seconds=teacher.times_seconds,
+            sizes_wh=teacher.sizes_wh,
+            numbers=teacher.numbers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +130,7 @@ def compare_gated(config: RunConfig, *, sure_score: float, say: WorkProgress) ->
     """
     teacher = watch(config.without_gate())
     say(f"every frame: {len(teacher.detections)} frames looked at")
-    gated = watch(config)
+    gated = watch(config).in_every_frame_of(teacher)
     say(f"gated: {gated.gate.num_inferred} of {len(gated.detections)} frames looked at")
     labels = [Labels.of(of_frame, sure_score=sure_score) for of_frame in teacher.detections]
     followed, own = _followed(teacher, config), _followed(gated, config)
@@ -183,8 +201,8 @@ def watch(config: RunConfig) -> Watched:
         assembly.close_engines()
     if len(results) < _LEAST_FRAMES or any(kept.is_image for kept in results):
         raise ConfigError(f"{source_id}: --gated needs a video of several frames, which is not one of images")
-    detections, times_seconds, sizes_wh, _ = zip(*results, strict=True)
-    return Watched(detections, times_seconds, sizes_wh, gate, shown, class_names)
+    detections, times_seconds, sizes_wh, numbers, _ = zip(*results, strict=True)
+    return Watched(detections, times_seconds, sizes_wh, gate, shown, class_names, numbers)
 
 
 def print_gated(comparison: GatedComparison, console: Console) -> None:
@@ -226,6 +244,7 @@ def report_of_gated(comparison: GatedComparison) -> dict[str, Json]:
         "frames": comparison.num_frames,
         "inferred": gate.num_inferred,
         "packed": gate.num_packed,
+        "undecoded": gate.num_undecoded,
         "duty": gate.duty,
         "reasons": {str(reason): num for reason, num in sorted(gate.num_looks.items())},
         "checks": {"checked": gate.misses.num_checked, "missed": gate.misses.num_missed, "interval_95": [low, high]},
@@ -280,7 +299,8 @@ def _with_speeds(
 
 def _kept(result: Result) -> _Kept:
     detections = replace(result.detections, masks=None, keypoints=None)
-    return _Kept(detections, result.frame.pts_seconds, result.frame.size_wh, result.frame.image is not None)
+    frame = result.frame
+    return _Kept(detections, frame.pts_seconds, frame.size_wh, frame.index, frame.image is not None)
 
 
 class _Kept(NamedTuple):
@@ -289,6 +309,7 @@ class _Kept(NamedTuple):
     detections: Detections
     pts_seconds: float
     size_wh: tuple[int, int]
+    number: int
     is_image: bool
 
 

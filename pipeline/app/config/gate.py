@@ -9,7 +9,7 @@ from pydantic import Field
 from pipeline.app.config.values import AboveZeroShare, Positive, Section, Share
 from pipeline.app.options import Flag
 from pipeline.meaning import Meaning
-from pipeline.picture.choices import GateKind
+from pipeline.picture.choices import GateKind, IdleDecoding
 from pipeline.picture.gate.pacing import LEAST_BUDGET, MOST_HELD
 
 
@@ -33,6 +33,13 @@ class GateConfig(Section):
     check_share: Annotated[
         Share, Meaning("The share of the frames left out that the network looks at all the same, to count misses.")
     ] = 0.01
+    decode_idle: Annotated[
+        IdleDecoding,
+        Meaning(
+            "What of a video or stream is decoded while nothing changes: every picture, or key-frames alone, where no "
+            "output shows every picture; what comes is then seen in the next key frame."
+        ),
+    ] = "every"
     max_miss: Annotated[
         AboveZeroShare,
         Flag(

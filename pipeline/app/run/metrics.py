@@ -151,9 +151,7 @@ def count_metrics(by_source: Mapping[str, Counts]) -> Iterator[Metric]:
 
 def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
     """What gates let through and missed; nothing of a run without gates."""
-    frames = CounterMetricFamily(
-        "streamdet_gate_frames", "Frames that a network looked at, and that were carried.", labels=("source", "kind")
-    )
+    frames = CounterMetricFamily("streamdet_gate_frames", "Frames by what came of them.", labels=("source", "kind"))
     duty = GaugeMetricFamily(
         "streamdet_gate_duty_ratio", "The share of the frames that a network looked at.", labels=("source",)
     )
@@ -177,6 +175,7 @@ def gate_metrics(by_source: Mapping[str, GateStatistics]) -> Iterator[Metric]:
             every.add_metric((source,), gate.every)
         frames.add_metric((source, "inferred"), gate.num_inferred)
         frames.add_metric((source, "carried"), gate.num_carried)
+        frames.add_metric((source, "undecoded"), gate.num_undecoded)
         checks.add_metric((source, "good"), misses.num_checked - misses.num_missed)
         checks.add_metric((source, "missed"), misses.num_missed)
         low, high = misses.interval

@@ -107,6 +107,7 @@ class GateReport(TypedDict):
     inferred: int  # frames that the network looked at
     packed: int  # of those, frames of which it saw the changed parts alone
     carried: int  # frames that carry on the objects of the last of those
+    undecoded: int  # frames that were not even decoded, because nothing changed
     duty: float | None  # the share of inferred frames
     carried_fps: float | None
     reasons: dict[str, int]  # inferred frames by why
@@ -315,6 +316,7 @@ def gate_report(gate: GateStatistics, seconds: float) -> GateReport:
         "inferred": gate.num_inferred,
         "packed": gate.num_packed,
         "carried": gate.num_carried,
+        "undecoded": gate.num_undecoded,
         "duty": None if gate.duty is None else round(gate.duty, 6),
         "carried_fps": _rounded(gate.num_carried / seconds if seconds > 0 else None),
         "reasons": {str(reason): num for reason, num in sorted(gate.num_looks.items())},
@@ -334,12 +336,13 @@ def gate_report(gate: GateStatistics, seconds: float) -> GateReport:
 
 def _gate_in_words(gate: GateReport) -> str:
     """How much was inferred, and, always beside it, how much was missed."""
-    num = gate["inferred"] + gate["carried"]
+    num = gate["inferred"] + gate["carried"] + gate["undecoded"]
     share = f" ({gate['inferred'] / num:.0%})" if num else ""
     low, high = gate["miss_rate_95"]
     checks = f"{gate['missed']} of {gate['checked']} checks missed an object (95 %: {low:.1%} to {high:.1%})"
     packed = f", {gate['packed']} of them in parts" if gate["packed"] else ""
     looked = f"{gate['inferred']} of {num} frames inferred{share}{packed}, {gate['carried']} carried"
+    looked += f", {gate['undecoded']} not decoded" if gate["undecoded"] else ""
     too_much = "; too much was missed, so that every frame is inferred" if gate["open"] else ""
     return f"{looked}; {checks if gate['checked'] else 'nothing was checked'}{too_much}{_steps_in_words(gate)}"
 

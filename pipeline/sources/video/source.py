@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +27,7 @@ from pipeline.flow.stage import Stop
 from pipeline.masking import masked_address
 from pipeline.picture.frame import TimedPicture
 from pipeline.picture.pixel_aspect import SQUARE
+from pipeline.sources.idle import Idle
 from pipeline.sources.options import DecodeOptions, NetworkOptions, Span
 from pipeline.sources.packets import CodedStream, PacketListener
 from pipeline.sources.video.camera_clock import CameraClock
@@ -33,6 +35,7 @@ from pipeline.sources.video.catch_up import CatchUp
 from pipeline.sources.video.damage import Damage
 from pipeline.sources.video.forward_times import ForwardTimes
 from pipeline.sources.video.header import Header
+from pipeline.sources.video.idle_packets import KEY_SECONDS, IdlePackets
 from pipeline.sources.video.liveness import declared_liveness, glance
 from pipeline.sources.video.lost_framing import LOST_FRAMING, WatchedConnection
 from pipeline.sources.video.needed_packets import MOST_WAITING, NeededPackets
@@ -46,12 +49,12 @@ from pipeline.sources.video.rewindable import Rewindable
 from pipeline.sources.video.seen_packets import SeenPackets
 from pipeline.sources.video.wall_clock import wall_clock_seconds
 
+logger = logging.getLogger(__name__)
+
 SKIPPABLE_CODECS = frozenset({"av1", "h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp9"})
 """A packet of theirs is a picture, which those of VP8 need not be, and after a key frame they begin anew."""
 
 _ROUNDING_SECONDS = 1e-6  # a time that is typed with six digits means the frame that has it
-
-_KEY_SECONDS = 1.0  # from one to the next, where key frames alone are decoded
 
 MAX_BROKEN_READS = 100  # in a row: a container that gives nothing but errors has ended
 
@@ -92,7 +95,12 @@ class VideoSource:
         self._max_age_seconds = max_age_seconds
         self.key_frames_alone = False
         """Set before `pictures`: after the first one only key frames are decoded, one a second; all packets come."""
+        self.idle: Idle | None = None
+        """Set before `pictures`: says when key frames alone need be decoded. Of a codec of which a packet need not be a
+        picture, and of interlaced video, every picture is."""
         self._clock = clock
+        self._num_undecoded_before = 0
+        self._idle_packets: IdlePackets[Packet[VideoStream]] | None = None
         self._file = address if isinstance(address, Path) and address.is_file() else None
         self._stop: Stop | None = None
         self._camera: CameraClock | PlaylistClock | None = None  # of a live stream with times
@@ -141,7 +149,7 @@ class VideoSource:
             self._decoder = self._set_up_decoder()
             self._codec_name = self._decoder.codec.canonical_name
             self._packets = Rewindable(packets, first=first_packets)
-            self._frames = self._decode(self._packets)
+            self._frames = self._decode(self._needed(self._packets))
             self._first: VideoFrame | None = self._first_frame()  # None once it was handed out
             self.size_wh: tuple[int, int] | None = self._picture_of(self._first).size_wh
             if seen is not None:
@@ -228,6 +236,9 @@ class VideoSource:
         elif every > 1 and self._first is not None:
             self._frames = self._every_nth(every, self._first)
         self._packets.forget()
+        if self.idle is not None and self._first is not None:
+            self._num_undecoded_before = self.idle.num_undecoded
+            self._follow(self.idle, self._first)
         if self.key_frames_alone:
             self._has_gap, self._frames = True, self._decode(self._key_frames(self._packets))
         times = ForwardTimes(step_seconds=every * self._header.step_seconds)
@@ -239,6 +250,8 @@ class VideoSource:
                 if not stop.is_set():
                     self._note_end(last_seconds)
                 return
+            if self._idle_packets is not None and self._idle_packets.hides(frame.pts):
+                continue
             given_at_seconds = self._given_at_seconds(frame)
             if self.is_playlist and not self._wait_until(given_at_seconds, stop):
                 return
@@ -250,14 +263,16 @@ class VideoSource:
             self._damage.num_backwards = times.num_backwards
             self._damage.num_frames += 1
             self._damage.num_corrupt += frame.is_corrupt
-            yield TimedPicture(
-                self._picture_of(frame), last_seconds, self._number, captured_at_seconds=given_at_seconds
-            )
+            picture = self._picture_of(frame)
+            if self.idle is not None:
+                self.idle.hand_out(picture)
+                self._number = None if self.is_live else self._damage.num_frames - 1 + self._num_undecoded
+            yield TimedPicture(picture, last_seconds, self._number, captured_at_seconds=given_at_seconds)
 
     def close(self) -> None:
         self._undo.close()
         # A closed source is kept for its damage: not so the decoder, with threads and pictures of its own.
-        self._frames, self._packets, self._first = iter(()), Rewindable(iter(())), None
+        self._frames, self._packets, self._first, self._idle_packets = iter(()), Rewindable(iter(())), None, None
         with suppress(AttributeError):  # it was closed before
             del self._decoder, self._video
 
@@ -319,7 +334,10 @@ class VideoSource:
             raise SourceError(f"{self.source_id}: --start {self._span.start_s:g} s is past its end, at {seconds:.1f} s")
         if self._span.end_s is not None or self.key_frames_alone:
             return
-        self._num_seen = max(self._num_seen, self._damage.num_frames)
+        self._num_seen = max(self._num_seen, self._damage.num_frames + self._num_undecoded)
+        left_out = None if self._idle_packets is None else self._idle_packets.last_left_out
+        if left_out is not None:
+            self._last_seen_seconds = max(self._last_seen_seconds, float(left_out * self._header.time_base))
         if last_seconds is None:
             self._end_seconds = 0.0
         else:
@@ -385,13 +403,41 @@ class VideoSource:
             if packet is None:
                 self._decoder.flush_buffers()  # it has ended, and can begin anew
 
+    def _needed(self, packets: Packets) -> Packets:
+        """The packets that are decoded while a gate looks on; before `pictures`, and without a gate, all."""
+        for packet in packets:
+            if self._idle_packets is None:
+                yield packet
+            else:
+                yield from self._idle_packets.needed(packet)
+
+    def _follow(self, idle: Idle, first: VideoFrame) -> None:
+        """Leave out from now on what nobody need see; first: the frame that was decoded first."""
+        codec = self._decoder.codec
+        if not codec.intra_only and codec.canonical_name not in SKIPPABLE_CODECS:
+            obstacle = f"its codec is {codec.canonical_name}"
+        elif first.interlaced_frame:
+            obstacle = "it is interlaced"
+        elif not self._header.has_times:
+            obstacle = "it has no times"
+        else:
+            tick = self._header.time_base
+            self._idle_packets = IdlePackets(idle, seconds_of=lambda pts: float(pts * tick), stop=lambda: self._stop)
+            return
+        logger.warning("%s: every picture is decoded, whatever gate.decode_idle says: %s", self.source_id, obstacle)
+
+    @property
+    def _num_undecoded(self) -> int:
+        """Pictures that this source left out while nothing changed."""
+        return 0 if self.idle is None else self.idle.num_undecoded - self._num_undecoded_before
+
     def _key_frames(self, packets: Packets) -> Packets:
         """The packets of key frames, each drained at once; of a codec without others, one a second."""
         last_seconds = -inf
         for packet in packets:
             stamp = packet.pts if packet is not None else None
             seconds = inf if stamp is None else float(stamp * self._header.time_base)
-            if packet is not None and packet.is_keyframe and not 0 <= seconds - last_seconds < _KEY_SECONDS:
+            if packet is not None and packet.is_keyframe and not 0 <= seconds - last_seconds < KEY_SECONDS:
                 last_seconds = seconds
                 yield packet
                 yield None  # not left to decoders, some of which wait for two more key frames
