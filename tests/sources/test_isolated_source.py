@@ -13,26 +13,29 @@ import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
 from pipeline.picture.frame import Picture
 from pipeline.picture.nv12 import host_plane, nv12_of
 from pipeline.picture.pixel_aspect import pixel_aspect_of
 from pipeline.sources.isolated import source as isolated
-from pipeline.sources.isolated.messages import Connection, Opened, Rubbish, Sent, decoded
+from pipeline.sources.isolated.messages import Connection, Opened, Rubbish, Sent, decoded, encoded
 from pipeline.sources.isolated.process import ChildProcess, how_it_ended
 from pipeline.sources.isolated.ring import ReadRing, WrittenRing
 from pipeline.sources.isolated.source import IsolatedSource, ProcessLostError, RestartedSource
 from pipeline.sources.opening import open_source
 from pipeline.sources.options import DecodeOptions, Isolation, NetworkOptions, SourceOptions, Span
 from pipeline.sources.video.picture import VideoPicture
-from pipeline.sources.video.planes import Outgoing, incoming
+from pipeline.sources.video.planes import Form, Outgoing
 from tests.support import child_source
 from tests.support.pictures import scene
 from tests.support.videos import read_all, write_video
@@ -111,9 +114,10 @@ def test_a_picture_stays_in_its_slot_until_nobody_has_it_any_longer() -> None:
     outgoing.write(memory)
     reader = ReadRing(os.dup(ring.descriptor), ring.num_bytes)
     lent: list[weakref.ref[object]] = []
-    form = json.loads(json.dumps(outgoing.form))
-    picture = incoming(form, reader.slot(offset), lend=lambda array: lent.append(weakref.ref(array)))
-    copy = incoming(form, reader.slot(offset))
+    form = Form.of_json(json.loads(json.dumps(outgoing.form.as_json())))
+    assert form == outgoing.form
+    picture = form.picture(reader.slot(offset), lend=lambda array: lent.append(weakref.ref(array)))
+    copy = form.picture(reader.slot(offset))
     assert isinstance(picture, VideoPicture)
     assert isinstance(copy, VideoPicture)
     np.testing.assert_array_equal(copy.pixels, VideoPicture(frame).pixels)
@@ -253,6 +257,9 @@ RUBBISH = {
     "a picture before the source is open": 's.send(b\'["Taken", {"ring": 0, "offset": 0}]\')',
     "a size of text": 's.send(b\'["Opened", {"source_id": "x", "is_live": true, "size_wh": ["1", 2]}]\')',
     "memory that is none": 'socket.send_fds(s, [b\'["RingMade", {"num_bytes": 9}]\'], [0])',
+    "a picture before its form": "s.send(b'S' + bytes(40))",
+    "half a picture's message": "s.send(b'S' + bytes(39))",
+    "a time that is none": "s.send(b'S' + b'\\xff' * 40)",
     "deep nesting": "s.send(b'[' * 50000)",
 }
 
@@ -271,25 +278,77 @@ def test_a_process_that_cannot_start_is_told() -> None:
         IsolatedSource("cam", ALL, command=["/no/python"])
 
 
-NO_PICTURES: list[dict[str, object]] = [
-    {"offset": -1},
-    {"offset": 10**12},
-    {"form": {}},
-    {"form": {"format": None, "wh": [10**6, 10**6]}},
-    {"form": {"format": "yuv420p", "wh": [8, 8], "planes": [[8, 8]], "tags": [], "flags": [], "aspect": [1, 1]}},
-    {"form": {"format": "no", "wh": [8, 8], "planes": [], "tags": [], "flags": [], "aspect": [1, 0]}},
+PIXELS: dict[str, Any] = dict(Form(None, (2, 2)).as_json())
+PLANES: dict[str, Any] = {"format": "yuv420p", "wh": (8, 8), "planes": [(8, 8), (4, 4), (4, 4)], "tags": [2, 1, 2, 2]}
+PLANES |= {"flags": [False, False, False], "aspect": (1, 1)}
+
+NO_PICTURES: list[tuple[int, dict[str, Any]]] = [
+    (-1, PIXELS),
+    (10**12, PIXELS),
+    (0, PIXELS | {"wh": (10**6, 10**6)}),
+    (0, PLANES | {"planes": [(8, 8)]}),
+    (0, PLANES | {"planes": [(10**6, 8), (4, 4), (4, 4)]}),
+    (0, PLANES | {"format": "no"}),
+    (0, PLANES | {"tags": [10**12, 1, 2, 2]}),
 ]
 
 
-def test_a_picture_that_is_none_is_refused() -> None:
+@pytest.mark.parametrize(("offset", "form"), NO_PICTURES)
+def test_a_picture_that_is_none_is_refused(offset: int, form: dict[str, Any], opened: IsolatedSource) -> None:
+    opened._form = opened._form_of(form)
+    with pytest.raises(ProcessLostError, match="sent a picture that is none"):
+        opened._picture_of(Sent(offset, 0.0, 0, None, 0))
+
+
+NO_FORMS: list[dict[str, Any]] = [
+    {},
+    PIXELS | {"wh": (0, 2)},
+    PIXELS | {"wh": (2, 2, 2)},
+    PIXELS | {"wh": (float("inf"), 2)},
+    PLANES | {"tags": []},
+    PLANES | {"flags": [True]},
+    PLANES | {"aspect": (1, 0)},
+    PLANES | {"planes": [(8, 8), (-4, 4), (4, 4)]},
+    PLANES | {"planes": 5},
+]
+
+
+@pytest.mark.parametrize("form", NO_FORMS)
+def test_a_form_that_is_none_is_refused(form: dict[str, Any], opened: IsolatedSource) -> None:
+    with pytest.raises(ProcessLostError, match="sent a form of pictures that is none"):
+        opened._form_of(form)
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[IsolatedSource]:
+    """A source whose ring is made."""
     source = camera("end")
-    next(source.pictures(NEVER))  # makes the ring
-    for change in NO_PICTURES:
-        sent = {"offset": 0, "form": {"format": None, "wh": [2, 2]}, "pts_seconds": 0.0, "number": 0, "image": None}
-        sent |= {"captured_at_seconds": None, "num_skipped": 0, "damage": None} | change
-        with pytest.raises(ProcessLostError, match="sent a picture that is none"):
-            source._picture_of(Sent(**sent))  # type: ignore[arg-type]
+    next(source.pictures(NEVER))
+    yield source
     source.close()
+
+
+@given(
+    st.builds(
+        Sent,
+        st.integers(0, 2**62),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.none() | st.integers(0, 2**62),
+        st.none() | st.floats(0, 1e12),
+        st.integers(0, 2**62),
+    )
+)
+def test_a_message_of_a_picture_comes_as_it_was_sent(message: Sent) -> None:
+    assert decoded(encoded(message)) == message
+
+
+@given(st.binary(max_size=50) | st.builds(lambda tail: b"S" + tail, st.binary(min_size=40, max_size=40)))
+def test_bytes_become_a_message_that_can_be_sent_again_or_are_rubbish(data: bytes) -> None:
+    try:
+        message = decoded(data)
+    except Rubbish:
+        return
+    assert decoded(encoded(message)) == message
 
 
 def test_messages_of_wrong_types_are_rubbish() -> None:

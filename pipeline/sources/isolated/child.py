@@ -27,8 +27,10 @@ from pipeline.sources.isolated.messages import (
     Begin,
     Connecting,
     Connection,
+    Damaged,
     Ended,
     Failed,
+    Formed,
     LogLine,
     Lost,
     Opened,
@@ -42,7 +44,7 @@ from pipeline.sources.opening import open_source
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions, SourceOptions, Span
 from pipeline.sources.source import FrameSource, HasImages, HasParts
 from pipeline.sources.states import HasStates, SourceStates
-from pipeline.sources.video.planes import Outgoing
+from pipeline.sources.video.planes import Form, Outgoing
 
 ALIVE_SECONDS = 0.25  # between two signs of life
 
@@ -73,7 +75,10 @@ class Run:
 
     def is_set(self) -> bool:
         """Whether the run is gone."""
-        return self.wait(0)
+        if not self._is_over:
+            self._show_life()
+            self._look(0)
+        return self._is_over
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the run is gone, or for `timeout` seconds; returns whether it is."""
@@ -118,7 +123,9 @@ class Reading:
     def __init__(self, connection: Connection, source: FrameSource) -> None:
         self._connection = connection
         self._source = source
+        self._counting = source if isinstance(source, CountsSkipped) else None
         self._run = Run(connection)
+        self._form: Form | None = None  # these two as they were sent last
         self._damage: tuple[str, ...] = ()
 
     def opened(self) -> Opened:
@@ -149,33 +156,32 @@ class Reading:
 
     @property
     def _num_skipped(self) -> int:
-        return self._source.num_skipped if isinstance(self._source, CountsSkipped) else 0
+        return 0 if self._counting is None else self._counting.num_skipped
 
     def _send(self, timed: TimedPicture) -> bool:
         """Whether the run is still there."""
         given_at_seconds = timed.captured_at_seconds
         if given_at_seconds is None and self._source.is_live:
             given_at_seconds = time.monotonic()  # now: on its way it may have to wait
-        damage, self._damage = self._damage, self.damage
         outgoing = Outgoing(timed.picture)
         self._make_ring(outgoing.num_bytes)
         if not self._run.wait_for_room() or self._run.ring is None:
             return False
         offset, memory = self._run.ring.take()
         outgoing.write(memory)
-        self._connection.send(
-            Sent(
-                offset,
-                outgoing.form,
-                timed.pts_seconds,
-                timed.number,
-                timed.image,
-                given_at_seconds,
-                self._num_skipped,
-                None if self._damage == damage else self._damage,
-            )
-        )
+        self._send_news(outgoing.form)
+        self._connection.send(Sent(offset, timed.pts_seconds, timed.number, given_at_seconds, self._num_skipped))
         return True
+
+    def _send_news(self, form: Form) -> None:
+        """Send what is seldom new, before a picture of which it is true."""
+        if form != self._form:
+            self._connection.send(Formed(form.as_json()))
+            self._form = form
+        damage = self.damage
+        if damage != self._damage:
+            self._connection.send(Damaged(damage))
+            self._damage = damage
 
     def _make_ring(self, num_bytes: int) -> None:
         """Begin another ring where the slots are too small; the reader keeps the old one while it uses it."""

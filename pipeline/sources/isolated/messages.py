@@ -1,22 +1,32 @@
-"""Messages: what a run and the process that reads a source for it say to each other → datagrams of JSON, and back.
+"""Messages: what a run and the process that reads a source for it say to each other → datagrams, and back.
 
 The run says Order, Begin, and Taken for each picture. The process says Opened, then for each picture Sent, and Ended or
-Failed; in between Alive, Lost, Connecting and LogLine. Pixels travel through shared memory, see `ring.py`.
+Failed; in between RingMade, Formed, Damaged, Alive, Lost, Connecting and LogLine. Pixels travel through shared memory,
+see `ring.py`. Messages are JSON, but for the two that come with each picture, which are packed: that takes a fifth of
+the time.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import select
 import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import UnionType
+from typing import NamedTuple
 
 from pipeline.json_values import JsonObject
 
 MOST_BYTES = 65536  # of a message
 MOST_CHARACTERS = 4000  # of a text in one
+
+_DESCRIPTOR_BYTES = socket.CMSG_LEN(struct.calcsize("i"))
+_SENT = struct.Struct("<cqdqdq")
+_TAKEN = struct.Struct("<cqq")
+_SENT_MARK, _TAKEN_MARK = b"S", b"T"  # JSON begins with [
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +45,21 @@ class Begin:
     every: int
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """The slot at that offset of that ring, counted from 0, is free."""
 
     ring: int
     offset: int
+
+    def packed(self) -> bytes:
+        """Both numbers in bytes."""
+        return _TAKEN.pack(_TAKEN_MARK, self.ring, self.offset)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Taken:
+        """The reverse of `packed`. Raises struct.error for bytes of another length."""
+        _, ring, offset = _TAKEN.unpack(data)
+        return cls(ring, offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +93,45 @@ class RingMade:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """A picture lies in the ring at `offset`. form: see `planes.py`. damage: where there is more than before.
+class Formed:
+    """From now on pictures have this form: `Form` of `planes.py`, as JSON."""
 
-    Raises TypeError for values of other types.
-    """
-
-    offset: int
     form: JsonObject
-    pts_seconds: float
-    number: int | None
-    image: str | None
-    captured_at_seconds: float | None
-    num_skipped: int
-    damage: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """There is more damage than before: all lines of it."""
+
+    lines: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check(int, self.offset, self.num_skipped)
-        _check(int | float, self.pts_seconds)
-        _check(int | None, self.number)
-        _check(str | None, self.image)
-        _check(int | float | None, self.captured_at_seconds)
-        _check(str, *(self.damage or ()))
+        _check(str, *self.lines)
+
+
+class Sent(NamedTuple):
+    """A picture lies in the ring at `offset`, in the last form that was sent."""
+
+    offset: int
+    pts_seconds: float
+    number: int | None
+    captured_at_seconds: float | None
+    num_skipped: int
+
+    def packed(self) -> bytes:
+        """All of it in bytes; what is None is -1 or NaN."""
+        number = -1 if self.number is None else self.number
+        captured_at = math.nan if self.captured_at_seconds is None else self.captured_at_seconds
+        return _SENT.pack(_SENT_MARK, self.offset, self.pts_seconds, number, captured_at, self.num_skipped)
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Sent:
+        """The reverse of `packed`. Raises struct.error for bytes of another length, ValueError for infinite times."""
+        _, offset, pts_seconds, number, captured_at, num_skipped = _SENT.unpack(data)
+        if not math.isfinite(pts_seconds) or math.isinf(captured_at):
+            raise ValueError(f"times must be finite, got {pts_seconds} and {captured_at}")
+        captured = None if math.isnan(captured_at) else captured_at
+        return cls(offset, pts_seconds, None if number < 0 else number, captured, num_skipped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +140,10 @@ class Ended:
 
     num_skipped: int
     damage: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check(int, self.num_skipped)
+        _check(str, *self.damage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +186,10 @@ class LogLine:
 
 KINDS: Mapping[str, Callable[..., object]] = {
     kind.__name__: kind
-    for kind in (Order, Begin, Taken, Opened, RingMade, Sent, Ended, Failed, Alive, Lost, Connecting, LogLine)
+    for kind in (*(Order, Begin, Opened, RingMade, Formed, Damaged, Ended, Failed, Alive, Lost, Connecting, LogLine),)
 }
+
+PACKED_KINDS: Mapping[bytes, Callable[[bytes], object]] = {_SENT_MARK: Sent.unpacked, _TAKEN_MARK: Taken.unpacked}
 
 
 class Rubbish(ValueError):  # noqa: N818 - named by what came
@@ -167,11 +209,12 @@ class Connection:
 
     def send(self, message: object, *, descriptor: int | None = None, may_wait: bool = True) -> None:
         """Send a message, and a file descriptor with it. may_wait: else it is left out where the socket is full."""
-        content = {name.name: getattr(message, name.name) for name in fields(message)}  # type: ignore[arg-type]
-        data = json.dumps([type(message).__name__, content]).encode()
         flags = 0 if may_wait else socket.MSG_DONTWAIT
         try:
-            socket.send_fds(self._socket, [data], [] if descriptor is None else [descriptor], flags)
+            if descriptor is None:
+                self._socket.send(encoded(message), flags)
+            else:
+                socket.send_fds(self._socket, [encoded(message)], [descriptor], flags)
         except BlockingIOError:
             if may_wait:
                 raise
@@ -183,10 +226,10 @@ class Connection:
         """
         if not self._poll.poll(max(0.0, 1000 * timeout_seconds)):
             return None
-        data, descriptors, *_ = socket.recv_fds(self._socket, MOST_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, *_ = self._socket.recvmsg(MOST_BYTES, _DESCRIPTOR_BYTES, socket.MSG_CMSG_CLOEXEC)
         if not data:
             raise EOFError("the connection was closed")
-        return decoded(data), descriptors[0] if descriptors else None
+        return decoded(data), struct.unpack("i", ancillary[0][2])[0] if ancillary else None
 
     def close(self) -> None:
         """End the connection. Whoever waits for a message learns it."""
@@ -198,14 +241,25 @@ class Connection:
             self._socket.close()
 
 
+def encoded(message: object) -> bytes:
+    """A message as bytes, for `decoded`."""
+    if isinstance(message, Taken | Sent):
+        return message.packed()
+    content = {name.name: getattr(message, name.name) for name in fields(message)}  # type: ignore[arg-type]
+    return json.dumps([type(message).__name__, content]).encode()
+
+
 def decoded(data: bytes) -> object:
-    """The message that `Connection.send` made these bytes of. Raises Rubbish."""
+    """The message that `encoded` made these bytes of. Raises Rubbish."""
     try:
+        unpacked = PACKED_KINDS.get(data[:1])
+        if unpacked is not None:
+            return unpacked(data)
         name, content = json.loads(data)
         kind = KINDS[name]
         listed = {key: tuple(value) if isinstance(value, list) else value for key, value in content.items()}
         return kind(**listed)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, struct.error) as error:
         raise Rubbish(f"{data[:40]!r}") from error
 
 

@@ -11,12 +11,13 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pipeline.errors
 from pipeline.errors import SourceError, StreamdetError
 from pipeline.events import event
 from pipeline.flow.stage import Stop
+from pipeline.json_values import JsonObject
 from pipeline.masking import masked_address
 from pipeline.picture.frame import Picture, TimedPicture
 from pipeline.sources.isolated import messages
@@ -26,6 +27,9 @@ from pipeline.sources.options import SourceOptions
 from pipeline.sources.reconnecting import ReconnectingSource
 from pipeline.sources.source import FrameSource
 from pipeline.sources.states import SourceStates
+
+if TYPE_CHECKING:
+    from pipeline.sources.video.planes import Form
 
 START_SECONDS = 30.0  # that Python and the libraries may take on a busy machine
 MARGIN_SECONDS = 2.0  # beyond network.read_timeout_s, so that a source says itself that its stream is silent
@@ -63,6 +67,7 @@ class IsolatedSource:
         self._clock = clock
         self._read_seconds = options.network.read_timeout_s + MARGIN_SECONDS
         self._ring: ReadRing | None = None
+        self._form: Form | None = None  # of the pictures that come now
         self._num_lent = 0  # slots whose pictures are in use
         self._freed: deque[messages.Taken] = deque()  # of these, that are so no longer; filled by any thread
         self._is_over = False
@@ -97,30 +102,25 @@ class IsolatedSource:
     def pictures(self, stop: Stop, *, every: int = 1) -> Iterator[TimedPicture]:
         self._send(messages.Begin(every))
         while (sent := self._next(messages.Sent, patience_seconds=self._read_seconds, stop=stop)) is not None:
-            self._count(sent)
+            self.num_skipped = sent.num_skipped
             picture = self._picture_of(sent)
             self._give_back()
-            yield TimedPicture(picture, sent.pts_seconds, sent.number, sent.image, sent.captured_at_seconds)
+            yield TimedPicture(picture, sent.pts_seconds, sent.number, captured_at_seconds=sent.captured_at_seconds)
 
     def close(self) -> None:
         self._is_over = True
         self._process.end()
 
-    def _count(self, sent: messages.Sent | messages.Ended) -> None:
-        self.num_skipped = sent.num_skipped
-        self.damage = self.damage if sent.damage is None else sent.damage
-
     def _picture_of(self, sent: messages.Sent) -> Picture:
         """The picture in its slot, which is lent until nobody has the picture; copied, where many slots are."""
-        from pipeline.sources.video.planes import incoming
-
         try:
-            if self._ring is None:
-                raise ValueError("a picture came before the memory that it lies in")
+            if self._ring is None or self._form is None:
+                raise ValueError("a picture came before the memory that it lies in, or its form")
             lending = _Lending(messages.Taken(self._ring.number, sent.offset), self._freed)
             may_lend = self._num_lent < MOST_LENT
-            picture = incoming(sent.form, self._ring.slot(sent.offset), lend=lending.begin if may_lend else None)
-        except (ValueError, TypeError, KeyError, OverflowError, MemoryError) as error:
+            memory = self._ring.slot(sent.offset)
+            picture = self._form.picture(memory, lend=lending.begin if may_lend else None)
+        except (ValueError, OverflowError, MemoryError) as error:
             raise self._lost(f"sent a picture that is none ({error})") from error
         self._num_lent += 1
         if not lending.has_begun:
@@ -179,8 +179,12 @@ class IsolatedSource:
                     self._ring = ReadRing(descriptor, int(num_bytes), number=number)
                 except (ValueError, TypeError) as error:
                     raise self._lost(f"gave no memory for pictures: {error}") from error
-            case messages.Ended():
-                self._count(message)
+            case messages.Formed(form):
+                self._form = self._form_of(form)
+            case messages.Damaged(lines):
+                self.damage = lines
+            case messages.Ended(num_skipped, damage):
+                self.num_skipped, self.damage = num_skipped, damage
                 self.close()
             case messages.Lost(reason, retry_in_seconds):
                 self.states.lose(reason, retry_in_seconds=retry_in_seconds)
@@ -194,6 +198,14 @@ class IsolatedSource:
                 raise self._failure(error, text)
             case _:
                 raise self._lost(f"sent {type(message).__name__} out of turn")
+
+    def _form_of(self, content: JsonObject) -> Form:
+        from pipeline.sources.video.planes import Form
+
+        try:
+            return Form.of_json(content)
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            raise self._lost(f"sent a form of pictures that is none ({error})") from error
 
     def _failure(self, error: str, text: str) -> StreamdetError:
         """The error that the process met: ours as it is, another as a SourceError."""
