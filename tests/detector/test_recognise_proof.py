@@ -152,6 +152,45 @@ def test_the_right_reading_is_proved(
     check_finds_the_areas(path)
 
 
+def mmdeploy(graph: Graph, boxes: str, scores: str) -> dict[str, str]:
+    boxes, best, class_ids = graph.best(boxes, scores)
+    return {"dets": graph.side_by_side(graph.corners(boxes), graph.column(best)), "labels": class_ids}
+
+
+def detectron2(graph: Graph, boxes: str, scores: str) -> dict[str, str]:
+    boxes, best, class_ids = graph.best(boxes, scores)
+    one_by_one = {"769": (graph.corners(boxes), (-1, 4)), "770": (class_ids, (-1,)), "771": (best, (-1,))}
+    outputs = {
+        name: graph.node("Reshape", values, graph.constant(shape, np.int64))
+        for name, (values, shape) in one_by_one.items()
+    }
+    return {**outputs, "772": graph.constant((HEIGHT, WIDTH), np.int64)}
+
+
+RTMDET: dict[str, Any] = {"mean": (103.53, 116.28, 123.675), "std": (57.375, 57.12, 58.395)}
+
+
+@pytest.mark.parametrize(
+    ("convention", "options", "hints"),
+    [
+        pytest.param(mmdeploy, IMAGENET, Hints(), id="MMDetection by MMDeploy"),
+        pytest.param(
+            mmdeploy, {**RTMDET, "bgr": True}, Hints(colour="bgr", pad_value=114, **RTMDET), id="RTMDet, as documented"
+        ),
+        pytest.param(
+            detectron2, {"layout": "chw", "bgr": True, "std": (1.0, 1.0, 1.0)}, Hints(), id="Detectron2 by tracing"
+        ),
+    ],
+)
+def test_files_as_mmdeploy_and_detectron2_write_them_run(
+    convention: Convention, options: dict[str, Any], hints: Hints, tmp_path: Path
+) -> None:
+    path = write_blob_detector(tmp_path / "end2end.onnx", convention, **options)
+    spec = recognise(path, hints)
+    assert (spec.head, spec.needs_nms) == ("lists", False)
+    check_finds_the_areas(path, hints)
+
+
 Y_AND_CLASS_FIRST = ("y1", "x1", "y2", "x2", "class", "score")
 
 

@@ -96,6 +96,8 @@ def write_blob_detector(
     onnx = pytest.importorskip("onnx", reason="writes an ONNX file")
     graph = Graph()
     picture = graph.node("Cast", "images", to=1)
+    if layout == "chw":
+        picture = graph.node("Unsqueeze", picture, graph.constant((0,), np.int64))
     if layout == "nhwc":
         picture = graph.node("Transpose", picture, perm=[0, 3, 1, 2])
     if dtype != "uint8":
@@ -123,7 +125,7 @@ def write_blob_detector(
     boxes = graph.side_by_side(centres, sides)  # [1, N, 4]
     outputs = convention(graph, boxes, scores)
     element = {"float32": onnx.TensorProto.FLOAT, "uint8": onnx.TensorProto.UINT8}[dtype]
-    shape = (1, 3, HEIGHT, WIDTH) if layout == "nchw" else (1, HEIGHT, WIDTH, 3)
+    shape = {"nchw": (1, 3, HEIGHT, WIDTH), "nhwc": (1, HEIGHT, WIDTH, 3), "chw": (3, HEIGHT, WIDTH)}[layout]
     nodes = [*graph.nodes, *(onnx.helper.make_node("Identity", [value], [name]) for name, value in outputs.items())]
     made = onnx.helper.make_graph(
         nodes,
