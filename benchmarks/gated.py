@@ -1,4 +1,4 @@
-"""Gated: runs behind each kind of `--gate` against the same run without and the bare network, with what is lost.
+"""Gated: each kind of `--gate` and the shape of the video, against every frame and the bare network, and what is lost.
 
     python -m benchmarks.gated --assets FOLDER [--seconds 4] [--frames 300] [--repeats 2] [--only empty,shop]
 
@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -41,15 +42,19 @@ SURE_SCORE = 0.5
 STREET = "sim:traffic?seed=3&size=640x360&fps=25"
 
 
+Kind = GateKind | Literal["shape"]
+"""What is tried: a gate, or every frame in the video's own shape, of a file that is made anew for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A video and a detector. kinds: the gates that are tried. bar: what is to be reached, in words."""
+    """A video and a detector. kinds: what is tried. bar: what is to be reached, in words."""
 
     name: str
     video: str
     model: str
     bar: str
-    kinds: tuple[GateKind, ...] = ("frames", "pack", "between", "between-pack")
+    kinds: tuple[Kind, ...] = ("shape", "frames", "pack", "between", "between-pack")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class _Never:
 _never = _Never()
 
 
-def config_of(row: Row, kind: GateKind | None, *, max_frames: int | None = None) -> RunConfig:
+def config_of(row: Row, kind: Kind | None, *, max_frames: int | None = None) -> RunConfig:
     """The run of a row."""
     options: dict[str, object] = {
         "sources": (row.video,),
@@ -123,7 +128,8 @@ def config_of(row: Row, kind: GateKind | None, *, max_frames: int | None = None)
         "engine.device": "cpu",
         "flow.mode": "every-frame",
     }
-    options |= {"output.show": False} | ({} if kind is None else {"gate.kind": kind})
+    options |= {"output.show": False}
+    options |= {"engine.shape": "video"} if kind == "shape" else {} if kind is None else {"gate.kind": kind}
     return load_config(options=options | ({} if max_frames is None else {"flow.max_frames": max_frames}))
 
 
@@ -160,7 +166,7 @@ def lines_of(row: Row, options: argparse.Namespace, say: WorkProgress) -> list[s
     if is_drawn(row.video):
         row = replace(row, video=f"{row.video}&seconds={seconds:g}")
     every_truth = ap_of_truth(config_of(row, None))
-    losses: dict[GateKind, tuple[GatedComparison, str]] = {}
+    losses: dict[Kind, tuple[GatedComparison, str]] = {}
     for kind in row.kinds:
         config = config_of(row, kind, max_frames=options.frames)
         comparison, truth = compare_gated(config, sure_score=SURE_SCORE, say=say), ap_of_truth(config)
@@ -182,6 +188,7 @@ def _line(
         f"{speed.factor(speeds['every frame']):.2f} x every frame, {speed.factor(speeds['network']):.2f} x network"
     )
     looked = f"{gate.duty or 0:.0%} inferred, {gate.num_packed} of {gate.num_inferred} in parts"
+    looked = "all inferred" if kind == "shape" else looked
     loss = "nothing to lose"
     if jitter is not None:
         delay = comparison.entries.percentile_seconds(95)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +19,7 @@ from pipeline.app.machine import available_cores
 from pipeline.app.model_files import DEMO, known_file, model_file
 from pipeline.app.model_groups import ModelChoice, ModelGroup
 from pipeline.app.model_hints import hints_of, recognised
-from pipeline.app.network_shape import shaped_for
+from pipeline.app.network_shape import shaped_network
 from pipeline.app.opened_sources import runs_live
 from pipeline.app.packing import refuse_packing, small_detectors
 from pipeline.app.stages import DETECT, GATE, NMS, PREPROCESS, PROPOSE
@@ -69,6 +70,8 @@ class ModelBranch:
     gating: Gating | None = None  # None: the network looks at every frame
     parts: Mapping[Size, EngineDetector] = field(default_factory=dict)  # the same network, for packed parts of frames
     idle: Mapping[str, Idle] = field(default_factory=dict)  # by source, which the gate tells whether anything changes
+    path: Path | None = None  # of the file that the user named; None: it is that of the engine
+    shape_remark: str | None = None  # how the engine's differs from that, in words
 
     @property
     def name(self) -> str:
@@ -173,13 +176,14 @@ def open_branch(
     own = {name: settings[name] for name in group.source_ids if name in settings}
     suppression = Suppression(config, spec, own, takes_sources=takes_sources, model=group.label)
     sizes = [sources[name].size_wh for name in group.source_ids]
-    spec = spec if takes_sources else shaped_for(config, path, spec, sizes)
     threads = default_threads(**share._asdict())
     frame_wh = next((size_wh for size_wh in sizes if size_wh is not None), None)
-    config = batched_for_tiles(config, spec, frame_wh)
-    engine, config = open_engine(
-        config, path, spec, threads=threads, live_sources=share.live_sources, frame_wh=frame_wh
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        network = shaped_network(config, path, spec, sizes, Path(folder), takes_sources=takes_sources)
+        config = batched_for_tiles(config, network.spec, frame_wh)
+        engine, config = open_engine(
+            config, network.path, network.spec, threads=threads, live_sources=share.live_sources, frame_wh=frame_wh
+        )
     inflight = config.engine.inflight or default_inflight(device=engine.device, **share._asdict())
     threads = config.engine.threads or threads
     parts: Mapping[Size, EngineDetector] = {}
@@ -189,7 +193,18 @@ def open_branch(
     recorded = [name for name in group.source_ids if not runs_live(sources[name], config.flow.mode)]
     gating = gating_of(config, suppression, workers=inflight, recorded=recorded, canvases_wh=tuple(parts))
     return ModelBranch(
-        group.choice, group.label, engine, config, suppression, group.source_ids, threads, inflight, gating, parts
+        group.choice,
+        group.label,
+        engine,
+        config,
+        suppression,
+        group.source_ids,
+        threads,
+        inflight,
+        gating,
+        parts,
+        path,
+        network.remark,
     )
 
 

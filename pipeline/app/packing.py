@@ -64,13 +64,14 @@ def small_detectors(
 ) -> dict[Size, EngineDetector]:
     """The network for each size of image, warm, on the device of the engine of whole frames, and in its precision.
 
+    path, spec: of the file that they are made of, which the engine's need not be.
     Raises ConfigError where the network cannot be made for any smaller size.
     """
     same = with_keys(config, {"engine.device": engine.device, "engine.precision": engine.precision})
     detectors: dict[Size, EngineDetector] = {}
     refusals: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        for size_wh in canvases_of(spec.network_wh, frame_wh, spec):
+        for size_wh in canvases_of(engine.spec.network_wh, frame_wh, engine.spec):
             file = Path(folder) / "{}x{}.onnx".format(*size_wh)
             try:
                 resized = _resized(path, spec, file, size_wh)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config
+from tests.support.command_line import Streamdet, refused
 from tests.support.videos import write_video
 
 pytest.importorskip("onnx", reason="writes an ONNX file")
@@ -55,8 +56,8 @@ def write_open_yolox(path: Path) -> Path:
 
 
 def network_wh(model: Path, *sources: Path, **settings: object) -> tuple[int, int]:
-    options = {f"engine.{name}": value for name, value in settings.items() if name == "shape"}
-    options |= {f"hints.{name}": value for name, value in settings.items() if name != "shape"}
+    keys = {"shape": "engine.shape", "gate": "gate.kind"}
+    options = {keys.get(name, f"hints.{name}"): value for name, value in settings.items()}
     config = load_config(
         options={
             "sources": tuple(map(str, sources)),
@@ -87,5 +88,34 @@ def test_sources_of_several_shapes_share_the_size_of_the_model(open_size: Path, 
     assert network_wh(open_size, wide, small_video, head="yolox") == (640, 640)
 
 
-def test_a_model_of_fixed_size_stays_as_it_is(tmp_path: Path, wide: Path) -> None:
-    assert network_wh(write_grid_detector(tmp_path / "m.onnx", (128, 128)), wide) == (128, 128)
+def test_a_model_of_fixed_size_is_made_anew_for_the_video_on_request_and_behind_a_gate(
+    tmp_path: Path, wide: Path, small_video: Path
+) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    assert network_wh(model, wide) == (256, 256)
+    assert network_wh(model, wide, shape="video") == (256, 128)
+    assert network_wh(model, wide, gate="frames") == (256, 128)
+    assert network_wh(model, wide, gate="between", shape="model") == (256, 256)
+    assert network_wh(model, wide, small_video, gate="frames") == (256, 256)  # of two shapes
+    assert model.read_bytes() == write_grid_detector(tmp_path / "same.onnx", (256, 256)).read_bytes()
+
+
+def test_what_cannot_have_the_shape_of_the_video_is_refused_on_request_alone(
+    tmp_path: Path, wide: Path, small_video: Path, streamdet: Streamdet
+) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    words = ("--shape", "video", "--no-show")
+    for rest, reason in [
+        ((wide, small_video, "-m", model), "several shapes"),
+        ((wide, "-m", model, "--tiles", "1x2"), "--tiles"),
+        ((wide, "-m", "demo"), "streamdet exported it"),
+    ]:
+        assert refused(streamdet("run", *rest, *words), "--shape video", reason, "leave")
+    assert network_wh(Path("demo"), wide, gate="frames") == network_wh(Path("demo"), wide)
+
+
+def test_a_run_says_in_which_shape_the_network_runs(tmp_path: Path, wide: Path, streamdet: Streamdet) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    done = streamdet("run", wide, "-m", model, "--shape", "video", "--no-show")
+    assert done.returncode == 0, done.stderr
+    assert "256 x 128 instead of 256 x 256, as the video is" in done.stdout

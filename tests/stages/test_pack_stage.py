@@ -115,6 +115,17 @@ def _in_order(boxes_xyxy: FloatArray) -> FloatArray:
     return boxes_xyxy[np.lexsort(boxes_xyxy.T)]
 
 
+def test_a_network_in_the_shape_of_the_video_has_the_boxes_of_the_square_one(tmp_path: Path) -> None:
+    model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
+    arrays = [red_squares(index) for index in range(30)]
+    every, square = run(model, None, arrays)
+    shaped, rectangle = run(model, None, arrays, **{"engine.shape": "video"})
+    assert (square.engine.spec.network_wh, rectangle.engine.spec.network_wh) == ((256, 256), (256, 160))
+    for expected, result in zip(every, shaped, strict=True):
+        boxes, truth = (_in_order(r.detections.boxes_xyxy) for r in (result, expected))
+        np.testing.assert_allclose(boxes, truth, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["pack", "between-pack"])
 def test_a_picture_without_objects_has_none_in_its_parts(tmp_path: Path, kind: str) -> None:
     model = write_grid_detector(tmp_path / "m.onnx", (256, 256))

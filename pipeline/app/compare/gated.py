@@ -123,12 +123,18 @@ def run_compare_gated(options: CompareOptions, config: RunConfig, *, measure: Me
     return 0
 
 
+def teacher_of(config: RunConfig) -> RunConfig:
+    """The same run that looks at every frame, in the shape of the model's file."""
+    config = config.without_gate()
+    return with_keys(config, {"engine.shape": "auto"}) if config.engine.shape == "video" else config
+
+
 def compare_gated(config: RunConfig, *, sure_score: float, say: WorkProgress) -> GatedComparison:
     """Watch the source of a configuration once with its gate and once without. Raises what `watch` raises.
 
     sure_score: from which on the teacher's detections are labels; those from half of it on count for nothing.
     """
-    teacher = watch(config.without_gate())
+    teacher = watch(teacher_of(config))
     say(f"every frame: {len(teacher.detections)} frames looked at")
     gated = watch(config).in_every_frame_of(teacher)
     say(f"gated: {gated.gate.num_inferred} of {len(gated.detections)} frames looked at")
@@ -281,7 +287,7 @@ def _with_speeds(
     comparison: GatedComparison, gated: RunConfig, options: CompareOptions, say: WorkProgress, measure: Measure
 ) -> GatedComparison:
     """With what both cost, in turn, so that what disturbs the machine disturbs both alike."""
-    configs = (gated.without_gate(), gated)
+    configs = (teacher_of(gated), gated)
     repeats: tuple[list[Measured], list[Measured]] = ([], [])
     with say.phase("measuring", total=2 * options.repeats, has_lines=True) as phase:
         for number, (config, runs) in itertools.product(range(options.repeats), zip(configs, repeats, strict=True)):

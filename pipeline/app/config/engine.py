@@ -40,10 +40,11 @@ class EngineConfig(Section):
         Flag("The precision of the network, if the device offers several; fp32 rules out OpenVINO's bf16."),
     ] = "auto"
     shape: Annotated[
-        Literal["auto", "model"],
+        Literal["auto", "model", "video"],
         Flag(
-            "The shape in which a model runs that leaves its size open: that of the video, at the same scale (auto), "
-            "or as its file says (model)."
+            "The shape in which a model runs: as its file says (model), that of the video at the same scale, made anew "
+            "where the file has another (video), or that only where the file leaves its size open and behind a gate "
+            "(auto)."
         ),
     ] = "auto"
     threads: Annotated[

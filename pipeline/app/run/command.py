@@ -162,7 +162,8 @@ def run_and_report(
             tell(console, f"tracking with {assembly.config.track.kind}, which counting needs (--track)", "dim")
         for branch in assembly.branches:
             sources = f": {', '.join(map(short_name, branch.source_ids))}" if len(assembly.branches) > 1 else ""
-            for line in (f"{branch.engine.describe()}{sources}", branch.engine.reason, branch.engine.agreement):
+            engine = branch.engine
+            for line in (f"{engine.describe()}{sources}", branch.shape_remark, engine.reason, engine.agreement):
                 if line is not None:
                     tell(console, line, "dim")
         if live is not None:

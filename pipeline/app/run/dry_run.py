@@ -61,7 +61,13 @@ def _model_table(assembly: Assembly) -> Table:
     for branch in assembly.branches:
         engine, words = branch.engine, branch.source_ids
         at_once = f"{branch.threads} × {branch.inflight}"
-        cells = (branch.name, str(engine.path), f"{engine.device} {engine.precision}", at_once, ", ".join(words))
+        cells = (
+            branch.name,
+            str(branch.path or engine.path),
+            f"{engine.device} {engine.precision}",
+            at_once,
+            ", ".join(words),
+        )
         table.add_row(*map(Text, cells))
     return table
 
