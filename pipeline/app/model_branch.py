@@ -203,8 +203,8 @@ def open_branch(
         inflight,
         gating,
         parts,
-        path,
-        network.remark,
+        path=path,
+        shape_remark=network.remark,
     )
 
 
