@@ -6,6 +6,7 @@ import gc
 import random
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config
+from pipeline.app.opened_sources import open_sources
 from pipeline.errors import SourceError
 from pipeline.flow.running import Running
 from pipeline.flow.stage import Stop
@@ -184,3 +186,17 @@ def test_one_video_under_two_names_is_open_once_and_both_models_account_for_ever
     )
     counts = running.statistics().frames_by_source
     assert {(one.captured, one.delivered) for one in counts.values()} == {(30, 30)}
+
+
+def test_one_webcam_under_two_names_is_open_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[int | str] = []
+
+    def open_webcam(device: int | str, **options: object) -> Film:
+        devices.append(device)
+        return Film(3, is_live=True)
+
+    monkeypatch.setattr("pipeline.sources.webcam.WebcamSource", open_webcam)
+    sources = tuple({"url": "0", "name": name, "isolate": False} for name in ("cats", "ships"))
+    with ExitStack() as undo:
+        opened = open_sources(load_config(options={"sources": sources}), undo, waits=False)
+    assert (list(opened), devices) == (["cats", "ships"], [0])
