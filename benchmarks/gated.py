@@ -1,11 +1,13 @@
 """Gated: each kind of `--gate` and the shape of the video, against every frame and the bare network, and what is lost.
 
     python -m benchmarks.gated --assets FOLDER [--seconds 4] [--frames 300] [--repeats 2] [--only empty,shop]
+    python -m benchmarks.gated --assets FOLDER --only cameras [--cameras 16] [--seconds 20]
 
 Every row is a video and a detector. Rates are of whole runs on the CPU, boxes only, in turns, each in a process of its
 own; the factor is the median over turns, to the run of every frame and to `session.run` alone. What is lost is counted
 against the same detector on every frame, and on the drawn street against its truth; beside it what that detector says
-one frame earlier, for how much it moves and flickers by itself. No factor is printed without its loss. On a quiet
+one frame earlier, for how much it moves and flickers by itself. No factor is printed without its loss. The row
+`cameras` has sixteen live cameras instead (`benchmarks.fixed_cameras`), and is printed only if it is named. On a quiet
 machine of two cores all rows with the numbers above take less than ten minutes.
 """
 
@@ -14,8 +16,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,11 +25,12 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
+from benchmarks.fixed_cameras import camera_lines
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import coco_accuracy
 from pipeline.app.compare.gated import GatedComparison, compare_gated, watch
-from pipeline.app.config.loading import load_config
+from pipeline.app.config.loading import load_config, with_keys
 from pipeline.app.config.run import RunConfig
 from pipeline.app.labelled_data import labelled
 from pipeline.app.measure_apart import Case, measure_apart, measure_floor_apart
@@ -48,13 +51,17 @@ Kind = GateKind | Literal["shape"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A video and a detector. kinds: what is tried. bar: what is to be reached, in words."""
+    """A video and a detector. kinds: what is tried. bar: what is to be reached, in words.
+
+    settings: further ones, with a gate.
+    """
 
     name: str
     video: str
     model: str
     bar: str
     kinds: tuple[Kind, ...] = ("shape", "frames", "pack", "between", "between-pack")
+    settings: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +81,13 @@ def rows_of(assets: Path, folder: Path, seconds: float) -> list[Row]:
     videos, models = assets / "videos", assets / "models"
     nano, yolov5n = (str(models / name) for name in ("yolox_nano_coco_416.onnx", "yolov5n_coco_640.onnx"))
     people, shop, bikes = (str(videos / f"{name}.mp4") for name in ("intel_one_by_one", "ds_retail02", "sk_bikes"))
+    empty = str(write_empty_street(folder / "empty.mkv", seconds=seconds))
     bar = ">= 3 times every frame and the network alone; AP50 -2, AP -5 at most; entries 100 ms at p95"
     return [
         Row("people", people, nano, bar),
         Row("people v5", people, yolov5n, bar),
-        Row("empty", str(write_empty_street(folder / "empty.mkv", seconds=seconds)), nano, "<= 8 core ms a frame"),
+        Row("empty", empty, nano, "<= 8 core ms a frame"),
+        Row("idle", empty, nano, "<= 8 core ms a frame", ("frames",), {"gate.decode_idle": "key-frames"}),
         Row("shop", shop, nano, ">= 1.5 times at AP -0.5; never slower than 1.03 times every frame"),
         Row("bikes", bikes, nano, "the gate closes itself: <= 1.03 times the cost, AP 0"),
         Row("street", STREET, "demo", "AP -1 at most against the truth", kinds=("frames", "between")),
@@ -86,12 +95,15 @@ def rows_of(assets: Path, folder: Path, seconds: float) -> list[Row]:
 
 
 def write_empty_street(path: Path, *, seconds: float, size_wh: tuple[int, int] = (1920, 1080)) -> Path:
-    """A drawn street without anything that moves, with the noise of a sensor, 25 frames a second in H.264."""
+    """A drawn street without anything that moves, with the noise of a sensor, 25 frames a second in H.264.
+
+    It has a key frame every 2 s and no B-frames, as a camera's stream.
+    """
     still = still_street(size_wh)
     random = np.random.default_rng(0)
     noise = [random.normal(0, 2, still.shape).astype(np.float32) for _ in range(8)]
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", 25, options={"crf": "23", "preset": "veryfast"})
+        stream = container.add_stream("libx264", 25, options={"crf": "23", "preset": "veryfast", "g": "50", "bf": "0"})
         stream.width, stream.height, stream.pix_fmt = *size_wh, "yuv420p"
         for index in range(max(50, round(25 * seconds))):
             pixels = np.clip(still + np.roll(noise[index % 8], 31 * index, axis=1), 0, 255).astype(np.uint8)
@@ -129,7 +141,8 @@ def config_of(row: Row, kind: Kind | None, *, max_frames: int | None = None) -> 
         "flow.mode": "every-frame",
     }
     options |= {"output.show": False}
-    options |= {"engine.shape": "video"} if kind == "shape" else {} if kind is None else {"gate.kind": kind}
+    if kind is not None:
+        options |= {"engine.shape": "video"} if kind == "shape" else {"gate.kind": kind, **row.settings}
     return load_config(options=options | ({} if max_frames is None else {"flow.max_frames": max_frames}))
 
 
@@ -183,25 +196,46 @@ def lines_of(row: Row, options: argparse.Namespace, say: WorkProgress) -> list[s
 def _line(
     row: Row, kind: str, speed: Speed, speeds: dict[str, Speed], comparison: GatedComparison, against_truth: str
 ) -> str:
-    gate, agreement, jitter = comparison.gate, comparison.agreement, comparison.jitter
+    gate = comparison.gate
     factors = (
         f"{speed.factor(speeds['every frame']):.2f} x every frame, {speed.factor(speeds['network']):.2f} x network"
     )
     looked = f"{gate.duty or 0:.0%} inferred, {gate.num_packed} of {gate.num_inferred} in parts"
     looked = "all inferred" if kind == "shape" else looked
-    loss = "nothing to lose"
-    if jitter is not None:
-        delay = comparison.entries.percentile_seconds(95)
-        late = "never" if delay is None else f"{1000 * delay:.0f} ms"
-        loss = (
-            f"AP50 {100 * (agreement.ap50 - 1):+.1f} AP {100 * (agreement.ap - 1):+.1f} (one frame before "
-            f"{100 * (jitter.ap50 - 1):+.1f} {100 * (jitter.ap - 1):+.1f}), entries {late} at p95"
-        )
-    return f"{row.name:10} {kind:12} {_rate(speed)}; {factors}; {loss}{against_truth}; {looked}"
+    looked += f", {gate.num_undecoded} not decoded" if gate.num_undecoded else ""
+    return f"{row.name:10} {kind:12} {_rate(speed)}; {factors}; {_loss(comparison)}{against_truth}; {looked}"
+
+
+def _loss(comparison: GatedComparison) -> str:
+    """What is lost against every frame, of all classes."""
+    agreement, jitter = comparison.agreement, comparison.jitter
+    if jitter is None:
+        return "nothing to lose"
+    delay = comparison.entries.percentile_seconds(95)
+    late = "never" if delay is None else f"{1000 * delay:.0f} ms"
+    return (
+        f"AP50 {100 * (agreement.ap50 - 1):+.1f} AP {100 * (agreement.ap - 1):+.1f} (one frame before "
+        f"{100 * (jitter.ap50 - 1):+.1f} {100 * (jitter.ap - 1):+.1f}), entries {late} at p95"
+    )
 
 
 def _rate(speed: Speed) -> str:
     return f"{statistics.median(speed.fps):6.1f} frames/s {statistics.median(speed.core_ms):5.1f} core ms"
+
+
+def _print_cameras(options: argparse.Namespace, folder: Path, say: WorkProgress) -> None:
+    def loss_of(config: RunConfig) -> str:
+        comparison = compare_gated(
+            with_keys(config, {"flow.max_frames": options.frames}), sure_score=SURE_SCORE, say=say
+        )
+        own = comparison.commonest.agreement if comparison.commonest is not None else comparison.agreement
+        return (
+            f"{_loss(comparison)}; of the commonest class AP50 {100 * (own.ap50 - 1):+.1f} AP {100 * (own.ap - 1):+.1f}"
+        )
+
+    video, model = options.assets / "videos/intel_one_by_one.mp4", options.assets / "models/yolox_nano_coco_416.onnx"
+    for line in camera_lines(video, model, folder, num=options.cameras, seconds=options.seconds, loss_of=loss_of):
+        print(line, flush=True)
 
 
 def main() -> None:
@@ -211,12 +245,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement of speed")
     parser.add_argument("--frames", type=int, default=300, help="of each video that are compared with every frame")
     parser.add_argument("--repeats", type=int, default=2, help="turns of each measurement of speed")
+    parser.add_argument("--cameras", type=int, default=16, help="in the row of that name, live at once")
     parser.add_argument("--only", default="", help="names of rows, with commas between them")
     options = parser.parse_args()
     prepare_process()
     print(describe_machine())
     say = WorkProgress()
     with tempfile.TemporaryDirectory() as folder:
+        if options.only == "cameras":
+            _print_cameras(options, Path(folder), say)
+            return
         for row in rows_of(options.assets, Path(folder), max(4.0, options.frames / 25)):
             if not options.only or row.name in options.only.split(","):
                 print(*lines_of(row, options, say), sep="\n", flush=True)

@@ -352,7 +352,8 @@ def _remarks(comparison: GatedComparison) -> list[str]:
     return [
         f"{comparison.source}: {comparison.num_frames} frames; the teacher is the same model on every one, whole, and "
         "not ground truth",
-        f"looked at: {looked or 'nothing'}; {gate.num_packed} frames of them in parts",
+        f"looked at: {looked or 'nothing'}; {gate.num_packed} frames of them in parts"
+        + (f"; {gate.num_undecoded} frames not decoded" if gate.num_undecoded else ""),
         f"its own checks: {gate.misses.num_missed} of {gate.misses.num_checked} missed an object (95 %: {low:.1%} to "
         f"{high:.1%})",
         *_commonest_in_words(comparison.commonest),
