@@ -2,12 +2,14 @@
 
 Girshick, "Fast R-CNN", ICCV 2015.
 
-Kept from the paper: RoI max pooling into 7 x 7 bins (section 2.1); samples of two pictures a batch, 64 proposals each,
-a quarter of IoU .5 and more, negatives of .1 to .5 (2.3); the loss of both tasks together, smooth L1 for the boxes of
-the true class (2.3), and gradients through the pooling into the convolutions, which SPP-Net lacks; mirrored pictures.
+Kept from the paper: the picture is enlarged before the convolutions, to a shorter side of 600 pixels there (section
+5.2) and twice here, see `regions.enlarged`; RoI max pooling into 7 x 7 bins (2.1); samples of two pictures a batch, 64
+proposals each, a quarter of IoU .5 and more, negatives of .1 to .5 (2.3); the loss of both tasks together, smooth L1
+for the boxes of the true class (2.3), and gradients through the pooling into the convolutions, which SPP-Net lacks;
+mirrored pictures.
 
-Otherwise than in the paper: the map has stride 8 instead of 16, since objects of 16 pixels would be one cell (2.2); one
-hidden layer of 128 instead of two of 4096; AdamW instead of SGD (2.3).
+Otherwise than in the paper: the map has stride 8 of the enlarged picture instead of 16, since an object of 16 pixels
+would be two cells (2.2); one hidden layer of 128 instead of two of 4096; AdamW instead of SGD (2.3).
 """
 
 from __future__ import annotations
@@ -19,13 +21,22 @@ from torch import Tensor, nn
 from export.exportable import Exportable
 from export.lineage.backbone import CHANNELS, STRIDES, Backbone, pretrained, without_norms
 from export.lineage.learning import Recipe, Training
-from export.lineage.regions import NMS_IOU, NUM_ROIS, ProposedScenes, RegionDecode, Sampling, max_pooled
+from export.lineage.regions import (
+    ENLARGED,
+    NMS_IOU,
+    NUM_ROIS,
+    ProposedScenes,
+    RegionDecode,
+    Sampling,
+    enlarged,
+    max_pooled,
+)
 from export.lineage.scenes import Scenes, World
 from export.lineage.system import System, lineage_spec
 
 SIDE = 7
 _HIDDEN = 128
-_RECIPE = Recipe(steps=600, learning_rate=1.5e-3)
+_RECIPE = Recipe(steps=1500, learning_rate=1.5e-3)  # each picture nine times
 _PICTURES = 2  # of a batch
 _SAMPLING = Sampling(size=64, positive_iou=0.5, negative_iou=(0.1, 0.5))
 
@@ -41,7 +52,8 @@ class FastRcnn(nn.Module):
         self.regress = nn.Linear(_HIDDEN, 4 * num_classes)
 
     def forward(self, pixels: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = max_pooled(self.convolutions(pixels).float(), rois, 1 / STRIDES[0], SIDE)
+        features = self.convolutions(enlarged(pixels)).float()  # [N, C, h / 4, w / 4]
+        pooled = max_pooled(features, rois, ENLARGED / STRIDES[0], SIDE)
         hidden = self.hide(pooled.flatten(1))
         return self.classify(hidden), self.regress(hidden)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_convert, roi_pool
 
@@ -23,6 +24,7 @@ from export.lineage.scenes import Scenes
 from pipeline.picture.boxes import intersection_over_union, share_inside
 
 NMS_IOU = 0.3  # of the three papers
+ENLARGED = 2  # as many times as large as the network's input is the picture that SPP-Net and Fast R-CNN convolve
 NUM_ROIS = 600  # of the thousand that selective search proposes in a street, at test
 IGNORED_SHARE = 0.5
 _RIDGE = 10.0  # of the regressors, on features of about 1 (appendix C has 1000 on features of about 30)
@@ -103,6 +105,16 @@ class ProposedScenes:
         anchors = box_convert(rois[:num_positive], "xyxy", "cxcywh")
         offsets[:num_positive] = encode(torch.from_numpy(example.boxes_xyxy[objects]), anchors)
         return Sampled(rois, labels, offsets)
+
+
+def enlarged(pixels: Tensor) -> Tensor:
+    """Pixels [N, 3, h, w], `ENLARGED` times as large, bilinear at half-pixel centres.
+
+    So a proposal covers four times as many cells of the map. SPP-Net resizes pictures to a shorter side of 688 pixels
+    (He et al. 2014, sections 4.1 and 4.2), Fast R-CNN to one of 600 (Girshick 2015, section 5.2); the longer side of
+    those of VOC is about 500.
+    """
+    return F.interpolate(pixels, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
 
 
 def max_pooled(features: Tensor, rois: Tensor, scale: float, side: int) -> Tensor:

@@ -2,7 +2,8 @@
 
 He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition", ECCV 2014.
 
-Kept from the paper: the convolutions run once a picture instead of once a crop (section 4.1); a proposal is pooled by
+Kept from the paper: the convolutions run once a picture instead of once a crop (section 4.1), on an enlarged picture
+(4.1, "we resize the image such that min(w, h) = s"; here twice, see `regions.enlarged`); a proposal is pooled by
 maximum into 4 x 4, 2 x 2 and 1 x 1 bins, whatever its size (2.2); the convolutions stay as pretraining left them, only
 what follows the pooling learns (4.1: "we fine-tune only the fully-connected layers"); a regression for each class moves
 the boxes (4.1).
@@ -24,11 +25,13 @@ from export.exportable import Exportable
 from export.lineage.backbone import CHANNELS, STRIDES, Backbone, pretrained, without_norms
 from export.lineage.learning import Recipe, Training
 from export.lineage.regions import (
+    ENLARGED,
     NMS_IOU,
     NUM_ROIS,
     ProposedScenes,
     RegionDecode,
     Sampling,
+    enlarged,
     fit_regressors,
     max_pooled,
 )
@@ -38,7 +41,7 @@ from export.lineage.system import System, lineage_spec
 LEVELS = (1, 2, 4)
 _FEATURES = CHANNELS[0] * sum(level * level for level in LEVELS)
 _HIDDEN = 256
-_RECIPE = Recipe(steps=800, learning_rate=1e-3, share=0.7)
+_RECIPE = Recipe(steps=1600, learning_rate=1e-3, share=0.7)
 _PICTURES = 4  # of a batch
 _REGRESSOR_IOU = 0.6
 
@@ -54,12 +57,16 @@ class SppNet(nn.Module):
         self.regress = nn.Linear(_FEATURES, 4 * num_classes)
 
     def forward(self, pixels: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.pooled(self.convolutions(pixels), rois)
+        pooled = self.pooled(self.features(pixels), rois)
         return self.classify(self.hide(pooled)), self.regress(pooled)
 
+    def features(self, pixels: Tensor) -> Tensor:
+        """The feature map [N, C, h/4, w/4] of the enlarged picture."""
+        return cast(Tensor, self.convolutions(enlarged(pixels)))
+
     def pooled(self, features: Tensor, rois: Tensor) -> Tensor:
-        """The spatial pyramid [N * P, D] of a feature map [N, C, h/8, w/8]."""
-        pools = [max_pooled(features, rois, 1 / STRIDES[0], level).flatten(1) for level in LEVELS]
+        """The spatial pyramid [N * P, D] of a feature map, at rois [N, P, 4] in pixels of the input."""
+        pools = [max_pooled(features, rois, ENLARGED / STRIDES[0], level).flatten(1) for level in LEVELS]
         return torch.cat(pools, dim=1)
 
 
@@ -71,7 +78,7 @@ def train(scenes: Scenes, training: Training) -> SppNet:
     network = SppNet(backbone, num_classes).eval()
     with torch.no_grad():
         steps = training.steps("feature maps", len(scenes.examples), share=0.2)
-        maps = [cast(Tensor, network.convolutions(proposed.pixels(index))) for index, _ in steps]
+        maps = [network.features(proposed.pixels(index)) for index, _ in steps]
     head = nn.ModuleList([network.hide, network.classify])
 
     def loss() -> Tensor:

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,10 +11,12 @@ from torchvision.ops import roi_pool
 from export.examples import Example
 from export.graph.ops import max_pool_regions
 from export.graph.to_onnx import to_onnx
-from export.lineage.fast_rcnn import multi_task_loss
+from export.lineage.backbone import Backbone
+from export.lineage.fast_rcnn import FastRcnn, multi_task_loss
 from export.lineage.learning import Training
 from export.lineage.regions import ProposedScenes, RegionDecode, Sampling, fit_regressors
 from export.lineage.scenes import Scenes, World
+from export.lineage.spp_net import SppNet
 
 
 def proposed_scenes(monkeypatch: pytest.MonkeyPatch, proposals: Sequence[Sequence[float]]) -> ProposedScenes:
@@ -83,6 +86,21 @@ def test_the_graph_pools_regions_as_torchvision_does() -> None:
     (pooled,) = session.run(None, {"features": features.numpy(), "rois": rois.numpy()})
     theirs = torch.cat([roi_pool(features[i : i + 1], [rois[i]], 3, 0.125) for i in range(2)])
     np.testing.assert_array_equal(pooled, theirs.numpy())
+
+
+@torch.no_grad()
+def test_regions_are_pooled_from_the_enlarged_picture() -> None:
+    chance = np.random.default_rng(0)
+    picture = chance.normal(size=(64, 96, 3)).astype(np.float32)
+    large = cv2.resize(picture, (192, 128), interpolation=cv2.INTER_LINEAR)  # at half-pixel centres, as ours
+    pixels, twice = (torch.from_numpy(side).permute(2, 0, 1)[None] for side in (picture, large))
+    rois = torch.tensor([[[8.0, 4, 24, 44], [0, 0, 96, 64], [50, 30, 58, 37]]])  # the first 4 x 10 cells, not 2 x 5
+    torch.manual_seed(0)
+    fast, spp = FastRcnn(Backbone(), 2).eval(), SppNet(Backbone(), 2).eval()
+    pooled = roi_pool(fast.convolutions(twice), [2 * rois[0]], 7, 1 / 8)
+    torch.testing.assert_close(fast(pixels, rois)[0], fast.classify(fast.hide(pooled.flatten(1))))
+    levels = [roi_pool(spp.convolutions(twice), [2 * rois[0]], side, 1 / 8).flatten(1) for side in (1, 2, 4)]
+    torch.testing.assert_close(spp.pooled(spp.features(pixels), rois), torch.cat(levels, dim=1))
 
 
 def test_regressors_recover_a_linear_map_of_each_class_and_leave_the_others_alone() -> None:

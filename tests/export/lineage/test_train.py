@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from export.examples import Example
-from export.lineage import backbone, spp_net
+from export.lineage import backbone, fast_rcnn, spp_net
 from export.lineage.learning import Recipe, Training
 from export.lineage.scenes import FIRST_HELD_OUT_SEED, Scenes, World, training_streets
+from export.lineage.system import System
 from export.lineage.systems import SYSTEMS, systems_named
 from export.lineage.train import record_of, train_system
 from pipeline.app.lineage.compare import Row, speedups_of
@@ -52,15 +53,17 @@ def scenes(first_seed: int) -> Scenes:
     return Scenes(WORLD, tuple(squares(first_seed + number) for number in range(8)), f"squares {first_seed}")
 
 
+@pytest.mark.parametrize("system", [spp_net.SPP_NET, fast_rcnn.FAST_R_CNN], ids=lambda system: system.name)
 def test_a_trained_system_detects_in_the_pipeline_what_its_file_was_judged_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    system: System, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(backbone, "_PRETRAINING", Recipe(steps=12, learning_rate=3e-3))
-    monkeypatch.setattr(spp_net, "_RECIPE", Recipe(steps=80, learning_rate=3e-3))
+    for module in (spp_net, fast_rcnn):
+        monkeypatch.setattr(module, "_RECIPE", Recipe(steps=80, learning_rate=3e-3))
     monkeypatch.setattr("export.lineage.train.drawn_images", lambda: ())
-    path, held_out = tmp_path / "spp-net.onnx", scenes(100)
-    trained = train_system(spp_net.SPP_NET, scenes(0), held_out, path, Training(), num_threads=1)
+    path, held_out = tmp_path / f"{system.name}.onnx", scenes(100)
+    trained = train_system(system, scenes(0), held_out, path, Training(), num_threads=1)
     assert trained.parity.matched_share == 1
     assert trained.record.judgement.map50 > 0.5
     assert record_of(path) == record_of(path, "squares") == trained.record
