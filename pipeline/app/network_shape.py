@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.app.config.run import RunConfig
 from pipeline.app.extras import load
+from pipeline.app.gating import BETWEEN, PACKING
 from pipeline.app.model_hints import hints_of, recognised
 from pipeline.detector.facts import image_input, read_facts
 from pipeline.detector.heads.hints import Hints
@@ -48,8 +49,8 @@ def shaped_network(
 
     sizes_wh: of the frames of the sources; None: not known. folder: where the file is made of a network of another
     size. One that leaves its size open takes any; one of a fixed size is made anew where engine.shape is "video", and
-    where it is "auto" behind a gate. A size that the user has set stays, and so does that of a model which looks at
-    tiles, or whose sources may become more.
+    where it is "auto" behind a gate that packs or interpolates, whose boxes differ anyway. A size that the user has set
+    stays, and so does that of a model which looks at tiles, or whose sources may become more.
 
     Raises ConfigError where engine.shape is "video" and the network cannot have that shape.
     """
@@ -67,7 +68,7 @@ def shaped_network(
         hints = hints_of(config.hints).over(Hints(network_wh=network_wh), origin="the shape of the video")
         logger.info("%s: %s", path.name, remark)
         return ShapedNetwork(path, recognised(path, hints))
-    if not must_change and config.gate.kind is None:
+    if not must_change and config.gate.kind not in (*PACKING, *BETWEEN):
         return ShapedNetwork(path, spec)
     copy = folder / path.name
     try:

@@ -58,6 +58,9 @@ class SourceWorker:
     def __init__(self, node: Node, wiring: Wiring) -> None:
         self._node, self._wiring = node, wiring
         self._source: Source[object] = node.part
+        self._skipping = self._source if isinstance(self._source, CountsSkipped) else None  # once: it takes long
+        self._undecoding = self._source if isinstance(self._source, CountsUndecoded) else None
+        self._waiting = self._source if isinstance(self._source, Waits) else None
         self._num_skipped = self._num_undecoded = 0  # of the source's, that are booked
 
     def run(self) -> None:
@@ -99,17 +102,17 @@ class SourceWorker:
             yield Item(ticket, payload)
 
     def _book_skipped(self) -> None:
-        num = self._source.num_skipped if isinstance(self._source, CountsSkipped) else 0
+        num = 0 if self._skipping is None else self._skipping.num_skipped
         if num > self._num_skipped:
             self._wiring.ledger.skip(self._node.name, num - self._num_skipped)
             self._num_skipped = num
-        num = self._source.num_undecoded if isinstance(self._source, CountsUndecoded) else 0
+        num = 0 if self._undecoding is None else self._undecoding.num_undecoded
         if num > self._num_undecoded:
             self._wiring.ledger.skip(self._node.name, num - self._num_undecoded, "filtered")
             self._num_undecoded = num
 
     def _waited_seconds(self) -> float:
-        return self._source.waited_seconds if isinstance(self._source, Waits) else 0.0
+        return 0.0 if self._waiting is None else self._waiting.waited_seconds
 
 
 class _OrderedWorker(ABC, Generic[Taken]):

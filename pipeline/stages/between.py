@@ -193,6 +193,8 @@ class Between:
 
     def _settle_checks(self, after: Moment | None) -> None:
         """Say what the checks that wait have missed, between what is planned; None: nobody can say."""
+        if not self._checks:
+            return
         span = None if after is None or self._planned is None else Span(self._planned, after)
         for frame, detections in self._checks:
             has_missed = None

@@ -33,6 +33,7 @@ from pipeline.picture.suppression import SuppressionOptions
 
 _SAME_IOU = 0.5
 _SURE_MARGIN = 0.15  # above the threshold: what scores less comes and goes by itself
+_MOST_IN_VAIN = 8  # after as many frames that could not be packed, one in that many is tried: to try takes long
 _FIRST_LOOK = Look("start")
 
 
@@ -214,6 +215,7 @@ class Gate:
     ) -> None:
         self._options, self._link, self._seed, self._packer, self._resize = options, link, seed, packer, resize
         self._objects = np.zeros((0, 4), np.float32)  # boxes [N, 4] of the last frame that is known
+        self._num_in_vain = 0  # frames in a row whose parts were too large to be packed
         self._gate = FrameGate(options, seed=seed)
         self._kind: tuple[str, tuple[int, int]] | None = None  # of the frames that it compares
         self._pts_seconds = -np.inf
@@ -264,8 +266,11 @@ class Gate:
         look = self._gate.decide(luma, frame.pts_seconds)
         if look.cells is None or self._packer is None:
             return look, None
-        letterbox = Letterbox.fit(frame.size_wh, self._packer.network_wh, self._resize)
-        packing = self._packer.pack(look.cells, letterbox, self._objects)
+        packing = None
+        if self._num_in_vain < _MOST_IN_VAIN or self._num_in_vain % _MOST_IN_VAIN == 0:
+            letterbox = Letterbox.fit(frame.size_wh, self._packer.network_wh, self._resize)
+            packing = self._packer.pack(look.cells, letterbox, self._objects)
+        self._num_in_vain = self._num_in_vain + 1 if packing is None else 0
         if packing is None:
             self._gate.look_at_all(luma)
         return look, packing

@@ -88,15 +88,17 @@ def test_sources_of_several_shapes_share_the_size_of_the_model(open_size: Path, 
     assert network_wh(open_size, wide, small_video, head="yolox") == (640, 640)
 
 
-def test_a_model_of_fixed_size_is_made_anew_for_the_video_on_request_and_behind_a_gate(
+def test_a_model_of_fixed_size_is_made_anew_for_the_video_on_request_and_behind_gates_that_may_differ(
     tmp_path: Path, wide: Path, small_video: Path
 ) -> None:
     model = write_grid_detector(tmp_path / "m.onnx", (256, 256))
     assert network_wh(model, wide) == (256, 256)
     assert network_wh(model, wide, shape="video") == (256, 128)
-    assert network_wh(model, wide, gate="frames") == (256, 128)
+    assert [network_wh(model, wide, gate=kind) for kind in ("pack", "between", "between-pack")] == [(256, 128)] * 3
+    assert network_wh(model, wide, gate="frames") == (256, 256)  # what it looks at has the boxes of every frame
+    assert network_wh(model, wide, gate="frames", shape="video") == (256, 128)
     assert network_wh(model, wide, gate="between", shape="model") == (256, 256)
-    assert network_wh(model, wide, small_video, gate="frames") == (256, 256)  # of two shapes
+    assert network_wh(model, wide, small_video, gate="between") == (256, 256)  # of two shapes
     assert model.read_bytes() == write_grid_detector(tmp_path / "same.onnx", (256, 256)).read_bytes()
 
 
@@ -111,7 +113,7 @@ def test_what_cannot_have_the_shape_of_the_video_is_refused_on_request_alone(
         ((wide, "-m", "demo"), "streamdet exported it"),
     ]:
         assert refused(streamdet("run", *rest, *words), "--shape video", reason, "leave")
-    assert network_wh(Path("demo"), wide, gate="frames") == network_wh(Path("demo"), wide)
+    assert network_wh(Path("demo"), wide, gate="between") == network_wh(Path("demo"), wide)
 
 
 def test_a_run_says_in_which_shape_the_network_runs(tmp_path: Path, wide: Path, streamdet: Streamdet) -> None:

@@ -16,11 +16,13 @@ from pipeline.flow.running import Running
 from pipeline.picture.boxes import FloatArray
 from pipeline.picture.detections import Result
 from pipeline.picture.detector_spec import DetectorSpec
-from pipeline.picture.frame import ArrayPicture, PixelArray
-from pipeline.picture.gate.packing import Packer, Size
+from pipeline.picture.frame import ArrayPicture, Frame, PixelArray
+from pipeline.picture.gate.gate import GateOptions
+from pipeline.picture.gate.packing import Packer, Packing, Size
 from pipeline.picture.letterbox import Letterbox
+from pipeline.picture.suppression import SuppressionOptions
 from pipeline.sources.arrays import ArraysSource
-from pipeline.stages.gate import GatedFrame
+from pipeline.stages.gate import GatedFrame, Gating
 from pipeline.stages.pack import PackedInput, PreprocessParts
 from pipeline.stages.preprocess import Preprocess
 
@@ -135,6 +137,39 @@ def test_a_picture_without_objects_has_none_in_its_parts(tmp_path: Path, kind: s
     results, assembly = run(model, kind, arrays)
     assert assembly.gates()["arrays"].num_packed >= 5
     assert [len(result.detections) for result in results] == [0] * 40
+
+
+def test_where_all_of_the_picture_moves_packing_is_tried_at_one_in_eight_frames_and_again_once_it_pays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[bool] = []
+    pack = Packer.pack
+
+    def counted(self: Packer, *words: Any) -> Packing | None:
+        packing = pack(self, *words)
+        tried.append(packing is not None)
+        return packing
+
+    monkeypatch.setattr(Packer, "pack", counted)
+    gating = Gating(
+        GateOptions(full_scan_seconds=1000, check_share=0),
+        lambda _: SuppressionOptions(score_threshold=0.3),
+        packer=Packer((256, 256), ((96, 96),)),
+    )
+    gate = gating.gate_of("cam")
+    is_packed = []
+    for index in range(160):
+        pixels = np.full((160, 256, 3), 40, np.uint8)
+        left = 8 * (index % 4)
+        corners = [(left, 0), (220 - left, 130)] if 20 <= index < 100 else [(left, 0)] if index >= 20 else []
+        for x, y in corners:  # two far apart, and then one
+            pixels[y : y + 24, x : x + 24] = 250
+        (item,) = gate.process(Frame.from_pixels(pixels, source_id="cam", index=index, pts_seconds=index / 25))
+        is_packed.append(isinstance(item, GatedFrame) and item.packing is not None)
+    assert tried[:8] == [False] * 8
+    assert 15 <= tried.index(True) <= 20  # 8, and then one in 8 of 72
+    assert not any(is_packed[:100])
+    assert all(is_packed[108:118])
 
 
 def test_networks_that_cannot_be_smaller_or_see_whole_frames_alone_are_refused(tmp_path: Path) -> None:

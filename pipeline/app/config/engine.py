@@ -43,8 +43,8 @@ class EngineConfig(Section):
         Literal["auto", "model", "video"],
         Flag(
             "The shape in which a model runs: as its file says (model), that of the video at the same scale, made anew "
-            "where the file has another (video), or that only where the file leaves its size open and behind a gate "
-            "(auto)."
+            "where the file has another (video), or that only where the file leaves its size open, and behind a gate "
+            "that packs or interpolates (auto)."
         ),
     ] = "auto"
     threads: Annotated[
