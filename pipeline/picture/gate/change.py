@@ -70,14 +70,15 @@ class ChangeDetector:
         limits = self.limits
         step = cv2.absdiff(luma, before)  # [h, w]
         restless = step > limits  # [h, w]
-        is_global = float(restless.mean()) > _GLOBAL_SHARE
-        self._follow_motion(float(restless.mean()))
+        restless_share = _share(restless)
+        is_global = restless_share > _GLOBAL_SHARE
+        self._follow_motion(restless_share)
         if not (is_global or self._is_moving) or self._is_learning:
             self._learn_noise(step.astype(np.float32))
         self._before = luma.copy()
         self._num_frames += 1
         cells = cv2.absdiff(luma, self._seen) > limits  # [h, w]
-        is_global = is_global or float(cells.mean()) > _GLOBAL_SHARE
+        is_global = is_global or _share(cells) > _GLOBAL_SHARE
         return Change(cells, restless, self._is_learning, is_global and not self._is_learning, self._is_moving)
 
     def look(self, luma: LumaArray, cells: Cells | None = None) -> None:
@@ -103,3 +104,8 @@ class ChangeDetector:
         """A single cut or switch of the light is not motion; what goes on is."""
         self._moving += _MOVING_RATE * (min(share, 2 * _MOVING_SHARE) - self._moving)
         self._is_moving = self._moving > (_STILL_SHARE if self._is_moving else _MOVING_SHARE)
+
+
+def _share(cells: Cells) -> float:
+    """Of the cells [h, w] that are set. Counting takes a tenth of the time of a mean."""
+    return float(np.count_nonzero(cells)) / cells.size
