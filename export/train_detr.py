@@ -2,7 +2,7 @@
 
     python -m export.train_detr -o export/lineage/detr.npz
 
-It needs an hour where the others need minutes. Every two thousand steps it judges the network on held-out streets and
+It needs half an hour of one core where the others need minutes. Every two thousand steps it judges the network on held-out streets and
 writes the file, so that little is lost; `--start FILE` goes on from earlier weights.
 """
 
