@@ -2,8 +2,8 @@
 
     python -m export.train_detr -o export/lineage/detr.npz
 
-It needs half an hour of one core where the others need minutes. Every two thousand steps it judges the network on held-out streets and
-writes the file, so that little is lost; `--start FILE` goes on from earlier weights.
+It needs half an hour of one core where the others need minutes. Every two thousand steps it judges the network on
+held-out streets and writes the file, so that little is lost; `--start FILE` goes on from earlier weights.
 """
 
 from __future__ import annotations
