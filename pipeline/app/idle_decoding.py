@@ -11,7 +11,7 @@ from pipeline.app.outputs import OUTPUTS, VIEW
 from pipeline.errors import ConfigError
 from pipeline.masking import masked_address
 from pipeline.sources.idle import Idle
-from pipeline.sources.opening import kind_of
+from pipeline.sources.opening import identity_of, kind_of
 
 _KEY = "gate.decode_idle=key-frames"
 
@@ -21,10 +21,10 @@ def idle_by_url(config: RunConfig, entries: Sequence[SourceConfig]) -> dict[str,
     if config.gate.kind is None or config.gate.decode_idle == "every":
         return {}
     _refuse_needed_pictures(config)
-    num_entries = Counter(entry.url for entry in entries)
+    num_entries = Counter(identity_of(entry.url) for entry in entries)
     for entry in entries:
-        _refuse_source(config, entry, num_entries[entry.url])
-    return {url: Idle(most_gop_seconds=config.gate.full_scan_s) for url in num_entries}
+        _refuse_source(config, entry, num_entries[identity_of(entry.url)])
+    return {entry.url: Idle(most_gop_seconds=config.gate.full_scan_s) for entry in entries}
 
 
 def _refuse_needed_pictures(config: RunConfig) -> None:

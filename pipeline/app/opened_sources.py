@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -19,10 +18,17 @@ from pipeline.picture.frame import Frame
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.idle import Idle
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import kind_of, open_source, open_sources_abreast, source_words
+from pipeline.sources.opening import (
+    identity_of,
+    kind_of,
+    open_source,
+    open_sources_abreast,
+    source_id_of,
+    source_words,
+)
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.packets import HasPackets, SharedPackets
-from pipeline.sources.shared import can_be_shared, shared_by
+from pipeline.sources.shared import SharedBranch, can_be_shared, shared_by
 from pipeline.sources.source import FrameSource, HasFile, HasImages, HasParts
 from pipeline.stages.capture import Capture
 
@@ -38,7 +44,8 @@ def open_sources(
 ) -> dict[str, FrameSource]:
     """The sources of a configuration by the names that they have in its flow; `undo` learns how to close each.
 
-    A camera or a video that is named more than once is opened once, and its pictures go to each of its names.
+    A camera or a video that is named more than once, in whatever words, is opened once, and its pictures go to each of
+    its names.
 
     loops: whether those that can be read again begin anew where they end. entries: those to open, by default all of
     the configuration. waits: whether those that do not answer are opened later, by default as configured. idle: by url,
@@ -59,13 +66,14 @@ def open_sources(
         isolate=flow.isolate,
     )
     entries = source_entries(config) if entries is None else entries
-    num_entries = Counter(entry.url for entry in entries)
-    words = list(num_entries)
+    groups = _of_one_source(entries)
+    words = [group[0].url for group in groups]
     options_of = {
-        word: replace(_own_options([entry for entry in entries if entry.url == word], options), idle=idle.get(word))
-        for word in words
+        entry.url: replace(_own_options(group, options), idle=idle.get(entry.url))
+        for group in groups
+        for entry in group
     }
-    detect_urls = _detect_urls(entries, options_of)
+    detect_urls = _detect_urls(groups, options_of)
 
     def open_one(word: str) -> FrameSource:
         small = detect_urls.get(word)
@@ -79,8 +87,10 @@ def open_sources(
     if waits:
         opened = open_sources_abreast(words, options=options, open_one=open_one, tries_refused=tries_refused)
     branches: dict[str, Iterator[FrameSource]] = {}
-    for word, source in zip(words, opened, strict=True):
-        branches[word] = _branches_of(word, source, num_entries[word], partial(open_one, word), loops=loops, undo=undo)
+    for group, source in zip(groups, opened, strict=True):
+        group_words = [entry.url for entry in group]
+        of_group = _branches_of(group_words, source, open_one, loops=loops, undo=undo)
+        branches |= dict.fromkeys(group_words, of_group)
     sources: dict[str, FrameSource] = {}
     for entry in entries:
         source = next(branches[entry.url])
@@ -88,25 +98,45 @@ def open_sources(
     return sources
 
 
+def _of_one_source(entries: Sequence[SourceConfig]) -> list[list[SourceConfig]]:
+    """Lists of those that mean one source, in whatever words; in order."""
+    identities = {entry.url: identity_of(entry.url) for entry in entries}
+    groups: dict[Hashable, list[SourceConfig]] = {}
+    for entry in entries:
+        groups.setdefault(identities[entry.url], []).append(entry)
+    return list(groups.values())
+
+
 def _branches_of(
-    word: str,
+    words: Sequence[str],
     source: FrameSource,
-    num: int,
-    open_again: Callable[[], FrameSource],
+    open_one: Callable[[str], FrameSource],
     *,
     loops: bool,
     undo: ExitStack | None,
 ) -> Iterator[FrameSource]:
-    """An open source for each of its names: all with the same pictures, or each opened by itself, as folders are."""
-    is_shared = num > 1 and can_be_shared(source)
-    opened = [source, *(open_again() for _ in range(0 if is_shared else num - 1))]
-    if loops and can_be_read_again(word, source):
-        opened = [LoopingSource(one, open_again) for one in opened]
-    branches: Sequence[FrameSource] = shared_by(opened[0], num) if is_shared else opened
+    """A source for each of the words that mean it: all with the same pictures, or as folders, each opened by itself.
+
+    source: opened by the first of the words.
+    """
+    is_shared = len(words) > 1 and can_be_shared(source)
+    opened = [source, *(open_one(word) for word in words[1:] if not is_shared)]
+    if loops and can_be_read_again(words[0], source):
+        opened = [LoopingSource(one, partial(open_one, word)) for one, word in zip(opened, words, strict=False)]
+    branches: Sequence[FrameSource] = _shared(opened[0], words) if is_shared else opened
     if undo is not None:
         for branch in branches:
             undo.callback(branch.close)
     return iter(branches)
+
+
+def _shared(source: FrameSource, words: Sequence[str]) -> list[SharedBranch]:
+    """The source for each of the words, and called as that says."""
+    branches = shared_by(source, len(words))
+    for branch, word in zip(branches, words, strict=True):
+        if word != words[0]:
+            branch.source_id = source_id_of(word)
+    return branches
 
 
 def _own_options(entries: Sequence[SourceConfig], options: SourceOptions) -> SourceOptions:
@@ -125,10 +155,10 @@ def _own_options(entries: Sequence[SourceConfig], options: SourceOptions) -> Sou
     return replace(options, isolate="all" if entry.isolate else "none")
 
 
-def _detect_urls(entries: Sequence[SourceConfig], options_of: Mapping[str, SourceOptions]) -> dict[str, str]:
+def _detect_urls(groups: Sequence[Sequence[SourceConfig]], options_of: Mapping[str, SourceOptions]) -> dict[str, str]:
     """The small streams at which a network looks, by the large ones. Raises ConfigError for what cannot have one."""
     detect_urls: dict[str, str] = {}
-    for entry in entries:
+    for entry, aliases in ((entry, group) for group in groups for entry in group):
         if entry.detect_url is None:
             continue
         name, options = masked_address(entry.url), options_of[entry.url]
@@ -141,7 +171,7 @@ def _detect_urls(entries: Sequence[SourceConfig], options_of: Mapping[str, Sourc
             reason = "must be two files or addresses, got standard input; name them"
         elif source_words(entry.detect_url) != (entry.detect_url,):
             reason = f"must be one stream, got the list {entry.detect_url}; name the one that belongs to url"
-        elif len({other.detect_url for other in entries if other.url == entry.url}) > 1:
+        elif len({other.detect_url for other in aliases}) > 1:
             reason = "must be the same wherever url is the same; leave one of the sources out"
         if reason is not None:
             raise ConfigError(f"{name}: a source with detect_url {reason}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.app.config.run import RunConfig
 from pipeline.app.model_files import known_file
 from pipeline.detector.onnx_file import weight_files
 from pipeline.errors import ConfigError, SinkError, reason_of
+from pipeline.path_identity import FileNumber, SpecialNumber, path_identity
 from pipeline.sinks.writable import refuse_no_path
 from pipeline.sources.opening import files_of
 
@@ -49,20 +50,20 @@ def refuse_output_over_input(outputs: Outputs, inputs: Inputs, *, folders: Outpu
     may be written to by several.
     """
     written = _identities(outputs, {option for option, _ in folders})
-    if not any(isinstance(identity, tuple) for identity in written):  # a file that does not exist yet is not an input
+    if not any(isinstance(identity, FileNumber) for identity in written):  # what does not exist yet is not an input
         return
-    read: dict[object, str] = {}
+    read: dict[Hashable, str] = {}
     for what, paths in inputs.items():
         for path in paths:
             read.setdefault(_identity(path), what)
     for identity, (option, word) in written.items():
-        if isinstance(identity, tuple) and identity in read:
+        if isinstance(identity, FileNumber) and identity in read:
             raise SinkError(f"{option} must not be {read[identity]}, got {word}; it would be overwritten")
 
 
-def _identities(outputs: Outputs, folder_options: Collection[str]) -> dict[object, tuple[str, str | Path]]:
+def _identities(outputs: Outputs, folder_options: Collection[str]) -> dict[Hashable, tuple[str, str | Path]]:
     """The option and path of each output file by its identity. Raises SinkError for two that are one file."""
-    written: dict[object, tuple[str, str | Path]] = {}
+    written: dict[Hashable, tuple[str, str | Path]] = {}
     for option, word in outputs:
         identity = None if word is None or str(word) == "-" else _identity(Path(word))
         if word is None or identity is None:
@@ -145,16 +146,7 @@ def _holds_files(folder: str | Path | None) -> bool:
         return False
 
 
-def _identity(path: Path) -> object | None:
-    """What is the same for every name of a file: of one that is there, device and number; else its whole path."""
-    try:
-        status = path.stat()
-        if path.is_file() or path.is_dir():
-            return status.st_dev, status.st_ino
-        return None
-    except (OSError, ValueError):
-        pass
-    try:
-        return os.path.normcase(path.resolve())
-    except (OSError, ValueError, RuntimeError):
-        return None  # it cannot be opened either, and whoever tries says why
+def _identity(path: Path) -> Hashable:
+    """That of a file; None for devices and pipes, which have nothing to lose, and for what cannot be opened either."""
+    identity = path_identity(path)
+    return None if isinstance(identity, SpecialNumber) else identity

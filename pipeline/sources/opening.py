@@ -11,7 +11,7 @@ import io
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import SourceError, SourceRefusedError, StreamdetError
 from pipeline.masking import masked_address
+from pipeline.path_identity import path_identity
 from pipeline.sources.address_user import with_escaped_user
 from pipeline.sources.file_sets import IMAGE_NAMES, IMAGE_SUFFIXES, VIDEO_NAMES, FileSet, list_entries
 from pipeline.sources.options import SourceOptions
@@ -81,6 +82,7 @@ class SourceKind:
     refuse: Callable[[str], None] = lambda _: None  # raises SourceError for what is not there, at no cost
     may_idle: bool = False  # whether it may be one video or stream, which can decode key frames alone
     is_repeatable: bool = False  # whether the word gives the same pictures each time, without a file to read them from
+    identity: Callable[[str], Hashable] = lambda word: word  # the same for all words that mean one source
 
 
 def open_source(word: str, *, options: SourceOptions | None = None, stdin: BinaryIO | None = None) -> FrameSource:
@@ -211,6 +213,22 @@ def files_of(word: str) -> tuple[Path, ...]:
         return files if words == (word,) else (_existing_path(word), *files)
     except (StreamdetError, OSError, ValueError):
         return ()  # what cannot be opened cannot be overwritten; opening it says why
+
+
+def identity_of(word: str) -> Hashable:
+    """What is the same for all words that mean one source: of a camera its device, of a path the file, else the word.
+
+    So `0`, `/dev/video0` and a link to it under `/dev/v4l/by-id/` are one camera.
+    """
+    try:
+        return kind_of(word).identity(word)
+    except (StreamdetError, OSError, ValueError):
+        return word  # opening it says why it cannot be opened
+
+
+def source_id_of(word: str) -> str:
+    """What the source that a word means is called where nobody names it: without file://, and without its secrets."""
+    return masked_address(_typed_path(word))
 
 
 def advice_about(limit: SourceLimit) -> str:
@@ -348,6 +366,16 @@ def _refuse_absent_camera(word: str) -> None:
     from pipeline.sources.webcam import refuse_absent
 
     refuse_absent(_device_of(word))
+
+
+def _identity_of_camera(word: str) -> Hashable:
+    from pipeline.sources.webcam import node_of
+
+    return path_identity(node_of(_device_of(word)))
+
+
+def _identity_of_path(word: str) -> Hashable:
+    return path_identity(_existing_path(word))
 
 
 def _open_image_address(request: SourceRequest) -> FrameSource:
@@ -536,6 +564,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         may_come_later=True,
         isolation="by default",
         refuse=_refuse_absent_camera,
+        identity=_identity_of_camera,
     ),
     SourceKind(
         "drawn street",
@@ -580,6 +609,7 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         open=_open_folder,
         takes_span=True,
         files=_files_of_folder,
+        identity=_identity_of_path,
         advice=_advice_about_files,
     ),
     SourceKind(
@@ -588,16 +618,26 @@ SOURCE_KINDS: tuple[SourceKind, ...] = (
         matches=_is_list,
         open=_open_list,
         files=_files_of_list,
+        identity=_identity_of_path,
         advice=_advice_about_files,
         takes_span=True,
     ),
-    SourceKind("image", "a.jpg", matches=_is_image, open=_open_images, files=_file_of, advice=_advice_about_files),
+    SourceKind(
+        "image",
+        "a.jpg",
+        matches=_is_image,
+        open=_open_images,
+        files=_file_of,
+        identity=_identity_of_path,
+        advice=_advice_about_files,
+    ),
     SourceKind(
         "video",
         "any other file, or a named pipe",
         matches=lambda _: True,
         open=_open_file,
         files=_file_of,
+        identity=_identity_of_path,
         advice=_advice_about_video,
         takes_span=True,
         may_idle=True,

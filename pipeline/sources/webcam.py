@@ -71,7 +71,7 @@ class WebcamSource:
         self.source_id = str(device) if source_id is None else source_id
         self._options = options or CameraOptions()
         self._device = device
-        self._node = _node_of(device)
+        self._node = node_of(device)
         self._clock = clock
         self._is_real = open_capture is None
         self._open_capture = open_capture or _open_with_opencv
@@ -204,14 +204,15 @@ def _open_with_opencv(device: int | str) -> VideoCapture:
     return cv2.VideoCapture(device, cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY)
 
 
-def _node_of(device: int | str) -> Path:
+def node_of(device: int | str) -> Path:
+    """The file of a camera under /dev, which need not exist."""
     return Path(f"/dev/video{device}" if isinstance(device, int) else device)
 
 
 def refuse_absent(device: int | str) -> None:
     """Raise SourceError for a camera that does not exist or may not be used, where its file under /dev tells."""
     if sys.platform == "linux":
-        _refuse_absent(_node_of(device))
+        _refuse_absent(node_of(device))
 
 
 def _refuse_absent(node: Path) -> None:

@@ -108,6 +108,11 @@ def test_it_is_refused_where_every_picture_is_needed(street: Path, keys: dict[st
         assemble(_config(street, {"model": "demo"} | keys))
 
 
+def test_it_is_refused_for_a_source_that_is_named_twice_in_whatever_words(street: Path) -> None:
+    with pytest.raises(ConfigError, match="is for sources that are named once, got one that is named 2 times"):
+        assemble(_config(street, {"model": "demo", "sources": (str(street), street.as_uri())}))
+
+
 def _config(street: Path, keys: dict[str, Any]) -> RunConfig:
     options = {"sources": (str(street),), "gate.kind": "frames", "gate.decode_idle": "key-frames", "output.show": False}
     return load_config(options=options | keys)

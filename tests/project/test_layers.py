@@ -26,6 +26,7 @@ LAYERS = {
     "pipeline.json_values": 1,
     "pipeline.masking": 1,
     "pipeline.meaning": 1,
+    "pipeline.path_identity": 1,
     "pipeline.pixel_limit": 1,
     "pipeline.segment_limits": 1,
     "pipeline.text_file": 1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from PIL import Image
 
 from pipeline.app.assemble import assemble
 from pipeline.app.config.loading import load_config
@@ -21,6 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.flow.running import Running
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
+from pipeline.sources.opening import identity_of
 from pipeline.sources.shared import SharedBranch, shared_by
 from pipeline.sources.states import SourceStates
 from pipeline.stages.capture import Capture
@@ -188,7 +191,10 @@ def test_one_video_under_two_names_is_open_once_and_both_models_account_for_ever
     assert {(one.captured, one.delivered) for one in counts.values()} == {(30, 30)}
 
 
-def test_one_webcam_under_two_names_is_open_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [("0", "0"), ("0", "/dev/video0"), ("{links}/cam", "00", "/dev/video0")])
+def test_one_webcam_is_open_once_in_whatever_words(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     devices: list[int | str] = []
 
     def open_webcam(device: int | str, **options: object) -> Film:
@@ -196,7 +202,41 @@ def test_one_webcam_under_two_names_is_open_once(monkeypatch: pytest.MonkeyPatch
         return Film(3, is_live=True)
 
     monkeypatch.setattr("pipeline.sources.webcam.WebcamSource", open_webcam)
-    sources = tuple({"url": "0", "name": name, "isolate": False} for name in ("cats", "ships"))
+    monkeypatch.setattr("pipeline.sources.opening._CAMERA_NODES", ("/dev/video", str(tmp_path)))
+    (tmp_path / "cam").symlink_to("/dev/video0")  # which need not exist
+    words = tuple(word.format(links=tmp_path) for word in words)
+    sources = tuple({"url": word, "isolate": False} for word in (*words, "1"))
     with ExitStack() as undo:
         opened = open_sources(load_config(options={"sources": sources}), undo, waits=False)
-    assert (list(opened), devices) == (["cats", "ships"], [0])
+    assert devices == [0 if words[0] == "0" else words[0], 1]
+    assert list(opened) == ["film", *(word if word != words[0] else "film#2" for word in words[1:]), list(opened)[-1]]
+
+
+def test_two_words_for_a_file_are_one_source_and_for_a_folder_two_that_are_read_apart(
+    small_video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.avi").symlink_to(small_video)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 6)).save(tmp_path / "photos/a.png")
+    words = (str(small_video), "link.avi", small_video.as_uri(), "photos", "./photos/")
+    with ExitStack() as undo:
+        opened = open_sources(load_config(options={"sources": words}), undo)
+        times = [
+            [timed.pts_seconds for timed in islice(source.pictures(threading.Event()), 2)] for source in opened.values()
+        ]
+    video, link, address, *folders = opened.values()
+    assert (list(opened)[1], list(opened)[3:]) == ("link.avi", ["photos", "./photos/"])
+    assert all(isinstance(source, SharedBranch) and source.file == small_video for source in (video, link, address))
+    assert not any(isinstance(source, SharedBranch) for source in folders)
+    assert times[0] == times[1] == times[2]
+    assert times[3] == times[4]
+
+
+def test_words_that_mean_no_source_are_told_apart_until_they_are_opened(tmp_path: Path) -> None:
+    assert identity_of("rtsp://h/a") == identity_of("rtsp://h/a") != identity_of("rtsp://h/b")
+    assert identity_of(f"{tmp_path}/away.mp4") == f"{tmp_path}/away.mp4"
+    assert identity_of("demo:nothing") == "demo:nothing"
+    assert identity_of("a\0b") == "a\0b"
+    (tmp_path / "null").symlink_to(os.devnull)
+    assert identity_of(f"{tmp_path}/null") == identity_of(os.devnull) != identity_of("/dev/zero")
