@@ -11,9 +11,7 @@ computes on another for each run, which waits for none of them.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
@@ -38,13 +36,13 @@ _DTYPES = {
 
 
 class GraphCapture:
-    """What the runs of one session share that are recorded as CUDA graphs, and played back from then on.
+    """Numbers the runs of one engine that are recorded as CUDA graphs, and played back from then on.
 
-    CUDA plays one graph of a session at a time, and ONNX Runtime knows a recording by thread and number.
+    CUDA plays one graph of a session at a time, and ONNX Runtime knows a recording by thread and number: one thread has
+    all runs that share this.
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
         self._numbers = itertools.count(1)
 
     def run_options(self) -> RunOptions:
@@ -132,7 +130,6 @@ class _Buffers:
         self._inputs = {name: _Input(shape, dtypes[name], device, copies) for name, shape in shapes.items()}
         for name, buffer in self._inputs.items():
             self._binding.bind_ortvalue_input(name, buffer.on_device)
-        self._lock: AbstractContextManager[object] = nullcontext() if capture is None else capture.lock
         self._run_options = None if capture is None else capture.run_options()
         declared = {output.name: output for output in session.get_outputs()}
         self._dtypes = {name: _DTYPES[declared[name].type] for name in output_names if declared[name].type in _DTYPES}
@@ -165,8 +162,7 @@ class _Buffers:
         self._copies.wait()
         if not self._on_host:
             return self._run_for_the_first_time()
-        with self._lock:
-            self._session.run_with_iobinding(self._binding, self._run_options)
+        self._session.run_with_iobinding(self._binding, self._run_options)
         for name, output in self._on_device.items():
             self._copies.download(self._on_host[name], output.data_ptr())
         self._copies.wait()
