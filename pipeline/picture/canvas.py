@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -27,6 +28,8 @@ Rectangle = tuple[int, int, int, int]
 Ink = tuple[tuple[int, ...], ...]
 """A colour as each layer has it."""
 
+_PLANES_SHARE = 0.5  # of the bytes of BGR: luma, and a quarter of it for each chroma
+_PLATE_BYTES = 2_000  # of the objects of a plate and its key, beside the pixels
 _SHIFT = 4  # bits of a fraction of a pixel
 _BGR_DARKER = (np.arange(256) // 3).astype(np.uint8)
 _LUMA_DARKER = (16 + np.maximum(np.arange(256) - 16, 0) // 3).astype(np.uint8)
@@ -41,6 +44,11 @@ class Plate:
             raise ValueError(f"a plate's sides must be even, got {list(pixels.shape)}")
         self.height, self.width = pixels.shape[:2]
         self._layers: dict[Matrix | None, tuple[npt.NDArray[np.uint8], ...]] = {None: (pixels,)}
+
+    @property
+    def most_bytes(self) -> int:
+        """What it takes once it was pasted onto pictures of every kind."""
+        return round(self._layers[None][0].nbytes * (1 + _PLANES_SHARE * len(get_args(Matrix)))) + _PLATE_BYTES
 
     def layers(self, matrix: Matrix | None) -> tuple[npt.NDArray[np.uint8], ...]:
         """Its samples for a canvas in BGR (None) or in planes, made once."""

@@ -1,14 +1,15 @@
 """Drawing: detections and lines of text → a picture with them on it.
 
 Text is drawn once for each wording, size and colour onto a small plate, which is then copied wherever it is needed:
-a copy costs a few microseconds, the text of a label more than its box.
+a copy costs a few microseconds, the text of a label more than its box. Plates take MOST_PLATE_BYTES at most: lines
+with numbers in them, such as the overlay's, are new twice a second for months.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal, Protocol
 
 import cv2
@@ -26,11 +27,13 @@ from pipeline.picture.i420 import I420
 from pipeline.picture.keypoints import COCO_EDGES, COCO_POINTS, SURE_SCORE
 from pipeline.picture.look import PLAIN, Look
 from pipeline.picture.masks import Masks
+from pipeline.picture.sized_cache import SizedCache
 from pipeline.picture.strokes import Strokes
 
 Side = Literal["top", "bottom", "centre"]
 FloatCorners = npt.NDArray[np.float64]
 
+MOST_PLATE_BYTES = 16_000_000  # of all texts together; a score on 1080p takes 7 kB
 _NO_TRACK = -1
 _MOST_POINTS = 24  # of a trail
 _FAINTEST = 0.1  # the opacity of a trail's end
@@ -343,9 +346,17 @@ def drawable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-@lru_cache(maxsize=4096)
+_plates: SizedCache[tuple[str, int, Colour, Colour], Plate] = SizedCache(
+    MOST_PLATE_BYTES, bytes_of=lambda plate: plate.most_bytes
+)
+
+
 def _plate(text: str, size: int, ground: Colour, ink: Colour) -> Plate:
     """Text on a coloured ground."""
+    return _plates.get((text, size, ground, ink), partial(_drawn_plate, text, size, ground, ink))
+
+
+def _drawn_plate(text: str, size: int, ground: Colour, ink: Colour) -> Plate:
     text = drawable(text)
     padding = max(2, size // 4)
     _, _, width, _ = cv2.getTextSize((9999, 9999), text, (0, size), _font(), size, 500)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from pipeline.picture.coco import COCO_80
 from pipeline.picture.colours import class_colour, track_colour
 from pipeline.picture.detections import Attribute, Detections, Result, TrackedCentres, Tracks
-from pipeline.picture.drawing import draw_result
+from pipeline.picture.drawing import MOST_PLATE_BYTES, draw_result
 from pipeline.picture.frame import Frame, PixelArray
 from pipeline.picture.i420 import I420, yuv_of
 from pipeline.picture.look import Look
@@ -201,3 +202,20 @@ def test_what_a_second_model_says_stands_behind_the_label_on_a_ground_of_its_own
     assert np.array_equal(plain[:, :end], named[:, :end])
     assert named[:, end + 4 : end + 20].any()
     assert not (named[:, end : end + 60] == class_colour("car")).all(axis=2).any()
+
+
+def test_texts_that_are_new_all_the_time_do_not_fill_the_memory() -> None:
+    names = tuple(f"a thing that has the number {number}" for number in range(80))
+    canvas, planes = np.zeros((64, 64, 3), np.uint8), np.zeros((96, 64), np.uint8)
+    pictures: list[PixelArray | I420] = [canvas, I420(planes, "bt601"), I420(planes, "bt709")]
+    look = Look(text_size=60)
+    tracemalloc.start()  # which counts NumPy's pixels, too
+    try:
+        for number in range(len(names)):
+            detections = Detections(np.array([[8, 8, 40, 40]], np.float32), np.ones(1, np.float32), np.array([number]))
+            for picture in pictures:
+                draw_result(picture, Result(Frame.from_pixels(canvas), detections, names), scores=False, look=look)
+        num_bytes = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert num_bytes < 1.05 * MOST_PLATE_BYTES  # and a few names and colours
