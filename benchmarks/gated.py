@@ -39,7 +39,8 @@ from pipeline.app.process import prepare_process
 from pipeline.app.progress import WorkProgress
 from pipeline.picture.choices import GateKind
 from pipeline.picture.frame import PixelArray
-from pipeline.sources.opening import is_drawn, open_source
+from pipeline.sources.opening import open_source
+from pipeline.sources.words import is_drawn
 
 SURE_SCORE = 0.5
 STREET = "sim:traffic?seed=3&size=640x360&fps=25"

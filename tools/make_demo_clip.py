@@ -23,9 +23,9 @@ from av.video.stream import VideoStream
 import pipeline
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.picture.frame import PixelArray
-from pipeline.sources.opening import DEMO_CLIP
 from pipeline.sources.street.clip import CLIP_FILE, TRUTH_FILE, StreetClip, write_truth
 from pipeline.sources.street.traffic import SCHEME, TrafficOptions, TrafficSource
+from pipeline.sources.words import DEMO_CLIP
 
 OPTIONS = TrafficOptions(seed=1006, seconds=20, fps=30, size_wh=(1280, 720))
 ENCODER = {

@@ -37,7 +37,7 @@ from pipeline.sinks.frame_condition import frame_condition
 from pipeline.sinks.segment_index import Segment, SegmentIndex
 from pipeline.sources.file_sets import FileSet
 from pipeline.sources.images import read_image
-from pipeline.sources.opening import source_words
+from pipeline.sources.kinds import source_words
 from pipeline.sources.pictures_in_file import num_pictures
 from pipeline.sources.street.traffic import TrafficSource
 

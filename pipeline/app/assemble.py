@@ -59,8 +59,9 @@ from pipeline.flow.graph import Flow
 from pipeline.picture.detections import Result
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.idle import Idle
-from pipeline.sources.opening import is_drawn, kinds_in_words, source_words
+from pipeline.sources.kinds import kinds_in_words, source_words
 from pipeline.sources.source import FrameSource, HasGroundTruth
+from pipeline.sources.words import is_drawn
 from pipeline.stages.between import GatingBetween
 from pipeline.stages.capture import Capture
 from pipeline.stages.conceal import Conceal

@@ -21,7 +21,7 @@ from pipeline.flow.running import Running, RunStatistics
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sources.images import ImagesSource
-from pipeline.sources.opening import is_drawn
+from pipeline.sources.words import is_drawn
 
 # AP counts detections far below a threshold for showing them.
 SCORE_THRESHOLD = 0.001

@@ -11,7 +11,7 @@ from pipeline.app.outputs import OUTPUTS, VIEW
 from pipeline.errors import ConfigError
 from pipeline.masking import masked_address
 from pipeline.sources.idle import Idle
-from pipeline.sources.opening import identity_of, kind_of
+from pipeline.sources.kinds import identity_of, kind_of
 
 _KEY = "gate.decode_idle=key-frames"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from pipeline.accuracy.opening import open_labelled, with_images
 from pipeline.accuracy.truth import LabelledData, LabelledImage, Truth
 from pipeline.errors import ConfigError
-from pipeline.sources.opening import is_drawn, open_source
+from pipeline.sources.opening import open_source
 from pipeline.sources.source import HasGroundTruth
+from pipeline.sources.words import is_drawn
 
 
 def labelled(

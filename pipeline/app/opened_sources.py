@@ -17,19 +17,15 @@ from pipeline.masking import masked_address
 from pipeline.picture.frame import Frame
 from pipeline.sources.abreast import Abreast
 from pipeline.sources.idle import Idle
+from pipeline.sources.kinds import identity_of, kind_of, source_words
 from pipeline.sources.looping import LoopingSource, can_be_read_again
-from pipeline.sources.opening import (
-    identity_of,
-    kind_of,
-    open_source,
-    open_sources_abreast,
-    source_id_of,
-    source_words,
-)
+from pipeline.sources.opening import open_source
+from pipeline.sources.opening_abreast import open_sources_abreast
 from pipeline.sources.options import SourceOptions, Span
 from pipeline.sources.packets import HasPackets, SharedPackets
 from pipeline.sources.shared import SharedBranch, can_be_shared, shared_by
 from pipeline.sources.source import FrameSource, HasFile, HasImages, HasParts
+from pipeline.sources.words import source_id_of
 from pipeline.stages.capture import Capture
 
 

@@ -12,7 +12,7 @@ from pipeline.detector.onnx_file import weight_files
 from pipeline.errors import ConfigError, SinkError, reason_of
 from pipeline.path_identity import FileNumber, SpecialNumber, path_identity
 from pipeline.sinks.writable import refuse_no_path
-from pipeline.sources.opening import files_of
+from pipeline.sources.kinds import files_of
 
 Outputs = Sequence[tuple[str, str | Path | None]]
 """Option and path; None and - are no files."""

@@ -13,8 +13,9 @@ from pipeline.errors import StreamdetError
 from pipeline.picture.frame import ArrayPicture, Picture
 from pipeline.picture.nv12 import HasNv12
 from pipeline.picture.nv12_picture import Nv12Picture
-from pipeline.sources.opening import is_drawn, open_source
+from pipeline.sources.opening import open_source
 from pipeline.sources.street.traffic import TrafficSource
+from pipeline.sources.words import is_drawn
 
 _SIZE = "640x360"
 _SEEDS = (11, 12, 13, 14, 15, 16)

@@ -18,7 +18,8 @@ from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.frame import Frame
 from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
-from pipeline.sources.opening import SourceLimit, advice_about
+from pipeline.sources.kind import SourceLimit
+from pipeline.sources.kinds import advice_about
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
-from pipeline.sources.opening import files_of, kind_of
+from pipeline.sources.kinds import files_of, kind_of
 from pipeline.sources.packets import HasPackets, PacketListener, ShiftedPackets
 from pipeline.sources.source import FrameSource
 

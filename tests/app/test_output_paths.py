@@ -15,7 +15,7 @@ from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
 from pipeline.app.output_paths import inputs_of, refuse_output_over_input, refuse_overwriting
 from pipeline.errors import SinkError
-from pipeline.sources.opening import files_of
+from pipeline.sources.kinds import files_of
 from tests.support.command_line import Streamdet, refused
 from tests.support.tiny_detector import write_detector
 

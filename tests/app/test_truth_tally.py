@@ -12,7 +12,7 @@ from pipeline.app.run.command import run_and_report
 from pipeline.app.run.truth_tally import ClassTally, TruthTally
 from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
-from pipeline.sources.opening import DEMO_CLIP
+from pipeline.sources.words import DEMO_CLIP
 
 NAMES = ("car", "person")
 

@@ -14,9 +14,10 @@ from pipeline.app.run.verdict import ProcessorUse, Setup, judge
 from pipeline.flow.ledger import Ledger
 from pipeline.flow.meters import StageMeter, StageStatistics
 from pipeline.flow.running import RunStatistics
-from pipeline.sources.opening import DEMO_CLIP, open_source
+from pipeline.sources.opening import open_source
 from pipeline.sources.source import FrameSource
 from pipeline.sources.street.clip import StreetClip
+from pipeline.sources.words import DEMO_CLIP
 from pipeline.testing import StepClock
 
 NAMES = ("street.mp4", "preprocess", "detect", "nms", "render", "record out.mp4", "jsonl", "window")

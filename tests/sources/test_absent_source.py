@@ -13,7 +13,7 @@ from pipeline.errors import SourceError, SourceRefusedError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
 from pipeline.sources.absent import AbsentSource, Opening
-from pipeline.sources.opening import open_sources_abreast
+from pipeline.sources.opening_abreast import open_sources_abreast
 from pipeline.sources.options import NetworkOptions, SourceOptions
 from pipeline.sources.reconnecting import ReconnectingSource
 from pipeline.sources.source import FrameSource

@@ -13,9 +13,11 @@ import pipeline
 from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
-from pipeline.sources import opening
+from pipeline.sources import kinds
+from pipeline.sources.kind import SourceKind, SourceRequest
+from pipeline.sources.kinds import SOURCE_KINDS, kinds_in_words
 from pipeline.sources.looping import can_be_read_again
-from pipeline.sources.opening import SOURCE_KINDS, SourceKind, SourceRequest, kinds_in_words, open_source
+from pipeline.sources.opening import open_source
 
 
 class BlackSource:
@@ -43,7 +45,7 @@ def _black_sources(monkeypatch: pytest.MonkeyPatch) -> None:
     black = SourceKind(
         "black pictures", "black:3", lambda word: word.startswith("black:"), BlackSource, is_repeatable=True
     )
-    monkeypatch.setattr(opening, "SOURCE_KINDS", (black, *SOURCE_KINDS))
+    monkeypatch.setattr(kinds, "SOURCE_KINDS", (black, *SOURCE_KINDS))
 
 
 def test_a_new_row_is_opened_and_run(small_detector: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 from pipeline.errors import SourceError
 from pipeline.picture.frame import Frame
 from pipeline.sources.images import ImagesSource
-from pipeline.sources.opening import files_of, open_source, source_words
+from pipeline.sources.kinds import files_of, source_words
+from pipeline.sources.opening import open_source
 from pipeline.sources.sequence import SequenceSource
 from pipeline.sources.source import FrameSource
 from pipeline.sources.video import source as video_source

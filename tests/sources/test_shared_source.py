@@ -23,7 +23,7 @@ from pipeline.errors import SourceError
 from pipeline.flow.running import Running
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import ArrayPicture, TimedPicture
-from pipeline.sources.opening import identity_of
+from pipeline.sources.kinds import identity_of
 from pipeline.sources.shared import SharedBranch, shared_by
 from pipeline.sources.states import SourceStates
 from pipeline.stages.capture import Capture
@@ -202,7 +202,7 @@ def test_one_webcam_is_open_once_in_whatever_words(
         return Film(3, is_live=True)
 
     monkeypatch.setattr("pipeline.sources.webcam.WebcamSource", open_webcam)
-    monkeypatch.setattr("pipeline.sources.opening._CAMERA_NODES", ("/dev/video", str(tmp_path)))
+    monkeypatch.setattr("pipeline.sources.words._CAMERA_NODES", ("/dev/video", str(tmp_path)))
     (tmp_path / "cam").symlink_to("/dev/video0")  # which need not exist
     words = tuple(word.format(links=tmp_path) for word in words)
     sources = tuple({"url": word, "isolate": False} for word in (*words, "1"))

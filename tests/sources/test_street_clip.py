@@ -16,10 +16,11 @@ from pipeline.app.output_paths import inputs_of
 from pipeline.errors import SourceError
 from pipeline.picture.detections import Detections
 from pipeline.sources.looping import can_be_read_again
-from pipeline.sources.opening import DEMO_CLIP, is_drawn, open_source
+from pipeline.sources.opening import open_source
 from pipeline.sources.source import HasGroundTruth
 from pipeline.sources.street.clip import CLIP_FILE, TRUTH_FILE, StreetClip, write_truth
 from pipeline.sources.street.traffic import TrafficSource
+from pipeline.sources.words import DEMO_CLIP, is_drawn
 from tools.make_demo_clip import MOST_BYTES, OPTIONS
 
 FRAME_INDICES = (0, 299, 599)

@@ -22,7 +22,7 @@ from pipeline.app.config.track import TrackConfig
 from pipeline.app.config.values import Section
 from pipeline.app.options import OR_NAME, Argument, Flag, named_values
 from pipeline.meaning import Meaning
-from pipeline.sources.opening import kinds_in_words
+from pipeline.sources.kinds import kinds_in_words
 from pipeline.sources.options import CameraOptions, DecodeOptions, NetworkOptions
 
 

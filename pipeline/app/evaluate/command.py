@@ -40,7 +40,7 @@ from pipeline.errors import ConfigError
 from pipeline.picture.detections import Detections
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.opening import is_drawn
+from pipeline.sources.words import is_drawn
 
 _SURE_SCORE = 0.25  # of a file of detections, whose detector's own threshold is not known
 

@@ -27,7 +27,7 @@ from pipeline.saliency.heat_picture import heat_picture
 from pipeline.saliency.masking import share_inside_box
 from pipeline.saliency.occlusion import Occlusion, occlusion_map
 from pipeline.saliency.target import Target
-from pipeline.sources.opening import files_of
+from pipeline.sources.kinds import files_of
 
 _BATCH = 8
 _MOST_LISTED = 20

@@ -19,7 +19,7 @@ from pipeline.app.terminal import SafeConsole, tell
 from pipeline.errors import ConfigError
 from pipeline.picture.frame import ArrayPicture
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.opening import files_of
+from pipeline.sources.kinds import files_of
 from pipeline.sources.street.traffic import SCHEME, TrafficOptions, TrafficSource, parse_options
 
 _PICTURES = "export.lineage.pictures"

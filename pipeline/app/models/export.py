@@ -21,7 +21,8 @@ from pipeline.errors import ConfigError
 from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.network_shape import shape_for
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.opening import files_of, open_source
+from pipeline.sources.kinds import files_of
+from pipeline.sources.opening import open_source
 
 if TYPE_CHECKING:
     from export.exportable import ExportRequest

@@ -17,7 +17,7 @@ from pipeline.app.terminal import SafeConsole
 from pipeline.detector.recognise import recognise
 from pipeline.errors import ModelError
 from pipeline.sinks.writable import refuse_unwritable
-from pipeline.sources.opening import files_of
+from pipeline.sources.kinds import files_of
 
 
 def run_quantize(options: QuantizeOptions) -> int:

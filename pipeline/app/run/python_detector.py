@@ -31,7 +31,8 @@ from pipeline.picture.suppression import SuppressionOptions
 from pipeline.picture.tracking.kinds import new_tracker, refuse_tracker
 from pipeline.sources.arrays import picture_of
 from pipeline.sources.images import ImagesSource, StillSource, read_image
-from pipeline.sources.opening import kind_of, open_source
+from pipeline.sources.kinds import kind_of
+from pipeline.sources.opening import open_source
 from pipeline.sources.options import SourceOptions
 from pipeline.sources.pil_images import file_of, is_pil_image
 from pipeline.stages.track import Track

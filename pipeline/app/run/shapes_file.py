@@ -19,7 +19,7 @@ from pipeline.app.counting import ShapeSettings, shape_settings
 from pipeline.errors import ConfigError, reason_of
 from pipeline.json_values import Json
 from pipeline.masking import masked_address
-from pipeline.sources.opening import source_words
+from pipeline.sources.kinds import source_words
 from pipeline.text_file import read_text
 from pipeline.whole_file import write_whole
 from pipeline.yaml_edit import Keys, with_value, without_value

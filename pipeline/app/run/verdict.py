@@ -11,7 +11,7 @@ from pipeline.app.stages import Limit
 from pipeline.app.terminal import short_name
 from pipeline.flow.meters import StageStatistics
 from pipeline.flow.running import RunStatistics
-from pipeline.sources.opening import SourceLimit
+from pipeline.sources.kind import SourceLimit
 from pipeline.sources.source import FrameSource
 
 FEWEST_FRAMES = 10
