@@ -82,5 +82,5 @@ def test_of_a_part_it_is_said_that_the_packets_are_not_what_is_shown(video: Path
 def test_a_source_to_which_nobody_listens_keeps_no_packets(video: Path) -> None:
     source = VideoSource(video)
     next(iter(source.pictures(threading.Event())))
-    assert source._early_packets is None
+    assert source._reader.take_early() == []
     source.close()

@@ -22,7 +22,8 @@ from pipeline.errors import SourceError
 from pipeline.flow.stage import Stop
 from pipeline.picture.frame import TimedPicture
 from pipeline.sources.options import DecodeOptions
-from pipeline.sources.video.source import Packets, VideoSource
+from pipeline.sources.video.frame_decoder import Packets
+from pipeline.sources.video.source import VideoSource
 
 _SHORTEST_SHARE = 1.5  # of a part's length; a file that is not longer stays whole
 
@@ -85,8 +86,8 @@ class PartSource(VideoSource):
     def _frames_of_part(self, packets: Packets, stop: Stop) -> Iterator[VideoFrame]:
         part, num = self._part, 0
         last_pts: int | None = None
-        self._decoder.flush_buffers()
-        for frame in self._decode(packets):
+        self._decoder.flush()
+        for frame in self._decoder.frames(packets):
             if frame.pts is None or (last_pts is not None and frame.pts <= last_pts):
                 raise self._seam_error("its pictures are out of order")
             last_pts = frame.pts
@@ -95,7 +96,7 @@ class PartSource(VideoSource):
             if part.begin_pts is None or frame.pts >= part.begin_pts:
                 if frame.is_corrupt:
                     raise self._seam_error("it has damage")
-                self._number = part.first_number + num
+                self._chosen.number = part.first_number + num
                 num += 1
                 yield frame
         if num != part.num_frames and not stop.is_set():
@@ -119,7 +120,7 @@ class PartSource(VideoSource):
             container.seek((stream.start_time or 0) if dts is None else dts, stream=stream, backward=True)
         except av.error.FFmpegError:
             return None
-        packets = self._read_packets()
+        packets = self._reader.packets()
         for packet in packets:
             if packet is None or (dts is not None and packet.dts is not None and packet.dts > dts):
                 return None
@@ -142,33 +143,33 @@ class _IndexedVideo(VideoSource):
         seconds = self._declared_seconds()
         reason = self._reason_not_to_cut(seconds, part_seconds)
         if reason:
-            return VideoIndex((), seconds, self._header.num_frames, reason)
+            return VideoIndex((), seconds, self._times.header.num_frames, reason)
         ticks = _Ticks(self._first.pts if self._first is not None and self._first.pts is not None else 0)
-        least_ticks = part_seconds / self._header.time_base
+        least_ticks = part_seconds / self._times.header.time_base
         for packet in self._packets.rewound():
             if packet is None:
                 break
             if packet.is_corrupt or not ticks.add(packet):
-                return VideoIndex((), seconds, self._header.num_frames, "its times are missing or out of order")
+                return VideoIndex((), seconds, self._times.header.num_frames, "its times are missing or out of order")
             if ticks.may_cut(packet, least_ticks) and self._begins_at(packet):
                 ticks.cut(packet)
         if self._damage.num_broken_reads:
-            return VideoIndex((), seconds, self._header.num_frames, "its container is broken")
-        return ticks.index(float(self._header.time_base), self._header.step_seconds)
+            return VideoIndex((), seconds, self._times.header.num_frames, "its container is broken")
+        return ticks.index(float(self._times.header.time_base), self._times.header.step_seconds)
 
     def _declared_seconds(self) -> float | None:
-        end, first = self._header.end_seconds, self._first
-        begin = None if first is None else self._media_seconds(first)
+        end, first = self._times.header.end_seconds, self._first
+        begin = None if first is None else self._times.media_seconds(first)
         if end is not None and begin is not None and end > begin:
             return end - begin
-        num = self._header.num_frames
-        return None if num is None else num * self._header.step_seconds
+        num = self._times.header.num_frames
+        return None if num is None else num * self._times.header.step_seconds
 
     def _reason_not_to_cut(self, seconds: float | None, part_seconds: float) -> str:
         """Why it stays whole, as far as its header and its first picture tell; empty: it may be cut."""
         if seconds is not None and seconds <= part_seconds * _SHORTEST_SHARE:
             return "it is short"
-        if self._media_clock is not None:
+        if self._times.media_clock is not None:
             return f"times may jump in {self.format_name}"
         if self._first is None or self._first.pts is None:
             return "its pictures have no times"
@@ -178,14 +179,7 @@ class _IndexedVideo(VideoSource):
 
     def _begins_at(self, key: Packet[VideoStream]) -> bool:
         """Whether a key frame can be decoded without what comes before it."""
-        self._decoder.flush_buffers()
-        try:
-            frames = [*self._decoder.decode(key), *self._decoder.decode(None)]
-        except av.error.FFmpegError:
-            return False
-        finally:
-            self._decoder.flush_buffers()
-        return [(frame.pts, frame.is_corrupt) for frame in frames] == [(key.pts, False)]
+        return [(frame.pts, frame.is_corrupt) for frame in self._decoder.frames_of_key(key)] == [(key.pts, False)]
 
 
 class _Ticks:
