@@ -146,3 +146,46 @@ def test_a_gate_that_never_sees_a_live_picture_is_not_waited_for_and_a_recorded_
     assert not idle.is_calm(stop)  # at once
     idle.may_lose_pictures()
     assert not idle.is_calm(threading.Event())  # after a quarter of a second
+
+
+def test_every_picture_is_shown_once_or_counted_though_they_come_in_another_order() -> None:
+    """GOPs of any length, each closed, in which some pictures come before those that are shown before them."""
+    num_undecoded = 0
+    for seed in range(20):
+        chance = random.Random(seed)
+        stream = _reordered(chance)
+        shown, idle = _shown_of(stream, [chance.random() < 0.8 for _ in range(len(stream) // 10 + 1)])
+        assert shown == sorted(set(shown))
+        assert len(shown) + idle.num_undecoded == len(stream)
+        num_undecoded += idle.num_undecoded
+    assert num_undecoded > 100
+
+
+def _reordered(chance: random.Random) -> list[CodedPicture]:
+    """A stream of ten pictures a second, in which some are coded with reference to a later one."""
+    stream, pts = list[CodedPicture](), 0
+    for _ in range(12):
+        stream.append(CodedPicture(pts, is_keyframe=True))
+        end = pts + chance.choice([5, 10, 10, 10, 60])
+        while (last := pts) < end - 1:
+            pts = min(end - 1, last + chance.randint(1, 4))
+            stream += [CodedPicture(between) for between in (pts, *range(last + 1, pts))]
+        pts = end
+    return stream
+
+
+def _shown_of(stream: Sequence[CodedPicture], is_calm: Sequence[bool]) -> tuple[list[int], Idle]:
+    """The timestamps that a decoder shows which holds three pictures. is_calm: by second."""
+    idle, shown, held = Idle(most_gop_seconds=2.0), list[int](), list[int]()
+    packets = IdlePackets[CodedPicture](idle, seconds_of=lambda ticks: ticks / 10)
+    for packet in (*stream, None):
+        for needed in packets.needed(packet):
+            held.extend([] if needed is None or needed.pts is None else [needed.pts])
+            while len(held) > (0 if needed is None else 3):
+                held.sort()
+                first = held.pop(0)
+                if not packets.hides(first):
+                    shown.append(first)
+                    picture = ArrayPicture(np.zeros((2, 2, 3), np.uint8))
+                    idle.see(picture, first / 10, is_calm=is_calm[first // 10])
+    return shown, idle

@@ -42,13 +42,14 @@ class IdlePackets(Generic[P]):
         self._asked_seconds = -inf  # of that at which the gate was asked last
         self._num_regular = 0  # GOPs in a row that were short enough
         self._has_open_gops = False
-        self._hidden_until: int | None = None
+        self._begun_at: int | None = None  # timestamp of the key frame that decoding went on from last
+        self._hidden: set[int] = set()  # timestamps of pictures that are decoded for others alone
         self.last_left_out: int | None = None
         """The greatest timestamp of a picture that was left out."""
 
     def hides(self, pts: int | None) -> bool:
         """Whether a decoded picture has been handed out before, or was left out and is only needed by others."""
-        return pts is not None and self._hidden_until is not None and pts <= self._hidden_until
+        return pts in self._hidden
 
     def needed(self, packet: P | None) -> Iterator[P | None]:
         """Yield what is to be decoded now that a packet has come, and None where the decoder must be emptied.
@@ -107,7 +108,7 @@ class IdlePackets(Generic[P]):
 
     def _shown(self, packet: P) -> Iterator[P]:
         """A packet, but for those that are shown before a key frame which the decoder has begun with."""
-        if self.hides(packet.pts):
+        if packet.pts is not None and self._begun_at is not None and packet.pts <= self._begun_at:
             self._idle.num_undecoded += not packet.is_discard
         else:
             yield packet
@@ -122,5 +123,6 @@ class IdlePackets(Generic[P]):
             return
         key, left_out = self._key, self._left_out
         self._key, self._left_out = None, []
-        self._hidden_until = max(packet.pts or 0 for packet in (key, *left_out))
+        self._begun_at = key.pts
+        self._hidden = {packet.pts for packet in (key, *left_out) if packet.pts is not None}
         yield from (key, *left_out)
