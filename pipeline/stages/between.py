@@ -114,7 +114,9 @@ class Between:
 
     def drain(self) -> Iterable[Result]:
         """The frames that wait, whose objects are predicted."""
-        return self._released(None)
+        ready = self._released(None)
+        self._settle_checks(None)
+        return ready
 
     def close(self) -> None:
         """Close NMS."""

@@ -184,10 +184,15 @@ class Link:
             was_lost, self._is_lost = self._is_lost, False
             return was_lost
 
-    def tell_open(self, gate: FrameGate) -> None:
-        """Keep how the gate stands for the statistics."""
+    def tell_check(self, *, has_missed: bool) -> None:
+        """Count a frame that was looked at although nothing had changed."""
         with self._lock:
-            self._misses, self._is_open = gate.misses, gate.is_open
+            self._misses = self._misses.with_check(has_missed=has_missed)
+
+    def tell_open(self, *, is_open: bool) -> None:
+        """Keep whether every frame is looked at now."""
+        with self._lock:
+            self._is_open = is_open
 
     def tell_seen(self, seen: Seen, frame: GatedFrame) -> None:
         with self._lock:
@@ -220,18 +225,16 @@ class Gate:
         self._kind: tuple[str, tuple[int, int]] | None = None  # of the frames that it compares
         self._pts_seconds = -np.inf
         self._number = self._num_looks = 0
+        self._first_number = 0  # of the frames that it compares
 
     def process(self, frame: Frame) -> Iterable[GatedFrame | CarriedFrame]:
         """One frame, with what is to be done with it."""
         self._begin_anew_where_needed(frame)
         for seen in self._link.seen_before(self._number):
-            self._gate.keep_awake(seen.boxes_xyxy, seen.size_wh, seen.pts_seconds)
-            self._objects = seen.boxes_xyxy
-            if seen.surprise is not None:
-                self._gate.weigh(seen.surprise)
             if seen.has_missed is not None:
-                self._gate.check(has_missed=seen.has_missed)
-                self._link.tell_open(self._gate)
+                self._link.tell_check(has_missed=seen.has_missed)
+            if seen.number >= self._first_number:
+                self._learn(seen)
         if self._link.was_lost():
             self._gate.lose()
         look, packing = self._decided(frame)
@@ -258,6 +261,16 @@ class Gate:
     def close(self) -> None:
         """Nothing is held."""
 
+    def _learn(self, seen: Seen) -> None:
+        """Take to the gate what came of a frame since it began anew."""
+        self._gate.keep_awake(seen.boxes_xyxy, seen.size_wh, seen.pts_seconds)
+        self._objects = seen.boxes_xyxy
+        if seen.surprise is not None:
+            self._gate.weigh(seen.surprise)
+        if seen.has_missed is not None:
+            self._gate.check(has_missed=seen.has_missed)
+            self._link.tell_open(is_open=self._gate.is_open)
+
     def _decided(self, frame: Frame) -> tuple[Look, Packing | None]:
         """What is to be done, and what of the frame is looked at, where that is not all of it."""
         if frame.image is not None:
@@ -281,6 +294,8 @@ class Gate:
         if kind != self._kind or frame.pts_seconds < self._pts_seconds:
             self._gate = FrameGate(self._options, seed=self._seed)
             self._objects = np.zeros((0, 4), np.float32)
+            self._first_number, self._num_in_vain = self._number, 0
+            self._link.tell_open(is_open=False)
         self._kind, self._pts_seconds = kind, frame.pts_seconds
 
 
@@ -328,10 +343,11 @@ class Carry:
         return Result(frame, carried_on(self._last_in(frame)), self._class_names, is_carried=True)
 
     def _last_in(self, frame: Frame) -> Detections:
-        """The last detections, where they are of the same file."""
-        if self._last is None or self._last.frame.source_id != frame.source_id:
+        """The last detections, where they are of the same file and size."""
+        last = self._last
+        if last is None or (last.frame.source_id, last.frame.size_wh) != (frame.source_id, frame.size_wh):
             return Detections.empty()
-        return self._last.detections
+        return last.detections
 
     def _has_missed(self, result: Result) -> bool | None:
         """Whether a frame that was looked at to check has an object that would have been missing."""

@@ -16,9 +16,9 @@ from pipeline.picture.detections import Detections, Result
 from pipeline.picture.frame import Frame
 from pipeline.picture.gate.carrying import carried_on
 from pipeline.picture.gate.gate import GateOptions
-from pipeline.stages.gate import CarriedFrame, GateStatistics, Gating, missed
+from pipeline.stages.gate import CarriedFrame, Gate, GatedFrame, GateStatistics, Gating, Link, Seen, missed
 from pipeline.testing import CollectingSink, ItemSource
-from tests.support.gated_films import FPS, NAMES, SHOWN, Network, bright_block, film, nms, walk
+from tests.support.gated_films import FPS, NAMES, SHOWN, Network, bright_block, drawn, film, nms, walk
 
 NO_CHECKS = GateOptions(full_scan_seconds=1000, check_share=0)
 
@@ -91,6 +91,40 @@ def test_a_second_file_begins_anew_and_carries_nothing_of_the_first() -> None:
     results, _, network = gated([*first, *second])
     assert network.seen == [*range(14), *range(14)]
     assert [len(result.detections) for result in results] == [1] * 40 + [0] * 40
+
+
+def test_misses_of_every_file_count_and_what_came_of_the_first_says_nothing_of_the_second() -> None:
+    """The first file's last objects and misses come to the gate when the second, which begins at 0 s, is there."""
+    options = GateOptions(full_scan_seconds=1000, check_share=1.0, max_miss=0.01)
+    films = [film(60, lambda _: 20, source_id=name) for name in ("a.mp4", "b.mp4")]
+    one_file, two_files = (
+        gated(frames, options=options)[1]["source 0"] for frames in (films[0], [*films[0], *films[1]])
+    )
+    assert one_file.misses.num_checked == 60 - 14 - 40  # what came of the last 40 comes too late
+    assert two_files.misses.num_checked == 60 - 14 + one_file.misses.num_checked
+
+    link = Link(0)
+    gate = Gate(options, link, seed=0, packer=None, resize="stretch")
+    for seconds in (7.0, 0.0, 0.1):
+        (item,) = gate.process(Frame.from_pixels(drawn(20), source_id="a", index=0, pts_seconds=seconds))
+        assert isinstance(item, GatedFrame)
+        if seconds == 7.0:
+            link.tell_seen(Seen(item.number, np.zeros((1, 4), np.float32), (64, 64), seconds, has_missed=True), item)
+    assert (link.statistics().misses.num_missed, link.statistics().num_open) == (1, 0)
+
+
+def test_no_box_is_carried_into_frames_of_another_size() -> None:
+    """Of a camera that comes back with smaller pictures, of which the first is lost on the way."""
+    carry = Gating(NO_CHECKS, lambda _: SHOWN).carry_of("cam", nms(), NAMES)
+    large, small = (Frame.from_pixels(np.zeros((size, size, 3), np.uint8), source_id="cam") for size in (64, 32))
+    seen, lost = (
+        GatedFrame(one.picture, "cam", number, float(number), 0.0, number=number, num_looks=number + 1)
+        for number, one in enumerate((large, small))
+    )
+    box = Detections(np.array([[40, 40, 60, 60]], np.float32), np.array([0.9], np.float32), np.array([0]))
+    (first,) = carry.process(Result(seen, box, NAMES))
+    (second,) = carry.process(CarriedFrame(lost))
+    assert (len(first.detections), len(second.detections)) == (1, 0)
 
 
 def test_images_are_looked_at_one_by_one() -> None:
