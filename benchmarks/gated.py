@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,8 @@ from pipeline.sources.opening import open_source
 from pipeline.sources.words import is_drawn
 
 SURE_SCORE = 0.5
+CAMERAS = "cameras"
+"""The name of the row that is printed only if it is named."""
 STREET = "sim:traffic?seed=3&size=640x360&fps=25"
 
 
@@ -117,20 +120,9 @@ def still_street(size_wh: tuple[int, int]) -> PixelArray:
     """One frame of the drawn street, its middle value over many, so that nobody is on it: uint8 [H, W, 3] BGR."""
     width, height = size_wh
     source = open_source(f"sim:traffic?seed=8&size={width}x{height}&fps=1&seconds=15")
-    pictures = [timed.picture.copy_pixels() for timed in source.pictures(_never)]
+    pictures = [timed.picture.copy_pixels() for timed in source.pictures(threading.Event())]
     source.close()
     return np.asarray(np.median(np.stack(pictures), axis=0), np.uint8)
-
-
-class _Never:
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return False
-
-
-_never = _Never()
 
 
 def config_of(row: Row, kind: Kind | None, *, max_frames: int | None = None) -> RunConfig:
@@ -262,12 +254,16 @@ def main() -> None:
     print(describe_machine())
     say = WorkProgress()
     with tempfile.TemporaryDirectory() as folder:
-        if options.only == "cameras":
-            _print_cameras(options, Path(folder), say)
-            return
-        for row in rows_of(options.assets, Path(folder), max(4.0, options.frames / 25)):
-            if not options.only or row.name in options.only.split(","):
+        rows = rows_of(options.assets, Path(folder), max(4.0, options.frames / 25))
+        names = options.only.split(",") if options.only else [row.name for row in rows]
+        unknown = sorted({*names} - {CAMERAS, *(row.name for row in rows)})
+        if unknown:
+            parser.error(f"--only must name {CAMERAS} or {', '.join(row.name for row in rows)}, got {unknown[0]!r}")
+        for row in rows:
+            if row.name in names:
                 print(*lines_of(row, options, say), sep="\n", flush=True)
+        if CAMERAS in names:
+            _print_cameras(options, Path(folder), say)
 
 
 if __name__ == "__main__":

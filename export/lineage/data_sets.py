@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
+import numpy as np
 
 from export.lineage.scattered import held_out_scattered, training_scattered
 from export.lineage.scenes import FIRST_HELD_OUT_SEED, Scenes, held_out_streets, training_streets
 from pipeline.errors import ConfigError
+from pipeline.picture.image_file import write_image
 
 _HELD_OUT_STREET = f"sim:traffic?seed={FIRST_HELD_OUT_SEED + 2}&size=640x360&seconds=inf"
 
@@ -30,9 +31,9 @@ class DataSet:
 
 
 def _written(folder: Path) -> str:
-    """Held-out scattered pictures as files of the folder."""
+    """Held-out scattered pictures as files of the folder. Raises SinkError for what cannot be written there."""
     for number, example in enumerate(held_out_scattered().examples):
-        cv2.imwrite(str(folder / f"{number:03d}.png"), example.pixels[:, :, ::-1])
+        write_image(folder / f"{number:03d}.png", np.ascontiguousarray(example.pixels[:, :, ::-1]))
     return str(folder)
 
 

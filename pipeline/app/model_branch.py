@@ -173,6 +173,8 @@ def open_branch(
     """Open the engine of a group, with its share of the cores."""
     config = group.choice.config(config)
     path, spec = model_of(config)
+    if config.gate.kind in PACKING:
+        refuse_packing(config, spec)  # before the network is loaded and proved, which may take long
     own = {name: settings[name] for name in group.source_ids if name in settings}
     suppression = Suppression(config, spec, own, takes_sources=takes_sources, model=group.label)
     sizes = [sources[name].size_wh for name in group.source_ids]
@@ -188,7 +190,6 @@ def open_branch(
     threads = config.engine.threads or threads
     parts: Mapping[Size, EngineDetector] = {}
     if config.gate.kind in PACKING:
-        refuse_packing(config, spec)
         parts = small_detectors(config, path, spec, engine, threads=threads, frame_wh=frame_wh)
     recorded = [name for name in group.source_ids if not runs_live(sources[name], config.flow.mode)]
     gating = gating_of(config, suppression, workers=inflight, recorded=recorded, canvases_wh=tuple(parts))
