@@ -12,12 +12,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.soaking.trend import Trend, trend
+
 BUCKETS = ("delivered", "dropped_stale", "dropped_full", "filtered", "failed")
 LEAST_AGE_SECONDS = 0.5  # a usual age below this is too strict for a machine with two busy cores
 SURE_WINDOWS = 4  # in a row are normal, before the first of them counts as the return to normal
 HANG_SECONDS = 10.0  # without a frame although the camera gives some
 USUAL_SHARE = 0.99  # of the windows before the first fault, whose ages are the usual ones
-GROWTH_SHARE, GROWTH_BYTES, GROWTH_COUNT = 0.05, 8_000_000, 2
+GROWTH_COUNT = 2  # descriptors or threads, that may be more
+WARM_UP_SHARE = 0.2  # of the run, in which caches and pools fill
+ALLOWED_BYTES_PER_HOUR = 20e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class Sample:
     at_seconds: float
     sources: Mapping[str, SourceSample]
     rss_bytes: int
+    anonymous_bytes: int  # of it, what is of no file: its own, without pages of libraries, which come as they are used
     descriptors: int
     threads: int
     cpu_seconds: float
@@ -151,20 +156,25 @@ class Growth:
     is_flat: bool
 
 
-def growth(values: Sequence[float], *, allowed: float, allowed_share: float = 0.0) -> Growth:
+def growth(values: Sequence[float], *, allowed: float) -> Growth:
     """The second fifth against the last, because the first fills caches and pools. Raises StatisticsError for none."""
     fifth = max(1, len(values) // 5)
     early, late = statistics.median(values[fifth : 2 * fifth] or values), statistics.median(values[-fifth:])
-    return Growth(early, late, late - early <= max(allowed, allowed_share * early))
+    return Growth(early, late, late - early <= allowed)
 
 
 def growths(samples: Sequence[Sample]) -> dict[str, Growth]:
-    """Memory, descriptors and threads. samples: those in which no fault was under way."""
+    """Descriptors and threads, which are few and steady. samples: those in which no fault was under way."""
     return {
-        "rss_bytes": growth([s.rss_bytes for s in samples], allowed=GROWTH_BYTES, allowed_share=GROWTH_SHARE),
         "descriptors": growth([s.descriptors for s in samples], allowed=GROWTH_COUNT),
         "threads": growth([s.threads for s in samples], allowed=GROWTH_COUNT),
     }
+
+
+def memory_trend(samples: Sequence[Sample]) -> Trend:
+    """Of anonymous memory, in bytes an hour, once it has warmed up. samples: as for `growths`."""
+    warm = samples[int(WARM_UP_SHARE * len(samples)) :]
+    return trend([s.at_seconds for s in warm], [s.anonymous_bytes for s in warm])
 
 
 def _first_frame(windows: Sequence[tuple[Sample, Sample]], name: str, ended: float) -> float | None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
-from benchmarks.soaking.samples import Growth, Recovery, Sample, Usual, growths, hangs, unbalanced
+from benchmarks.soaking.samples import (
+    ALLOWED_BYTES_PER_HOUR,
+    Growth,
+    Recovery,
+    Sample,
+    Usual,
+    growths,
+    hangs,
+    memory_trend,
+    unbalanced,
+)
 from benchmarks.soaking.soaked_run import KillLoss, Outcome
+from benchmarks.soaking.trend import CONFIDENCE, Trend
 
 BAR_SECONDS = 2.0  # until the age is as usual again
 BAR_KILL_SECONDS = 1.0
@@ -55,6 +67,11 @@ class Soak:
         return growths(self._quiet_samples())
 
     @cached_property
+    def memory(self) -> Trend:
+        """Of the same samples, in bytes an hour."""
+        return memory_trend(self._quiet_samples())
+
+    @cached_property
     def unaccounted(self) -> int:
         """Books that do not add up in a sample, frames that are in none at the end, lines of frames not delivered."""
         return sum(unbalanced(outcome.samples) + _unaccounted_in_report(outcome) for outcome in self.outcomes)
@@ -76,6 +93,7 @@ class Soak:
         lines += [
             f"{name} grew from {of.early:.0f} to {of.late:.0f}" for name, of in self.growths.items() if not of.is_flat
         ]
+        lines += [memory_in_words(self.memory)] if self.memory.judged(ALLOWED_BYTES_PER_HOUR) == "grows" else []
         lines += [f"{self.unaccounted} frames unaccounted"] if self.unaccounted else []
         lines += [line for outcome in self.outcomes for line in outcome.broken_lines[:5]]
         lines += [
@@ -115,7 +133,7 @@ def print_soak(soak: Soak) -> None:
     print("|---|---|---|---|---|---|")
     for row in rows_of(soak.records):
         print(row)
-    print(f"\n{whole_in_words(soak)}")
+    print(f"\n{whole_in_words(soak)}\n{memory_in_words(soak.memory)}")
     for line in (*soak.left_out, *soak.broken_promises):
         print(f"- {line}")
 
@@ -130,7 +148,7 @@ def whole_in_words(soak: Soak) -> str:
     """The whole run in a sentence."""
     first = soak.outcomes[0]
     late = [record for record in soak.records if not _is_in_time(record)]
-    grown = ", ".join(f"{name} {of.early:.0f} to {of.late:.0f}" for name, of in _readable(soak.growths).items())
+    grown = ", ".join(f"{name} {of.early:.0f} to {of.late:.0f}" for name, of in soak.growths.items())
     spent = first.samples[-1].cpu_seconds - first.samples[0].cpu_seconds
     share = spent / (first.samples[-1].at_seconds - first.samples[0].at_seconds)
     return (
@@ -139,6 +157,20 @@ def whole_in_words(soak: Soak) -> str:
         f"{soak.num_segments} segments decoded, {len(soak.unplayable)} do not play; "
         f"SIGKILL lost {soak.kill.seconds:.1f} s; "
         f"exit codes {', '.join(str(outcome.exit_code) for outcome in soak.outcomes)}; {grown}; {share:.0%} of a core"
+    )
+
+
+def memory_in_words(memory: Trend) -> str:
+    """The slope with its interval, and what follows of it."""
+    judgement = {
+        "flat": "it does not grow more than that",
+        "grows": "it grows",
+        "undecided": "the run is too short to say whether it does",
+    }[memory.judged(ALLOWED_BYTES_PER_HOUR)]
+    slope, low, high, allowed = (of / 1e6 for of in (memory.per_hour, memory.low, memory.high, ALLOWED_BYTES_PER_HOUR))
+    return (
+        f"anonymous memory, over {memory.minutes:.0f} minutes: {slope:+.1f} MB an hour, {CONFIDENCE:.0%} interval "
+        f"{low:+.1f} to {high:+.1f}, allowed {allowed:g}: {judgement}"
     )
 
 
@@ -152,6 +184,7 @@ def soak_in_json(soak: Soak) -> dict[str, object]:
         "broken_promises": soak.broken_promises,
         "usual_age_seconds": dict(soak.usual.age_seconds),
         "faults": [asdict(record) for record in soak.records],
+        "memory_bytes_per_hour": _memory_in_json(soak.memory),
         "growth": {name: asdict(of) for name, of in soak.growths.items()},
         "hangs": soak.hangs,
         "unaccounted": soak.unaccounted,
@@ -167,6 +200,7 @@ def soak_in_json(soak: Soak) -> dict[str, object]:
                 "missed_scrapes": outcome.num_missed_scrapes,
                 "lines": dict(outcome.lines_by_source),
                 "rss_megabytes": [round(sample.rss_bytes / 1e6, 1) for sample in outcome.samples[::_SAMPLES_A_POINT]],
+                "anonymous_megabytes": [round(s.anonymous_bytes / 1e6, 1) for s in outcome.samples[::_SAMPLES_A_POINT]],
                 "events": dict(Counter(_events(outcome.log))),
             }
             for outcome in soak.outcomes
@@ -212,11 +246,10 @@ def _unaccounted_in_report(outcome: Outcome) -> int:
     return num
 
 
-def _readable(growths: Mapping[str, Growth]) -> dict[str, Growth]:
-    """With memory in MB."""
-    rss = growths["rss_bytes"]
-    others = {name: of for name, of in growths.items() if name != "rss_bytes"}
-    return {"MB": Growth(rss.early / 1e6, rss.late / 1e6, rss.is_flat), **others}
+def _memory_in_json(memory: Trend) -> dict[str, object]:
+    """JSON has no infinite numbers: an end that is not known is null."""
+    ends = {name: end if math.isfinite(end) else None for name, end in (("low", memory.low), ("high", memory.high))}
+    return asdict(memory) | ends | {"judgement": memory.judged(ALLOWED_BYTES_PER_HOUR)}
 
 
 def _ages_in_words(usual: Usual) -> str:

@@ -59,6 +59,7 @@ class Watch:
             at_seconds,
             sources_of(text, cameras),
             rss_bytes=int(status["VmRSS"].split()[0]) * 1024,
+            anonymous_bytes=int(status["RssAnon"].split()[0]) * 1024,
             descriptors=sum(1 for _ in Path(f"/proc/{self._pid}/fd").iterdir()),
             threads=int(status["Threads"]),
             cpu_seconds=(int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK"),

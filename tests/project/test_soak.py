@@ -19,8 +19,18 @@ from benchmarks.soaking.clip import OTHER_WH, clip
 from benchmarks.soaking.failing_detector import write_failing_detector
 from benchmarks.soaking.faults import FAULTS, schedule
 from benchmarks.soaking.rtsp import RtpPacker, nal_units
-from benchmarks.soaking.samples import BUCKETS, Sample, SourceSample, Usual, growth, hangs, recovery, unbalanced
-from benchmarks.soaking.summary import FaultRecord, rows_of
+from benchmarks.soaking.samples import (
+    BUCKETS,
+    Sample,
+    SourceSample,
+    Usual,
+    growth,
+    hangs,
+    memory_trend,
+    recovery,
+    unbalanced,
+)
+from benchmarks.soaking.summary import FaultRecord, memory_in_words, rows_of
 from benchmarks.soaking.watch import SegmentCheck, sources_of
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +52,7 @@ def samples_of(windows: Mapping[str, list[tuple[int, float]]], *, lost: int = 0)
         rows[-1] = replace(rows[-1], captured=rows[-1].captured + lost)
         sources[name] = rows
     return [
-        Sample(index * STEP, {name: rows[index] for name, rows in sources.items()}, 10**8, 20, 9, index * 0.1)
+        Sample(index * STEP, {name: rows[index] for name, rows in sources.items()}, 10**8, 10**8, 20, 9, index * 0.1)
         for index in range(num + 1)
     ]
 
@@ -82,7 +92,21 @@ def test_books_that_do_not_add_up_are_seen_and_so_is_growth() -> None:
     assert unbalanced(samples_of({"door": [(5, 0.1)] * 4}, lost=1)) == 1
     assert growth([99.0, 50.0, 50.0, 51.0, 51.0], allowed=2).is_flat  # the first fifth is left out
     assert not growth([float(index) for index in range(100)], allowed=2).is_flat
-    assert growth([100.0, 100.0, 103.0], allowed=2, allowed_share=0.05).is_flat
+
+
+@pytest.mark.parametrize(
+    ("bytes_an_hour", "verdict"), [(0, "it does not grow more than that"), (420e6, "it grows"), (-420e6, "it does not")]
+)
+def test_memory_that_climbs_is_told_from_memory_that_moves_up_and_down(bytes_an_hour: float, verdict: str) -> None:
+    minutes, randomness = 30, np.random.default_rng(3)
+    quiet = samples_of({"door": [(5, 0.1)] * (120 * minutes)})
+    noise = np.repeat(randomness.normal(0, 2e6, len(quiet) // 20 + 1), 20)  # that lasts for 10 s
+    samples = [
+        replace(sample, anonymous_bytes=int(2e8 + bytes_an_hour * sample.at_seconds / 3600 + more))
+        for sample, more in zip(quiet, noise, strict=False)
+    ]
+    assert verdict in memory_in_words(memory_trend(samples))
+    assert "too short to say" in memory_in_words(memory_trend(samples[: 3 * 120]))
 
 
 def test_metrics_are_read_as_the_run_writes_them(tmp_path: Path) -> None:
