@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import threading
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -14,7 +16,7 @@ from pipeline.app.run.object_tally import NO_OBJECTS, ClassCount, ObjectCounts, 
 from pipeline.app.run.objects_in_words import counts_line, print_counts, why_nothing
 from pipeline.detector.recognise import recognise
 from pipeline.picture.detections import Result
-from tests.support.results import result_of
+from tests.support.results import CLASS_NAMES, result_of
 
 
 def tally_of(*results: Result) -> ObjectTally:
@@ -60,6 +62,34 @@ def test_identities_are_counted_once_in_a_source_and_apart_in_two() -> None:
     )
     assert {count.name: count.num_tracks for count in tally.counts().classes} == {"person": 3, "car": 1}
     assert "distinct" in printed(tally)
+
+
+def test_identities_that_come_back_with_another_class_are_counted_as_if_all_were_remembered() -> None:
+    tally, randomness = ObjectTally(), np.random.default_rng(4)
+    seen: dict[str, set[int]] = {name: set() for name in CLASS_NAMES}
+    for first in range(0, 30_000, 100):
+        before = randomness.integers(max(0, first - 4000), first + 1, 100).tolist()
+        track_ids = list(dict.fromkeys([*range(first, first + 100), *before]))
+        class_ids = randomness.integers(0, len(CLASS_NAMES), len(track_ids)).tolist()
+        tally(result_of(*class_ids, track_ids=track_ids))
+        for class_id, track_id in zip(class_ids, track_ids, strict=True):
+            seen[CLASS_NAMES[class_id]].add(track_id)
+    counts = {count.name: count.num_tracks for count in tally.counts().classes}
+    assert counts == {name: len(track_ids) for name, track_ids in seen.items()}
+
+
+def test_identities_of_a_run_of_months_take_no_more_memory_than_those_of_a_day() -> None:
+    tally, sizes = ObjectTally(), []
+    tracemalloc.start()
+    try:
+        for day in range(3):
+            for first in range(12_000 * day, 12_000 * (day + 1), 500):
+                tally(result_of(*[0] * 500, track_ids=range(first, first + 500)))
+            sizes.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+    assert sizes[-1] < 1.05 * sizes[0] < 3_000_000
+    assert [count.num_tracks for count in tally.counts().classes] == [36_000]
 
 
 def test_two_ids_of_one_name_are_one_class() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,6 +15,7 @@ FEW_IMAGES = 3
 """Up to this many images a run keeps what was detected in each."""
 
 _MOST_NAMES = 10  # of images without an object
+_MOST_TRACKS = 10_000  # of a source, that are remembered; a tracker forgets one that is not seen long before
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ClassCount:
     num_frames: int  # with one or more of them
     most_at_once: int  # in one frame
     num_boxes: int  # over all frames
-    num_tracks: int | None  # distinct identities; None: the results have none
+    num_tracks: int | None  # distinct identities, each known until 10,000 others were seen; None: the results have none
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class _SourceTally:
     frames: Counter[str] = field(default_factory=Counter)  # all by class name
     boxes: Counter[str] = field(default_factory=Counter)
     most: dict[str, int] = field(default_factory=dict)
-    tracks: dict[str, set[int]] = field(default_factory=dict)
+    num_tracks: Counter[str] = field(default_factory=Counter)
+    names_by_track: OrderedDict[int, tuple[str, ...]] = field(default_factory=OrderedDict)  # the one seen last is last
 
     def add(self, names: list[str], detections: Detections) -> None:
         self.num_frames += 1
@@ -124,9 +126,16 @@ class _SourceTally:
             self.most[name] = max(num, self.most.get(name, 0))
         if detections.track_ids is not None:
             for name, track_id in zip(names, detections.track_ids.tolist(), strict=True):
-                tracks = self.tracks.setdefault(name, set())
-                if track_id != NO_TRACK:
-                    tracks.add(track_id)
+                self.num_tracks[name] += track_id != NO_TRACK and self._is_new(track_id, name)
+
+    def _is_new(self, track_id: int, name: str) -> bool:
+        """Whether a track is seen for the first time as one of a class; it is remembered from now on."""
+        names = self.names_by_track.pop(track_id, ())
+        is_new = name not in names
+        self.names_by_track[track_id] = (*names, name) if is_new else names
+        if len(self.names_by_track) > _MOST_TRACKS:
+            self.names_by_track.popitem(last=False)
+        return is_new
 
 
 class _ImageTally:
@@ -168,13 +177,13 @@ def _together(tallies: Iterable[_SourceTally]) -> ObjectCounts:
 
 
 def _class_count(name: str, sources: list[_SourceTally]) -> ClassCount:
-    have_tracks = any(name in source.tracks for source in sources)
+    have_tracks = any(name in source.num_tracks for source in sources)
     return ClassCount(
         name,
         sum(source.frames[name] for source in sources),
         max(source.most.get(name, 0) for source in sources),
         sum(source.boxes[name] for source in sources),
-        sum(len(source.tracks.get(name, ())) for source in sources) if have_tracks else None,
+        sum(source.num_tracks[name] for source in sources) if have_tracks else None,
     )
 
 
