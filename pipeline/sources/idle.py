@@ -7,9 +7,12 @@ a recorded source gives the same pictures in every run, and a change in a key fr
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from pipeline.flow.stage import Stop
-from pipeline.picture.frame import Picture
+
+if TYPE_CHECKING:  # the command line knows the options of sources, and loads no arrays
+    from pipeline.picture.frame import Picture
 
 CALM_SECONDS = 1.0
 """Media time without change, after which a camera is idle."""
