@@ -11,6 +11,7 @@ from pipeline.app.config.run import RunConfig
 from pipeline.app.suppression import Suppression
 from pipeline.errors import ConfigError
 from pipeline.picture.choices import GateKind
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.gate.gate import GateOptions
 from pipeline.picture.gate.load import Load
 from pipeline.picture.gate.packing import Packer, Size
@@ -78,6 +79,7 @@ def refuse_gated(config: RunConfig, command: str) -> None:
 def gating_of(
     config: RunConfig,
     suppression: Suppression,
+    spec: DetectorSpec,
     *,
     workers: int,
     recorded: Collection[str],
@@ -86,7 +88,8 @@ def gating_of(
 ) -> Gating | None:
     """The gates of a model's sources; None: its network looks at every frame.
 
-    workers: inferences at once. recorded: the sources whose frames may wait for later ones. canvases_wh: the images in
+    spec: of the network that runs, which has the shape of the video where the user's file need not. workers: inferences
+    at once. recorded: the sources whose frames may wait for later ones. canvases_wh: the images in
     which parts of a frame are packed; none: none are. clock: that of the frames. `Gate` hears of a result when more
     frames have come than fit between it and that, in the queues and in the stages, each of which takes at most twice as
     many items as it has workers.
@@ -97,7 +100,6 @@ def gating_of(
     options = GateOptions(section.full_scan_s, section.check_share, section.max_miss)
     batch = config.engine.batch or 1
     lag = _NUM_STAGES * (max(config.flow.queue_capacity, batch) + 2) + 2 * workers * batch
-    spec = suppression.spec
     packer = Packer(spec.network_wh, tuple(canvases_wh)) if canvases_wh else None
     if section.kind in BETWEEN:
         options = replace(options, every=section.every or EVERY, budget=section.budget)

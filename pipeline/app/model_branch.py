@@ -192,7 +192,7 @@ def open_branch(
     if config.gate.kind in PACKING:
         parts = small_detectors(config, path, spec, engine, threads=threads, frame_wh=frame_wh)
     recorded = [name for name in group.source_ids if not runs_live(sources[name], config.flow.mode)]
-    gating = gating_of(config, suppression, workers=inflight, recorded=recorded, canvases_wh=tuple(parts))
+    gating = gating_of(config, suppression, engine.spec, workers=inflight, recorded=recorded, canvases_wh=tuple(parts))
     return ModelBranch(
         group.choice,
         group.label,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,21 @@ import pytest
 from pipeline.app.assemble import Assembly, assemble
 from pipeline.app.config.loading import load_config
 from pipeline.app.config.run import RunConfig
+from pipeline.app.gating import gating_of
 from pipeline.app.run.metrics import RunMetrics, RunSnapshot
+from pipeline.app.suppression import Suppression
 from pipeline.flow.running import Running
 from pipeline.picture.detections import Detections, Result
+from pipeline.picture.detector_spec import DetectorSpec
 from pipeline.picture.drawing import draw_result
 from pipeline.picture.frame import Frame
 from pipeline.picture.gate.carrying import carried_on
 from pipeline.picture.gate.misses import MissRate
-from pipeline.stages.gate import GateStatistics
+from pipeline.picture.letterbox import Letterbox
+from pipeline.stages.gate import GatedFrame, GateStatistics
 from pipeline.testing import CollectingSink
 from tests.support.command_line import Streamdet, refused
+from tests.support.gated_films import NAMES, film
 
 
 def config_of(video: Path, detector: Path, **keys: Any) -> RunConfig:
@@ -154,3 +160,18 @@ def test_what_is_carried_is_drawn_lighter_in_the_same_places() -> None:
     is_line = fresh.any(axis=2)
     assert np.array_equal(is_line, carried.any(axis=2))
     assert np.array_equal(carried[is_line], (fresh[is_line] + 255) // 2)
+
+
+def test_parts_are_packed_as_they_lie_in_the_network_that_runs_and_not_in_the_file_that_it_was_made_of() -> None:
+    of_file = DetectorSpec("images", (160, 160), head="boxes", class_names=NAMES, resize="letterbox-center")
+    shaped = replace(of_file, network_wh=(160, 128))
+    config = load_config(options={"gate.kind": "pack"})
+    gating = gating_of(
+        config, Suppression(config, of_file, {}), shaped, workers=1, recorded=["cam"], canvases_wh=[(96, 96), (160, 96)]
+    )
+    assert gating is not None
+    gate = gating.gate_of("cam")
+    items = [item for frame in film(40, lambda index: index) for item in gate.process(frame)]
+    packings = [item.packing for item in items if isinstance(item, GatedFrame) and item.packing is not None]
+    assert packings
+    assert {packing.letterbox for packing in packings} == {Letterbox.fit((64, 48), (160, 128), "letterbox-center")}
