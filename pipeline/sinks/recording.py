@@ -94,6 +94,9 @@ class Recording:
         try:
             self._finish(container)
         finally:
+            # Whoever keeps the sink, as a run keeps that of a source that was removed, must not keep an encoder with
+            # its pictures, 44 MB at 1080p, which lives as long as its stream.
+            self._stream = self._soundtrack = None
             if self._file is not None:
                 self._file.close()
             if self._sound is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import subprocess
 import sys
 import textwrap
 from fractions import Fraction
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import av
 import numpy as np
@@ -252,3 +254,24 @@ def test_what_a_muxer_writes_is_whole_or_a_beginning_of_it(tmp_path: Path) -> No
     assert file.failure.errno == errno.EFBIG
     file.close()
     assert (tmp_path / "a").read_bytes() == b"0abcde"
+
+
+def test_a_closed_recording_that_somebody_keeps_holds_no_encoder(tmp_path: Path) -> None:
+    sink = Recording(tmp_path / "o.mp4", is_live=True)
+    sink.write(rendered(grey(0)))
+    assert "av.video.stream" in modules_within(sink)
+    sink.close()
+    assert not {name for name in modules_within(sink) if name.startswith(("av.video", "av.container", "av.codec"))}
+
+
+def modules_within(root: object) -> set[str]:
+    """The modules of the types of all objects that one holds, by whatever way; but for types, functions and modules."""
+    seen, waiting, modules = {id(root)}, [root], set()
+    while waiting:
+        held = waiting.pop()
+        modules.add(type(held).__module__)
+        for other in gc.get_referents(held):
+            if id(other) not in seen and not isinstance(other, type | FunctionType | ModuleType):
+                seen.add(id(other))
+                waiting.append(other)
+    return modules

@@ -112,7 +112,7 @@ class Supervisor:
                 sources={**assembly.sources, name: added.capture.source},
                 feeds=(*(other for other in assembly.feeds if other.source_id != name), added.feed),
                 flow=Flow(tuple(self._nodes.values()), joined.tip),
-                targets=(*assembly.targets, *targets),
+                targets=tuple(dict.fromkeys((*assembly.targets, *targets))),
                 branches=_with_source(assembly.branches, added.branch, name),
             )
         return name

@@ -93,7 +93,7 @@ class NetworkStream:
         """
         if self._is_closed:
             return
-        self._is_closed = True
+        self._is_closed, self._context = True, None  # with the encoder's pictures, whoever keeps the sink
         if self._sender is not None:
             self._sender.finish(_FINISH_SECONDS)
             self._was_connected = self._was_connected or self._sender.num_sent > 0
