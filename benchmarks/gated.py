@@ -227,13 +227,8 @@ def _rate(speed: Speed) -> str:
 
 def _print_cameras(options: argparse.Namespace, folder: Path, say: WorkProgress) -> None:
     def loss_of(config: RunConfig) -> str:
-        comparison = compare_gated(
-            with_keys(config, {"flow.max_frames": options.frames}), sure_score=SURE_SCORE, say=say
-        )
-        own = comparison.commonest.agreement if comparison.commonest is not None else comparison.agreement
-        return (
-            f"{_loss(comparison)}; of the commonest class AP50 {100 * (own.ap50 - 1):+.1f} AP {100 * (own.ap - 1):+.1f}"
-        )
+        few = with_keys(config, {"flow.max_frames": options.frames})
+        return _loss(compare_gated(few, sure_score=SURE_SCORE, say=say))
 
     video, model = options.assets / "videos/intel_one_by_one.mp4", options.assets / "models/yolox_nano_coco_416.onnx"
     for line in camera_lines(video, model, folder, num=options.cameras, seconds=options.seconds, loss_of=loss_of):
