@@ -1,6 +1,7 @@
 """Gated: each kind of `--gate` and the shape of the video, against every frame and the bare network, and what is lost.
 
     python -m benchmarks.gated --assets FOLDER [--seconds 4] [--frames 300] [--repeats 2] [--only empty,shop]
+    python -m benchmarks.gated --assets FOLDER --only "people v5" --ultralytics-python envs/ultralytics/bin/python
     python -m benchmarks.gated --assets FOLDER --only cameras [--cameras 16] [--seconds 20]
 
 Every row is a video and a detector. Rates are of whole runs on the CPU, boxes only, in turns, each in a process of its
@@ -14,6 +15,7 @@ machine of two cores all rows with the numbers above take less than ten minutes.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import tempfile
 import threading
@@ -26,7 +28,10 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 
+from benchmarks.competitors.rearranged import rearrange
+from benchmarks.end_to_end import COMPETITORS
 from benchmarks.fixed_cameras import camera_lines
+from benchmarks.job import Job, Outcome, run_apart
 from benchmarks.machine import describe_machine
 from pipeline.accuracy.classes import in_classes_of_data, match_classes
 from pipeline.accuracy.coco import coco_accuracy
@@ -139,10 +144,32 @@ def config_of(row: Row, kind: Kind | None, *, max_frames: int | None = None) -> 
     return load_config(options=options | ({} if max_frames is None else {"flow.max_frames": max_frames}))
 
 
-def speeds_of(row: Row, *, seconds: float, repeats: int) -> dict[str, Speed]:
-    """Of every frame, of each gate, and of the network alone, in turns."""
+@dataclass(frozen=True, slots=True)
+class Ultralytics:
+    """Ultralytics' `predict` on a row's video. python: of an environment in which it is installed.
+
+    model: the file in the form that it reads.
+    """
+
+    python: str
+    model: Path
+    num_frames: int
+
+    def outcome(self, video: str) -> Outcome:
+        """What one turn took. Raises ContenderError."""
+        job = Job("", str(Path(video).resolve()), str(self.model.resolve()), self.num_frames)
+        module = COMPETITORS["ultralytics"].module
+        with tempfile.TemporaryDirectory() as folder:  # for its settings
+            return run_apart(
+                job, module=module, python=self.python, environment={**os.environ, "YOLO_CONFIG_DIR": folder}
+            )
+
+
+def speeds_of(row: Row, *, seconds: float, repeats: int, ultralytics: Ultralytics | None = None) -> dict[str, Speed]:
+    """Of every frame, of each gate, of the network alone, and of Ultralytics if it is there, in turns."""
     configs = {"every frame": config_of(row, None)} | {kind: config_of(row, kind) for kind in row.kinds}
-    fps: dict[str, list[float]] = {name: [] for name in (*configs, "network")}
+    others = ("network",) if ultralytics is None else ("network", "ultralytics")
+    fps: dict[str, list[float]] = {name: [] for name in (*configs, *others)}
     core_ms: dict[str, list[float]] = {name: [] for name in fps}
     for _ in range(repeats):
         for name, config in configs.items():
@@ -152,6 +179,10 @@ def speeds_of(row: Row, *, seconds: float, repeats: int) -> dict[str, Speed]:
         bare = measure_floor_apart(Case.of(configs["every frame"], kind="network", seconds=seconds / 2))
         fps["network"].append(bare.fps)
         core_ms["network"].append(bare.cpu_ms_per_frame)
+        if ultralytics is not None:
+            outcome = ultralytics.outcome(row.video)
+            fps["ultralytics"].append(outcome.num_frames / outcome.wall_seconds)
+            core_ms["ultralytics"].append(1000 * outcome.cpu_seconds / outcome.num_frames)
     return {name: Speed(fps[name], core_ms[name]) for name in fps}
 
 
@@ -166,8 +197,17 @@ def ap_of_truth(config: RunConfig) -> float | None:
     return coco_accuracy(detections, [image.truth for image in data.images[: len(detections)]]).numbers["AP"]
 
 
-def lines_of(row: Row, options: argparse.Namespace, say: WorkProgress) -> list[str]:
-    """The lines of a row, one a gate."""
+def _ultralytics_of(row: Row, options: argparse.Namespace, folder: Path) -> Ultralytics | None:
+    """It reads YOLOv5 alone, rearranged."""
+    if options.ultralytics_python is None or "yolov5" not in row.model:
+        return None
+    return Ultralytics(
+        options.ultralytics_python, rearrange(Path(row.model), folder / "rearranged.onnx"), options.frames
+    )
+
+
+def lines_of(row: Row, options: argparse.Namespace, folder: Path, say: WorkProgress) -> list[str]:
+    """The lines of a row, one a gate. folder: for files that are made."""
     seconds = options.frames / 25
     if is_drawn(row.video):
         row = replace(row, video=f"{row.video}&seconds={seconds:g}")
@@ -180,9 +220,16 @@ def lines_of(row: Row, options: argparse.Namespace, say: WorkProgress) -> list[s
             "" if truth is None or every_truth is None else f"; {100 * (truth - every_truth):+.1f} AP of the truth"
         )
         losses[kind] = comparison, against
-    speeds = speeds_of(row, seconds=options.seconds, repeats=options.repeats)
+    speeds = speeds_of(
+        row,
+        seconds=options.seconds,
+        repeats=options.repeats,
+        ultralytics=_ultralytics_of(row, options, folder),
+    )
     every, network = speeds["every frame"], speeds["network"]
     first = f"{row.name:10} every frame {_rate(every)}; the network alone {_rate(network)}   (bar: {row.bar})"
+    if "ultralytics" in speeds:
+        first += f"\n{row.name:10} Ultralytics {_rate(speeds['ultralytics'])}   (bar: >= 5 times its frames/s)"
     return [first, *(_line(row, kind, speeds[kind], speeds, *losses[kind]) for kind in row.kinds)]
 
 
@@ -193,6 +240,8 @@ def _line(
     factors = (
         f"{speed.factor(speeds['every frame']):.2f} x every frame, {speed.factor(speeds['network']):.2f} x network"
     )
+    if "ultralytics" in speeds:
+        factors += f", {speed.factor(speeds['ultralytics']):.2f} x Ultralytics"
     looked = f"{gate.duty or 0:.0%} inferred, {gate.num_packed} of {gate.num_inferred} in parts"
     looked = "all inferred" if kind == "shape" else looked
     looked += f", {gate.num_undecoded} not decoded" if gate.num_undecoded else ""
@@ -243,6 +292,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300, help="of each video that are compared with every frame")
     parser.add_argument("--repeats", type=int, default=2, help="turns of each measurement of speed")
     parser.add_argument("--cameras", type=int, default=16, help="in the row of that name, live at once")
+    parser.add_argument(
+        "--ultralytics-python", help="of an environment with ultralytics, to be measured beside YOLOv5n"
+    )
     parser.add_argument("--only", default="", help="names of rows, with commas between them")
     options = parser.parse_args()
     prepare_process()
@@ -256,7 +308,7 @@ def main() -> None:
             parser.error(f"--only must name {CAMERAS} or {', '.join(row.name for row in rows)}, got {unknown[0]!r}")
         for row in rows:
             if row.name in names:
-                print(*lines_of(row, options, say), sep="\n", flush=True)
+                print(*lines_of(row, options, Path(folder), say), sep="\n", flush=True)
         if CAMERAS in names:
             _print_cameras(options, Path(folder), say)
 

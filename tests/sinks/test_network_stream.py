@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 
 import av
 import numpy as np
@@ -91,8 +93,9 @@ def received(receiver: socket.socket) -> bytes:
 
 
 def write_until_connected(stream: NetworkStream, item: Callable[[], RenderedFrame]) -> None:
-    """Write frames, each after the connection has had time to be made or lost."""
-    for _ in range(200):
+    """Write frames, each after the connection has had time to be made or lost; a server may take a while to listen."""
+    deadline = monotonic() + 60
+    while monotonic() < deadline:
         if stream._is_connected:
             return
         stream.write(item())
@@ -268,10 +271,16 @@ def test_srt_says_what_to_do_where_this_build_has_none() -> None:
     assert "s3cret" not in str(refused.value)
 
 
-def listen(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    """FFmpeg, which receives into got.mkv until the stream ends."""
+@contextmanager
+def listening(folder: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """FFmpeg, which receives into got.mkv until the stream ends, and is waited for; killed where a test fails."""
     command = ["ffmpeg", "-nostdin", "-v", "error", "-y", *words, "-c", "copy", str(folder / "got.mkv")]
-    return subprocess.Popen(command)
+    with subprocess.Popen(command) as server:
+        try:
+            yield server
+            server.wait(timeout=60)
+        finally:
+            server.kill()
 
 
 @needs_ffmpeg
@@ -280,7 +289,7 @@ def test_a_server_that_comes_late_goes_away_and_comes_back_is_sent_to_again(
     scheme: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = f"{scheme}://127.0.0.1:{free_port()}/live/cam"
-    listening = ("-rtsp_flags", "listen", "-i", address) if scheme == "rtsp" else ("-listen", "1", "-i", address)
+    options = ("-rtsp_flags", "listen", "-i", address) if scheme == "rtsp" else ("-listen", "1", "-i", address)
     time = Time()
     stream = stream_to(address, time, is_live=True)
     num_frames = 0
@@ -294,7 +303,7 @@ def test_a_server_that_comes_late_goes_away_and_comes_back_is_sent_to_again(
     for _ in range(3):
         stream.write(next_frame())  # nobody is there yet
     for turn in range(2):
-        with listen(tmp_path, *listening) as server:
+        with listening(tmp_path, *options) as server:
             write_until_connected(stream, next_frame)
             for _ in range(30):
                 stream.write(next_frame())
