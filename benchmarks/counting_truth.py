@@ -3,10 +3,10 @@
 The reference walks the complete outlines of the objects, one at a time and in exact fractions, from the first frame
 that shows an object to the last one, up to the last frame that is left. Against it: the counter on the same boxes, on
 every Nth of them and on those that drops in bursts leave, and, with --demo, on what the demo detector and the tracker
-see, with the settings of a run. An object that the truth does not label, because it is too small or too hidden, may be
-counted or not. Wrong is a crossing too many or too few on a line in a direction.
+see, with the settings of a run, and the same behind a gate (--gate). An object that the truth does not label, because
+it is too small or too hidden, may be counted or not. Wrong is a crossing too many or too few on a line in a direction.
 
-    python -m benchmarks.counting_truth [--seeds 10] [--first-seed 6] [--seconds 6] [--demo]
+    python -m benchmarks.counting_truth [--seeds 10] [--first-seed 6] [--seconds 6] [--demo] [--gate frames]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fractions import Fraction
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.tracking_truth import FPS, every_nth, without_bursts
 from pipeline.app.config.counting import CountingConfig
 from pipeline.app.config.track import TrackConfig
+from pipeline.picture.choices import GateKind
 from pipeline.picture.counting.counter import Counter, CounterOptions
 from pipeline.picture.counting.event import Event
 from pipeline.picture.counting.shapes import Line, Zone
@@ -93,6 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--first-seed", type=int, default=6, help="seed of the first street (default: 6)")
     parser.add_argument("--seconds", type=float, default=6.0, help="of each street (default: 6)")
     parser.add_argument("--demo", action="store_true", help="rows with the demo detector and the tracker as well")
+    parser.add_argument(
+        "--gate", action="append", default=[], choices=get_args(GateKind), help="with --demo, rows of it"
+    )
     options = parser.parse_args(arguments)
     print(describe_machine())
     num = round(options.seconds * FPS)
@@ -119,6 +124,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 tracked = followed(detections, numbers)
                 add(score, truth, counted(tracked, numbers, OF_A_RUN), gap=None)
             print_row(f"demo, {name}", score)
+        (name, kept), *_ = cases
+        for gate in options.gate:
+            score = Score()
+            for seed, truth, numbers in zip(seeds, truths[name], kept, strict=True):
+                add(
+                    score,
+                    truth,
+                    counted(followed(list(detected(seed, options.seconds, gate)), numbers), numbers, OF_A_RUN),
+                    gap=None,
+                )
+            print_row(f"demo, --gate {gate}", score)
 
 
 def _truths(
@@ -171,10 +187,11 @@ def _joined(a: Detections, b: Detections) -> Detections:
     )
 
 
-def detected(seed: int, seconds: float) -> Iterator[Detections]:
-    """What the demo detector sees in each frame, also what it is unsure of."""
+def detected(seed: int, seconds: float, gate: GateKind | None = None) -> Iterator[Detections]:
+    """What the demo detector sees in each frame, or what is shown behind a gate, also what it is unsure of."""
     word = f"sim:traffic?seed={seed}&seconds={seconds}&fps={FPS}&size={SIZE_WH[0]}x{SIZE_WH[1]}"
-    for result in pipeline.detect(word, model="demo", score_threshold=LOWEST_SCORE):
+    settings = {} if gate is None else {"gate.kind": gate}
+    for result in pipeline.detect(word, model="demo", score_threshold=LOWEST_SCORE, settings=settings):
         yield result.detections
 
 
