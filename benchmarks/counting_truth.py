@@ -128,12 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for gate in options.gate:
             score = Score()
             for seed, truth, numbers in zip(seeds, truths[name], kept, strict=True):
-                add(
-                    score,
-                    truth,
-                    counted(followed(list(detected(seed, options.seconds, gate)), numbers), numbers, OF_A_RUN),
-                    gap=None,
-                )
+                tracked = followed(list(detected(seed, options.seconds, gate)), numbers)
+                add(score, truth, counted(tracked, numbers, OF_A_RUN), gap=None)
             print_row(f"demo, --gate {gate}", score)
 
 

@@ -9,8 +9,8 @@ learnt ones for the objects (3.2, appendix A.3); the loss after every decoder la
 centre and size by a sigmoid, relative to the picture, from three layers (3.2).
 
 Otherwise than in the paper: a query is a learnt point of the picture instead of free numbers, and a centre is
-relative to it, as in Conditional DETR (Meng et al., ICCV 2021, section 3.3): free queries took twice the steps here;
-in the file both are constants. Two layers of the encoder and three of the decoder, 128 wide, instead of six and six,
+relative to it, as in Conditional DETR (Meng et al., ICCV 2021), which learnt faster in short trials here; in the file
+both are constants. Two layers of the encoder and three of the decoder, 128 wide, instead of six and six,
 256 wide; 25 queries instead of 100 (4); norms before the layers instead of after them, an option of the authors' code,
 as it learns faster; no dropout (appendix A.4), as the network is small; a map of stride 16, as the paper's DC5 has (4),
 with the coarser map enlarged and stacked; queries without an object that lie on one which counts neither way cost

@@ -16,7 +16,7 @@ TIMES = np.arange(0, 1800, 0.5)  # half an hour of samples
 
 
 def lasting_noise(randomness: np.random.Generator, seconds: float) -> npt.NDArray[np.float64]:
-    """First-order autoregressive noise [N] of unit variance, that is forgotten within so many seconds."""
+    """First-order autoregressive noise [N] of unit variance, whose correlation falls to 1/e in those seconds."""
     share, num_before = math.exp(-0.5 / seconds), 2000
     steps = randomness.normal(size=num_before + TIMES.size) * math.sqrt(1 - share**2)
     return np.asarray(signal.lfilter([1.0], [1.0, -share], steps))[num_before:]
